@@ -1,0 +1,190 @@
+"""What a search is told: one frozen, validated tree of settings, and nothing that changes.
+
+Every default that the paper does not state is named as such in its description (marks of
+``docs/paper-settings.md``: P stated, M from memory, ? not stated). This file must not read files;
+presets are read by `evosearch.presets`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Space(Settings):
+    """The graphs that may be proposed."""
+
+    op_set: Literal["paper", "paper+token"] = "paper"
+    nodes: Annotated[int, Field(ge=1, le=64)] = 10
+    """Op nodes of a graph (P: 10 after the four initial ones)."""
+    draw: Literal["rows", "typed"] = "rows"
+    """Uniform over the 15 rows and then the index set, or over the typed primitives (?)."""
+
+
+class Evolution(Settings):
+    """Aging evolution with tournaments."""
+
+    population_size: Count = 2500
+    """Most recent evaluated candidates that may become parents (M)."""
+    warm_up: Annotated[int, Field(ge=0)] = 0
+    """Evaluated candidates before the first mutation; until then all graphs are random."""
+    tournament_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    """Share of the population that a tournament draws (P)."""
+    tournament_min: Count = 2
+    """Smallest tournament, for small populations."""
+    criterion: Literal["pareto", "average"] = "pareto"
+    """Winner: random member of the tournament's Pareto front, or highest mean (P)."""
+    mutations: Count = 2
+    """Mutations from parent to child (M)."""
+    random_share: Share = 0.5
+    """Probability that a child is replaced by a fresh random graph (M)."""
+    remeasure_every: Annotated[int, Field(ge=0)] = 0
+    """Repeats of an evaluated candidate's function before it gets a fresh seed; 0: never."""
+    remeasure_share: Share = 0.2
+    """Largest share of re-measurements among all full evaluations."""
+    modulo_affine: bool = False
+    """Functions equal up to the sign and scale of the affine after them are duplicates."""
+    max_proposals: Count = 500_000
+    """Proposals without one new candidate after which the search space counts as exhausted."""
+
+
+class Anchor(Settings):
+    """One host network of the proxy task."""
+
+    name: str
+    width: Count = 8
+    depth: Count = 1
+    reference: float = 0.0
+    """This anchor's coordinate of the hypervolume's reference point (accuracy, 0 to 1)."""
+
+
+class Task(Settings):
+    """The proxy task: data, anchor networks and training recipe."""
+
+    dataset: str = "polarity-digits"
+    anchors: Annotated[tuple[Anchor, ...], Field(min_length=1)]
+    """Trained in this order; put the cheapest first."""
+    steps: Count = 100
+    batch_size: Count = 64
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.2
+    schedule: Literal["cosine", "constant"] = "cosine"
+    momentum: Share = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
+    """On weights of convolutions and linear maps; layer parameters take none (P)."""
+    weight_init: Literal["he_fan_out", "torch"] = "he_fan_out"
+    """Initialisation of convolutions (?); it decides rejections."""
+    groups: Count = 32
+    """Largest group count; a layer takes the largest divisor that leaves two channels a group."""
+    statistics: Literal["reestimated", "moving"] = "reestimated"
+    """Evaluation mode uses moving averages, re-estimated over training batches after training."""
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        names = [anchor.name for anchor in self.anchors]
+        if len(set(names)) != len(names):
+            raise ValueError(f"each anchor once; got {', '.join(names)}")
+        return self
+
+
+class Bounds(Settings):
+    """Closed interval of one statistic of the signal check."""
+
+    low: float
+    high: float
+
+
+class Signal(Settings):
+    """One forward and backward pass at initialisation against bounds per anchor and statistic."""
+
+    enabled: bool = True
+    bounds: dict[str, dict[str, Bounds]] = Field(default_factory=dict)
+    """Anchor -> statistic -> interval; an anchor without bounds is only checked for finiteness."""
+    audit_share: Share = 0.1
+    """Share of its rejections that is put through quality all the same."""
+
+
+class Stability(Settings):
+    """Gradient ascent on the weights that maximises the norm of the loss gradient (P)."""
+
+    enabled: bool = True
+    steps: Annotated[int, Field(ge=1, le=100)] = 20
+    rate: Annotated[float, Field(gt=0.0)] = 1.0
+    batch_size: Count = 32
+    limit: float = 1e8
+    """Gradient norm above which a layer is rejected (P)."""
+
+
+class Quality(Settings):
+    """Accuracy on ``select`` after the first steps of the very training run (P: 20 %, step 100)."""
+
+    enabled: bool = True
+    steps: Count = 40
+    accuracy: Share = 0.2
+
+
+class Checks(Settings):
+    """The worker-side checks, in the order signal, quality, stability."""
+
+    signal: Signal = Signal()
+    stability: Stability = Stability()
+    quality: Quality = Quality()
+
+
+class Confirmation(Settings):
+    """The end of a search: fresh seeds, learning rates, and one read of ``final``."""
+
+    enabled: bool = True
+    top: Count = 5
+    seeds: Count = 3
+    learning_rates: Annotated[tuple[float, ...], Field(min_length=1)] = (0.1, 0.2, 0.4)
+    tune_seeds: Count = 2
+    final_seeds: Count = 10
+    rivals: Annotated[tuple[str, ...], Field(min_length=1)] = ("bn-relu", "bn-silu")
+    """Baselines that the leader must beat; tuned and read on ``final`` beside it."""
+    resamples: Count = 10_000
+    level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+
+
+class Budget(Settings):
+    """When a search ends."""
+
+    evaluations: Count = 100
+    """Distinct candidates fully evaluated on every anchor."""
+
+
+class SearchConfig(Settings):
+    """Everything that reproduces a search with the inline pool."""
+
+    preset: str = "custom"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    series: Literal["B", "S"] = "B"
+    """B layers may use batch statistics; S layers may not (judged on the live graph)."""
+    space: Space = Space()
+    evolution: Evolution = Evolution()
+    task: Task
+    checks: Checks = Checks()
+    baselines: tuple[str, ...] = ("bn-relu", "bn-silu")
+    confirmation: Confirmation = Confirmation()
+    budget: Budget = Budget()
+
+    @model_validator(mode="after")
+    def _quality_ends_before_training(self) -> Self:
+        if self.checks.quality.enabled and self.checks.quality.steps > self.task.steps:
+            raise ValueError("checks.quality.steps is at most task.steps")
+        return self
+
+    @property
+    def anchor_names(self) -> tuple[str, ...]:
+        """Names of the anchors in training order."""
+        return tuple(anchor.name for anchor in self.task.anchors)

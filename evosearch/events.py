@@ -1,0 +1,262 @@
+"""The append-only log of a search: every fact that its state is folded from.
+
+Folding the events of a search in order gives its state; nothing else is remembered. Fields that
+hold times are named in `TIME_FIELDS`; with them removed, the logs of two runs of one config with
+the inline pool are equal byte for byte.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from evosearch.config import SearchConfig
+from evosearch.records import (
+    CheckRun,
+    Evaluation,
+    Failure,
+    GraphData,
+    Purpose,
+    Record,
+    Rejection,
+    Run,
+    Subject,
+)
+
+TIME_FIELDS = frozenset({"at", "seconds", "worker"})
+"""Fields whose values depend on the clock or the machine, wherever they stand in an event."""
+
+SearchStatus = Literal["running", "paused", "stopped", "finished", "failed"]
+Phase = Literal["search", "confirm", "tune", "final", "done"]
+
+
+class Created(Record):
+    """The first event: the config and the versions of what computes."""
+
+    kind: Literal["created"] = "created"
+    config: SearchConfig
+    versions: dict[str, str] = {}
+
+
+class Skipped(Record):
+    """Proposals that ended in the controller since the last queued candidate.
+
+    ``counts``: code -> number. ``seconds``: code -> time spent on them (None under a fake clock).
+    ``repeats``: birth of the candidate whose digest came again -> number.
+    ``examples``: (birth, code, graph) of some of them.
+    """
+
+    counts: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    repeats: dict[int, int] = {}
+    examples: tuple[tuple[int, str, GraphData], ...] = ()
+
+
+class CandidateDuplicate(Record):
+    """A new graph with the function of an earlier candidate; it is never scored."""
+
+    kind: Literal["candidate_duplicate"] = "candidate_duplicate"
+    birth: int
+    of: int
+    graph: GraphData
+    digest: str
+    fingerprint: str
+    origin: Literal["random", "mutation", "enqueued", "catalog"]
+    parents: tuple[int, ...] = ()
+
+
+class CandidateQueued(Record):
+    """A new function, on its way to the workers. ``birth`` is its sequence number at proposal."""
+
+    kind: Literal["candidate_queued"] = "candidate_queued"
+    birth: int
+    graph: GraphData
+    digest: str
+    fingerprint: str
+    origin: Literal["random", "mutation", "enqueued", "catalog"]
+    parents: tuple[int, ...] = ()
+    audit: bool = False
+    skipped: Skipped = Skipped()
+    note: str = ""
+
+
+class EnqueuedRefused(Record):
+    """A formula that a person enqueued and a cheap check refused."""
+
+    kind: Literal["enqueued_refused"] = "enqueued_refused"
+    birth: int
+    graph: GraphData
+    rejection: Rejection
+    of: int | None = None
+
+
+class JobQueued(Record):
+    """A job that is no candidate's first: baselines, re-measurements and the confirmation."""
+
+    kind: Literal["job_queued"] = "job_queued"
+    id: str
+    purpose: Purpose
+    subject: Subject
+    runs: tuple[Run, ...]
+
+
+class JobLost(Record):
+    """A worker returned no verdict for the job; it is queued again, or given up."""
+
+    kind: Literal["job_lost"] = "job_lost"
+    id: str
+    failure: Failure
+    attempt: int
+    worker: str = ""
+
+
+class EvaluationRecorded(Record):
+    """One finished training of a job."""
+
+    kind: Literal["evaluation_recorded"] = "evaluation_recorded"
+    job_id: str
+    purpose: Purpose
+    subject: Subject
+    evaluation: Evaluation
+
+
+class CandidateRejected(Record):
+    """A worker-side check threw the candidate out."""
+
+    kind: Literal["candidate_rejected"] = "candidate_rejected"
+    birth: int
+    rejection: Rejection
+    checks: tuple[CheckRun, ...] = ()
+    audit_passed: bool | None = None
+    seconds: float = 0.0
+    worker: str = ""
+
+
+class CandidateFailed(Record):
+    """The candidate got no verdict: an error of its own, or too many workers died with it."""
+
+    kind: Literal["candidate_failed"] = "candidate_failed"
+    birth: int
+    failure: Failure
+    quarantined: bool = False
+    worker: str = ""
+
+
+class Standing(Record):
+    """How an outcome changed the front: births in and out, and the hypervolume after it."""
+
+    scores: dict[str, float]
+    seeds: int
+    front_in: tuple[int, ...] = ()
+    front_out: tuple[int, ...] = ()
+    hypervolume: float
+
+
+class CandidateEvaluated(Record):
+    """Every anchor is trained: the candidate joins the population."""
+
+    kind: Literal["candidate_evaluated"] = "candidate_evaluated"
+    birth: int
+    standing: Standing
+    checks: tuple[CheckRun, ...] = ()
+    seconds: float = 0.0
+    worker: str = ""
+
+
+class JobFinished(Record):
+    """A job of `JobQueued` has ended. ``standing``: of a candidate measured anew on ``select``."""
+
+    kind: Literal["job_finished"] = "job_finished"
+    id: str
+    subject: Subject
+    purpose: Purpose
+    standing: Standing | None = None
+    failure: Failure | None = None
+    seconds: float = 0.0
+    worker: str = ""
+
+
+class PhaseEntered(Record):
+    """The search moved on. ``chosen``: births that this phase is about. ``note``: why, in words."""
+
+    kind: Literal["phase_entered"] = "phase_entered"
+    phase: Phase
+    chosen: tuple[int, ...] = ()
+    note: str = ""
+
+
+class StatusChanged(Record):
+    """A person or the controller changed what the search is doing."""
+
+    kind: Literal["status_changed"] = "status_changed"
+    status: SearchStatus
+    reason: str = ""
+
+
+class BudgetChanged(Record):
+    """A person extended or cut the budget."""
+
+    kind: Literal["budget_changed"] = "budget_changed"
+    evaluations: int
+
+
+class Reported(Record):
+    """The final report, computed once from the events before it."""
+
+    kind: Literal["reported"] = "reported"
+    report: dict[str, Any]
+
+
+Event = (
+    Created
+    | CandidateDuplicate
+    | CandidateQueued
+    | EnqueuedRefused
+    | JobQueued
+    | JobLost
+    | EvaluationRecorded
+    | CandidateRejected
+    | CandidateFailed
+    | CandidateEvaluated
+    | JobFinished
+    | PhaseEntered
+    | StatusChanged
+    | BudgetChanged
+    | Reported
+)
+
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+class StoredEvent(Record):
+    """An event with its place in the log: ``seq`` is dense and starts at 1 for each search."""
+
+    seq: int
+    at: datetime
+    event: Annotated[Event, Field(discriminator="kind")]
+
+
+def dump_event(event: Event) -> str:
+    """The event as JSON text; curves are left out, they are stored apart."""
+    leave_out = {"evaluation": {"curve"}} if isinstance(event, EvaluationRecorded) else None
+    return event.model_dump_json(exclude=leave_out, exclude_defaults=False)
+
+
+def load_event(text: str | bytes) -> Event:
+    """The event in the JSON text.
+
+    Raises:
+        pydantic.ValidationError: the text is no event of this version.
+    """
+    return _ADAPTER.validate_json(text)
+
+
+def without_times(data: Any) -> Any:
+    """A copy of JSON data with every field of `TIME_FIELDS` removed."""
+    if isinstance(data, dict):
+        return {k: without_times(v) for k, v in data.items() if k not in TIME_FIELDS}
+    if isinstance(data, (list, tuple)):
+        return [without_times(value) for value in data]
+    return data
