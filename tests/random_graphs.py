@@ -48,6 +48,11 @@ def leaves(seed: int = 0, shape: tuple[int, int, int, int] = (3, 4, 2, 5)) -> di
 
 def evaluate(graph: Graph, values: dict[str, Array], groups: int = 2) -> Array:
     """Value of a graph in training mode, shape (N, C, H, W); may hold inf or NaN."""
+    return evaluate_all(graph, values, groups)[-1]
+
+
+def evaluate_all(graph: Graph, values: dict[str, Array], groups: int = 2) -> list[Array]:
+    """Values of all nodes, initial and dead ones included."""
     shape = values["x"].shape
     known = [np.broadcast_to(values[name], shape) for name in ("x", "zero", "v0", "v1")]
     with np.errstate(all="ignore"):
@@ -59,7 +64,7 @@ def evaluate(graph: Graph, values: dict[str, Array], groups: int = 2) -> Array:
             else:
                 assert row.forward is not None
                 known.append(row.forward(*got, eps=EPS))
-    return known[-1]
+    return known
 
 
 def _moment(op: str, a: Array, over: str, groups: int) -> Array:
