@@ -1,4 +1,4 @@
-"""MNIST: handwritten digits at the micro size, read from idx files below the data folder.
+"""MNIST: handwritten digits at the micro size, read from idx files in a folder.
 
 It is there to judge on data that nothing was tuned on; no default may use it.
 """
