@@ -29,9 +29,7 @@ class HostNetwork(nn.Module):
     ``stem`` is the first convolution; its gradient is what the signal check looks at.
     """
 
-    def __init__(
-        self, stem: nn.Conv2d, body: nn.Module, features: int, num_classes: int
-    ) -> None:
+    def __init__(self, stem: nn.Conv2d, body: nn.Module, features: int, num_classes: int) -> None:
         super().__init__()
         self.stem, self.body = stem, body
         self.classifier = nn.Linear(features, num_classes)
