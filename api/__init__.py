@@ -1,1 +1,1 @@
-"""The ways in: the command line and what wires the rooms together; nothing here decides a search."""
+"""The ways in: command line and wiring of the rooms; nothing here decides a search."""

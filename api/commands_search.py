@@ -21,7 +21,9 @@ Database = Annotated[
     str | None,
     typer.Option("--db", help="Database URL; default: EVOSEARCH_DB, else evosearch.db here."),
 ]
-SearchRef = Annotated[str, typer.Argument(metavar="ID", help="A search's id, or its first letters.")]
+SearchRef = Annotated[
+    str, typer.Argument(metavar="ID", help="A search's id, or its first letters.")
+]
 Pool = Annotated[PoolName, typer.Option("--pool", help="Where candidates are trained.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Ray workers; default: one for each CPU.")
@@ -106,10 +108,10 @@ def enqueue(
     db: Database = None,
 ) -> None:
     """Have a layer of yours evaluated before the next proposal."""
+    from api.commands_layer import graph_of
     from evosearch.ports import Enqueue
-    from primitives.formula import parse
 
-    graph = parse(formula)
+    graph = graph_of(formula)
     _send(ref, Enqueue(graph=graph, note=note), "the layer waits its turn", db, only="search")
 
 

@@ -43,7 +43,10 @@ def render(graph: Graph, form: Format) -> str:
 
             return to_latex(graph) + "\n"
         case "dot":
-            return to_dot(graph)
+            from primitives.drawing import to_dot
+
+            text = to_dot(graph)
+            return text if text.endswith("\n") else text + "\n"
 
 
 def checked_source(graph: Graph, notes: Iterable[str] = ()) -> str:
@@ -110,24 +113,6 @@ def _compare(mode: str, got: Any, meant: Any) -> None:
             got=f"a difference of {float((got - meant).abs().max()):.3g}",
             hint="export it as json, and report this graph",
         )
-
-
-def to_dot(graph: Graph) -> str:
-    """The live graph in Graphviz's DOT language."""
-    from primitives.ops import INITIAL_NODES, typed_name
-
-    lines = ["digraph layer {", "  rankdir=BT;", "  node [shape=box];"]
-    for index in graph.live():
-        if index < len(INITIAL_NODES):
-            lines.append(f'  n{index} [label="{INITIAL_NODES[index]}", shape=ellipse];')
-            continue
-        node = graph.node(index)
-        bold = ", style=bold" if index == graph.output else ""
-        lines.append(f'  n{index} [label="{typed_name(node.op, node.over)}"{bold}];')
-        for place, source in enumerate(node.inputs):
-            label = f' [label="{"ab"[place]}"]' if len(node.inputs) > 1 else ""
-            lines.append(f"  n{source} -> n{index}{label};")
-    return "\n".join([*lines, "}"]) + "\n"
 
 
 def write_file(path: Path, text: str) -> None:
