@@ -39,9 +39,9 @@ commands_layer.register(app)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from api.wiring import package_version
 
-        typer.echo(f"evosearch {version('evosearch')}")
+        typer.echo(f"evosearch {package_version('evosearch')}")
         raise typer.Exit
 
 
@@ -74,19 +74,20 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as err:  # usage errors of typer, whose classes moved between its releases
-        explain = getattr(err, "format_message", None)
-        if explain is None:
+        if not hasattr(err, "format_message"):
             raise
-        return _misused(str(explain()), getattr(err, "ctx", None))
+        return _misused(err)
     return result if isinstance(result, int) else 0
 
 
-def _misused(message: str, context: Any) -> int:
-    """A wrong option or argument. No message: help was printed instead of running nothing."""
-    if not message.strip():
+def _misused(err: Any) -> int:
+    """A wrong option or argument, or a bare command, which gets its help."""
+    message, context = str(err.format_message()), getattr(err, "ctx", None)
+    if type(err).__name__ == "NoArgsIsHelpError":
+        print(message, file=sys.stderr)
         return USAGE
     command = context.command_path if context is not None else "evosearch"
-    return _refused(f"{message.rstrip('.')}; see: {command} --help")
+    return _refused(f"{message.replace('Value error, ', '').rstrip('.')}; see: {command} --help")
 
 
 def _refused(line: str) -> int:

@@ -80,11 +80,11 @@ def layer(formula: Formula, preset: Preset = "quickstart", settings: Settings = 
     check_names(config)
     console = Console()
     for name, value in facts(graph).items():
-        say(console, f"{name:18} {value}")
+        say(console, f"{name:20} {value}")
     rejected = False
     for check, verdict in cheap_checks(graph, config):
         rejected = rejected or verdict.startswith("rejects")
-        say(console, f"{check:18} {verdict}", "bold red" if verdict.startswith("rejects") else "")
+        say(console, f"{check:20} {verdict}", "bold red" if verdict.startswith("rejects") else "")
     say(console, "rejected" if rejected else "no cheap check rejects it", "bold")
 
 

@@ -45,9 +45,10 @@ def cheap_checks(graph: Graph, config: SearchConfig) -> Iterator[tuple[str, str]
     verdict = Screen(config).judge(graph, {}, {})
     if verdict.code is not None:
         yield "in the controller", f"rejects: {verdict.code}, {SCREEN_CODES[verdict.code]}"
-        return
-    yield "in the controller", "passes"
-    yield from signal_checks(graph, config)
+    else:
+        yield "in the controller", "passes"
+    if verdict.code != "ignores_input":  # without x there is no gradient to look at
+        yield from signal_checks(graph, config)
 
 
 def signal_checks(graph: Graph, config: SearchConfig) -> Iterator[tuple[str, str]]:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import os
 import platform
 import secrets
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import unquote
 
 from evosearch.errors import ConfigError, NotFound, StoreError
 
@@ -55,12 +53,10 @@ def open_database(given: str | None, *, create: bool = False) -> Store:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file that an SQLite URL names; None for other databases and for one in memory."""
-    scheme, separator, rest = url.partition(":///")
-    if not separator or scheme.partition("+")[0] != "sqlite":
-        return None
-    name = unquote(rest.partition("?")[0])
-    return None if name in ("", ":memory:") else Path(name)
+    """The file that an SQLite URL or a plain path names; None for any other database."""
+    if url.startswith("sqlite:///"):
+        return Path(url.removeprefix("sqlite:///"))
+    return None if "://" in url or url == "memory:" else Path(url)
 
 
 def new_id() -> str:
@@ -110,13 +106,16 @@ def check_names(config: SearchConfig) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of what computes: Python, torch, numpy and evosearch itself."""
-    found = {"python": platform.python_version()}
-    for package in ("evosearch", "torch", "numpy", "ray"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+    packages = ("evosearch", "torch", "numpy", "ray")
+    return {"python": platform.python_version()} | {name: package_version(name) for name in packages}
+
+
+def package_version(package: str) -> str:
+    """The installed version; ``unknown`` where code runs without being installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def load_state(store: Store, search_id: str) -> State:
@@ -165,6 +164,3 @@ def candidate_graph(store: Store, ref: str) -> tuple[str, int, Graph]:
         f"search {info.id} has no candidate {birth}",
         hint=f"see: evosearch search front {info.id}",
     )
-
-
-MakePool = Callable[[], "Pool"]
