@@ -1,0 +1,1 @@
+"""The memory of searches: tables, migrations and stores; the only room that knows SQL."""

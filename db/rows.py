@@ -1,0 +1,77 @@
+"""Rows as plain data, and how values are written into them.
+
+It must not decide anything: which row changes when is for `db.projection`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from evosearch.records import Failure
+from primitives.graph import Graph
+
+Row = dict[str, Any]
+
+
+class KnownCandidate(NamedTuple):
+    """What the rules must know of a stored candidate."""
+
+    state: str
+    on_front: bool = False
+
+
+class KnownJob(NamedTuple):
+    """What the rules must know of a stored job."""
+
+    state: str
+    purpose: str
+    subject: str
+
+
+OUTCOME_FIELDS = (
+    "state", "rejection_code", "rejection_detail", "failure_cause", "failure_detail",
+    "audit_passed", "scores", "mean_score", "seeds", "outcome_seq", "finished_at", "worker",
+    "seconds",
+)  # fmt: skip
+"""Columns of a candidate that its outcome sets."""
+
+EVALUATION_FIELDS = (
+    "anchor", "seed", "learning_rate", "split", "score", "diverged", "steps", "seconds",
+)  # fmt: skip
+
+
+def new_candidate(birth: int, state: str, graph: Graph, at: datetime) -> Row:
+    """A candidate's row before anything else is known of it."""
+    return {
+        "birth": birth, "state": state, "graph": graph.to_json_text(), "formula": None,
+        "live_nodes": len(graph.live_ops()), "digest": None, "fingerprint": None, "note": "",
+        "duplicate_of": None, "audit": False, "on_front": False, "queued_at": at,
+        **dict.fromkeys(OUTCOME_FIELDS[1:]), "seeds": 0, "worker": "", "seconds": 0.0,
+    }  # fmt: skip
+
+
+def clean(text: str) -> str:
+    """The text without NUL, which PostgreSQL refuses; the event keeps it."""
+    return text.replace("\x00", "\ufffd")
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON text."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def plain(findings: Mapping[str, float]) -> dict[str, float | str]:
+    """Findings as JSON can say them: a number that is not finite becomes its name."""
+    names = {math.inf: "Infinity", -math.inf: "-Infinity"}
+    return {
+        key: value if math.isfinite(value) else names.get(value, "NaN")
+        for key, value in findings.items()
+    }
+
+
+def failure_row(failure: Failure) -> Row:
+    return {"failure_cause": failure.cause, "failure_detail": clean(failure.detail)}
