@@ -24,9 +24,7 @@ def answer(job: Job) -> tuple[float, list[Message]]:
     messages: list[Message] = []
     for run in job.runs:
         noise = random.Random(f"{layer}/{run}").random()
-        correct = "".join(
-            str(below(random.Random(f"{layer}/{run}/{i}"), 5)) for i in range(30)
-        )
+        correct = "".join(str(below(random.Random(f"{layer}/{run}/{i}"), 5)) for i in range(30))
         evaluation = Evaluation(
             anchor=run.anchor,
             seed=run.seed,

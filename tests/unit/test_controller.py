@@ -268,5 +268,5 @@ def test_an_exhausted_space_ends_the_search_and_says_so() -> None:
 
 def test_audited_rejections_are_counted() -> None:
     state = finished(start("checks.signal.audit_share=1.0"))
-    assert state.audit.audited == state.funnel["signal"].count > 0
+    assert state.audit.audited == state.rejected["signal"] > 0
     assert state.audit.passed_quality == state.evaluated
