@@ -22,6 +22,10 @@ from primitives.symbolic import MAX_TERMS, to_latex, to_sympy
 from tests.random_graphs import random_graphs
 
 ROOT = Path(__file__).parents[2]
+LIGHT = (
+    "errors", "ops", "graph", "structure", "rules", "rewrite", "digest", "formula", "printer",
+    "catalog", "drawing",
+)  # fmt: skip
 X, V0, V1 = (sympy.Symbol(name, real=True) for name in ("x", "v0", "v1"))
 
 
@@ -120,20 +124,7 @@ def _loaded_by(modules: str) -> set[str]:
 
 
 def test_the_language_loads_no_heavy_library() -> None:
-    names = [
-        "errors",
-        "ops",
-        "graph",
-        "structure",
-        "rules",
-        "rewrite",
-        "digest",
-        "formula",
-        "printer",
-        "catalog",
-        "drawing",
-    ]
-    loaded = _loaded_by(", ".join(f"primitives.{name}" for name in names))
+    loaded = _loaded_by(", ".join(f"primitives.{name}" for name in LIGHT))
     assert loaded.isdisjoint({"torch", "ray", "sympy", "sqlalchemy", "fastapi"})
     symbolic = _loaded_by("primitives.symbolic")
     assert "sympy" in symbolic
