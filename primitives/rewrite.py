@@ -269,7 +269,7 @@ def canonical(graph: Graph) -> Graph:
     Raises:
         GraphError: the form has more than the allowed nodes; a sign or absolute value that several
             nodes shared can come to stand outside each of them, so the form may be longer than the
-            graph (its `weight` is not larger). Graphs of up to half the allowed size never do this.
+            graph (its `weight` is not larger).
 
     Example:
         >>> twice = Graph((Node("neg", (0,)), Node("neg", (4,)), Node("mul", (5, 0))))
