@@ -23,10 +23,8 @@ INLINE_LIMIT = 60
 """Longest text that stands inside another expression instead of getting a line of its own."""
 
 _DIMS = {"batch": "(0, *spatial)", "sample": "(1, *spatial)", "instance": "spatial", "token": "1"}
-_TAKEN = frozenset(
-    ("torch", "nn", "ValueError", "super", "tuple", "range", "next", "min", "max", "map", "len")
-    + ("_group_count", "_var_mean")
-)
+_TAKEN = frozenset({"torch", "nn", "ValueError", "super", "tuple", "range", "next", "min", "max",
+                    "map", "len", "_group_count", "_var_mean"})  # fmt: skip
 """Names that the generated file uses itself."""
 
 _AVERAGE = {

@@ -26,8 +26,9 @@ def built(recipe: Recipe) -> Graph:
     return b.graph()
 
 
-def difference(b: Build, one: int, other: int) -> int:
-    return b("add", one, b("neg", other))
+def two_sigmoids(b: Build, double: int) -> int:
+    """sigmoid(2 x) - sigmoid(-2 x)"""
+    return b("add", b("sigmoid", double), b("neg", b("sigmoid", b("neg", double))))
 
 
 EQUAL: dict[str, tuple[Recipe, Recipe]] = {
@@ -48,7 +49,7 @@ EQUAL: dict[str, tuple[Recipe, Recipe]] = {
     ),
     "tanh and sigmoid": (
         lambda b: b("tanh", X),
-        lambda b: difference(b, b("sigmoid", b("add", X, X)), b("sigmoid", b("neg", b("add", X, X)))),
+        lambda b: two_sigmoids(b, b("add", X, X)),
     ),
     "abs as maximum": (lambda b: b("abs", X), lambda b: b("max", X, b("neg", X))),
     "double negation": (lambda b: b("exp", X), lambda b: b("exp", b("neg", b("neg", X)))),

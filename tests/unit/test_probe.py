@@ -25,6 +25,7 @@ from primitives.probe import (
 
 GRAPHS = [*KNOWN.values(), *islice(viable_graphs(seed=5), 200)]
 INPUTS = make_inputs(31, (3, 4, 5), 2, (1.0,))
+CORNERS = [-0.6264939813601653, -5.561563976182752, 0.16294223751359546]
 
 
 def tensors(inputs: Inputs, probe: int) -> tuple[torch.Tensor, ...]:
@@ -147,8 +148,9 @@ def test_random_graphs_never_crash_and_get_a_known_verdict() -> None:
 
 def test_probe_is_a_constant() -> None:
     """The stream of this generator is frozen; another figure means another PROBE_VERSION."""
-    again = make_inputs(20260, (3, 4, 4), 2, (1.0, 10.0))
-    assert np.array_equal(again.x, FAULT_PROBE.x)
+    corners = [FAULT_PROBE.x[0, 0, 0, 0], FAULT_PROBE.x[-1, -1, -1, -1]]
+    corners.append(FAULT_PROBE.cotangent[0, 0, 0, 0])
+    assert corners == pytest.approx(CORNERS, rel=1e-12)
     assert FAULT_PROBE.x.std(axis=(1, 2, 3)).round(1).tolist() == pytest.approx(
         [1.0, 1.0, 10.0, 10.0], rel=0.3
     )
