@@ -78,8 +78,10 @@ class Numbering:
         """A moment; where the operand is constant over the index set, what that comes to."""
         moment, axes = OPS[op].moment, self.steps[arg].axes
         assert moment is not None
+        if over == "group" and "c" not in axes:
+            over = "instance"
         left = reduced_axes(axes, over)
-        if left != axes or (over == "group" and "c" in axes):
+        if left != axes or over == "group":
             vanishes = self.steps[arg].vanishes and "fixes_zero" in OPS[op].properties
             return self._add(
                 Step(op, (arg,), over, left, index, vanishes=vanishes,
@@ -151,7 +153,8 @@ def _vanishes(op: str, zeros: list[bool]) -> bool:
     forward = OPS[op].forward
     if forward is None or not any(zeros):
         return False
-    return all(
-        float(forward(*[np.float64(0.0 if zero else other) for zero in zeros], 1e-5)) == 0.0
-        for other in (0.7, -0.7)
-    )
+    with np.errstate(all="ignore"):
+        return all(
+            float(forward(*[np.float64(0.0 if zero else other) for zero in zeros], 1e-5)) == 0.0
+            for other in (0.7, -0.7)
+        )
