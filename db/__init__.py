@@ -1,1 +1,23 @@
 """The memory of searches: tables, migrations and stores; the only room that knows SQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evosearch.ports import Store
+
+
+def open_store(url: str) -> Store:
+    """The store of that URL: ``memory:``, a path, ``sqlite:///PATH`` or ``postgresql://...``.
+
+    Raises:
+        StoreError: the database cannot be used; the message says why and what to do.
+    """
+    if url == "memory:":
+        from db.memory import MemoryStore
+
+        return MemoryStore()
+    from db.sql_store import SqlStore
+
+    return SqlStore(url)

@@ -104,7 +104,7 @@ class MemoryStore:
             one.unique |= unique
             one.events.extend((row["at"], row["payload"]) for row in change.events)
             one.info = _after(one.info, change)
-            for command in done:
+            for command in set(done):
                 del one.commands[command]
             return one.info.last_seq
 

@@ -21,6 +21,7 @@ from db.rows import (
     dumps,
     failure_row,
     new_candidate,
+    open_job,
     plain,
 )
 from db.states import JOB_OPEN, OPEN
@@ -172,6 +173,9 @@ class Projection:
         birth = event.birth
         if birth in self.now or birth in self._known:
             raise self._conflict("a birth stands for one candidate", "a new one", str(birth))
+        for older in (*more.pop("parents", ()), more.get("duplicate_of")):
+            if older is not None and older >= birth:
+                raise self._conflict("bad birth", f"one before {birth}", str(older))
         row = new_candidate(birth, state, event.graph, self._at) | more
         self.candidates[birth] = row
         self.now[birth] = KnownCandidate(state)
@@ -181,6 +185,7 @@ class Projection:
         self._new_candidate(
             event, "queued", origin=event.origin, digest=event.digest,
             fingerprint=event.fingerprint, audit=event.audit, note=clean(event.note),
+            parents=event.parents,
         )  # fmt: skip
         self._add_parents(event.birth, event.parents)
         self._skipped(event.skipped)
@@ -188,7 +193,7 @@ class Projection:
     def _duplicate(self, event: CandidateDuplicate) -> None:
         self._new_candidate(
             event, "duplicate", origin=event.origin, digest=event.digest, finished_at=self._at,
-            fingerprint=event.fingerprint, duplicate_of=event.of,
+            fingerprint=event.fingerprint, duplicate_of=event.of, parents=event.parents,
         )  # fmt: skip
         self._add_parents(event.birth, event.parents)
 
@@ -362,10 +367,8 @@ class Projection:
             self._expect(event.subject.birth, ("evaluated",))
         self.jobs[event.id] = {
             "id": event.id, "purpose": event.purpose, "birth": event.subject.birth,
-            "baseline": event.subject.baseline, "state": "queued", "attempt": 1,
-            "runs": dumps([run.model_dump(mode="json") for run in event.runs]),
-            "queued_at": self._at, "finished_at": None, "failure_cause": None,
-            "failure_detail": "", "worker": "", "seconds": 0.0,
+            "baseline": event.subject.baseline, "queued_at": self._at,
+            "runs": dumps([run.model_dump(mode="json") for run in event.runs]), **open_job(),
         }  # fmt: skip
         self.jobs_now[event.id] = KnownJob("queued", event.purpose, subject)
 
@@ -374,7 +377,7 @@ class Projection:
         if job is None:
             return  # a candidate's first job has no row of its own
         self._expect_job(event.id, job, job.purpose, job.subject)
-        self._change_job(event.id, job, {"attempt": event.attempt + 1})
+        self._change_job(event.id, job, open_job(event.attempt + 1))
 
     def _job_finished(self, event: JobFinished) -> None:
         subject, job = self._subject(event.subject), self._job(event.id)
@@ -383,7 +386,7 @@ class Projection:
         self._expect_job(event.id, job, event.purpose, subject)
         self._finite("seconds", event.seconds)
         state = "finished" if event.failure is None else "failed"
-        row: Row = {
+        row = open_job(job.attempt) | {
             "state": state, "finished_at": self._at, "worker": clean(event.worker),
             "seconds": event.seconds,
         }  # fmt: skip
@@ -410,4 +413,4 @@ class Projection:
             self.jobs[job_id] |= row
         else:
             self.job_changes.setdefault(job_id, {"was": job.state}).update(row)
-        self.jobs_now[job_id] = job._replace(state=row.get("state", job.state))
+        self.jobs_now[job_id] = job._replace(state=row["state"], attempt=row["attempt"])

@@ -30,6 +30,7 @@ class KnownJob(NamedTuple):
     state: str
     purpose: str
     subject: str
+    attempt: int = 1
 
 
 OUTCOME_FIELDS = (
@@ -39,9 +40,21 @@ OUTCOME_FIELDS = (
 )  # fmt: skip
 """Columns of a candidate that its outcome sets."""
 
+JOB_FIELDS = (
+    "state", "attempt", "finished_at", "failure_cause", "failure_detail", "worker", "seconds",
+)  # fmt: skip
+"""Columns of a job that change after it was queued."""
+
 EVALUATION_FIELDS = (
     "anchor", "seed", "learning_rate", "split", "score", "diverged", "steps", "seconds",
 )  # fmt: skip
+
+
+def open_job(attempt: int = 1) -> Row:
+    """The changing columns of a job that waits."""
+    return dict.fromkeys(JOB_FIELDS) | {
+        "state": "queued", "attempt": attempt, "failure_detail": "", "worker": "", "seconds": 0.0,
+    }  # fmt: skip
 
 
 def new_candidate(birth: int, state: str, graph: Graph, at: datetime) -> Row:

@@ -71,6 +71,8 @@ class State:
     """Everything that a controller knows of its search.
 
     ``pending``: job id -> job with the runs that are still to be done.
+    ``funnel``: in-controller code -> tally; ``rejected``: worker-side code (and ``failed``,
+    ``quarantined``) -> candidates; ``checks``: worker-side check -> runs and their cost.
     ``results``: subject key -> (purpose, evaluation) of everything but the search's own scores.
     """
 
@@ -91,6 +93,7 @@ class State:
         self.job_ids: set[str] = set()
         self.results: dict[str, list[tuple[Purpose, Evaluation]]] = defaultdict(list)
         self.funnel: dict[str, Tally] = defaultdict(Tally)
+        self.rejected: Counter[str] = Counter()
         self.checks: dict[str, Tally] = defaultdict(Tally)
         self.examples: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
@@ -215,7 +218,7 @@ class State:
     def _on_candidate_rejected(self, event: ev.CandidateRejected) -> None:
         self._drop(f"c{event.birth}")
         del self.members[event.birth]
-        self.funnel[event.rejection.code].count += 1
+        self.rejected[event.rejection.code] += 1
         self._count_checks(event.checks)
         if event.audit_passed is not None:
             self.audit.audited += 1
@@ -224,7 +227,7 @@ class State:
     def _on_candidate_failed(self, event: ev.CandidateFailed) -> None:
         self._drop(f"c{event.birth}")
         del self.members[event.birth]
-        self.funnel["quarantined" if event.quarantined else "failed"].count += 1
+        self.rejected["quarantined" if event.quarantined else "failed"] += 1
         self.failures[event.failure.cause] += 1
 
     def _on_candidate_evaluated(self, event: ev.CandidateEvaluated) -> None:

@@ -23,12 +23,16 @@ INLINE_LIMIT = 60
 """Longest text that stands inside another expression instead of getting a line of its own."""
 
 _DIMS = {"batch": "(0, *spatial)", "sample": "(1, *spatial)", "instance": "spatial", "token": "1"}
+_TAKEN = frozenset({"torch", "nn", "ValueError", "super", "tuple", "range", "next", "min", "max",
+                    "map", "len", "_group_count", "_var_mean"})  # fmt: skip
+"""Names that the generated file uses itself."""
+
 _AVERAGE = {
     "mean": "torch.mean({a}, {dims}, keepdim=True)",
     "mean_square": "torch.mean(torch.square({a}), {dims}, keepdim=True)",
-    "variance": "torch.var({a}, {dims}, correction=0, keepdim=True)",
+    "variance": "_var_mean({a}, {dims})[0]",
 }
-_PAIR = "torch.var_mean({a}, {dims}, correction=0, keepdim=True)"
+_PAIR = "_var_mean({a}, {dims})"
 
 
 def layer_source(
@@ -47,7 +51,7 @@ def layer_source(
             expected="a Python identifier of ASCII letters",
             got=repr(class_name)[:60],
         )
-    if class_name in {"torch", "nn", "ValueError", "Tensor", "super", "sum", "tuple", "range"}:
+    if class_name in _TAKEN:
         raise LayerError("a class name that the file itself needs", got=class_name)
     lines = [*docstring_lines, f"Graph: {graph.to_json_text()}"]
     body = _Body(Numbering(graph))

@@ -126,6 +126,16 @@ _SPREAD = '''
         return moment.repeat_interleave(self.num_features // self.groups, dim=1).squeeze(2)
 '''
 
+_VAR_MEAN = '''
+
+def _var_mean(x, dims):
+    """Biased variance and mean; on a CPU two plain passes are faster than torch.var_mean."""
+    if x.device.type == "cpu":
+        mean = torch.mean(x, dims, keepdim=True)
+        return torch.mean(torch.square(x - mean), dims, keepdim=True), mean
+    return torch.var_mean(x, dims, correction=0, keepdim=True)
+'''
+
 _GROUPS = '''
 
 def _group_count(num_features, groups):
@@ -171,6 +181,8 @@ def file_text(
         text += _TRACK % {"reset": reset}
     text += _SPREAD if uses_groups else ""
     text += _repr(statistics, uses_groups)
+    if any("_var_mean(" in line for line in lines):
+        text += _VAR_MEAN
     return text + (_GROUPS if uses_groups else "")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from primitives.graph import FIRST_OP, MAX_NODES, Graph, Node
-from primitives.ops import COMMUTATIVE, INITIAL_NODES, OPS, typed_name
+from primitives.ops import COMMUTATIVE, EPS, INITIAL_NODES, OPS, typed_name
 from primitives.rewrite import ALGEBRAIC, EXACT, canonical, live_form, simplify, weight
 from primitives.rules import Pattern, Rule
 from tests.random_graphs import evaluate, evaluate_all, leaves, random_graphs
@@ -126,6 +126,38 @@ def test_each_rule_is_found_by_the_rewriter(rule: Rule) -> None:
         form(before) == form(after) and form(before) != live_form(before)
         for before, after, _, _ in _instances(rule)
     )
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_properties_behind_exact_rules_hold_in_torchs_bits(precision: str) -> None:
+    import torch
+
+    dtype = getattr(torch, precision)
+    a = torch.linspace(-30, 30, 4001, dtype=torch.float64).to(dtype)
+    b = torch.roll(a, 1234) + 0.125
+    zero, eps = torch.zeros_like(a), torch.tensor(EPS, dtype=dtype)
+
+    def value(op: str, *inputs: Any) -> Any:
+        names = dict(zip("ab", inputs, strict=False))
+        return eval(OPS[op].torch, {"torch": torch}, {**names, "eps": eps})
+
+    for op, row in OPS.items():
+        if row.is_aggregation:
+            continue
+        if "odd" in row.properties:
+            assert torch.equal(value(op, -a), -value(op, a)), op
+        if "even" in row.properties:
+            assert torch.equal(value(op, -a), value(op, a)), op
+        if "fixes_zero" in row.properties:
+            assert torch.equal(value(op, zero), zero), op
+        if "commutative" in row.properties:
+            assert torch.equal(value(op, a, b), value(op, b, a)), op
+        if row.properties & {"nonnegative", "positive"}:
+            assert (value(op, a) >= 0).all(), op
+        if row.properties >= {"odd", "increasing"}:
+            assert torch.equal(value(op, a.abs()), value(op, a).abs()), op
+    assert torch.equal(value("mul", a, a), value("square", a))
+    assert torch.equal(value("exp", zero), torch.ones_like(a))
 
 
 def test_the_tables_share_no_rule() -> None:

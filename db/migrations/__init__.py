@@ -1,0 +1,1 @@
+"""The schema's history; each file in ``versions`` is frozen once it is released."""

@@ -1,0 +1,314 @@
+"""The `Store` on SQLite and PostgreSQL.
+
+Each method is one transaction. Who may write is judged by the lease's epoch in the row of the
+search, which every writer locks first; so writers of one search take turns, whatever their number.
+No row leaves this room: domain objects in and out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, Row, func, insert, literal_column, or_, select, update
+
+from db import engine as engines
+from db.engine import begin, database_clock, parse_url, shown, use_wal, wrapped
+from db.migrate import HEAD, migrate, prepare, refuse_newer, version
+from db.projection import Projection, touched
+from db.refusals import exists, expect_created, held, lost, not_one, not_waiting
+from db.schema import commands, events, searches
+from db.writes import load_candidates, load_jobs, write
+from evosearch.config import SearchConfig
+from evosearch.errors import LeaseLost, StateConflict, StoreError
+from evosearch.events import Event, StoredEvent, dump_event, load_event
+from evosearch.ports import COMMANDS, Command, Lease, SearchInfo, StoredCommand
+
+_PAGE = 1000
+_SCHEMA_LOCK = 4_065_919_173  # any constant: two openers of one empty server must take turns
+
+
+class SqlStore:
+    """The memory of all searches in a database; it may be used by many threads.
+
+    Opening creates the schema in an empty database and refuses any other schema than its own.
+
+    Raises:
+        StoreError: the database cannot be used; the message says why and what to do.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        busy_seconds: float = 30.0,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._now = now
+        self.url = shown(parse_url(url))
+        self.engine = engines.open_engine(parse_url(url), busy_seconds)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        with begin(self.engine) as connection:
+            found = version(connection)
+        if found != HEAD:
+            with begin(self.engine, write=True) as connection:
+                self._lock_schema(connection)
+                prepare(connection)
+        if self.engine.dialect.name == "sqlite":
+            with wrapped(self.engine.url):
+                use_wal(self.engine)
+        self._clock: Any = literal_column(database_clock(self.engine))
+
+    def _lock_schema(self, connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+
+    def create(self, search_id: str, title: str, created: Event) -> SearchInfo:
+        config = expect_created(search_id, created).config
+        at = self._now()
+        row = {
+            "id": search_id, "title": title, "config": config.model_dump_json(),
+            "preset": config.preset, "seed": config.seed, "status": "running", "phase": "search",
+            "budget": config.budget.evaluations, "created_at": at, "updated_at": at,
+            "last_seq": 1, "evaluated": 0, "hypervolume": 0.0, "lease_epoch": 0,
+        }  # fmt: skip
+        first = {"seq": 1, "at": at, "kind": created.kind, "payload": dump_event(created)}
+        with begin(self.engine, write=True) as connection:
+            known = select(searches.c.id).where(searches.c.id == search_id)
+            if connection.execute(known).first() is not None:
+                raise exists(search_id)
+            connection.execute(insert(searches), row)
+            connection.execute(insert(events), {"search_id": search_id, **first})
+        return SearchInfo(search_id, title, config, "running", at, at, 1, 0, 0.0)
+
+    def searches(self) -> list[SearchInfo]:
+        newest = _INFO.order_by(searches.c.created_at.desc(), searches.c.id.desc())
+        with begin(self.engine) as connection:
+            rows = connection.execute(newest).all()
+        return [_info(row) for row in rows]
+
+    def search(self, ref: str) -> SearchInfo:
+        matches = _INFO.where(
+            or_(searches.c.id == ref, func.substr(searches.c.id, 1, len(ref)) == ref)
+        )
+        with begin(self.engine) as connection:
+            rows = connection.execute(matches).all() if ref else []
+        exact = [row for row in rows if row.id == ref]
+        if len(exact or rows) != 1:
+            raise not_one(ref, [row.id for row in rows])
+        return _info((exact or rows)[0])
+
+    def acquire(self, search_id: str, owner: str, seconds: float) -> Lease:
+        mine = searches.c.id == search_id
+        free = or_(
+            searches.c.lease_owner.is_(None),
+            searches.c.lease_owner == owner,
+            searches.c.lease_expires_at <= self._clock,
+        )
+        taking = (
+            update(searches)
+            .where(mine, free)
+            .values(
+                lease_owner=owner,
+                lease_epoch=searches.c.lease_epoch + 1,
+                lease_expires_at=self._clock + seconds,
+            )
+            .returning(searches.c.lease_epoch)
+        )
+        holder = select(
+            searches.c.lease_owner, searches.c.lease_expires_at - self._clock
+        ).where(mine)  # fmt: skip
+        with begin(self.engine, write=True) as connection:
+            epoch = connection.execute(taking).scalar()
+            if epoch is not None:
+                return Lease(search_id, owner, epoch)
+            found = connection.execute(holder).first()
+        if found is None:
+            raise not_one(search_id, [])
+        raise held(search_id, str(found[0]), found[1] or 0.0)
+
+    def renew(self, lease: Lease, seconds: float) -> None:
+        longer = update(searches).where(*_owned(lease))
+        longer = longer.values(lease_expires_at=self._clock + seconds)
+        with begin(self.engine, write=True) as connection:
+            if connection.execute(longer).rowcount != 1:
+                raise self._lost(connection, lease)
+
+    def release(self, lease: Lease) -> None:
+        free = update(searches).where(*_owned(lease))
+        with begin(self.engine, write=True) as connection:
+            connection.execute(free.values(lease_owner=None, lease_expires_at=None))
+
+    def append(self, lease: Lease, events: Sequence[Event], done: Sequence[int] = ()) -> int:
+        with begin(self.engine, write=True) as connection:
+            last = self._lock(connection, lease)
+            at = self._now()
+            numbered = [(seq, at, event) for seq, event in enumerate(events, last + 1)]
+            if numbered:
+                record(connection, lease.search_id, last, numbered)
+            self._finish(connection, lease.search_id, sorted(set(done)))
+        return last + len(numbered)
+
+    def _lock(self, connection: Connection, lease: Lease) -> int:
+        """Locks the search for this transaction; returns its last sequence number."""
+        mine = select(searches.c.last_seq).where(*_owned(lease)).with_for_update()
+        last = connection.execute(mine).scalar()
+        if last is None:
+            raise self._lost(connection, lease)
+        return int(last)
+
+    def _lost(self, connection: Connection, lease: Lease) -> LeaseLost:
+        holder = select(searches.c.lease_owner, searches.c.lease_epoch)
+        found = connection.execute(holder.where(searches.c.id == lease.search_id)).first()
+        if found is None:
+            raise not_one(lease.search_id, [])
+        return lost(lease, found.lease_owner, found.lease_epoch)
+
+    def _finish(self, connection: Connection, search_id: str, done: Sequence[int]) -> None:
+        if not done:
+            return
+        finished = update(commands).where(
+            commands.c.search_id == search_id, commands.c.id.in_(done), commands.c.done_at.is_(None)
+        )
+        if connection.execute(finished.values(done_at=self._now())).rowcount != len(done):
+            raise not_waiting(", ".join(map(str, done)))
+
+    def events(self, search_id: str, after: int = 0) -> Iterator[StoredEvent]:
+        exact = select(searches.c.last_seq).where(searches.c.id == search_id)
+        with begin(self.engine) as connection:
+            last = connection.execute(exact).scalar()
+        if last is None:
+            raise not_one(search_id, [])
+        return self._stream(search_id, after, last)
+
+    def _stream(self, search_id: str, after: int, last: int) -> Iterator[StoredEvent]:
+        """Pages of the log; what is committed never changes, so no transaction stays open."""
+        while after < last:
+            page = (
+                select(events.c.seq, events.c.at, events.c.payload)
+                .where(events.c.search_id == search_id, events.c.seq > after)
+                .where(events.c.seq <= last)
+                .order_by(events.c.seq)
+                .limit(_PAGE)
+            )
+            with begin(self.engine) as connection:
+                rows = connection.execute(page).all()
+            if not rows:
+                raise StoreError(
+                    "events are missing", expected=f"event {after + 1}", got="none",
+                    where=f"search {search_id}", hint="run: evosearch db check",
+                )  # fmt: skip
+            for row in rows:
+                yield StoredEvent(seq=row.seq, at=row.at, event=read_event(row.seq, row.payload))
+            after = rows[-1].seq
+
+    def send(self, search_id: str, command: Command) -> int:
+        text = COMMANDS.dump_json(command).decode()
+        known = select(searches.c.id).where(searches.c.id == search_id).with_for_update()
+        with begin(self.engine, write=True) as connection:
+            if connection.execute(known).first() is None:
+                raise not_one(search_id, [])
+            row = {"search_id": search_id, "command": text, "sent_at": self._now()}
+            sent = connection.execute(insert(commands).returning(commands.c.id), row)
+            return int(sent.scalar_one())
+
+    def commands(self, lease: Lease) -> list[StoredCommand]:
+        waiting = (
+            select(commands.c.id, commands.c.command)
+            .where(commands.c.search_id == lease.search_id, commands.c.done_at.is_(None))
+            .order_by(commands.c.id)
+        )
+        with begin(self.engine) as connection:
+            rows = connection.execute(waiting).all()
+        return [StoredCommand(row.id, COMMANDS.validate_json(row.command)) for row in rows]
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def upgrade(url: str, *, busy_seconds: float = 30.0) -> tuple[str | None, str]:
+    """Brings the schema up to this program's; returns the version before and after.
+
+    Raises:
+        StoreError: the schema is newer, or the database cannot be used.
+    """
+    engine = engines.open_engine(parse_url(url), busy_seconds)
+    try:
+        with begin(engine, write=True) as connection:
+            found = version(connection)
+            refuse_newer(found)
+            if found != HEAD:
+                migrate(connection)
+        return found, HEAD
+    finally:
+        engine.dispose()
+
+
+def record(
+    connection: Connection,
+    search_id: str,
+    last: int,
+    numbered: Sequence[tuple[int, datetime, Event]],
+) -> None:
+    """Writes events and what follows from them; the search's last event was number ``last``."""
+    births, jobs = touched(event for _, _, event in numbered)
+    change = Projection(
+        load_candidates(connection, search_id, births), load_jobs(connection, search_id, jobs)
+    )
+    for seq, at, event in numbered:
+        change.add(seq, at, event)
+    write(connection, search_id, change)
+    moved = update(searches).where(searches.c.id == search_id, searches.c.last_seq == last)
+    moved = moved.values(evaluated=searches.c.evaluated + change.evaluated, **change.search)
+    if connection.execute(moved).rowcount != 1:
+        raise StateConflict("another writer moved the log", hint="nothing was written")
+
+
+def read_event(seq: int, payload: str) -> Event:
+    """The event in a stored payload.
+
+    Raises:
+        StoreError: the payload is no event of this version.
+    """
+    try:
+        return load_event(payload)
+    except ValidationError as err:
+        reason = str(err.errors()[0]["msg"])
+        raise StoreError(
+            "an event cannot be read", got=reason, where=f"event {seq}",
+            hint="it may be of a newer evosearch; run: evosearch db check",
+        ) from err  # fmt: skip
+
+
+_INFO = select(
+    searches.c.id, searches.c.title, searches.c.config, searches.c.status, searches.c.created_at,
+    searches.c.updated_at, searches.c.last_seq, searches.c.evaluated, searches.c.hypervolume,
+)  # fmt: skip
+
+
+def _info(row: Row[*tuple[Any, ...]]) -> SearchInfo:
+    try:
+        config = SearchConfig.model_validate_json(row.config)
+    except ValidationError as err:
+        raise StoreError(
+            "a stored config cannot be read", got=str(err.errors()[0]["msg"]),
+            where=f"search {row.id}", hint="it may be of a newer evosearch",
+        ) from err  # fmt: skip
+    fields = dict(row._mapping) | {"config": config}
+    return SearchInfo(**fields)
+
+
+def _owned(lease: Lease) -> tuple[Any, ...]:
+    return (
+        searches.c.id == lease.search_id,
+        searches.c.lease_owner == lease.owner,
+        searches.c.lease_epoch == lease.epoch,
+    )
