@@ -87,7 +87,7 @@ class Comparison:
             WorkerError: the pool came to nothing.
         """
         waiting = list(self._jobs())
-        total, open_jobs = len(waiting), {}
+        total, open_jobs = len(waiting), dict[str, Job]()
         while waiting or open_jobs:
             while waiting and len(open_jobs) < pool.capacity:
                 job = waiting.pop(0)

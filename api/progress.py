@@ -159,7 +159,7 @@ def funnel(state: State) -> tuple[FunnelRow, ...]:
         for code in SCREEN_CODES
         if (tally := state.funnel.get(code)) is not None
     ]
-    other = {code: tally.count for code, tally in state.rejected.items()}
+    other = dict(state.rejected)
     for check in CHECKS:
         ran = state.checks.get(check)
         if ran is None and check not in other:

@@ -38,8 +38,7 @@ def score_table(
     """
     made = table(title, caption=PROVISIONAL if any(row.seeds == 1 for row in rows) else "")
     made.add_column("", justify="right", no_wrap=True)
-    overflow = "ellipsis" if short else "fold"
-    made.add_column("formula", overflow=overflow, no_wrap=short, ratio=1)
+    made.add_column("formula", overflow="ellipsis" if short else "fold", no_wrap=short, ratio=1)
     for anchor in anchors:
         made.add_column(anchor, justify="right", overflow="fold", min_width=6, max_width=7)
     made.add_column("seeds", justify="right")

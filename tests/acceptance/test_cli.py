@@ -108,8 +108,8 @@ def test_a_newer_database_is_refused_and_stays_as_it_is(finished: Path, tmp_path
 
 def test_a_search_ends_with_a_report_and_a_leader(finished: Path) -> None:
     said = (finished / "said").read_text()
-    for part in ("funnel", "front", "final: 3 seeds", "difference", "verdict: ", "leader: candidate",
-                 "false rejections by the signal check", "bn-relu"):  # fmt: skip
+    for part in ("funnel", "front", "final: 3 seeds", "difference", "verdict: ", "bn-relu",
+                 "leader: candidate", "false rejections by the signal check"):  # fmt: skip
         assert part in said
     (leader,) = finished.glob("leader-*.py")
     assert f"the leader as a PyTorch module: {leader.name}" in said
@@ -254,7 +254,7 @@ def test_export_writes_a_formula_in_every_form(form: str, tmp_path: Path) -> Non
         tmp_path, "export", "--formula", "x / rms_batch(x)", "--format", form, "--out", str(out)
     )
     assert done.returncode == 0, done.stderr
-    begins = {"python": '"""Formula: x / rms_batch(x)', "json": "{", "formula": "x / rms_batch(x)\n",
+    begins = {"python": '"""Formula: x / rms_batch(x)', "json": "{", "formula": "x / rms_batch(x)",
               "latex": r"\frac{x}", "dot": "digraph"}  # fmt: skip
     assert out.read_text().startswith(begins[form])
     assert [path.name for path in tmp_path.iterdir()] == ["layer.txt"]

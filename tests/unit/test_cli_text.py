@@ -237,7 +237,7 @@ def test_the_lease_of_a_killed_controller_is_waited_for() -> None:
 def test_a_lease_that_is_renewed_again_and_again_is_refused() -> None:
     clock = FakeTime()
     store = Holding(clock, until=float("inf"))
-    with pytest.raises(LeaseHeld, match="which is alive; got elsewhere:1:ab; .*search pause abcd"):
+    with pytest.raises(LeaseHeld, match=r"is alive; got elsewhere:1:ab; .*pause abcd"):
         acquire_patiently(
             store, "abcd", "me", lambda left: None, clock=clock, sleep=clock.sleep  # type: ignore[arg-type]
         )  # fmt: skip
