@@ -27,9 +27,9 @@ def advance(state: State, exhausted: bool = False) -> tuple[ev.Event, ...]:
     ``exhausted``: the proposer found nothing new. Nothing moves while jobs are pending.
     """
     if state.phase == "search":
-        baselines = _baseline_jobs(state)
+        baselines = tuple(_baseline_jobs(state))
         if baselines:
-            return tuple(baselines)
+            return baselines
     if state.status != "running" or state.pending:
         return ()
     if state.phase == "search":
