@@ -1,0 +1,334 @@
+"""Read models for the command line and REST: SQL only, a fixed number of queries each.
+
+Nothing here writes, and nothing here loads a whole search; curves are read one at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, tuple_
+
+from db.engine import begin
+from db.schema import (
+    candidates,
+    check_runs,
+    evaluations,
+    events,
+    jobs,
+    parents,
+    repeats,
+    searches,
+    skip_examples,
+    tallies,
+    traces,
+)
+from db.sql_store import SqlStore
+from db.views import (
+    CandidateDetail,
+    CandidateRow,
+    CheckRow,
+    EvaluationRow,
+    EventRow,
+    FunnelRow,
+    JobRow,
+    Page,
+    Population,
+    SearchRow,
+    Trace,
+)
+from evosearch.errors import ConfigError, NotFound
+from primitives.graph import Graph
+
+MAX_PAGE = 500
+
+
+class Queries:
+    """What people look at, read from the tables of a `SqlStore`."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._store, self._engine = store, store.engine
+
+    def searches(self) -> list[SearchRow]:
+        """All searches with their progress, the newest first."""
+        counted = (
+            select(tallies.c.search_id, tallies.c.code, tallies.c.count)
+            .where(tallies.c.stage == "state", tallies.c.count > 0)
+        )  # fmt: skip
+        names = SearchRow.__dataclass_fields__.keys() - {"states"}
+        newest = select(*(searches.c[name] for name in sorted(names)))
+        newest = newest.order_by(searches.c.created_at.desc(), searches.c.id.desc())
+        with begin(self._engine) as connection:
+            rows = connection.execute(newest).mappings().all()
+            states: dict[str, dict[str, int]] = {}
+            for search_id, state, count in connection.execute(counted):
+                states.setdefault(search_id, {})[state] = count
+        return [SearchRow(**row, states=states.get(row["id"], {})) for row in rows]
+
+    def candidates(
+        self,
+        search_id: str,
+        *,
+        states: Sequence[str] = (),
+        order: str = "birth",
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """One page of candidates; the youngest first, or with ``order='score'`` the highest mean.
+
+        Raises:
+            ConfigError: the order or the cursor is none that this method gave out.
+        """
+        if order not in ("birth", "score"):
+            raise ConfigError("unknown order", expected="birth or score", got=order)
+        limit = max(1, min(limit, MAX_PAGE))
+        wanted = _LIST.where(candidates.c.search_id == search_id)
+        if states:
+            wanted = wanted.where(candidates.c.state.in_(states))
+        wanted = _by_score(wanted, cursor) if order == "score" else _by_birth(wanted, cursor)
+        with begin(self._engine) as connection:
+            rows = connection.execute(wanted.limit(limit + 1)).mappings().all()
+        found = [_candidate(row) for row in rows[:limit]]
+        if len(rows) <= limit:
+            return Page(found, None)
+        last = found[-1]
+        place = f"{last.mean_score!r}:{last.birth}" if order == "score" else str(last.birth)
+        return Page(found, place)
+
+    def front(self, search_id: str) -> list[CandidateRow]:
+        """The candidates that none dominates, the highest mean score first."""
+        return self._candidates(
+            _LIST.where(candidates.c.search_id == search_id, candidates.c.on_front).order_by(
+                candidates.c.mean_score.desc(), candidates.c.birth
+            )
+        )
+
+    def funnel(self, search_id: str) -> list[FunnelRow]:
+        """How many proposals and candidates ended where, and at what cost.
+
+        Stages: ``controller`` (proposals skipped), ``enqueued`` (refused formulas), ``worker``
+        (candidates that a check threw out), and each check by its name, or ``audit:`` and its
+        name, with the code '' for passed.
+        """
+        wanted = select(
+            tallies.c.stage, tallies.c.code, tallies.c.count, tallies.c.seconds, tallies.c.steps
+        ).where(tallies.c.search_id == search_id, tallies.c.stage != "state")
+        with begin(self._engine) as connection:
+            rows = connection.execute(wanted.order_by(tallies.c.stage, tallies.c.code)).all()
+        return [FunnelRow(*row) for row in rows]
+
+    def states(self, search_id: str) -> dict[str, int]:
+        """Number of candidates in each state that has any."""
+        wanted = select(tallies.c.code, tallies.c.count).where(
+            tallies.c.search_id == search_id, tallies.c.stage == "state", tallies.c.count > 0
+        )
+        with begin(self._engine) as connection:
+            return {state: count for state, count in connection.execute(wanted)}  # noqa: C416
+
+    def skip_examples(self, search_id: str, code: str) -> list[Graph]:
+        """Some of the graphs that a check in the controller skipped, in the order they came."""
+        wanted = select(skip_examples.c.graph).where(
+            skip_examples.c.search_id == search_id, skip_examples.c.code == code
+        )
+        with begin(self._engine) as connection:
+            texts = connection.execute(wanted.order_by(skip_examples.c.position)).scalars().all()
+        return [Graph.from_json_text(text) for text in texts]
+
+    def population(self, search_id: str, size: int) -> Population:
+        """Mean scores of the last ``size`` evaluated candidates, in figures."""
+        members = (
+            select(candidates.c.mean_score)
+            .where(candidates.c.search_id == search_id, candidates.c.outcome_seq.is_not(None))
+            .order_by(candidates.c.outcome_seq.desc())
+            .limit(size)
+            .subquery()
+        )
+        score = members.c.mean_score
+        front = (
+            select(func.count())
+            .select_from(candidates)
+            .where(candidates.c.search_id == search_id, candidates.c.on_front)
+            .scalar_subquery()
+        )
+        figures = select(func.count(), func.min(score), func.avg(score), func.max(score), front)
+        with begin(self._engine) as connection:
+            return Population(*connection.execute(figures).one())
+
+    def candidate(self, search_id: str, birth: int) -> CandidateDetail:
+        """Everything about one candidate, curves left out.
+
+        Raises:
+            NotFound: the search has no such candidate.
+        """
+        mine = and_(candidates.c.search_id == search_id, candidates.c.birth == birth)
+        with begin(self._engine) as connection:
+            row = connection.execute(_LIST.where(mine)).mappings().first()
+            if row is None:
+                raise _no_candidate(search_id, birth)
+            return CandidateDetail(
+                candidate=_candidate(row),
+                parents=self._births(connection, search_id, "parent", parents.c.child == birth),
+                children=self._births(connection, search_id, "child", parents.c.parent == birth),
+                repeats=connection.execute(
+                    select(repeats.c.count).where(
+                        repeats.c.search_id == search_id, repeats.c.birth == birth
+                    )
+                ).scalar()
+                or 0,
+                checks=_checks(connection, search_id, birth),
+                evaluations=_evaluations(connection, search_id, evaluations.c.birth == birth),
+            )
+
+    def evaluations(self, search_id: str, birth: int) -> list[EvaluationRow]:
+        """Every training of a candidate, in the order of the log."""
+        with begin(self._engine) as connection:
+            return _evaluations(connection, search_id, evaluations.c.birth == birth)
+
+    def baselines(self, search_id: str) -> list[EvaluationRow]:
+        """Every training of the baselines, in the order of the log."""
+        with begin(self._engine) as connection:
+            return _evaluations(connection, search_id, evaluations.c.baseline.is_not(None))
+
+    def trace(self, search_id: str, seq: int) -> Trace:
+        """The curve of the evaluation that event ``seq`` recorded; empty if none was stored."""
+        wanted = select(traces.c.curve, traces.c.correct).where(
+            traces.c.search_id == search_id, traces.c.seq == seq
+        )
+        with begin(self._engine) as connection:
+            row = connection.execute(wanted).first()
+        if row is None:
+            return Trace((), "")
+        return Trace(tuple((step, loss) for step, loss in json.loads(row.curve)), row.correct)
+
+    def jobs(self, search_id: str, *, waiting: bool = False) -> list[JobRow]:
+        """Jobs that are no candidate's first; with ``waiting`` those that have not ended."""
+        wanted = select(*(jobs.c[name] for name in JobRow.__dataclass_fields__))
+        wanted = wanted.where(jobs.c.search_id == search_id)
+        if waiting:
+            wanted = wanted.where(jobs.c.finished_at.is_(None))
+        with begin(self._engine) as connection:
+            rows = connection.execute(wanted.order_by(jobs.c.queued_at, jobs.c.id)).all()
+        return [JobRow(*row) for row in rows]
+
+    def events(
+        self, search_id: str, *, after: int = 0, limit: int = 200, newest: bool = False
+    ) -> list[EventRow]:
+        """Events above a sequence number, ascending; with ``newest`` the last ones of them."""
+        place = events.c.seq.desc() if newest else events.c.seq
+        wanted = (
+            _EVENTS.where(events.c.search_id == search_id, events.c.seq > after)
+            .order_by(place)
+            .limit(max(1, limit))
+        )
+        with begin(self._engine) as connection:
+            rows = connection.execute(wanted).all()
+        found = [_event(row) for row in rows]
+        return found[::-1] if newest else found
+
+    def last_event(self, search_id: str, kind: str) -> EventRow | None:
+        """The newest event of a kind, such as the report."""
+        wanted = _EVENTS.where(events.c.search_id == search_id, events.c.kind == kind)
+        with begin(self._engine) as connection:
+            row = connection.execute(wanted.order_by(events.c.seq.desc()).limit(1)).first()
+        return None if row is None else _event(row)
+
+    def resolve(self, ref: str) -> tuple[str, int]:
+        """Search and birth of a candidate's name, such as ``k3f9a1c2-1204`` or ``k3f-1204``.
+
+        Raises:
+            NotFound: the name is none, or means no candidate, or several searches.
+        """
+        prefix, dash, number = ref.rpartition("-")
+        if not dash or not prefix or not (number.isascii() and number.isdigit()):
+            raise NotFound(
+                "no candidate's name", expected="SEARCH-BIRTH, such as k3f9a1c2-1204",
+                got=repr(ref), hint="see: evosearch search front SEARCH",
+            )  # fmt: skip
+        search_id, birth = self._store.search(prefix).id, int(number)
+        known = select(candidates.c.birth).where(
+            candidates.c.search_id == search_id, candidates.c.birth == birth
+        )
+        with begin(self._engine) as connection:
+            if birth >= 2**63 or connection.execute(known).first() is None:
+                raise _no_candidate(search_id, birth)
+        return search_id, birth
+
+    def _candidates(self, wanted: Select[Any]) -> list[CandidateRow]:
+        with begin(self._engine) as connection:
+            return [_candidate(row) for row in connection.execute(wanted).mappings()]
+
+    def _births(
+        self, connection: Connection, search_id: str, name: str, condition: ColumnElement[bool]
+    ) -> tuple[int, ...]:
+        wanted = select(parents.c[name]).where(parents.c.search_id == search_id, condition)
+        by_place = wanted.order_by(parents.c.child, parents.c.position).limit(MAX_PAGE)
+        return tuple(connection.execute(by_place).scalars())
+
+
+_LISTED = tuple(CandidateRow.__dataclass_fields__)
+_LIST: Select[Any] = select(*(candidates.c[name] for name in _LISTED))
+_EVENTS: Select[Any] = select(events.c.seq, events.c.at, events.c.kind, events.c.payload)
+
+
+def _candidate(row: Any) -> CandidateRow:
+    fields = dict(row)
+    fields["graph"] = Graph.from_json_text(fields["graph"])
+    fields["scores"] = json.loads(fields["scores"]) if fields["scores"] else None
+    return CandidateRow(**fields)
+
+
+def _event(row: Any) -> EventRow:
+    return EventRow(row.seq, row.at, row.kind, json.loads(row.payload))
+
+
+def _checks(connection: Connection, search_id: str, birth: int) -> list[CheckRow]:
+    wanted = select(*(check_runs.c[name] for name in CheckRow.__dataclass_fields__))
+    wanted = wanted.where(check_runs.c.search_id == search_id, check_runs.c.birth == birth)
+    rows = connection.execute(wanted.order_by(check_runs.c.position)).mappings()
+    return [CheckRow(**dict(row) | {"findings": json.loads(row["findings"])}) for row in rows]
+
+
+def _evaluations(
+    connection: Connection, search_id: str, condition: ColumnElement[bool]
+) -> list[EvaluationRow]:
+    wanted = select(*(evaluations.c[name] for name in EvaluationRow.__dataclass_fields__))
+    wanted = wanted.where(evaluations.c.search_id == search_id, condition)
+    rows = connection.execute(wanted.order_by(evaluations.c.seq)).mappings()
+    return [EvaluationRow(**dict(row) | {"groups": json.loads(row["groups"])}) for row in rows]
+
+
+def _by_birth(wanted: Select[Any], cursor: str | None) -> Select[Any]:
+    if cursor is not None:
+        wanted = wanted.where(candidates.c.birth < _number(cursor, cursor))
+    return wanted.order_by(candidates.c.birth.desc())
+
+
+def _by_score(wanted: Select[Any], cursor: str | None) -> Select[Any]:
+    place = tuple_(candidates.c.mean_score, candidates.c.birth)
+    wanted = wanted.where(candidates.c.mean_score.is_not(None))
+    if cursor is not None:
+        score, _, birth = cursor.partition(":")
+        try:
+            wanted = wanted.where(place < tuple_(float(score), _number(birth, cursor)))
+        except ValueError as err:
+            raise _bad_cursor(cursor) from err
+    return wanted.order_by(candidates.c.mean_score.desc(), candidates.c.birth.desc())
+
+
+def _number(text: str, cursor: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise _bad_cursor(cursor)
+    return int(text)
+
+
+def _bad_cursor(cursor: str) -> ConfigError:
+    return ConfigError("bad cursor", expected="the one of the last page", got=repr(cursor))
+
+
+def _no_candidate(search_id: str, birth: int) -> NotFound:
+    return NotFound(
+        "no such candidate", expected=f"a birth of search {search_id}", got=str(birth),
+        hint="proposals that the controller skipped have no row",
+    )  # fmt: skip

@@ -1,0 +1,251 @@
+"""Read models show what the events said."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+
+import pytest
+
+from db.queries import Queries
+from db.sql_store import SqlStore
+from evosearch.errors import ConfigError, NotFound
+from evosearch.events import (
+    EnqueuedRefused,
+    EvaluationRecorded,
+    Event,
+    PhaseEntered,
+    Reported,
+    Skipped,
+)
+from evosearch.records import Evaluation, Rejection, Subject
+from tests.support.events import (
+    ANCHORS,
+    CREATED,
+    RandomSearch,
+    checks,
+    duplicate,
+    evaluated,
+    evaluation,
+    failed,
+    graph,
+    job_finished,
+    job_queued,
+    queued,
+    rejected,
+    standing,
+)
+
+ID = "k3f9a1c2"
+
+
+def record(store: SqlStore, *batches: list[Event], name: str = ID) -> Queries:
+    """A new search with these batches of events."""
+    store.create(name, "a title", CREATED)
+    lease = store.acquire(name, "me", 60)
+    for batch in batches:
+        store.append(lease, batch)
+    return Queries(store)
+
+
+def outcome(birth: int, score: float, **place: object) -> list[Event]:
+    """A candidate from queue to population."""
+    scores = [score, score, score]
+    return [queued(birth), evaluated(birth, standing(scores, **place))]  # type: ignore[arg-type]
+
+
+def test_a_candidate_shows_all_of_it(sql_store: SqlStore) -> None:
+    skipped = Skipped(repeats={3: 2})
+    queries = record(
+        sql_store,
+        outcome(3, 0.5, front_in=(3,)),
+        [queued(9, (3,), skipped=skipped, note="mine", audit=True)],
+        [evaluation(9, anchor, 0.6, curve=((1, 2.0),)) for anchor in ANCHORS],
+        [evaluated(9, standing([0.6, 0.7, 0.8], (9,), (3,), 0.2))],
+        [queued(11, (3, 9), skipped=skipped)],
+    )
+    detail = queries.candidate(ID, 9)
+    one = detail.candidate
+    assert (one.birth, one.state, one.origin, one.graph) == (9, "evaluated", "mutation", graph(9))
+    assert one.scores == dict(zip(ANCHORS, (0.6, 0.7, 0.8), strict=True))
+    assert one.mean_score == pytest.approx(0.7)
+    assert (one.on_front, one.note, one.audit, one.worker) == (True, "mine", True, "w1")
+    assert one.finished_at is not None
+    assert one.finished_at >= one.queued_at
+    assert one.live_nodes == 7
+    assert (detail.parents, detail.children) == ((3,), (11,))
+    assert queries.candidate(ID, 11).parents == (3, 9)
+    assert queries.candidate(ID, 3).repeats == 4
+    assert [run.check_name for run in detail.checks] == [run.check for run in checks(9)]
+    assert detail.checks[0].findings == {"loss": 11.3}
+    assert [run.anchor for run in detail.evaluations] == list(ANCHORS)
+    assert queries.trace(ID, detail.evaluations[0].seq).curve == ((1, 2.0),)
+    assert queries.trace(ID, 1).curve == ()
+
+
+def test_rejections_and_failures_say_why(sql_store: SqlStore) -> None:
+    refusal = EnqueuedRefused(birth=8, graph=graph(8), rejection=Rejection(code="limits"))
+    events: list[Event] = [
+        queued(3), rejected(3), queued(4), failed(4), queued(5), failed(5, quarantined=True),
+        duplicate(6, 5), refusal,
+    ]  # fmt: skip
+    queries = record(sql_store, events)
+    rows = {row.birth: row for row in queries.candidates(ID).rows}
+    assert (rows[3].state, rows[3].rejection_code) == ("rejected", "signal.loss")
+    assert (rows[4].state, rows[4].failure_cause) == ("failed", "died")
+    assert rows[5].state == "quarantined"
+    assert (rows[6].state, rows[6].duplicate_of) == ("duplicate", 5)
+    assert (rows[8].state, rows[8].origin) == ("rejected", "enqueued")
+    assert queries.candidate(ID, 3).checks[0].findings == {"loss": "Infinity"}
+    assert queries.states(ID) == {"rejected": 2, "failed": 1, "quarantined": 1, "duplicate": 1}
+
+
+def test_pages_by_birth_meet_every_candidate_once(sql_store: SqlStore) -> None:
+    queries = record(sql_store, [queued(birth) for birth in range(1, 24)], [rejected(4)])
+    births, cursor = [], None
+    while True:
+        page = queries.candidates(ID, limit=5, cursor=cursor)
+        births += [row.birth for row in page.rows]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert births == list(range(23, 0, -1))
+    only = queries.candidates(ID, states=["rejected"])
+    assert [row.birth for row in only.rows] == [4]
+    assert only.next is None
+
+
+def test_pages_by_score_meet_ties_once(sql_store: SqlStore) -> None:
+    scores = {birth: (birth * 7 % 5) / 10 for birth in range(1, 24)}
+    batch = [event for birth, score in scores.items() for event in outcome(birth, score)]
+    queries = record(sql_store, [*batch, queued(99)])
+    found, cursor = [], None
+    while True:
+        page = queries.candidates(ID, order="score", limit=4, cursor=cursor)
+        found += [(row.mean_score, row.birth) for row in page.rows]
+        cursor = page.next
+        if cursor is None:
+            break
+    assert [birth for _, birth in found] == sorted(
+        scores, key=lambda birth: (scores[birth], birth), reverse=True
+    )
+
+
+@pytest.mark.parametrize("cursor", ["x", "-1", "0.5", "0.5:x", ":1", "9" * 30])
+def test_a_made_up_cursor_is_refused(sql_store: SqlStore, cursor: str) -> None:
+    queries = record(sql_store)
+    with pytest.raises(ConfigError, match="cursor"):
+        queries.candidates(ID, order="score", cursor=cursor)
+    with pytest.raises(ConfigError, match="order"):
+        queries.candidates(ID, order="colour")
+
+
+def test_the_funnel_counts_and_costs(sql_store: SqlStore) -> None:
+    skipped = Skipped(counts={"constant": 4, "no_x": 60}, seconds={"constant": 0.5})
+    queries = record(
+        sql_store,
+        [queued(3, skipped=skipped), queued(5, skipped=skipped)],
+        [rejected(3), evaluated(5, standing([0.5] * 3))],
+    )
+    rows = {(row.stage, row.code): row for row in queries.funnel(ID)}
+    assert rows["controller", "constant"].count == 8
+    assert rows["controller", "constant"].seconds == pytest.approx(1.0)
+    assert rows["controller", "no_x"].count == 120
+    assert rows["worker", "signal.loss"].count == 1
+    assert (rows["signal", ""].count, rows["signal", "signal.loss"].count) == (1, 1)
+    assert (rows["quality", ""].steps, rows["quality", ""].seconds) == (40, pytest.approx(0.3))
+
+
+def test_a_hundred_examples_are_kept_of_each_code(sql_store: SqlStore) -> None:
+    many = tuple((birth, "constant", graph(birth)) for birth in range(1, 90))
+    few = tuple((birth, "no_x", graph(birth)) for birth in range(1, 4))
+    queries = record(
+        sql_store,
+        [queued(100, skipped=Skipped(examples=many))],
+        [queued(200, skipped=Skipped(examples=many + few))],
+        [queued(300, skipped=Skipped(examples=many))],
+    )
+    kept = queries.skip_examples(ID, "constant")
+    assert len(kept) == 100
+    assert kept[:89] == [graph(birth) for birth in range(1, 90)]
+    assert len(queries.skip_examples(ID, "no_x")) == 3
+
+
+def test_the_population_ages(sql_store: SqlStore) -> None:
+    scores = [0.9, 0.1, 0.2, 0.6]
+    batch = [event for birth, one in enumerate(scores, 1) for event in outcome(birth, one)]
+    queries = record(sql_store, batch)
+    whole, young = queries.population(ID, 100), queries.population(ID, 3)
+    assert (whole.size, whole.lowest, whole.highest) == (4, pytest.approx(0.1), pytest.approx(0.9))
+    assert (young.size, young.mean) == (3, pytest.approx(0.3))
+    assert queries.population("nothing", 3).mean is None
+
+
+def test_baselines_and_jobs_are_listed(sql_store: SqlStore) -> None:
+    correct = EvaluationRecorded(
+        job_id="b", purpose="baseline", subject=Subject(baseline="bn-relu"),
+        evaluation=Evaluation(
+            anchor="resnet", seed=1, learning_rate=0.1, split="final", score=0.75, steps=9,
+            seconds=1.0, correct="0414",
+        ),
+    )  # fmt: skip
+    queries = record(sql_store, [job_queued("b", None, "baseline")], [correct])
+    (waiting,) = queries.jobs(ID, waiting=True)
+    assert (waiting.id, waiting.baseline, waiting.state) == ("b", "bn-relu", "queued")
+    (row,) = queries.baselines(ID)
+    assert (row.baseline, row.birth, row.score, row.split) == ("bn-relu", None, 0.75, "final")
+    assert queries.trace(ID, row.seq).correct == "0414"
+    lease = sql_store.acquire(ID, "me", 60)
+    sql_store.append(lease, [job_finished("b", None, "baseline")])
+    assert queries.jobs(ID, waiting=True) == []
+    assert [job.state for job in queries.jobs(ID)] == ["finished"]
+
+
+def test_events_are_read_from_both_ends(sql_store: SqlStore) -> None:
+    queries = record(sql_store, [PhaseEntered(phase="confirm"), Reported(report={"leader": 3})])
+    assert [row.kind for row in queries.events(ID, limit=2)] == ["created", "phase_entered"]
+    newest = queries.events(ID, limit=2, newest=True)
+    assert [row.seq for row in newest] == [2, 3]
+    assert queries.events(ID, after=3) == []
+    report = queries.last_event(ID, "reported")
+    assert report is not None
+    assert report.payload["report"] == {"leader": 3}
+    assert queries.last_event(ID, "status_changed") is None
+
+
+@pytest.mark.parametrize("ref", [f"{ID}-12", "k3f-12", "k-12"])
+def test_short_names_of_candidates(sql_store: SqlStore, ref: str) -> None:
+    assert record(sql_store, [queued(12)]).resolve(ref) == (ID, 12)
+
+
+@pytest.mark.parametrize(
+    "ref", ["", "12", "-12", "k3f-", "k3f-13", "k3f-x", "zz-12", "k3f-²", f"k3f-{9**40}"]
+)
+def test_names_of_no_candidate(sql_store: SqlStore, ref: str) -> None:
+    with pytest.raises(NotFound):
+        record(sql_store, [queued(12)]).resolve(ref)
+
+
+def test_searches_with_hyphens_have_candidates_too(sql_store: SqlStore) -> None:
+    assert record(sql_store, [queued(12)], name="a-1").resolve("a-1-12") == ("a-1", 12)
+
+
+def test_a_random_search_reads_as_it_was_written(sql_store: SqlStore) -> None:
+    search = RandomSearch(5)
+    batches = list(itertools.islice(search.batches(), 250))
+    queries = record(sql_store, *batches)
+    front = queries.front(ID)
+    assert {row.birth for row in front} == search.front
+    assert [row.mean_score for row in front] == sorted(
+        (sum(search.scores[birth]) / 3 for birth in search.front), reverse=True
+    )
+    for row in queries.candidates(ID, states=["evaluated"], limit=500).rows:
+        assert row.scores == dict(zip(ANCHORS, search.scores[row.birth], strict=True))
+    (info,) = queries.searches()
+    kinds = Counter(event.kind for batch in batches for event in batch)
+    assert sum(info.states.values()) == kinds["candidate_queued"] + kinds["candidate_duplicate"]
+    assert info.states["evaluated"] == info.evaluated == len(search.scores)
+    assert info.budget == 100
+    log = [json.dumps(row.payload) for row in queries.events(ID, limit=10_000)]
+    assert len(log) == info.last_seq
