@@ -1,0 +1,47 @@
+# The two commands: `make run` evolves layers, `make test` tests everything. Set-up is made once and
+# again only when the dependencies change.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PRESET ?= quickstart
+ARGS ?=
+
+.DEFAULT_GOAL := run
+.PHONY: run test lint types bench soak clean
+
+run: $(VENV)/run.stamp
+	$(BIN)/evosearch search start $(PRESET) $(ARGS)
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/test.stamp
+	$(BIN)/mypy
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python -m pytest tests/benchmarks $(ARGS)
+
+soak: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m soak tests $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "evosearch needs Python 3.11 or newer, got $$($(PYTHON) --version); set PYTHON=..." >&2; \
+		exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[postgres,export,dev]"
+	@touch $@ $(VENV)/run.stamp
