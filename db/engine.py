@@ -107,10 +107,16 @@ def database_clock(engine: Engine) -> str:
 
 
 @contextmanager
-def begin(engine: Engine, *, write: bool = False) -> Iterator[Connection]:
-    """A transaction, committed at the end; errors of the database come out as ours."""
+def begin(engine: Engine, *, write: bool = False, snapshot: bool = False) -> Iterator[Connection]:
+    """A transaction, committed at the end; errors of the database come out as ours.
+
+    With ``snapshot`` all its reads see one moment, as they always do on SQLite.
+    """
+    options: dict[str, Any] = {"write": write}
+    if snapshot and engine.dialect.name != "sqlite":
+        options["isolation_level"] = "REPEATABLE READ"
     with wrapped(engine.url), engine.connect() as plain:
-        connection = plain.execution_options(write=write)
+        connection = plain.execution_options(**options)
         with connection.begin():
             yield connection
 

@@ -74,19 +74,8 @@ class SqlStore:
     def create(self, search_id: str, title: str, created: Event) -> SearchInfo:
         config = expect_created(search_id, created).config
         at = self._now()
-        row = {
-            "id": search_id, "title": title, "config": config.model_dump_json(),
-            "preset": config.preset, "seed": config.seed, "status": "running", "phase": "search",
-            "budget": config.budget.evaluations, "created_at": at, "updated_at": at,
-            "last_seq": 1, "evaluated": 0, "hypervolume": 0.0, "lease_epoch": 0,
-        }  # fmt: skip
-        first = {"seq": 1, "at": at, "kind": created.kind, "payload": dump_event(created)}
         with begin(self.engine, write=True) as connection:
-            known = select(searches.c.id).where(searches.c.id == search_id)
-            if connection.execute(known).first() is not None:
-                raise exists(search_id)
-            connection.execute(insert(searches), row)
-            connection.execute(insert(events), {"search_id": search_id, **first})
+            insert_search(connection, search_id, title, created, at)
         return SearchInfo(search_id, title, config, "running", at, at, 1, 0, 0.0)
 
     def searches(self) -> list[SearchInfo]:
@@ -250,6 +239,24 @@ def upgrade(url: str, *, busy_seconds: float = 30.0) -> tuple[str | None, str]:
         return found, HEAD
     finally:
         engine.dispose()
+
+
+def insert_search(
+    connection: Connection, search_id: str, title: str, created: Event, at: datetime
+) -> None:
+    """Adds the search and its first event."""
+    config = expect_created(search_id, created).config
+    if connection.execute(select(searches.c.id).where(searches.c.id == search_id)).first():
+        raise exists(search_id)
+    row = {
+        "id": search_id, "title": title, "config": config.model_dump_json(),
+        "preset": config.preset, "seed": config.seed, "status": "running", "phase": "search",
+        "budget": config.budget.evaluations, "created_at": at, "updated_at": at, "last_seq": 1,
+        "evaluated": 0, "hypervolume": 0.0, "lease_epoch": 0,
+    }  # fmt: skip
+    first = {"seq": 1, "at": at, "kind": created.kind, "payload": dump_event(created)}
+    connection.execute(insert(searches), row)
+    connection.execute(insert(events), {"search_id": search_id, **first})
 
 
 def record(

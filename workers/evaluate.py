@@ -60,8 +60,9 @@ def run_job(job: Job, context: Context) -> Iterator[Message]:
 def _failure(err: Exception) -> Failure:
     line = " ".join(f"{type(err).__name__}: {err}".split())
     short_of_memory = isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError"
-    cause = "out_of_memory" if short_of_memory else "error"
-    return Failure(cause=cause, detail=line[:DETAIL_LENGTH])
+    return Failure(
+        cause="out_of_memory" if short_of_memory else "error", detail=line[:DETAIL_LENGTH]
+    )
 
 
 class _Work:

@@ -8,6 +8,7 @@ computes.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import site
@@ -106,6 +107,8 @@ class RayPool:
         self._folder = tempfile.TemporaryDirectory(prefix="evosearch-")
         self._hang_seconds = hang_seconds
         self._waiting: deque[Job] = deque()
+        # Kept here and not in `poll`, so that an interrupt there loses no message.
+        self._inbox: list[Message] = []
         self._made = 0
         self._actors: list[_Actor] = []
         self._closed = False
@@ -121,7 +124,10 @@ class RayPool:
             raise WorkerError(
                 "the Ray workers do not start",
                 got=f"{type(err).__name__}: {err}"[:300],
-                hint="use the inline pool, or fewer workers",
+                hint="use the inline pool, or fewer workers"
+                if address is None
+                else f"check that a cluster answers at {address}, and if it asks for a token, "
+                "set RAY_AUTH_MODE=token and give Ray the cluster's token",
             ) from err
 
     @property
@@ -147,26 +153,27 @@ class RayPool:
             WorkerError: Ray itself is gone.
         """
         deadline = time.monotonic() + timeout
-        messages: list[Message] = []
         try:
             while any(actor.jobs for actor in self._actors):
                 left = deadline - time.monotonic()
-                for actor in self._ready(0.0 if messages else max(0.0, min(left, TICK))):
-                    messages += self._receive(actor)
+                for actor in self._ready(0.0 if self._inbox else max(0.0, min(left, TICK))):
+                    self._inbox += self._receive(actor)
                 for actor in self._actors:
-                    messages += self._end_silence(actor)
+                    self._inbox += self._end_silence(actor)
                 self._dispatch()
-                if messages or left <= 0:
+                if self._inbox or left <= 0:
                     break
         except RayError as err:
             raise WorkerError(
                 "Ray is gone", got=f"{type(err).__name__}: {err}"[:300], hint="start again"
             ) from err
+        messages, self._inbox = self._inbox, []
         return messages
 
     def cancel(self, job_id: str) -> None:
         """Drop a job; a running one is left to end by itself for a moment, unheard."""
         self._waiting = deque(job for job in self._waiting if job.id != job_id)
+        self._inbox = [message for message in self._inbox if message.job_id != job_id]
         for actor in self._actors:
             for place, assigned in enumerate(actor.jobs):
                 if assigned.job.id != job_id:
@@ -194,7 +201,7 @@ class RayPool:
         self._made += 1
         name = f"ray-{self._made}"
         # Not restarted by Ray: a death is a failure that must be seen here.
-        handle = ray.remote(num_cpus=1, max_restarts=0)(_Worker).remote(name)
+        handle: Any = ray.remote(num_cpus=1, max_restarts=0)(_Worker).remote(name)
         return _Actor(name, handle, handle.ready.remote())
 
     def _dispatch(self) -> None:
@@ -305,7 +312,9 @@ def _start_ray(workers: int | None, address: str | None, empty_folder: str) -> N
         if not _is_installed(root):
             environment["env_vars"] = {"PYTHONPATH": str(root)}
     with _own_sigterm():
-        ray.init(runtime_env=environment, log_to_driver=False, logging_level="error", **options)
+        ray.init(
+            runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **options
+        )
 
 
 def _is_installed(root: Path) -> bool:

@@ -22,6 +22,7 @@ from evosearch.errors import ConfigError
 from evosearch.records import Run, Split
 from workers.anchors import ANCHORS, HostNetwork, Layer, initialise
 from workers.datasets import Dataset
+from workers.sgd import Sgd
 
 CURVE_POINTS = 8
 STATISTICS_BATCHES = 10
@@ -98,7 +99,12 @@ class Training:
         self._points = {
             math.ceil(task.steps * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)
         }
-        self._optimiser = _optimiser(self.network, run, task)
+        self._sgd = Sgd(
+            self.network,
+            momentum=task.momentum,
+            nesterov=task.nesterov,
+            weight_decay=task.weight_decay,
+        )
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Images and classes of the training batch of that step, augmented; always the same."""
@@ -142,11 +148,7 @@ class Training:
     def _train_one(self) -> None:
         x, y = self.batch(self.step)
         loss = F.cross_entropy(self.network(x), y)
-        self._optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._learning_rate()
-        self._optimiser.step()
+        self._sgd.step(loss, self._learning_rate())
         self._losses[self.step] = loss.detach()
         self.step += 1
 
@@ -202,22 +204,3 @@ def _tracked(network: nn.Module) -> list[nn.modules.batchnorm._NormBase]:
 def _stream(seed: int, *purpose: int) -> int:
     """A seed of its own for each purpose, from the run's seed."""
     return int(np.random.SeedSequence(seed, spawn_key=purpose).generate_state(1, np.uint64)[0]) >> 1
-
-
-def _optimiser(network: nn.Module, run: Run, task: Task) -> torch.optim.SGD:
-    """SGD; weight decay on weights of convolutions and linear maps, on nothing else."""
-    decayed = [
-        module.weight for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))
-    ]
-    known = {id(weight) for weight in decayed}
-    rest = [parameter for parameter in network.parameters() if id(parameter) not in known]
-    groups = [{"params": decayed, "weight_decay": task.weight_decay}]
-    if rest:
-        groups.append({"params": rest, "weight_decay": 0.0})
-    return torch.optim.SGD(
-        groups,
-        lr=run.learning_rate,
-        momentum=task.momentum,
-        nesterov=task.nesterov and task.momentum > 0,
-        fused=True,
-    )

@@ -75,11 +75,12 @@ def test_the_same_seed_gives_the_same_log_and_another_seed_another() -> None:
 
 
 def test_a_search_killed_after_any_event_ends_with_the_same_log() -> None:
-    whole = start()
+    small = ("budget.evaluations=6", "confirmation.top=2", "confirmation.tune_seeds=1")
+    whole = start(*small)
     finished(whole)
     expected = log(whole)
-    for kill_at in range(1, len(expected), 7):
-        store = start()
+    for kill_at in range(1, len(expected), 5):
+        store = start(*small)
         running = controller(store)
         while running.state.seq < kill_at and not running.over:
             running.step()

@@ -181,12 +181,15 @@ def test_final_split_counts_right_draws_and_groups_are_recorded():
     assert plain[0].correct == ""
 
 
-@pytest.mark.parametrize("name", ["bn-relu", "bn-silu", "gn-relu", "gn-silu", "ln-relu"])
+@pytest.mark.parametrize(
+    "name",
+    ["bn-relu", "bn-silu", "gn-relu", "gn-silu", "ln-relu", "evonorm-b0", "evonorm-s0"],
+)
 def test_baselines_train(name):
     evaluations, done = run(job(baseline=name, anchors=("resnet",), checks=None, steps=60))
     assert done.failure is None
     assert evaluations[0].score > 0.25
-    assert bool(evaluations[0].groups) == name.startswith("gn-")
+    assert bool(evaluations[0].groups) == (name.startswith("gn-") or name == "evonorm-s0")
 
 
 def test_seconds_come_from_the_clock_and_add_up():

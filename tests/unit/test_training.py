@@ -118,24 +118,30 @@ def test_weight_decay_spares_layers_and_biases(data):
     assert torch.allclose(shrunk, shrunk.flatten()[0].expand_as(shrunk), rtol=1e-5)
 
 
-def test_steps_equal_a_hand_written_nesterov_with_cosine(data):
-    training = make(data, steps=3, weight_decay=0.01)
+@pytest.mark.parametrize("momentum", [(0.9, True), (0.9, False), (0.0, False)])
+def test_steps_equal_torchs_own_optimizer_with_cosine(data, momentum):
+    settings = {"momentum": momentum[0], "nesterov": momentum[1]}
+    training = make(data, steps=3, weight_decay=0.01, **settings)
     twin = make(data, steps=3)
     training.advance(3)
-    decayed = {
-        id(m.weight) for m in twin.network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))
-    }
-    velocity = [torch.zeros_like(p) for p in twin.network.parameters()]
+    decayed, rest = [], []
+    kinds = (nn.Conv2d, nn.Linear)
+    for module in twin.network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            is_weight = name == "weight" and isinstance(module, kinds)
+            (decayed if is_weight else rest).append(nn.Parameter(parameter.detach().clone()))
+            setattr(module, name, (decayed if is_weight else rest)[-1])
+    optimizer = torch.optim.SGD(
+        [{"params": decayed, "weight_decay": 0.01}, {"params": rest}], lr=1.0, **settings
+    )
     for step, rate in enumerate((0.2, 0.15, 0.05)):  # .1 * (1 + cos(pi * step / 3))
         x, y = twin.batch(step)
-        twin.network.zero_grad()
+        optimizer.zero_grad()
         nn.functional.cross_entropy(twin.network(x), y).backward()
-        with torch.no_grad():
-            for p, v in zip(twin.network.parameters(), velocity, strict=True):
-                grad = p.grad + (0.01 * p if id(p) in decayed else 0.0)
-                v.mul_(0.9).add_(grad)
-                p.sub_(rate * (grad + 0.9 * v))
-    assert torch.allclose(parameters(training), parameters(twin), rtol=1e-4, atol=1e-6)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+    assert torch.allclose(parameters(training), parameters(twin), rtol=1e-4, atol=1e-5)
 
 
 def test_constant_schedule_keeps_the_rate(data):
