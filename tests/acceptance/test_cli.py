@@ -217,6 +217,9 @@ def test_a_person_steers_a_running_search(tmp_path: Path) -> None:
     assert mine["note"] == "a hunch"
     assert {"kind": "budget_changed", "evaluations": 50} in kinds
     assert kinds[-1]["status"] == "paused"
+    stopped = evosearch(tmp_path, "search", "stop", search_id)
+    assert "no process runs it, it is stopped" in stopped.stdout, stopped.stderr
+    assert log(tmp_path)[-1]["status"] == "stopped"
 
 
 def test_eval_prints_a_table(tmp_path: Path) -> None:

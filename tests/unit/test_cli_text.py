@@ -108,6 +108,13 @@ def test_the_picture_fits_80_columns_and_says_what_matters() -> None:
         assert fact in text
 
 
+def test_a_picture_of_a_long_front_fits_a_small_terminal() -> None:
+    rows = tuple(ScoreRow(str(birth), "tanh(x)", scores(0.5)) for birth in range(40))
+    text = printed(picture(a_progress(front=rows), height=24))
+    assert len(text.splitlines()) <= 24
+    assert "front, first 7" in text
+
+
 def test_a_picture_without_any_result_is_drawn() -> None:
     empty = a_progress(
         evaluated=0, proposals=0, proposals_per_second=None, evaluations_per_hour=None,
