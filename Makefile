@@ -23,11 +23,28 @@ lint: $(VENV)/test.stamp
 types: $(VENV)/test.stamp
 	$(BIN)/mypy
 
+# Figures of speed: each script prints them and writes tests/benchmarks/results/NAME.json.
 bench: $(VENV)/test.stamp
-	$(BIN)/python -m pytest tests/benchmarks $(ARGS)
+	@for script in tests/benchmarks/bench_*.py; do \
+		echo "== $$script"; \
+		$(BIN)/python -m tests.benchmarks.$$(basename $$script .py) $(ARGS) || exit 1; \
+	done
 
+# Long studies, about two hours on two cores. `study_signal` needs FASHION=<folder of idx files>.
 soak: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m soak tests $(ARGS)
+	$(BIN)/python -m pytest -m soak tests
+	$(BIN)/python -m tests.benchmarks.soak_quickstart
+ifdef FASHION
+	$(BIN)/python -m tests.benchmarks.study_signal collect --seed 100 --random 1200 --children 400 \
+		--out build/signal-fit.json.gz
+	$(BIN)/python -m tests.benchmarks.study_signal fit build/signal-fit.json.gz \
+		--out build/signal-bounds.json
+	EVOSEARCH_DATA_DIR=$(FASHION) $(BIN)/python -m tests.benchmarks.study_signal collect \
+		--dataset fashion-mnist --seed 500 --random 1500 --children 560 \
+		--out build/signal-judge.json.gz
+	$(BIN)/python -m tests.benchmarks.study_signal judge build/signal-judge.json.gz \
+		--bounds build/signal-bounds.json
+endif
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
