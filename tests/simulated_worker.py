@@ -36,10 +36,10 @@ def answer(job: Job) -> tuple[float, list[Message]]:
             correct=correct if run.split == "final" else "",
         )
         messages.append(EvaluationDone(job_id=job.id, evaluation=evaluation))
-    checks = ()
     if job.checks is not None:
         checks = (
             CheckRun(check="signal", seconds=0.01),
             CheckRun(check="quality", anchor="resnet", seconds=0.3, steps=40),
         )
-    return 1.0 + noise, [*messages, JobDone(job_id=job.id, checks=checks)]
+        messages[0] = messages[0].model_copy(update={"checks": checks})
+    return 1.0 + noise, [*messages, JobDone(job_id=job.id)]

@@ -86,7 +86,9 @@ class _Work:
             if evaluation.diverged and self.job.purpose == "search":
                 yield self.done(rejection=self.checks[-1].rejection)
                 return
-            yield EvaluationDone(job_id=self.job.id, evaluation=evaluation)
+            yield EvaluationDone(
+                job_id=self.job.id, evaluation=evaluation, checks=self.told_checks()
+            )
         yield self.done()
 
     def reject(self, checks: Checks) -> JobDone | None:
@@ -181,6 +183,11 @@ class _Work:
             )
         return self.trainings[index][0]
 
+    def told_checks(self) -> tuple[CheckRun, ...]:
+        """The checks that no message has told yet."""
+        checks, self.checks = tuple(self.checks), []
+        return checks
+
     def record(self, result: CheckRun, index: int) -> Rejection | None:
         self.checks.append(result)
         self.seconds[index] += result.seconds if result.check != "stability" else 0.0
@@ -195,7 +202,7 @@ class _Work:
     ) -> JobDone:
         return JobDone(
             job_id=self.job.id,
-            checks=tuple(self.checks),
+            checks=self.told_checks(),
             rejection=rejection,
             failure=failure,
             audit_passed=audit_passed,
