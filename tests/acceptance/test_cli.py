@@ -187,7 +187,7 @@ def test_a_signal_pauses_and_the_same_command_goes_on(
     process = begin(tmp_path, *start_tiny(EVALUATIONS))
     wait_until(lambda: evaluations(tmp_path) >= 2, process)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == code, err
     assert err.count("\n") == 1
     assert "is paused, nothing is lost" in err
@@ -210,7 +210,7 @@ def test_a_person_steers_a_running_search(tmp_path: Path) -> None:
     assert sent.returncode == 0, sent.stderr
     assert evosearch(tmp_path, "search", "extend", search_id, "50").returncode == 0
     assert evosearch(tmp_path, "search", "pause", search_id).returncode == 0
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     kinds = log(tmp_path)
     (mine,) = [e for e in kinds if e.get("origin") == "enqueued"]

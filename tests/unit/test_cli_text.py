@@ -254,13 +254,13 @@ def test_a_lease_that_is_renewed_again_and_again_is_refused() -> None:
 def a_store() -> tuple[MemoryStore, Lease]:
     store = MemoryStore()
     store.create("abcd", "a search", Created(config=load_preset("quickstart")))
-    return store, store.acquire("abcd", "me", 0.2)
+    return store, store.acquire("abcd", "me", 1.5)
 
 
 def test_the_keeper_renews_the_lease_and_gives_it_back() -> None:
     store, lease = a_store()
-    with Keeper(store, lease, seconds=0.4, every=0.05) as keeper:
-        time.sleep(0.6)
+    with Keeper(store, lease, seconds=1.5, every=0.1) as keeper:
+        time.sleep(2.0)
         keeper.check()
         with pytest.raises(LeaseHeld):
             store.acquire("abcd", "another", 1.0)
