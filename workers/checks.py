@@ -49,11 +49,33 @@ def signal_statistics(training: Training) -> dict[str, float]:
     return dict(zip(SIGNAL_STATISTICS, torch.stack(measured).tolist(), strict=True))
 
 
-def check_signal(training: Training, bounds: Mapping[str, Bounds], clock: Clock) -> CheckRun:
-    """Whether the signal's statistics at initialisation are finite and within their bounds."""
+def relative_statistics(
+    found: Mapping[str, float], reference: Mapping[str, float]
+) -> dict[str, float]:
+    """Statistics beside those of the reference layer in the same network on the same batch.
+
+    The loss as a difference, the others as ratios: so they mean the same on every data set.
+    """
+    return {
+        name: value - reference[name] if name == "loss" else value / reference[name]
+        for name, value in found.items()
+    }
+
+
+def check_signal(
+    training: Training,
+    bounds: Mapping[str, Bounds],
+    reference: Mapping[str, float],
+    clock: Clock,
+) -> CheckRun:
+    """Whether the signal's statistics at initialisation are finite and within their bounds.
+
+    ``reference``: the statistics of the reference layer with the same run; bounds and findings
+    are relative to them.
+    """
     start = clock()
     anchor = training.run.anchor
-    findings = signal_statistics(training)
+    findings = relative_statistics(signal_statistics(training), reference)
     rejection = None
     for name, value in findings.items():
         if not math.isfinite(value):

@@ -97,7 +97,7 @@ def test_signal_rejects_before_any_training():
 
 def test_audit_trains_what_signal_rejects_and_still_rejects():
     strict = CHECKS.model_copy(
-        update={"signal": Signal(bounds={"resnet": {"loss": Bounds(low=0, high=0.1)}})}
+        update={"signal": Signal(bounds={"resnet": {"loss": Bounds(low=5, high=6)}})}
     )
     evaluations, done = run(job(checks=strict, audit=True))
     assert evaluations == []
