@@ -223,7 +223,13 @@ candidates = Table(
         "mean_score",
         **_where("outcome_seq IS NOT NULL"),
     ),
-    Index("ix_candidates_front", "search_id", "birth", **_where("on_front")),
+    Index(
+        "ix_candidates_front",
+        "search_id",
+        "birth",
+        sqlite_where=text("on_front = 1"),
+        postgresql_where=text("on_front"),
+    ),
     Index(
         "ix_candidates_duplicates",
         "search_id",

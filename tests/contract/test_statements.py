@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -116,3 +119,28 @@ def test_no_list_reads_curves_or_events(sql_store: SqlStore) -> None:
             with counted(sql_store) as statements:
                 read(queries)
             assert not any("traces" in one or "payload" in one for one in statements)
+
+
+@pytest.mark.parametrize("name", READS)
+def test_no_list_walks_through_a_table(tmp_path: Path, name: str) -> None:
+    """Each read finds its rows by an index of the search."""
+    store = SqlStore(f"{tmp_path}/store.db")
+    store.create(ID, "", CREATED)
+    lease = store.acquire(ID, "me", 60)
+    store.append(lease, [queued(1), evaluated(1, standing([0.5] * 3))])
+    store.append(lease, batch(100, 5))
+    plans: list[str] = []
+
+    def explain(_c: object, cursor: sqlite3.Cursor, text: str, parameters: Any, *_: object) -> None:
+        if text.startswith("SELECT"):
+            asked = cursor.connection.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
+            plans.extend(str(row[3]) for row in asked)
+
+    event.listen(store.engine, "before_cursor_execute", explain)
+    READS[name](Queries(store))
+    store.close()
+    small = {"SCAN searches", "SCAN tallies"} if name == "searches" else set()
+    walks = [plan for plan in plans if plan.startswith("SCAN") and plan not in small]
+    assert plans
+    assert [plan for plan in walks if "(subquery" not in plan and "anon" not in plan] == []
+    assert not any("USE TEMP B-TREE" in plan for plan in plans) or name in ("searches", "front")
