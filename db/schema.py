@@ -122,6 +122,8 @@ searches = Table(
 MILESTONES = ("created", "phase_entered", "status_changed", "budget_changed", "reported")
 """Kinds of events that are few and looked up by kind."""
 
+IS_MILESTONE = f"kind IN ({', '.join(repr(kind) for kind in MILESTONES)})"
+
 events = Table(
     "events",
     metadata,
@@ -137,7 +139,7 @@ events = Table(
         "search_id",
         "kind",
         "seq",
-        **_where(f"kind IN ({', '.join(repr(kind) for kind in MILESTONES)})"),
+        **_where(IS_MILESTONE),
     ),
 )
 
