@@ -1,1 +1,40 @@
-"""The search: what to try next, what to throw out, when to stop; and the public face."""
+"""The search: what to try next, what to throw out, when to stop; and the public face.
+
+Every documented import of users begins with ``evosearch``. Names are resolved when they are first
+used, so that ``import evosearch`` loads neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_PUBLIC = {
+    "CATALOG": "primitives.catalog",
+    "ConfigError": "evosearch.errors",
+    "EvosearchError": "evosearch.errors",
+    "Graph": "primitives.graph",
+    "Node": "primitives.graph",
+    "SearchConfig": "evosearch.config",
+    "build_layer": "primitives.module",
+    "format_formula": "primitives.printer",
+    "layer_source": "primitives.codegen",
+    "load_preset": "evosearch.presets",
+    "open_store": "db",
+    "parse": "primitives.formula",
+}
+"""Public name -> the module that defines it."""
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module = _PUBLIC[name]
+    except LookupError:
+        raise AttributeError(f"module 'evosearch' has no attribute {name!r}") from None
+    return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

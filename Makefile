@@ -1,0 +1,64 @@
+# The two commands: `make run` evolves layers, `make test` tests everything. Set-up is made once and
+# again only when the dependencies change.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PRESET ?= quickstart
+ARGS ?=
+
+.DEFAULT_GOAL := run
+.PHONY: run test lint types bench soak clean
+
+run: $(VENV)/run.stamp
+	$(BIN)/evosearch search start $(PRESET) $(ARGS)
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/test.stamp
+	$(BIN)/mypy
+
+# Figures of speed: each script prints them and writes tests/benchmarks/results/NAME.json.
+bench: $(VENV)/test.stamp
+	@for script in tests/benchmarks/bench_*.py; do \
+		echo "== $$script"; \
+		$(BIN)/python -m tests.benchmarks.$$(basename $$script .py) $(ARGS) || exit 1; \
+	done
+
+# Long studies, about two hours on two cores. `study_signal` needs FASHION=<folder of idx files>.
+soak: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m soak tests
+	$(BIN)/python -m tests.benchmarks.soak_quickstart
+ifdef FASHION
+	$(BIN)/python -m tests.benchmarks.study_signal collect --seed 100 --random 1200 --children 400 \
+		--out build/signal-fit.json.gz
+	$(BIN)/python -m tests.benchmarks.study_signal fit build/signal-fit.json.gz \
+		--out build/signal-bounds.json
+	EVOSEARCH_DATA_DIR=$(FASHION) $(BIN)/python -m tests.benchmarks.study_signal collect \
+		--dataset fashion-mnist --seed 500 --random 1500 --children 560 \
+		--out build/signal-judge.json.gz
+	$(BIN)/python -m tests.benchmarks.study_signal judge build/signal-judge.json.gz \
+		--bounds build/signal-bounds.json
+endif
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "evosearch needs Python 3.11 or newer, got $$($(PYTHON) --version); set PYTHON=..." >&2; \
+		exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[postgres,export,dev]"
+	@touch $@ $(VENV)/run.stamp

@@ -1,0 +1,150 @@
+"""The commands about single layers: look at one, train one, take one home, list the known ones.
+
+They need no database, but for the export of a candidate. Heavy rooms are imported when a command
+runs, never before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.commands_search import Database, Pool, Workers
+from api.export import Format
+from evosearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from primitives.graph import Graph
+
+Formula = Annotated[
+    str, typer.Argument(metavar="FORMULA", help="A layer's formula, or a name of the catalog.")
+]
+Preset = Annotated[str, typer.Option("--preset", help="Whose task is used.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``evosearch``."""
+    app.command()(export)
+    app.command()(layer)
+    app.command("eval")(evaluate)
+    app.command()(catalog)
+
+
+def export(
+    candidate: Annotated[
+        str | None,
+        typer.Argument(metavar="[CANDIDATE]", help="SEARCH-BIRTH, or SEARCH for its leader."),
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="What is written.")] = "python",
+    formula: Annotated[
+        str | None, typer.Option("--formula", help="A formula or catalog name instead.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="File; default: the terminal.")] = None,
+    db: Database = None,
+) -> None:
+    """Take a layer home as PyTorch, JSON, formula, LaTeX or DOT text."""
+    from api.export import render, write_file
+
+    if (candidate is None) == (formula is None):
+        raise ConfigError(
+            "which layer?", expected="a candidate or --formula, one of them",
+            got="neither" if formula is None else "both",
+        )  # fmt: skip
+    graph = graph_of(formula) if formula is not None else _candidate(str(candidate), db)
+    text = render(graph, form)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    write_file(out, text)
+    typer.echo(f"written: {out}")
+
+
+def layer(formula: Formula, preset: Preset = "quickstart", settings: Settings = None) -> None:
+    """Say what a layer is, and which cheap check would reject it."""
+    from evosearch.presets import load_preset
+
+    config = load_preset(preset, settings or ())
+    graph = graph_of(formula)
+    from rich.console import Console
+
+    from api.inspect_layer import cheap_checks, facts
+    from api.report_text import say
+    from api.wiring import check_names
+
+    check_names(config)
+    console = Console()
+    for name, value in facts(graph).items():
+        say(console, f"{name:20} {value}")
+    rejected = False
+    for check, verdict in cheap_checks(graph, config):
+        rejected = rejected or verdict.startswith("rejects")
+        say(console, f"{check:20} {verdict}", "bold red" if verdict.startswith("rejects") else "")
+    say(console, "rejected" if rejected else "no cheap check rejects it", "bold")
+
+
+def evaluate(
+    formula: Formula,
+    preset: Preset = "quickstart",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=100, help="Seeds a layer.")] = 3,
+    settings: Settings = None,
+    pool: Pool = "ray",
+    workers: Workers = None,
+) -> None:
+    """Train a layer beside the known ones on every anchor, and print the scores."""
+    from evosearch.presets import load_preset
+
+    config = load_preset(preset, settings or ())
+    graph = graph_of(formula)
+    from rich.console import Console
+
+    from api.compare import compare
+    from api.wiring import check_names, make_pool
+
+    check_names(config)
+    compare(graph, config, seeds, lambda: make_pool(pool, workers), Console())
+
+
+def catalog() -> None:
+    """List the known layers with formula and source."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from api.tables import table
+    from primitives.catalog import CATALOG
+
+    made = table()
+    made.add_column("name", no_wrap=True)
+    made.add_column("formula", overflow="fold", ratio=1)
+    made.add_column("source", overflow="fold", ratio=1)
+    for name, entry in CATALOG.items():
+        made.add_row(name, Text(entry.formula), Text(entry.citation))
+    Console().print(made)
+
+
+def graph_of(text: str) -> Graph:
+    """The graph of a formula or of a catalog layer's name.
+
+    Raises:
+        FormulaError: it is neither.
+    """
+    from primitives.catalog import CATALOG
+    from primitives.formula import parse
+
+    known = CATALOG.get(text.strip().lower())
+    return known.graph if known is not None else parse(text)
+
+
+def _candidate(ref: str, db: str | None) -> Graph:
+    from api.wiring import candidate_graph, open_database
+
+    store = open_database(db)
+    try:
+        return candidate_graph(store, ref)[2]
+    finally:
+        store.close()

@@ -1,0 +1,209 @@
+"""The commands that run a search or steer a running one.
+
+They check everything that can be wrong before anything is written. Heavy rooms are imported when
+a command runs, never before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.wiring import PoolName, database_url, make_pool, new_id, open_database
+from evosearch.errors import ConfigError, StateConflict
+
+if TYPE_CHECKING:
+    from evosearch.ports import Command, SearchInfo, Store
+
+Database = Annotated[
+    str | None,
+    typer.Option("--db", help="Database URL; default: EVOSEARCH_DB, else evosearch.db here."),
+]
+SearchRef = Annotated[
+    str, typer.Argument(metavar="ID", help="A search's id, or its first letters.")
+]
+Pool = Annotated[PoolName, typer.Option("--pool", help="Where candidates are trained.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Ray workers; default: one for each CPU.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="File for the leader; default: leader-ID.py.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``evosearch search``."""
+    for command in (start, resume, enqueue, pause, stop, extend):
+        app.command()(command)
+
+
+def start(
+    preset: Annotated[str, typer.Argument(metavar="PRESET", help="A preset, or a .toml file.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; may be repeated."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the search.")] = None,
+    db: Database = None,
+    pool: Pool = "ray",
+    workers: Workers = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start anew even if the same search is unfinished.")
+    ] = False,
+    out: Out = None,
+) -> int:
+    """Start a search; the same command goes on with an unfinished one of the same config."""
+    from evosearch.presets import load_preset
+
+    config = load_preset(preset, settings or (), seed)
+    from api.wiring import check_names
+
+    _check_run(pool, workers, out)
+    check_names(config)
+    from api.wiring import unfinished_twin, versions
+    from evosearch.events import Created
+
+    store = open_database(db, create=True)
+    try:
+        known = None if new else unfinished_twin(store, config)
+        if known is None:
+            title = f"{config.preset}, seed {config.seed}"
+            info = store.create(new_id(), title, Created(config=config, versions=versions()))
+        else:
+            info = known
+        word = "new search" if known is None else "going on with search"
+        return _run(store, info, word, db, pool, workers, out)
+    finally:
+        store.close()
+
+
+def resume(
+    ref: SearchRef,
+    db: Database = None,
+    pool: Pool = "ray",
+    workers: Workers = None,
+    out: Out = None,
+) -> int:
+    """Go on with a paused or interrupted search."""
+    _check_run(pool, workers, out)
+    store = open_database(db)
+    try:
+        info = store.search(ref)
+        if info.status not in ("running", "paused"):
+            raise StateConflict(
+                f"search {info.id} is {info.status} and cannot go on",
+                hint=f"see: evosearch search report {info.id}",
+            )
+        return _run(store, info, "going on with search", db, pool, workers, out)
+    finally:
+        store.close()
+
+
+def enqueue(
+    ref: SearchRef,
+    formula: Annotated[str, typer.Argument(metavar="FORMULA", help="The layer to evaluate.")],
+    note: Annotated[str, typer.Option("--note", help="Why; kept with the candidate.")] = "",
+    db: Database = None,
+) -> None:
+    """Have a layer of yours evaluated before the next proposal."""
+    from api.commands_layer import graph_of
+    from evosearch.ports import Enqueue
+
+    graph = graph_of(formula)
+    _send(ref, Enqueue(graph=graph, note=note), "the layer comes next", db)
+
+
+def pause(ref: SearchRef, db: Database = None) -> None:
+    """Pause a search; it keeps everything."""
+    from evosearch.ports import Pause
+
+    _send(ref, Pause(), "it pauses after the training at hand", db)
+
+
+def stop(ref: SearchRef, db: Database = None) -> None:
+    """End a search for good, without its confirmation."""
+    from evosearch.ports import Stop
+
+    _send(ref, Stop(), "it stops after the training at hand", db)
+
+
+def extend(
+    ref: SearchRef,
+    evaluations: Annotated[int, typer.Argument(metavar="N", min=1, help="The new budget.")],
+    db: Database = None,
+) -> None:
+    """Set the budget: candidates that are evaluated on every anchor."""
+    from evosearch.ports import Extend
+
+    _send(ref, Extend(evaluations=evaluations), f"its budget becomes {evaluations}", db)
+
+
+def _send(ref: str, command: Command, done: str, db: str | None) -> None:
+    """Leave the command for whoever runs the search; if nobody does, it takes effect at once."""
+    store = open_database(db)
+    try:
+        info = store.search(ref)
+        if info.status not in ("running", "paused"):
+            raise StateConflict(
+                f"search {info.id} is {info.status} and takes no commands",
+                hint="start another one: evosearch search start",
+            )
+        store.send(info.id, command)
+        from api.runner import act_on_commands
+
+        status = act_on_commands(store, info.id)
+        if status is None:
+            typer.echo(f"search {info.id}: {done}")
+        else:
+            typer.echo(f"search {info.id}: done; no process runs it, it is {status}")
+    finally:
+        store.close()
+
+
+def _check_run(pool: PoolName, workers: int | None, out: Path | None) -> None:
+    """Refuse what would only fail after a long search."""
+    if pool == "inline" and workers not in (None, 1):
+        raise ConfigError(
+            "the inline pool has one worker", got=f"--workers {workers}", hint="use --pool ray"
+        )
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise ConfigError(
+            "the leader cannot be written there", expected="a file in a folder that exists",
+            got=f"--out {out}",
+        )  # fmt: skip
+
+
+def _run(
+    store: Store,
+    info: SearchInfo,
+    word: str,
+    db: str | None,
+    pool: PoolName,
+    workers: int | None,
+    out: Path | None,
+) -> int:
+    from rich.console import Console
+
+    from api.report_text import say
+    from api.runner import carry_on
+
+    console = Console()
+    say(console, f"{word} {info.id} ({info.title}) in {shown_url(db)}, pool {pool}")
+    again = f"evosearch search resume {info.id}" + (f" --db {shown_url(db)}" if db else "")
+    again += "" if pool == "ray" else f" --pool {pool}"
+    return carry_on(
+        store, info.id, lambda: make_pool(pool, workers), console,
+        again=f"the same command, or {again}", out=out,
+    )  # fmt: skip
+
+
+def shown_url(given: str | None) -> str:
+    """The database's URL without a password."""
+    url = database_url(given)
+    scheme, separator, rest = url.partition("://")
+    user, at, place = rest.rpartition("@")
+    if not at or ":" not in user:
+        return url
+    return f"{scheme}{separator}{user.partition(':')[0]}:***@{place}"

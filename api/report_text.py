@@ -1,0 +1,90 @@
+"""Prints what a search found: its final report, or where it stands before the end.
+
+Every number is read from the state and its report; nothing is computed anew here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from api.progress import baseline_rows, front_rows, funnel
+from api.tables import final_table, funnel_table, score_table
+from api.text import count, score
+from evosearch.report import audited_rate
+from evosearch.state import State
+
+
+def say(console: Console, line: str, style: str = "") -> None:
+    """Print a line as it is: no markup, no highlighting, not folded."""
+    console.print(Text(line), style=style or None, soft_wrap=True)
+
+
+def print_report(console: Console, state: State) -> None:
+    """The whole report: funnel, front, leader, final, verdict."""
+    console.print(funnel_table(funnel(state)))
+    print_front(console, state)
+    say(
+        console,
+        f"{count(state.next_birth)} proposals, {state.evaluated} evaluated on all anchors, "
+        f"{state.duplicates} functional duplicates never trained, "
+        f"{state.remeasured} re-measured, hypervolume {state.hypervolume:.4g}",
+    )
+    say(console, audit_line(state))
+    for cause, number in sorted(state.failures.items()):
+        say(console, f"failures: {number} x {cause}")
+    if state.report is None:
+        say(console, f"no final report: the search is {state.status} in the phase {state.phase}")
+        return
+    print_final(console, state.report)
+
+
+def print_front(console: Console, state: State) -> None:
+    """The front beside the baselines of the same run."""
+    anchors = state.config.anchor_names
+    console.print(score_table(front_rows(state), baseline_rows(state), anchors))
+
+
+def print_final(console: Console, report: dict[str, Any]) -> None:
+    """Leader, table of ``final``, verdict and notes."""
+    leader = report.get("leader")
+    if "final" in report:
+        console.print(final_table(report["final"]))
+        say(console, rates_line(report["final"]["rates"]))
+    if leader is not None:
+        say(console, f"leader: candidate {leader['birth']}", "bold")
+        say(console, f"  {leader['formula']}")
+        seeds = leader["confirmed_seeds"]
+        if seeds:
+            means = " / ".join(score(value) for value in leader["confirmed"].values())
+            say(console, f"  confirmed on select with {seeds} fresh seeds: {means}")
+        known = leader["known_as"]
+        if known:
+            say(console, f"  equals {known} of the catalog in function: no discovery")
+    for note in report["notes"]:
+        say(console, f"note: {note}")
+    say(console, f"verdict: {report['verdict']}", "bold")
+
+
+def rates_line(rates: dict[str, dict[str, float]]) -> str:
+    """The learning rate that was best on ``select`` for each layer and anchor."""
+    parts = [
+        f"{'leader' if key[1:].isdigit() else key} "
+        + " / ".join(f"{rate:g}" for rate in by_anchor.values())
+        for key, by_anchor in rates.items()
+    ]
+    return "learning rates, each its own best on select: " + ", ".join(parts)
+
+
+def audit_line(state: State) -> str:
+    """The signal check's audited false-rejection rate with its interval."""
+    rate, audited = audited_rate(state), state.audit.audited
+    if rate is None:
+        return f"false rejections by the signal check: unknown, {audited} of its rejections audited"
+    return (
+        f"false rejections by the signal check: {100 * rate.value:.1f} % "
+        f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}] of what would pass quality (95 %), "
+        f"{state.audit.wrongly_rejected} of {audited} audited rejections were wrong"
+    )

@@ -1,0 +1,167 @@
+"""Runs one search in this process until it ends, is paused, or is interrupted.
+
+It carries the controller's steps, shows them, and turns signals into a clean pause. What a search
+does is decided in `evosearch`; this file must not write events of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from api.lease import LEASE_SECONDS, Keeper, acquire_patiently, owner_name
+from api.live import View, make_view
+from api.progress import Meter
+from api.report_text import print_report, say
+from api.signals import Signals
+from api.text import duration
+from evosearch.controller import Controller
+from evosearch.errors import LeaseHeld, WorkerError
+from evosearch.ports import Lease, Pause, Pool, Resume, Store
+from evosearch.records import Job, Message
+from evosearch.state import State
+
+POLL_SECONDS = 0.5
+
+
+def carry_on(
+    store: Store,
+    search_id: str,
+    make_pool: Callable[[], Pool],
+    console: Console,
+    *,
+    again: str,
+    out: Path | None = None,
+) -> int:
+    """Run the search; prints the report and writes the leader when it is finished.
+
+    ``again``: the command that goes on after a pause.
+
+    Returns:
+        0, or 128 + the signal's number after a pause by a signal.
+
+    Raises:
+        EvosearchError: the lease, the store or the workers refused.
+    """
+    lease = acquire_patiently(store, search_id, owner_name(), _countdown(console, search_id))
+    with Signals() as signals, Keeper(store, lease) as keeper:
+        store.send(search_id, Resume())
+        pool = make_pool()
+        signals.install()  # Ray has put a handler of its own in place
+        try:
+            with make_view(console) as view:
+                state = _loop(store, pool, lease, keeper, signals, view)
+        finally:
+            pool.close()
+    return _close(state, search_id, console, signals, again=again, out=out)
+
+
+class _NoWorkers:
+    """A pool that wants no job, for a controller that only takes commands."""
+
+    capacity = 0
+
+    def submit(self, job: Job) -> None:
+        raise WorkerError("this pool takes no jobs", got=job.id)
+
+    def poll(self, timeout: float) -> list[Message]:
+        return []
+
+    def cancel(self, job_id: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def act_on_commands(store: Store, search_id: str) -> str | None:
+    """Let the commands of a search that no process runs take effect; returns its new status.
+
+    None: a process runs it, or did so seconds ago, and the commands wait for a controller.
+    """
+    try:
+        lease = store.acquire(search_id, owner_name(), LEASE_SECONDS)
+    except LeaseHeld:
+        return None
+    try:
+        controller = Controller(store, _NoWorkers(), lease)
+        controller.step(0.0)
+        return controller.state.status
+    finally:
+        store.release(lease)
+
+
+def _loop(
+    store: Store, pool: Pool, lease: Lease, keeper: Keeper, signals: Signals, view: View
+) -> State:
+    controller = Controller(store, pool, lease, clock=time.perf_counter)
+    meter = Meter(lease.search_id, controller.state, time.monotonic)
+    asked = False
+    while True:
+        if signals.caught is not None and not asked:
+            store.send(lease.search_id, Pause())
+            asked = True
+        controller.step(POLL_SECONDS)
+        keeper.check()
+        if controller.over or controller.state.status == "paused":
+            return controller.state
+        if view.due:
+            view.show(meter.read(controller.state))
+
+
+def _close(
+    state: State,
+    search_id: str,
+    console: Console,
+    signals: Signals,
+    *,
+    again: str,
+    out: Path | None,
+) -> int:
+    if state.status == "paused":
+        print(
+            f"search {search_id} is paused, nothing is lost; go on with: {again}",
+            file=sys.stderr,
+        )
+        return signals.exit_code
+    print_report(console, state)
+    if state.status == "finished":
+        _write_leader(state, search_id, console, out)
+    else:
+        say(console, f"search {search_id} is {state.status}")
+    return 0
+
+
+def _write_leader(state: State, search_id: str, console: Console, out: Path | None) -> None:
+    from api.export import checked_source, write_file
+
+    leader = (state.report or {}).get("leader")
+    if leader is None:
+        return
+    graph = state.members[leader["birth"]].graph
+    path = out or Path(f"leader-{search_id}.py")
+    write_file(path, checked_source(graph, notes=[f"Search: {search_id}, {leader['birth']}"]))
+    say(console, f"the leader as a PyTorch module: {path}")
+
+
+def _countdown(console: Console, search_id: str) -> Callable[[float], None]:
+    """Says once that another process holds the lease, then how long it can last."""
+    started = False
+
+    def waiting(seconds: float) -> None:
+        nonlocal started
+        if not started:
+            say(
+                console,
+                f"search {search_id} was run by another process; if that is gone, its lease "
+                f"expires within {duration(seconds)}",
+            )
+            started = True
+        elif console.is_terminal:
+            console.print(f"  waiting, {duration(seconds)} at most ", end="\r", highlight=False)
+
+    return waiting

@@ -1,0 +1,168 @@
+"""Puts the rooms together: which database, which pool, which search a word means.
+
+Everything heavy is imported inside the functions, so that a wrong option costs no second. This
+file must not print.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from evosearch.errors import ConfigError, NotFound, StoreError
+
+if TYPE_CHECKING:
+    from evosearch.config import SearchConfig
+    from evosearch.ports import Pool, SearchInfo, Store
+    from evosearch.state import State
+    from primitives.graph import Graph
+
+DEFAULT_DATABASE = "sqlite:///evosearch.db"
+DATABASE_VARIABLE = "EVOSEARCH_DB"
+ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+"""Letters of ids: none that looks like another (no i, l, o, 0, 1)."""
+
+PoolName = Literal["ray", "inline"]
+
+
+def database_url(given: str | None) -> str:
+    """The database that is meant: the option, the environment's, or a file in this folder."""
+    return given or os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
+
+
+def open_database(given: str | None, *, create: bool = False) -> Store:
+    """The store of that URL; one that does not exist is made only if ``create``.
+
+    Raises:
+        StoreError: it does not exist, or the database refuses.
+    """
+    url = database_url(given)
+    path = sqlite_path(url)
+    if path is not None and not create and not path.exists():
+        raise StoreError(
+            f"there is no database {path}",
+            hint="`evosearch search start quickstart` makes one; --db URL names another",
+        )
+    from db import open_store
+
+    return open_store(url)
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file that an SQLite URL or a plain path names; None for any other database."""
+    if url.startswith("sqlite:///"):
+        return Path(url.removeprefix("sqlite:///"))
+    return None if "://" in url or url == "memory:" else Path(url)
+
+
+def new_id() -> str:
+    """A random id of eight letters."""
+    return "".join(secrets.choice(ID_LETTERS) for _ in range(8))
+
+
+def make_pool(name: PoolName, workers: int | None) -> Pool:
+    """A pool of that kind; ``workers`` None: one for each CPU.
+
+    Raises:
+        WorkerError: the workers cannot be started.
+    """
+    if name == "inline":
+        if workers not in (None, 1):
+            raise ConfigError(
+                "the inline pool has one worker", got=f"--workers {workers}",
+                hint="use --pool ray for more",
+            )  # fmt: skip
+        from workers.inline import InlinePool
+
+        return InlinePool()
+    from workers.ray_pool import RayPool
+
+    return RayPool(workers)
+
+
+def check_names(config: SearchConfig) -> None:
+    """Refuse a config whose anchors, data set or baselines nobody knows, before it is stored.
+
+    Raises:
+        NotFound: a name names nothing.
+    """
+    from primitives.catalog import CATALOG
+    from workers.anchors import ANCHORS
+    from workers.datasets import DATASETS
+
+    for name in config.anchor_names:
+        ANCHORS.get(name)
+    DATASETS.get(config.task.dataset)
+    for name in (*config.baselines, *config.confirmation.rivals):
+        if name not in CATALOG:
+            raise NotFound(
+                "unknown baseline", expected="one of " + ", ".join(CATALOG), got=repr(name)
+            )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes: Python, torch, numpy and evosearch itself."""
+    packages = ("evosearch", "torch", "numpy", "ray")
+    return {"python": platform.python_version()} | {
+        name: package_version(name) for name in packages
+    }
+
+
+def package_version(package: str) -> str:
+    """The installed version; ``unknown`` where code runs without being installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def load_state(store: Store, search_id: str) -> State:
+    """The search's state, folded from its events."""
+    from evosearch.state import recover
+
+    return recover(store.events(search_id))
+
+
+def unfinished_twin(store: Store, config: SearchConfig) -> SearchInfo | None:
+    """The newest search of the very same config that can go on, if there is one."""
+    for info in store.searches():
+        if info.status in ("running", "paused") and info.config == config:
+            return info
+    return None
+
+
+def candidate_graph(store: Store, ref: str) -> tuple[str, int, Graph]:
+    """Search id, birth and graph of a candidate: ``SEARCH-BIRTH``, or ``SEARCH`` for its leader.
+
+    Raises:
+        NotFound: there is no such search or candidate.
+    """
+    from evosearch.confirm import leader
+
+    search_ref, dash, birth_text = ref.rpartition("-")
+    if not dash:
+        info = store.search(ref)
+        state = load_state(store, info.id)
+        best = leader(state)
+        if best is None:
+            raise NotFound(
+                f"search {info.id} has no leader yet", hint="no candidate has been evaluated"
+            )
+        return info.id, best, state.members[best].graph
+    if not (birth_text.isascii() and birth_text.isdigit()):
+        raise NotFound(
+            "not a candidate", expected="SEARCH-BIRTH, for instance abcd2345-17", got=repr(ref)
+        )
+    info, birth = store.search(search_ref), int(birth_text)
+    for entry in store.events(info.id):
+        event = entry.event
+        if getattr(event, "birth", None) == birth and hasattr(event, "graph"):
+            return info.id, birth, event.graph
+    raise NotFound(
+        f"search {info.id} has no candidate {birth}",
+        hint=f"see: evosearch search front {info.id}",
+    )

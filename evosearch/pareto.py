@@ -1,0 +1,130 @@
+"""Non-dominated sets and hypervolume of minimised objectives; pure functions of arrays.
+
+Lower is better in every function here; NaN and infinity are refused at the border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evosearch.errors import EvosearchError
+
+Points = NDArray[np.float64]
+
+
+def as_points(values: ArrayLike) -> Points:
+    """The values as an (n, k) array of finite floats.
+
+    Raises:
+        EvosearchError: a value is NaN or infinite, or the array is not two-dimensional.
+    """
+    points = np.asarray(values, dtype=np.float64)
+    if points.ndim != 2:
+        raise EvosearchError(
+            "objectives must be two-dimensional", expected="(n, k)", got=str(points.shape)
+        )
+    if not np.isfinite(points).all():
+        raise EvosearchError("objectives must be finite", got="NaN or infinity")
+    return points
+
+
+def dominates(a: Points, b: Points) -> bool:
+    """Whether ``a`` (k,) is nowhere worse than ``b`` (k,) and somewhere better."""
+    return bool((a <= b).all() and (a < b).any())
+
+
+def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
+    """Mask (n,) of the rows of an (n, k) array that no other row dominates; equal rows all stay."""
+    points = as_points(values)
+    keep = np.ones(len(points), dtype=bool)
+    for index, point in enumerate(points):
+        if keep[index]:
+            beaten = (point <= points).all(axis=1) & (point < points).any(axis=1)
+            keep[beaten] = False
+    return keep
+
+
+def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
+    """Volume between the rows of an (n, k) array and the reference point (k,).
+
+    Rows that are not below the reference in every objective add nothing.
+
+    Source: exclusive volumes summed over the points sorted by the last objective, dimension by
+    dimension (While, Bradstreet, Barone, "A fast way of calculating exact hypervolumes", 2012).
+    """
+    bound = as_points(np.asarray(reference, dtype=np.float64)[None])[0]
+    points = np.asarray(values, dtype=np.float64).reshape(-1, len(bound))
+    points = as_points(points)
+    points = points[(points < bound).all(axis=1)]
+    return _volume(np.unique(points, axis=0), bound) if len(points) else 0.0
+
+
+def _volume(points: Points, bound: Points) -> float:
+    points = points[non_dominated(points)]
+    if points.shape[1] == 1:
+        return float(bound[0] - points.min())
+    if points.shape[1] == 2:
+        points = points[np.argsort(points[:, 0])]
+        ceilings = np.concatenate(([bound[1]], points[:-1, 1]))
+        return float(((bound[0] - points[:, 0]) * (ceilings - points[:, 1])).sum())
+    points = points[np.argsort(points[:, -1])]
+    depths = np.diff(np.append(points[:, -1], bound[-1]))
+    return sum(
+        float(depth) * _volume(points[: index + 1, :-1], bound[:-1])
+        for index, depth in enumerate(depths)
+        if depth > 0
+    )
+
+
+class Change(NamedTuple):
+    """How a member's objectives change a front: members in, members out, hypervolume after."""
+
+    entered: tuple[int, ...]
+    left: tuple[int, ...]
+    hypervolume: float
+
+
+class Front:
+    """The non-dominated members of a growing set, kept up to date point by point.
+
+    ``points``: member -> minimised objectives (k,) of all members, on the front or not.
+    """
+
+    def __init__(self, reference: ArrayLike) -> None:
+        self.reference = np.asarray(reference, dtype=np.float64)
+        self.points: dict[int, Points] = {}
+        self.members: frozenset[int] = frozenset()
+
+    def change(self, member: int, objectives: ArrayLike) -> Change:
+        """What follows if the member has these objectives; nothing is changed yet.
+
+        A known member gets new objectives; what it had dominated may return.
+        """
+        point = as_points(np.asarray(objectives, dtype=np.float64)[None])[0]
+        after = self._members_with(member, point)
+        rows = [point if m == member else self.points[m] for m in sorted(after)]
+        volume = hypervolume(np.stack(rows), self.reference) if rows else 0.0
+        return Change(
+            tuple(sorted(after - self.members)), tuple(sorted(self.members - after)), volume
+        )
+
+    def apply(
+        self, member: int, objectives: ArrayLike, entered: Iterable[int], left: Iterable[int]
+    ) -> None:
+        """Give the member its objectives and move the members that a `Change` names."""
+        self.points[member] = np.asarray(objectives, dtype=np.float64)
+        self.members = (self.members | frozenset(entered)) - frozenset(left)
+
+    def _members_with(self, member: int, point: Points) -> frozenset[int]:
+        if member in self.points:
+            changed = {**self.points, member: point}
+            mask = non_dominated(np.stack(list(changed.values())))
+            return frozenset(m for m, keep in zip(changed, mask, strict=True) if keep)
+        if any(dominates(self.points[other], point) for other in self.members):
+            return self.members
+        beaten = {other for other in self.members if dominates(point, self.points[other])}
+        return (self.members - beaten) | {member}

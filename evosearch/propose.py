@@ -1,0 +1,195 @@
+"""What to try next: pure functions from the state to the events of one new candidate.
+
+Proposal ``k`` draws from its own random stream, so the same events give the same proposals. The
+clock only measures; its readings never influence a decision.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import ChainMap, Counter, defaultdict
+from typing import Literal
+
+from evosearch import events as ev
+from evosearch.records import Rejection, Run, Subject
+from evosearch.screen import SCREEN_CODES, Clock, Screen, Verdict
+from evosearch.selection import tournament
+from evosearch.state import MAX_EXAMPLES, Member, State
+from evosearch.streams import evaluation_seed, stream
+from evosearch.variation import Table, draw_table, mutate, random_graph
+from primitives.graph import Graph
+
+Origin = Literal["random", "mutation"]
+
+
+def no_clock() -> float:
+    """A clock that stands still, for runs in which nothing is measured."""
+    return 0.0
+
+
+class Proposer:
+    """The settings of one search turned into what every proposal needs."""
+
+    def __init__(self, state: State, clock: Clock = no_clock) -> None:
+        self.screen = Screen(state.config)
+        self.table: Table = draw_table(state.config.space)
+        self.clock = clock
+
+    def propose(self, state: State) -> tuple[ev.Event, ...]:
+        """The next candidate or re-measurement, after the duplicates met on the way to it.
+
+        Returns:
+            Duplicates, then one `CandidateQueued` or `JobQueued`; nothing at all once
+            ``evolution.max_proposals`` proposals in a row held no new function.
+        """
+        due = remeasurement_due(state)
+        if due is not None:
+            return (remeasurement(state, due),)
+        skipped = _Skips(state)
+        fresh: dict[str, int] = {}
+        digests = ChainMap(fresh, state.digests)
+        found: list[ev.Event] = []
+        for birth in range(
+            state.next_birth, state.next_birth + state.config.evolution.max_proposals
+        ):
+            graph, origin, parents = self._draw(state, birth)
+            begin = self.clock()
+            verdict = self.screen.judge(graph, digests, state.fingerprints)
+            seconds = self.clock() - begin
+            if verdict.code is None:
+                found.append(self._queued(state, birth, graph, origin, parents, verdict, skipped))
+                return tuple(found)
+            skipped.add(birth, graph, verdict, seconds)
+            if verdict.code == "duplicate" and verdict.of is not None:
+                fresh[verdict.digest] = verdict.of
+                found.append(
+                    ev.CandidateDuplicate(
+                        birth=birth,
+                        of=verdict.of,
+                        graph=graph,
+                        digest=verdict.digest,
+                        fingerprint=verdict.fingerprint,
+                        origin=origin,
+                        parents=parents,
+                    )
+                )
+        return ()
+
+    def enqueue(self, state: State, graph: Graph, note: str = "") -> tuple[ev.Event, ...]:
+        """A person's layer, through the same checks, before the next proposal."""
+        birth = state.next_birth
+        verdict = self.screen.judge(graph, state.digests, state.fingerprints)
+        if verdict.code is not None:
+            rejection = Rejection(code=verdict.code, detail=SCREEN_CODES[verdict.code])
+            return (
+                ev.EnqueuedRefused(birth=birth, graph=graph, rejection=rejection, of=verdict.of),
+            )
+        return (
+            ev.CandidateQueued(
+                birth=birth,
+                graph=graph,
+                digest=verdict.digest,
+                fingerprint=verdict.fingerprint,
+                origin="enqueued",
+                audit=_audited(state, birth),
+                note=note,
+            ),
+        )
+
+    def _draw(self, state: State, birth: int) -> tuple[Graph, Origin, tuple[int, ...]]:
+        rng = stream(state.config.seed, "propose", birth)
+        evolution, nodes = state.config.evolution, state.config.space.nodes
+        warm = len(state.population) > 0 and state.evaluated >= evolution.warm_up
+        if not warm or rng.random() < evolution.random_share:
+            return random_graph(rng, self.table, nodes), "random", ()
+        parent = self._parent(rng, state)
+        graph = parent.graph
+        for _ in range(evolution.mutations):
+            graph = mutate(rng, self.table, graph)
+        return graph, "mutation", (parent.birth,)
+
+    def _parent(self, rng: random.Random, state: State) -> Member:
+        evolution = state.config.evolution
+        return state.members[tournament(rng, state.population, state.front.points, evolution)]
+
+    def _queued(
+        self,
+        state: State,
+        birth: int,
+        graph: Graph,
+        origin: Origin,
+        parents: tuple[int, ...],
+        verdict: Verdict,
+        skipped: _Skips,
+    ) -> ev.CandidateQueued:
+        return ev.CandidateQueued(
+            birth=birth,
+            graph=graph,
+            digest=verdict.digest,
+            fingerprint=verdict.fingerprint,
+            origin=origin,
+            parents=parents,
+            audit=_audited(state, birth),
+            skipped=skipped.record(),
+        )
+
+
+class _Skips:
+    """Counts of the proposals that ended here since the last queued candidate."""
+
+    def __init__(self, state: State) -> None:
+        self._room = {code: MAX_EXAMPLES - state.examples[code] for code in SCREEN_CODES}
+        self._counts: Counter[str] = Counter()
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._repeats: Counter[int] = Counter()
+        self._examples: list[tuple[int, str, Graph]] = []
+
+    def add(self, birth: int, graph: Graph, verdict: Verdict, seconds: float) -> None:
+        code = str(verdict.code)
+        self._counts[code] += 1
+        self._seconds[code] += seconds
+        if verdict.code == "repeat" and verdict.of is not None:
+            self._repeats[verdict.of] += 1
+        if self._room[code] > 0 and verdict.code != "duplicate":
+            self._room[code] -= 1
+            self._examples.append((birth, code, graph))
+
+    def record(self) -> ev.Skipped:
+        return ev.Skipped(
+            counts=dict(self._counts),
+            seconds=dict(self._seconds),
+            repeats=dict(self._repeats),
+            examples=tuple(self._examples),
+        )
+
+
+def _audited(state: State, birth: int) -> bool:
+    signal = state.config.checks.signal
+    if not signal.enabled or signal.audit_share <= 0.0:
+        return False
+    return stream(state.config.seed, "audit", birth).random() < signal.audit_share
+
+
+def remeasurement_due(state: State) -> Member | None:
+    """The evaluated candidate whose function was proposed again most often, if often enough."""
+    evolution = state.config.evolution
+    every = evolution.remeasure_every
+    if not every or state.remeasured >= evolution.remeasure_share * state.evaluated:
+        return None
+    if any(job.purpose == "remeasure" for job in state.pending.values()):
+        return None
+    popular = [m for b in state.population if (m := state.members[b]).repeats >= every * m.measured]
+    return max(popular, key=lambda m: (m.repeats / m.measured, -m.birth), default=None)
+
+
+def remeasurement(state: State, member: Member) -> ev.JobQueued:
+    """A fresh seed on every anchor for a candidate that is evaluated."""
+    seed = evaluation_seed(state.config.seed, "remeasure", member.measured)
+    rate = state.config.task.learning_rate
+    runs = (Run(anchor=a, seed=seed, learning_rate=rate) for a in state.config.anchor_names)
+    return ev.JobQueued(
+        id=f"remeasure/c{member.birth}/{member.measured}",
+        purpose="remeasure",
+        subject=Subject(birth=member.birth),
+        runs=tuple(runs),
+    )

@@ -1,0 +1,190 @@
+"""The final report: what the leader is worth, in numbers that cannot flatter.
+
+Computed once from the state at the end of a search and stored as an event; command line, page and
+files only print it. Scores are accuracies from 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from evosearch.records import Evaluation
+from evosearch.state import State
+from evosearch.stats import Interval, Rights, false_rejection_rate, paired_bootstrap
+from evosearch.streams import stream
+from primitives.catalog import CATALOG
+from primitives.digest import digest
+from primitives.errors import FormulaError
+from primitives.fingerprint import fingerprint
+from primitives.graph import Graph
+from primitives.printer import format_formula
+
+
+def formula_of(graph: Graph) -> str:
+    """The graph's formula, or its JSON where the formula would be too long to print."""
+    try:
+        return format_formula(graph)
+    except FormulaError:
+        return graph.to_json_text()
+
+
+def known_as(graph: Graph) -> str | None:
+    """The name of the catalog layer that this graph equals in function, if any."""
+    mine, behaviour = digest(graph), fingerprint(graph)
+    for name, entry in CATALOG.items():
+        if digest(entry.graph) == mine or fingerprint(entry.graph) == behaviour:
+            return name
+    return None
+
+
+def audited_rate(state: State) -> Interval | None:
+    """The signal check's audited false-rejection rate with its 95 % interval."""
+    return false_rejection_rate(
+        audited=state.audit.audited,
+        wrong=state.audit.wrongly_rejected,
+        passed=state.audit.passed_quality,
+        share=state.config.checks.signal.audit_share,
+    )
+
+
+def final_report(state: State) -> dict[str, Any]:
+    """The report as plain JSON data."""
+    rate = audited_rate(state)
+    report: dict[str, Any] = {
+        "evaluated": state.evaluated,
+        "remeasured": state.remeasured,
+        "duplicates": state.duplicates,
+        "proposals": state.next_birth,
+        "hypervolume": state.hypervolume,
+        "front": sorted(state.front.members),
+        "false_rejection_rate": None if rate is None else rate._asdict(),
+        "audited": state.audit.audited,
+        "notes": list(state.notes),
+        "leader": None,
+        "verdict": "no candidate was evaluated",
+    }
+    if not state.chosen:
+        return report
+    report["leader"] = _leader(state, state.chosen[0])
+    rights = _final_rights(state)
+    if rights is None:
+        report["verdict"] = "not confirmed: the search ended without reading final"
+        return report
+    report.update(_comparison(state, rights))
+    known = report["leader"]["known_as"]
+    if known:
+        report["verdict"] += f"; the leader equals {known} in function and is no discovery"
+    return report
+
+
+def _leader(state: State, birth: int) -> dict[str, Any]:
+    member = state.members[birth]
+    fresh: dict[str, list[float]] = {}
+    for purpose, evaluation in state.results[f"c{birth}"]:
+        if purpose == "confirm":
+            fresh.setdefault(evaluation.anchor, []).append(evaluation.score)
+    return {
+        "birth": birth,
+        "formula": formula_of(member.graph),
+        "graph": member.graph.to_json(),
+        "known_as": known_as(member.graph),
+        "provisional": {anchor: scores[0] for anchor, scores in member.scores.items()},
+        "confirmed": {anchor: float(np.mean(scores)) for anchor, scores in fresh.items()},
+        "confirmed_seeds": min((len(scores) for scores in fresh.values()), default=0),
+    }
+
+
+def _final_rights(state: State) -> dict[str, Rights] | None:
+    """Subject key -> (anchors, seeds, images) share of right draws; None if any is missing."""
+    keys = [f"c{state.chosen[0]}", *state.config.confirmation.rivals]
+    found: dict[str, dict[str, dict[int, Evaluation]]] = {key: {} for key in keys}
+    for key in keys:
+        for purpose, evaluation in state.results.get(key, ()):
+            if purpose == "final":
+                found[key].setdefault(evaluation.anchor, {})[evaluation.seed] = evaluation
+    rows = [found[key].get(anchor, {}) for key in keys for anchor in state.config.anchor_names]
+    seeds = sorted(set.intersection(*(set(row) for row in rows)))
+    counted = [e for row in rows for e in row.values() if e.correct and e.score > 0.0]
+    if not seeds or not counted:
+        return None
+    images = len(counted[0].correct)
+    right = sum(int(digit) for digit in counted[0].correct)
+    draws = round(right / (counted[0].score * images))
+
+    def share(evaluation: Evaluation) -> list[float]:
+        if evaluation.diverged:  # at chance on every image
+            return [evaluation.score] * images
+        return [int(digit) / draws for digit in evaluation.correct]
+
+    return {
+        key: np.array(
+            [[share(found[key][anchor][seed]) for seed in seeds] for anchor in
+             state.config.anchor_names]
+        )
+        for key in keys
+    }  # fmt: skip
+
+
+def _comparison(state: State, rights: Mapping[str, Rights]) -> dict[str, Any]:
+    """Differences of the leader to each rival, and to the better of them per anchor."""
+    settings = state.config.confirmation
+    ours = rights[f"c{state.chosen[0]}"]
+    theirs = {name: rights[name] for name in settings.rivals}
+    seed = int(stream(state.config.seed, "report", 0).random() * 2**31)
+    means = {name: values.mean(axis=(1, 2)) for name, values in theirs.items()}
+    names = list(theirs)
+    better = [names[int(np.argmax([means[n][i] for n in names]))] for i in range(len(ours))]
+    strongest = np.stack([theirs[name][i] for i, name in enumerate(better)])
+
+    def against(rival: Rights) -> tuple[list[Interval], Interval]:
+        return paired_bootstrap(
+            ours, rival, resamples=settings.resamples, level=settings.level, seed=seed
+        )
+
+    each, overall = against(strongest)
+    by_rival = {name: against(values) for name, values in theirs.items()}
+    rows = [
+        {
+            "anchor": anchor,
+            "leader": float(ours[i].mean()),
+            **{name: float(values[i]) for name, values in means.items()},
+            "better_rival": better[i],
+            "difference": each[i]._asdict(),
+        }
+        for i, anchor in enumerate(state.config.anchor_names)
+    ]
+    return {
+        "final": {
+            "seeds": ours.shape[1],
+            "images": ours.shape[2],
+            "level": settings.level,
+            "layers_judged": 1 + len(names),
+            "anchors": rows,
+            "mean_difference": overall._asdict(),
+            "mean_difference_to": {n: by_rival[n][1]._asdict() for n in names},
+            "rates": _rates(state),
+        },
+        "verdict": _verdict(overall, each),
+    }
+
+
+def _rates(state: State) -> dict[str, dict[str, float]]:
+    rates: dict[str, dict[str, float]] = {}
+    for key in (f"c{state.chosen[0]}", *state.config.confirmation.rivals):
+        for purpose, evaluation in state.results[key]:
+            if purpose == "final":
+                rates.setdefault(key, {})[evaluation.anchor] = evaluation.learning_rate
+    return rates
+
+
+def _verdict(overall: Interval, each: list[Interval]) -> str:
+    wins = sum(interval.low > 0.0 for interval in each)
+    if overall.low > 0.0:
+        alone = f"{wins} of {len(each)} anchors alone"
+        return f"better: the interval of the mean difference is above 0 ({alone})"
+    if overall.high < 0.0:
+        return "not better: worse than the better rival on the mean of the anchors"
+    return "not better: the interval of the mean difference holds 0"

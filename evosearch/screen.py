@@ -1,0 +1,87 @@
+"""The in-controller checks: microseconds to milliseconds, cheapest first, in a fixed order.
+
+Measured times never influence a decision. A rejection here is counted, not stored; only a graph
+that passes the structural checks and the probe gets a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from evosearch.config import SearchConfig
+from primitives.digest import digest as digest_of
+from primitives.fingerprint import fingerprint as fingerprint_of
+from primitives.graph import Graph
+from primitives.probe import probe_fault
+from primitives.structure import analyse, structural_fault
+
+Clock = Callable[[], float]
+
+SCREEN_CODES = {
+    "ignores_input": "the output does not depend on x",
+    "no_spatial": "the output does not vary over the spatial axes",
+    "uses_batch": "batch statistics are live, and the series is S",
+    "repeat": "the canonical digest was seen before",
+    "not_finite": "an output or gradient of the probe is NaN or infinite",
+    "constant": "the output of the probe is constant",
+    "no_gradient": "the gradient of the probe is zero",
+    "duplicate": "the behaviour fingerprint was seen before",
+}
+"""Every in-controller code, in the order of the checks, with its meaning."""
+
+
+class Verdict(NamedTuple):
+    """What the checks found: a code if rejected, and the identities as far as they were needed.
+
+    ``of``: birth of the earlier candidate, for ``repeat`` and ``duplicate``.
+    """
+
+    code: str | None
+    digest: str = ""
+    fingerprint: str = ""
+    of: int | None = None
+
+
+class Screen:
+    """The checks of one search, with a bounded memory of probe results (a pure function's)."""
+
+    def __init__(self, config: SearchConfig, cache_size: int = 200_000) -> None:
+        self._batch_allowed = config.series == "B"
+        self._modulo_affine = config.evolution.modulo_affine
+        self._probed: dict[str, tuple[str | None, str]] = {}
+        self._cache_size = cache_size
+
+    def judge(
+        self, graph: Graph, digests: Mapping[str, int], fingerprints: Mapping[str, int]
+    ) -> Verdict:
+        """Run the checks against what the search has seen (identity -> birth)."""
+        fault = structural_fault(graph)
+        if fault is not None:
+            return Verdict(fault)
+        if not self._batch_allowed and not analyse(graph).batch_independent:
+            return Verdict("uses_batch")
+        digest = digest_of(graph)
+        seen = digests.get(digest)
+        if seen is not None:
+            return Verdict("repeat", digest, of=seen)
+        fault, fingerprint = self._probe(graph, digest)
+        if fault is not None:
+            return Verdict(fault, digest)
+        seen = fingerprints.get(fingerprint)
+        if seen is not None:
+            return Verdict("duplicate", digest, fingerprint, seen)
+        return Verdict(None, digest, fingerprint)
+
+    def _probe(self, graph: Graph, digest: str) -> tuple[str | None, str]:
+        known = self._probed.get(digest)
+        if known is None:
+            fault = probe_fault(graph)
+            known = (
+                fault,
+                "" if fault else fingerprint_of(graph, modulo_affine=self._modulo_affine),
+            )
+            if len(self._probed) >= self._cache_size:
+                self._probed.clear()
+            self._probed[digest] = known
+        return known

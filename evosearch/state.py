@@ -1,0 +1,324 @@
+"""The state of a search: a fold of its events, and nothing besides.
+
+`State.apply` is the only place where it changes. It decides nothing: what to try, keep or reject
+is decided by `evosearch.propose`, `evosearch.observe` and `evosearch.confirm`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from evosearch import events as ev
+from evosearch.config import SearchConfig
+from evosearch.errors import StateConflict
+from evosearch.pareto import Front, Points
+from evosearch.records import CheckRun, Evaluation, Job, Purpose, Run, Subject
+from evosearch.streams import evaluation_seed
+from primitives.graph import Graph
+
+MAX_EXAMPLES = 100
+SCORED: frozenset[Purpose] = frozenset({"search", "remeasure", "confirm"})
+"""Purposes whose evaluations count for a candidate's score on ``select``."""
+
+
+@dataclass(slots=True)
+class Member:
+    """A candidate that is on its way or evaluated. ``scores``: anchor -> one score a seed."""
+
+    birth: int
+    graph: Graph
+    origin: str
+    parents: tuple[int, ...]
+    audit: bool
+    evaluated: bool = False
+    scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    repeats: int = 0
+    measured: int = 0
+
+    def means(self) -> dict[str, float]:
+        """Anchor -> mean score over the seeds so far."""
+        return {anchor: float(np.mean(values)) for anchor, values in self.scores.items()}
+
+    @property
+    def seeds(self) -> int:
+        """Seeds that every anchor has."""
+        return min((len(values) for values in self.scores.values()), default=0)
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often a check threw something out, and what the check cost in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Audit:
+    """Counts for the signal check's false-rejection rate."""
+
+    audited: int = 0
+    wrongly_rejected: int = 0
+    passed_quality: int = 0
+
+
+class State:
+    """Everything that a controller knows of its search.
+
+    ``pending``: job id -> job with the runs that are still to be done.
+    ``funnel``: in-controller code -> tally; ``rejected``: worker-side code (and ``failed``,
+    ``quarantined``) -> candidates; ``checks``: worker-side check -> runs and their cost.
+    ``results``: subject key -> (purpose, evaluation) of everything but the search's own scores.
+    """
+
+    def __init__(self, created: ev.Created) -> None:
+        config = created.config
+        self.config: SearchConfig = config
+        self.status: ev.SearchStatus = "running"
+        self.phase: ev.Phase = "search"
+        self.target = config.budget.evaluations
+        self.next_birth = 0
+        self.digests: dict[str, int] = {}
+        self.fingerprints: dict[str, int] = {}
+        self.members: dict[int, Member] = {}
+        self.population: deque[int] = deque(maxlen=config.evolution.population_size)
+        self.front = Front([-anchor.reference for anchor in config.task.anchors])
+        self.hypervolume = 0.0
+        self.pending: dict[str, Job] = {}
+        self.job_ids: set[str] = set()
+        self.results: dict[str, list[tuple[Purpose, Evaluation]]] = defaultdict(list)
+        self.funnel: dict[str, Tally] = defaultdict(Tally)
+        self.rejected: Counter[str] = Counter()
+        self.checks: dict[str, Tally] = defaultdict(Tally)
+        self.examples: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.audit = Audit()
+        self.evaluated = 0
+        self.remeasured = 0
+        self.duplicates = 0
+        self.train_steps: Counter[str] = Counter()
+        self.chosen: tuple[int, ...] = ()
+        self.notes: list[str] = []
+        self.report: dict[str, Any] | None = None
+        self.seq = 1
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def objectives(self, scores: dict[str, float]) -> Points:
+        """Minimised objectives (k,): negated scores in the order of the config's anchors."""
+        return np.array([-scores[name] for name in self.config.anchor_names])
+
+    def search_jobs(self) -> list[Job]:
+        """Pending jobs of candidates that wait for their first verdict."""
+        return [job for job in self.pending.values() if job.purpose == "search"]
+
+    def first_job(self, birth: int, graph: Graph, audit: bool) -> Job:
+        """The job of a candidate that was just queued: the checks, then one seed per anchor."""
+        config = self.config
+        seed = evaluation_seed(config.seed, "search", 0)
+        rate = config.task.learning_rate
+        runs = (Run(anchor=a, seed=seed, learning_rate=rate) for a in config.anchor_names)
+        return Job(
+            id=f"c{birth}",
+            purpose="search",
+            subject=Subject(birth=birth),
+            graph=graph,
+            runs=tuple(runs),
+            task=config.task,
+            checks=config.checks,
+            audit=audit,
+        )
+
+    # -- folding -----------------------------------------------------------------------------
+
+    def apply(self, event: ev.Event) -> None:
+        """Fold one event into the state.
+
+        Raises:
+            StateConflict: the event does not fit, for instance an outcome of an unknown job.
+        """
+        handler = getattr(self, f"_on_{event.kind}", None)
+        if handler is None:
+            raise StateConflict("the log begins twice", got=event.kind)
+        handler(event)
+        self.seq += 1
+
+    def _on_candidate_duplicate(self, event: ev.CandidateDuplicate) -> None:
+        self.digests[event.digest] = event.of
+        self.next_birth = event.birth + 1
+        self.duplicates += 1
+        self._repeat(event.of, 1)
+
+    def _on_candidate_queued(self, event: ev.CandidateQueued) -> None:
+        self.digests[event.digest] = event.birth
+        self.fingerprints[event.fingerprint] = event.birth
+        self.next_birth = event.birth + 1
+        self.members[event.birth] = Member(
+            event.birth, event.graph, event.origin, event.parents, event.audit
+        )
+        self._queue(self.first_job(event.birth, event.graph, event.audit))
+        skipped = event.skipped
+        for code, count in skipped.counts.items():
+            self.funnel[code].count += count
+        for code, seconds in skipped.seconds.items():
+            self.funnel[code].seconds += seconds
+        for of, count in skipped.repeats.items():
+            self._repeat(of, count)
+        self.examples.update(code for _, code, _ in skipped.examples)
+
+    def _on_enqueued_refused(self, event: ev.EnqueuedRefused) -> None:
+        self.next_birth = event.birth + 1
+
+    def _on_job_queued(self, event: ev.JobQueued) -> None:
+        birth = event.subject.birth
+        graph = self.members[birth].graph if birth is not None else None
+        self._queue(
+            Job(
+                id=event.id,
+                purpose=event.purpose,
+                subject=event.subject,
+                graph=graph,
+                runs=event.runs,
+                task=self.config.task,
+            )
+        )
+        if event.purpose == "remeasure" and birth is not None:
+            self.members[birth].measured += 1
+            self.remeasured += 1
+
+    def _on_job_lost(self, event: ev.JobLost) -> None:
+        job = self._job(event.id)
+        self.pending[event.id] = job.model_copy(update={"attempt": event.attempt + 1})
+        self.failures[event.failure.cause] += 1
+
+    def _on_evaluation_recorded(self, event: ev.EvaluationRecorded) -> None:
+        job, done = self._job(event.job_id), event.evaluation
+        left = tuple(
+            run
+            for run in job.runs
+            if (run.anchor, run.seed, run.learning_rate, run.split)
+            != (done.anchor, done.seed, done.learning_rate, done.split)
+        )
+        if len(left) != len(job.runs) - 1:
+            raise StateConflict("an evaluation that was not asked for", got=event.job_id)
+        # A job with finished runs has passed its checks: they are not made again after a restart.
+        self.pending[event.job_id] = job.model_copy(update={"runs": left, "checks": None})
+        birth = event.subject.birth
+        if birth is not None and event.purpose in SCORED:
+            self.members[birth].scores[done.anchor].append(done.score)
+        if event.purpose != "search":
+            self.results[event.subject.key].append((event.purpose, done))
+        self.train_steps[event.purpose] += done.steps
+        if event.purpose == "search":
+            self._count_checks(event.checks)
+
+    def _on_candidate_rejected(self, event: ev.CandidateRejected) -> None:
+        self._drop(f"c{event.birth}")
+        del self.members[event.birth]
+        self.rejected[event.rejection.code] += 1
+        # Of an evaluated candidate, quality's steps are the first ones of its training.
+        for run in event.checks:
+            self.train_steps["audit" if run.audited else "quality"] += run.steps
+        self._count_checks(event.checks)
+        if event.audit_passed is not None:
+            self.audit.audited += 1
+            self.audit.wrongly_rejected += event.audit_passed
+
+    def _on_candidate_failed(self, event: ev.CandidateFailed) -> None:
+        self._drop(f"c{event.birth}")
+        del self.members[event.birth]
+        self.rejected["quarantined" if event.quarantined else "failed"] += 1
+        self.failures[event.failure.cause] += 1
+
+    def _on_candidate_evaluated(self, event: ev.CandidateEvaluated) -> None:
+        self._drop(f"c{event.birth}")
+        member = self.members[event.birth]
+        member.evaluated, member.measured = True, 1
+        self.population.append(event.birth)
+        self.evaluated += 1
+        self._count_checks(event.checks)
+        self._stand(event.birth, event.standing)
+
+    def _on_job_finished(self, event: ev.JobFinished) -> None:
+        self._drop(event.id)
+        if event.failure is not None:
+            self.failures[event.failure.cause] += 1
+        if event.standing is not None and event.subject.birth is not None:
+            self._stand(event.subject.birth, event.standing)
+
+    def _on_phase_entered(self, event: ev.PhaseEntered) -> None:
+        self.phase, self.chosen = event.phase, event.chosen or self.chosen
+        if event.note:
+            self.notes.append(event.note)
+
+    def _on_status_changed(self, event: ev.StatusChanged) -> None:
+        self.status = event.status
+
+    def _on_budget_changed(self, event: ev.BudgetChanged) -> None:
+        self.target = event.evaluations
+
+    def _on_reported(self, event: ev.Reported) -> None:
+        self.report = event.report
+
+    # -- parts -------------------------------------------------------------------------------
+
+    def _queue(self, job: Job) -> None:
+        if job.id in self.job_ids:
+            raise StateConflict("a job is queued twice", got=job.id)
+        self.job_ids.add(job.id)
+        self.pending[job.id] = job
+
+    def _job(self, job_id: str) -> Job:
+        try:
+            return self.pending[job_id]
+        except LookupError as err:
+            raise StateConflict("an outcome of a job that is not pending", got=job_id) from err
+
+    def _drop(self, job_id: str) -> None:
+        self._job(job_id)
+        del self.pending[job_id]
+
+    def _repeat(self, birth: int, count: int) -> None:
+        member = self.members.get(birth)
+        if member is not None and member.evaluated:
+            member.repeats += count
+
+    def _count_checks(self, checks: tuple[CheckRun, ...]) -> None:
+        passed = {run.check for run in checks if not run.audited} - {
+            run.check for run in checks if run.rejection is not None
+        }
+        self.audit.passed_quality += "quality" in passed
+        for run in checks:
+            tally = self.checks[run.check]
+            tally.count += 1
+            tally.seconds += run.seconds
+
+    def _stand(self, birth: int, standing: ev.Standing) -> None:
+        point = self.objectives(standing.scores)
+        self.front.apply(birth, point, standing.front_in, standing.front_out)
+        self.hypervolume = standing.hypervolume
+
+
+def recover(stored: Iterable[ev.StoredEvent]) -> State:
+    """The state that the events of a search fold to.
+
+    Raises:
+        StateConflict: the log does not begin with `Created`, has a gap, or contradicts itself.
+    """
+    log = iter(stored)
+    first = next(log, None)
+    if first is None or not isinstance(first.event, ev.Created):
+        raise StateConflict("the log does not begin with the search's creation")
+    state = State(first.event)
+    for entry in log:
+        if entry.seq != state.seq + 1:
+            raise StateConflict(
+                "the log has a gap", expected=f"event {state.seq + 1}", got=str(entry.seq)
+            )
+        state.apply(entry.event)
+    return state

@@ -1,0 +1,89 @@
+"""Intervals for what a search claims; pure functions of arrays.
+
+Accuracies are shares (0 to 1). Higher is better here: these are the numbers that people read.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2
+
+Rights = NDArray[np.float64]
+"""Share of right draws: (anchors, seeds, images)."""
+
+
+class Interval(NamedTuple):
+    """A value with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def paired_bootstrap(
+    ours: Rights, theirs: Rights, *, resamples: int, level: float, seed: int
+) -> tuple[list[Interval], Interval]:
+    """Differences of mean accuracy, ours minus theirs: per anchor, and their mean.
+
+    Seeds and images are drawn with replacement; all draws of an image go together, and both layers
+    share seeds and images, as they did in training (common initial weights and batches).
+
+    Shapes: ``ours``, ``theirs``: (anchors, seeds, images).
+
+    Source: percentile bootstrap over two crossed factors (Owen, "The pigeonhole bootstrap", 2007).
+    """
+    difference = ours - theirs
+    _, seeds, images = difference.shape
+    rng = np.random.default_rng(seed)
+    draws = []
+    for start in range(0, resamples, 500):
+        count = min(500, resamples - start)
+        by_seed = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds
+        by_image = rng.multinomial(images, np.full(images, 1 / images), size=count) / images
+        draws.append(
+            np.stack([((by_seed @ anchor) * by_image).sum(axis=1) for anchor in difference], axis=1)
+        )
+    sampled = np.concatenate(draws)
+    tail = (1.0 - level) / 2.0
+    values = difference.mean(axis=(1, 2))
+
+    def interval(value: float, column: NDArray[np.float64]) -> Interval:
+        low, high = np.quantile(column, [tail, 1.0 - tail])
+        return Interval(float(value), float(low), float(high))
+
+    each = [interval(value, sampled[:, i]) for i, value in enumerate(values)]
+    return each, interval(values.mean(), sampled.mean(axis=1))
+
+
+def mean_interval(values: NDArray[np.float64], *, level: float, seed: int) -> Interval:
+    """Mean of a few scores (n,) with its percentile bootstrap interval."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.choice(values, size=(2000, len(values))).mean(axis=1)
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(drawn, [tail, 1.0 - tail])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def false_rejection_rate(
+    *, audited: int, wrong: int, passed: int, share: float, level: float = 0.95
+) -> Interval | None:
+    """Share of good candidates that a check throws out, from an audit of some of its rejections.
+
+    ``wrong`` of ``audited`` rejections would have passed quality, each standing for ``1 / share``;
+    ``passed`` candidates passed both. None where nothing was audited or nothing was good.
+
+    Returns:
+        wrong / share / (wrong / share + passed), with the exact Poisson interval of ``wrong``.
+    """
+    if not audited or share <= 0.0:
+        return None
+    tail = (1.0 - level) / 2.0
+    low = float(chi2.ppf(tail, 2 * wrong)) / 2 if wrong else 0.0
+    high = float(chi2.ppf(1.0 - tail, 2 * (wrong + 1))) / 2
+    if not wrong and not passed:
+        return None
+    rates = [count / share / (count / share + passed) for count in (wrong, low, high)]
+    return Interval(*rates)

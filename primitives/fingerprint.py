@@ -1,0 +1,106 @@
+"""Behavioural identity: graphs that compute the same function get the same short text.
+
+A fingerprint is for finding duplicates. It must not judge whether a graph is any good, and it is
+never the only evidence that two layers are equal where that would be costly to get wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from primitives.graph import Graph
+from primitives.probe import (
+    Array,
+    Inputs,
+    Response,
+    evaluation_moments,
+    make_inputs,
+    respond,
+)
+
+FINGERPRINT_VERSION = "f1"
+"""Prefix of every fingerprint; fingerprints of different versions are not comparable."""
+
+STEPS = 1e6 / 1.0347391
+"""Rounding steps from zero to the largest magnitude: six digits; no simple ratio is on an edge."""
+
+NOISE = 1e-12
+"""Magnitudes below this count as zero; for gradients, below this times the value's magnitude."""
+
+PROBES = (
+    make_inputs(7001, (4, 6, 9), 3, (1.0,)),
+    make_inputs(7002, (3, 4, 2), 2, (1.0,)),
+)
+"""Shapes (4, 6, 3, 3) in three groups of two and (3, 4, 1, 2) in two, with random v0 and v1: group,
+instance and sample, and groups of different sizes, give different values."""
+
+_SIGN_WEIGHTS = make_inputs(7003, (4, 6, 9), 3, (1.0,)).x
+
+
+def fingerprint(graph: Graph, *, modulo_affine: bool = False) -> str:
+    """Hash of the graph's rounded values and gradients on fixed probes, e.g. ``f1:0c9a...``.
+
+    Training mode and, where it differs from that, evaluation mode; gradients with respect to x, v0
+    and v1. ``modulo_affine``: graphs that differ in sign or scale only are the same, because the
+    affine that follows every layer makes up for it.
+    """
+    state = hashlib.sha256(FINGERPRINT_VERSION.encode())
+    factor: float | None = None if modulo_affine else 1.0
+    with np.errstate(all="ignore"):
+        for inputs in PROBES:
+            training = respond(graph, inputs)
+            if factor is None:
+                factor = _unit(training.value)
+            answer = _rounded(training, inputs, factor)
+            state.update(answer)
+            moments = evaluation_moments(graph, training)
+            if moments is not None:
+                evaluated = _rounded(respond(graph, inputs, moments), inputs, factor)
+                if evaluated != answer:
+                    state.update(evaluated)
+    kind = FINGERPRINT_VERSION + ("a" if modulo_affine else "")
+    return f"{kind}:{state.hexdigest()[:32]}"
+
+
+def _unit(value: Array) -> float:
+    """Factor that takes away sign and scale; the sign is that of a random projection."""
+    scale = float(np.abs(value).max())
+    if not NOISE < scale < np.inf:
+        return 1.0
+    projection = float((value * _SIGN_WEIGHTS).sum())
+    return (1.0 if projection >= 0.0 else -1.0) / scale
+
+
+def _rounded(response: Response, inputs: Inputs, factor: float) -> bytes:
+    value = response.value * factor
+    magnitude = float(np.abs(value).max())
+    parts = [_digits(np.broadcast_to(value, inputs.x.shape), NOISE)]
+    floor = NOISE * max(1.0, magnitude) if magnitude < np.inf else NOISE
+    shapes = (inputs.x.shape, inputs.v0.shape, inputs.v1.shape)
+    for gradient, shape in zip(response.gradients, shapes, strict=True):
+        if gradient is None:
+            parts.append(_digits(np.zeros(shape), floor))
+        else:
+            parts.append(_digits(np.broadcast_to(gradient * factor, shape), floor))
+    return b"".join(parts)
+
+
+def _digits(values: Array, floor: float) -> bytes:
+    """Six digits relative to the largest finite magnitude, and that magnitude, as bytes."""
+    finite = np.isfinite(values)
+    if finite.all():
+        odd = np.zeros(0)
+    else:
+        odd = np.where(np.isnan(values), 2.0, np.sign(values)) * ~finite
+        odd = np.where(finite, 0.0, odd)
+        values = np.where(finite, values, 0.0)
+    scale = float(np.abs(values).max())
+    if scale <= floor:
+        steps, level = np.zeros(values.shape), 0.0
+    else:
+        # The offset keeps zero and its rounding noise away from the edge between two steps.
+        steps = np.floor(values * (STEPS / scale) + 0.371)
+        level = np.floor(np.log(scale) * STEPS + 0.371)
+    return np.concatenate((steps.ravel(), [level], odd.ravel())).astype("<i8").tobytes()

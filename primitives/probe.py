@@ -1,0 +1,249 @@
+"""Runs a graph on a small fixed probe in numpy: values and gradients in float64, in microseconds.
+
+The controller asks this of every proposal, so there is no torch here and live nodes stay at their
+reduced broadcast shapes. `interpret` defines what the numbers must be.
+
+Shapes: (P, N, C, S) with P independent probes side by side; S stands for all spatial axes, which no
+primitive tells apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primitives.graph import FIRST_OP, Graph, Node
+from primitives.moments import batch_statistics
+from primitives.ops import EPS, INDEX_SETS, OPS, Primitive
+
+Array = NDArray[np.float64]
+
+PROBE_VERSION = 1
+"""Changes with the probe's inputs or with a rule below: old verdicts are then another check's."""
+
+FLAT = 1e-9
+"""Differences below this share of the magnitude count as rounding."""
+
+_AXES = {name: tuple({"b": 1, "c": 2, "s": 3}[a] for a in axes if a != "g")
+         for name, axes in INDEX_SETS.items()}  # fmt: skip
+_FINISH: dict[str, tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]] = {
+    "m": (lambda m: m, lambda g, y: g),
+    "torch.sqrt(m + eps)": (lambda m: np.sqrt(m + EPS), lambda g, y: g / (2.0 * y)),
+}
+"""Torch text of a moment's finish -> its value, and its cotangent from value's ``g`` and ``y``."""
+
+
+class Inputs(NamedTuple):
+    """A fixed probe: x (P, N, C, S), v0 and v1 (1, 1, C, 1), cotangent (P, N, C, S), groups."""
+
+    x: Array
+    v0: Array
+    v1: Array
+    cotangent: Array
+    groups: int
+
+
+class Response(NamedTuple):
+    """What a graph answers to a probe in one mode.
+
+    ``value`` has its reduced shape; gradients are those of sum(value * cotangent) with respect to
+    x, v0 and v1, None where the graph does not depend on the input. ``moments`` are the batch
+    moments that were used.
+    """
+
+    value: Array
+    gradients: tuple[Array | None, Array | None, Array | None]
+    moments: dict[int, Array]
+
+
+def respond(graph: Graph, inputs: Inputs, moments: dict[int, Array] | None = None) -> Response:
+    """Value and gradients of the graph; given ``moments`` make it evaluation mode.
+
+    The caller silences numpy's floating point warnings.
+    """
+    plan = _plan(graph)
+    values: dict[int, Array] = {0: inputs.x, 1: _ZERO, 2: inputs.v0, 3: inputs.v1}
+    used = {}
+    for index, row, node in plan:
+        sources = node.inputs
+        if row.forward is not None:
+            if len(sources) == 1:
+                values[index] = row.forward(values[sources[0]], EPS)
+            else:
+                values[index] = row.forward(values[sources[0]], values[sources[1]], EPS)
+            continue
+        assert row.moment is not None
+        if moments is not None and index in moments:
+            moment = moments[index]
+        else:
+            moment = _moment(row.moment.name, values[sources[0]], node.over or "", inputs.groups)
+        if node.over == "batch":
+            used[index] = moment
+        values[index] = _FINISH[row.moment.finish][0](moment)
+    fixed = moments if moments is not None else {}
+    gradients = _backward(plan, values, inputs, graph.output, fixed)
+    return Response(values[graph.output], gradients, used)
+
+
+def evaluation_moments(graph: Graph, training: Response) -> dict[int, Array] | None:
+    """Each probe's batch moments replaced by those of its neighbour; None where there are none.
+
+    Probes stand in pairs of the same distribution: 0 and 1, 2 and 3, ...
+    """
+    moments = {index: training.moments[index] for index in batch_statistics(graph)}
+    if not moments:
+        return None
+    return {
+        index: moment[_SWAP[: len(moment)]] if len(moment) > 1 else moment
+        for index, moment in moments.items()
+    }
+
+
+def probe_fault(graph: Graph) -> str | None:
+    """Why no network could train with the graph: ``not_finite``, ``constant``, ``no_gradient``.
+
+    Judged at the initial v0 = 0 and v1 = 1, on inputs of standard deviation 1 and 10, in training
+    mode, and in evaluation mode if a batch statistic is live. ``constant``: no spatial variation.
+    None: nothing is wrong that this probe can see.
+    """
+    with np.errstate(all="ignore"):
+        training = respond(graph, FAULT_PROBE)
+        fault = _fault(training)
+        if fault is None:
+            moments = evaluation_moments(graph, training)
+            if moments is not None:
+                fault = _fault(respond(graph, FAULT_PROBE, moments))
+    return fault
+
+
+def _fault(response: Response) -> str | None:
+    value = response.value
+    by_x = response.gradients[0]
+    high, low = np.maximum.reduce(value, axis=3), np.minimum.reduce(value, axis=3)
+    magnitude = np.maximum(np.abs(high), np.abs(low))
+    largest = float(np.maximum.reduce(magnitude, axis=None))
+    if not largest < np.inf:  # NaN fails too
+        return "not_finite"
+    gradients = [float(np.abs(g).max()) for g in response.gradients if g is not None]
+    if not all(gradient < np.inf for gradient in gradients):
+        return "not_finite"
+    if not (high - low > FLAT * magnitude).any():
+        return "constant"
+    if by_x is None or not gradients[0] > FLAT * 1e-3 * largest:
+        return "no_gradient"
+    return None
+
+
+def _plan(graph: Graph) -> list[tuple[int, Primitive, Node]]:
+    nodes = graph.nodes
+    return [
+        (index, OPS[nodes[index - FIRST_OP].op], nodes[index - FIRST_OP])
+        for index in graph.live_ops()
+    ]
+
+
+def _backward(
+    plan: list[tuple[int, Primitive, Node]],
+    values: dict[int, Array],
+    inputs: Inputs,
+    output: int,
+    fixed: dict[int, Array],
+) -> tuple[Array | None, Array | None, Array | None]:
+    grads: dict[int, Array] = {output: _sum_to(inputs.cotangent, values[output].shape)}
+    for index, row, node in reversed(plan):
+        if index not in grads or index in fixed:
+            continue
+        sources = node.inputs
+        given = [values[source] for source in sources]
+        if row.vjp is not None:
+            parts = row.vjp(grads[index], values[index], *given, EPS)
+        else:
+            parts = (_moment_vjp(row, grads[index], values[index], given[0], node, inputs.groups),)
+        for source, part in zip(sources, parts, strict=True):
+            if source == 1:
+                continue
+            part = _sum_to(part, values[source].shape)
+            grads[source] = grads[source] + part if source in grads else part
+    return grads.get(0), grads.get(2), grads.get(3)
+
+
+def _moment(kind: str, a: Array, over: str, groups: int) -> Array:
+    """Moment with kept axes; a group's is spread to its channels."""
+    mean = _mean(a, over, groups)
+    if kind == "mean":
+        return mean
+    if kind == "mean_square":
+        return _mean(a * a, over, groups)
+    centred = a - mean
+    return _mean(centred * centred, over, groups)
+
+
+def _moment_vjp(row: Primitive, g: Array, y: Array, a: Array, node: Node, groups: int) -> Array:
+    assert row.moment is not None
+    over = node.over or ""
+    average = _FINISH[row.moment.finish][1](g, y)
+    if over == "group" and a.shape[2] > 1:
+        # Every channel of the group holds the same moment: their cotangents add up.
+        average = _mean(average, "group", groups) * (a.shape[2] // groups)
+    share = average * (y.size / a.size if not _spread(over, a) else 1.0 / _members(a, groups))
+    if row.moment.name == "mean":
+        return np.broadcast_to(share, a.shape)
+    centred = a if row.moment.name == "mean_square" else a - _mean(a, over, groups)
+    return 2.0 * centred * share
+
+
+def _spread(over: str, a: Array) -> bool:
+    return over == "group" and a.shape[2] > 1
+
+
+def _members(a: Array, groups: int) -> int:
+    """Elements of one group."""
+    channels, positions = a.shape[2:]
+    return int(channels) // groups * int(positions)
+
+
+def _mean(a: Array, over: str, groups: int) -> Array:
+    if _spread(over, a):
+        p, n, c, s = a.shape
+        by_group = np.add.reduce(a.reshape(p, n, groups, c // groups * s), axis=3, keepdims=True)
+        return np.repeat(by_group, c // groups, axis=2) * (1.0 / _members(a, groups))
+    total: Array = np.add.reduce(a, axis=_AXES[over], keepdims=True)
+    return total * (total.size / a.size)
+
+
+def _sum_to(a: Array, shape: tuple[int, ...]) -> Array:
+    """Sum over the axes along which ``shape`` does not vary."""
+    if a.shape == shape:
+        return a
+    axes = tuple(axis for axis in range(4) if shape[axis] == 1 and a.shape[axis] != 1)
+    total: Array = np.add.reduce(a, axis=axes, keepdims=True) if axes else a
+    return total if total.shape == shape else np.broadcast_to(total, shape)
+
+
+_ZERO = np.zeros((1, 1, 1, 1))
+_SWAP = np.array([1, 0, 3, 2])
+
+
+def make_inputs(
+    seed: int, shape: tuple[int, int, int], groups: int, scales: tuple[float, ...]
+) -> Inputs:
+    """A probe from a seed; numpy promises never to change the stream of this old generator.
+
+    Two probes are made for each scale of x; v0 and v1 are random.
+    """
+    rng: Any = np.random.RandomState(seed)
+    sizes = np.repeat(np.array(scales), 2)[:, None, None, None]
+    x = rng.standard_normal((len(sizes), *shape)) * sizes
+    channels = (1, 1, shape[1], 1)
+    v0, v1 = rng.standard_normal(channels), 1.0 + 0.5 * rng.standard_normal(channels)
+    return Inputs(x, v0, v1, rng.standard_normal(x.shape), groups)
+
+
+def _at_initial_values(inputs: Inputs) -> Inputs:
+    return inputs._replace(v0=np.zeros_like(inputs.v0), v1=np.ones_like(inputs.v1))
+
+
+FAULT_PROBE = _at_initial_values(make_inputs(20260, (3, 4, 4), 2, (1.0, 10.0)))

@@ -1,0 +1,233 @@
+"""Ray actors: jobs, death, hanging, cancelling, decoy folders, Ctrl-C and a clean end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+from evosearch.config import Anchor, Checks, Quality, Signal, Stability, Task
+from evosearch.errors import WorkerError
+from evosearch.events import without_times
+from evosearch.records import Job, JobDone, Run, Subject
+from workers.inline import InlinePool
+from workers.ray_pool import RayPool
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKS = Checks(
+    signal=Signal(), quality=Quality(steps=5, accuracy=0.0), stability=Stability(steps=1)
+)
+
+
+def job(job_id="j1", steps=10, runs=1, **changed):
+    settings = {
+        "id": job_id,
+        "purpose": "baseline",
+        "subject": Subject(baseline="bn-relu"),
+        "graph": None,
+        "runs": tuple(Run(anchor="resnet", seed=seed, learning_rate=0.2) for seed in range(runs)),
+        "task": Task(anchors=(Anchor(name="resnet"),), steps=steps, batch_size=32),
+        **changed,
+    }
+    return Job(**settings)
+
+
+def endless(job_id="endless"):
+    return job(job_id, steps=1_000_000)
+
+
+def collect(pool, count, seconds=60.0):
+    """Messages until so many jobs have ended; fails instead of waiting for ever."""
+    messages, deadline = [], time.monotonic() + seconds
+    while sum(isinstance(message, JobDone) for message in messages) < count:
+        assert time.monotonic() < deadline, f"only {messages} after {seconds} s"
+        messages += pool.poll(1.0)
+    return messages
+
+
+def ends(messages):
+    return {message.job_id: message for message in messages if isinstance(message, JobDone)}
+
+
+def worker_pids(pool):
+    return {
+        actor.name: ray.get(actor.handle.ready.remote()) for actor in pool._actors if not actor.jobs
+    }
+
+
+@pytest.fixture(scope="class")
+def pool():
+    pool = RayPool(2)
+    yield pool
+    pool.close()
+    assert not ray.is_initialized()
+
+
+class TestOnePool:
+    """One start of Ray for all of these; what one kills, the pool must replace."""
+
+    def test_jobs_stream_back_and_equal_the_inline_pools(self, pool):
+        assert pool.capacity == 6
+        assert pool.poll(0.1) == []
+        jobs = [job(f"j{n}", runs=2, checks=CHECKS if n % 2 else None) for n in range(5)]
+        for work in jobs:
+            pool.submit(work)
+        messages = collect(pool, 5)
+        assert len({message.worker for message in ends(messages).values()}) == 2
+        inline, expected = InlinePool(), []
+        for work in jobs:
+            inline.submit(work)
+        while new := inline.poll(0.0):
+            expected += new
+        for work in jobs:
+            ours, theirs = (
+                without_times([m.model_dump(mode="json") for m in log if m.job_id == work.id])
+                for log in (messages, expected)
+            )
+            assert ours == theirs
+        assert not [message for message in messages if getattr(message, "failure", None)]
+
+    def test_a_killed_worker_is_a_recorded_failure_and_the_next_job_works(self, pool):
+        pids = worker_pids(pool)
+        pool.submit(endless("a"))
+        time.sleep(0.5)
+        victim = next(actor for actor in pool._actors if actor.jobs)
+        os.kill(pids[victim.name], signal.SIGKILL)
+        done = ends(collect(pool, 1))["a"]
+        assert done.failure.cause == "died"
+        assert done.worker == victim.name
+        assert "\n" not in done.failure.detail
+        pool.submit(job("after"))
+        assert ends(collect(pool, 1))["after"].failure is None
+        assert pool.capacity == 6
+
+    def test_jobs_behind_a_killed_one_are_not_lost(self, pool):
+        pids = worker_pids(pool)
+        checks = Checks(
+            signal=Signal(enabled=False),
+            quality=Quality(enabled=False),
+            stability=Stability(enabled=False),
+        )
+        for name in ("a", "b"):
+            pool.submit(endless(name).model_copy(update={"checks": checks}))
+        for name in ("c", "d"):
+            pool.submit(job(name, checks=checks))
+        assert [len(actor.jobs) for actor in pool._actors] == [2, 2]
+        time.sleep(0.5)
+        for pid in pids.values():
+            os.kill(pid, signal.SIGKILL)
+        done = ends(collect(pool, 4))
+        assert {name: end.failure is not None for name, end in done.items()} == {
+            "a": True, "b": True, "c": False, "d": False,
+        }  # fmt: skip
+
+    def test_cancelled_jobs_say_nothing_more(self, pool, monkeypatch):
+        monkeypatch.setattr("workers.ray_pool.CANCEL_SECONDS", 1.0)
+        names = ("a", "b", "c", "d", "e", "f")
+        for name in names:
+            pool.submit(endless(name).model_copy(update={"checks": CHECKS}))
+        time.sleep(0.3)
+        for name in names:
+            pool.cancel(name)
+        pool.cancel("never-heard-of")
+        pool.submit(job("after"))
+        messages = collect(pool, 1)
+        assert {message.job_id for message in messages} == {"after"}
+        assert pool.poll(0.5) == []
+
+
+def test_a_hung_worker_is_replaced():
+    pool = RayPool(1, hang_seconds=6.0)
+    try:
+        pool.submit(endless())
+        done = ends(collect(pool, 1))["endless"]
+        assert done.failure.cause == "hung"
+        assert 6.0 < done.seconds < 12.0
+        pool.submit(job("after"))
+        # The new worker may take longer to start than a job may be silent.
+        assert ends(collect(pool, 1))["after"].failure is None
+    finally:
+        pool.close()
+
+
+def test_a_pool_leaves_a_ray_that_it_did_not_start_running():
+    ray.init(
+        address="local",
+        num_cpus=1,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="error",
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+    )
+    try:
+        pool = RayPool(1)
+        pool.submit(job())
+        assert ends(collect(pool, 1))["j1"].failure is None
+        pool.close()
+        pool.close()
+        assert ray.is_initialized()
+        with pytest.raises(WorkerError, match="closed"):
+            pool.submit(job())
+    finally:
+        ray.shutdown()
+
+
+DECOY_SCRIPT = textwrap.dedent(
+    """
+    import os, signal, sys, time
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+    sys.path.insert(0, ROOT)
+    from evosearch.config import Anchor, Task
+    from evosearch.records import Job, Run, Subject
+    from workers.ray_pool import RayPool
+
+    pool = RayPool(1)
+    print("started", flush=True)
+    work = Job(
+        id="j", purpose="baseline", subject=Subject(baseline="bn-relu"), graph=None,
+        runs=tuple(Run(anchor="resnet", seed=n, learning_rate=0.2) for n in range(8)),
+        task=Task(anchors=(Anchor(name="resnet"),), steps=60),
+    )
+    pool.submit(work)
+    interrupts, messages = 0, []
+    while not messages or messages[-1].kind != "job_done":
+        try:
+            messages += pool.poll(1.0)
+        except KeyboardInterrupt:
+            interrupts += 1
+    print(interrupts, len(messages), messages[-1].failure, flush=True)
+    pool.close()
+    """
+)
+
+
+def test_decoy_folders_are_not_imported_and_ctrl_c_spares_the_workers(tmp_path):
+    for name in ("api", "db", "workers", "primitives", "evosearch"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('decoy')\n")
+    (tmp_path / "own.py").write_text(f"ROOT = {str(ROOT)!r}\n" + DECOY_SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, "own.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout.readline() == "started\n", process.stderr.read()
+        time.sleep(0.7)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert out == "1 9 None\n", err
+    assert err == ""
+    assert process.returncode == 0

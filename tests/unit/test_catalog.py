@@ -1,0 +1,132 @@
+"""The catalog's layers: structure, sources, and numbers against formulas written by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from primitives.catalog import CATALOG, entry
+from primitives.errors import EvosearchError
+from primitives.formula import parse
+from primitives.graph import Graph
+from primitives.ops import EPS, OP_SETS, Array
+from primitives.printer import format_formula
+from primitives.rewrite import canonical
+from primitives.structure import analyse, structural_fault
+from tests.random_graphs import evaluate, leaves
+
+VALUES = leaves(seed=3)
+X, V0, V1 = VALUES["x"], VALUES["v0"], VALUES["v1"]
+N, C, H, W = X.shape
+GROUPS = 2
+
+
+def relu(a: Array) -> Array:
+    return np.where(a > 0, a, 0.0)
+
+
+def sigmoid(a: Array) -> Array:
+    return 1.0 / (1.0 + np.exp(-a))
+
+
+def over(axes: tuple[int, ...], square: bool = False) -> Array:
+    """Deviation of X over axes, or its root mean square."""
+    moment = (X**2).mean(axes, keepdims=True) if square else X.var(axes, keepdims=True)
+    return np.sqrt(moment + EPS)
+
+
+def group(square: bool = False) -> Array:
+    split = X.reshape(N, GROUPS, -1)
+    moment = (split**2).mean(2) if square else split.var(2)
+    return np.repeat(np.sqrt(moment + EPS), C // GROUPS, axis=1)[:, :, None, None]
+
+
+def group_mean() -> Array:
+    return np.repeat(X.reshape(N, GROUPS, -1).mean(2), C // GROUPS, axis=1)[:, :, None, None]
+
+
+BATCH, SAMPLE, INSTANCE = (0, 2, 3), (1, 2, 3), (2, 3)
+BN = (X - X.mean(BATCH, keepdims=True)) / over(BATCH) * V1 + V0
+GN = (X - group_mean()) / group() * V1 + V0
+LN = (X - X.mean(SAMPLE, keepdims=True)) / over(SAMPLE) * V1 + V0
+BY_HAND = {
+    "bn-relu": relu(BN),
+    "bn-silu": BN * sigmoid(BN),
+    "gn-relu": relu(GN),
+    "gn-silu": GN * sigmoid(GN),
+    "ln-relu": relu(LN),
+    "relu-rms-batch": relu(X) / over(BATCH, square=True),
+    "evonorm-b0": X / np.maximum(over(BATCH), V1 * X + over(INSTANCE)),
+    "evonorm-b1": X / np.maximum(over(BATCH), (X + 1) * over(INSTANCE, square=True)),
+    "evonorm-b2": X / np.maximum(over(BATCH), over(INSTANCE, square=True) - X),
+    "evonorm-s0": X * sigmoid(V1 * X) / group(),
+    "evonorm-s1": X * sigmoid(X) / group(),
+    "evonorm-s2": X * sigmoid(X) / group(square=True),
+}
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_each_layer_computes_what_its_paper_writes(name: str) -> None:
+    np.testing.assert_allclose(
+        evaluate(entry(name).graph, VALUES, GROUPS), BY_HAND[name], rtol=1e-12, atol=1e-12
+    )
+
+
+def test_a_wrong_formula_would_be_seen() -> None:
+    wrong: Graph = parse("x / max(std_batch(x), rms_instance(x) + x)")
+    assert np.abs(evaluate(wrong, VALUES, GROUPS) - BY_HAND["evonorm-b2"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_each_layer_is_a_layer_of_the_papers_op_set(name: str) -> None:
+    row = entry(name)
+    assert parse(row.formula, "paper") == row.graph
+    assert row.graph is row.graph
+    assert structural_fault(row.graph) is None
+    assert all((node.op, node.over) in OP_SETS["paper"] for node in row.graph.nodes)
+    assert "arXiv" in row.citation
+    assert 2015 <= row.year <= 2020
+    assert parse(format_formula(row.graph)) == row.graph
+    uses_batch = name.startswith(("bn", "evonorm-b", "relu-rms-batch"))
+    assert analyse(row.graph).batch_independent is not uses_batch
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOG if CATALOG[name].torch_equivalent])
+def test_each_baseline_equals_torchs_own_modules(name: str) -> None:
+    import torch
+    from torch import nn
+
+    modules = {"C": C, "G": GROUPS, **vars(nn)}
+    with torch.random.fork_rng():
+        layer = eval(f"Sequential({entry(name).torch_equivalent})", modules).double()
+    with torch.no_grad():
+        layer[0].weight.copy_(torch.from_numpy(V1.ravel()))
+        layer[0].bias.copy_(torch.from_numpy(V0.ravel()))
+        out = layer(torch.from_numpy(X)).numpy()
+    np.testing.assert_allclose(evaluate(entry(name).graph, VALUES, GROUPS), out, rtol=1e-9)
+
+
+def test_the_layers_differ_and_the_published_graphs_have_their_sizes() -> None:
+    assert len({canonical(row.graph) for row in CATALOG.values()}) == len(CATALOG) == 12
+    assert len(entry("evonorm-b0").graph.nodes) == 6
+    assert len(entry("evonorm-s1").graph.nodes) == 4
+    assert [name for name in CATALOG if name != CATALOG[name].name] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("bn-rulu", "bn-relu"),
+        ("EVONORM_S0", "did you mean evonorm-s0"),
+        ("resnet", "one of bn-relu"),
+        ("", "one of bn-relu"),
+        (None, "one of bn-relu"),
+        ("q" * 100_000, "one of bn-relu"),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_unknown_names_are_answered_with_known_ones(name: str, hint: str) -> None:
+    with pytest.raises(EvosearchError, match="unknown catalog layer") as caught:
+        entry(name)
+    assert hint in str(caught.value)
+    assert len(str(caught.value)) < 400

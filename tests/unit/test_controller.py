@@ -1,0 +1,291 @@
+"""The search core with simulated workers: exact resume, repeatability, failures, confirmation."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from db.memory import MemoryStore
+from evosearch import events as ev
+from evosearch.controller import Controller
+from evosearch.errors import StateConflict
+from evosearch.pareto import non_dominated
+from evosearch.ports import Enqueue, Extend, Pause, Resume, Stop
+from evosearch.presets import load_preset
+from evosearch.records import Evaluation, EvaluationDone, Failure, Job, JobDone, Message
+from evosearch.state import State, recover
+from primitives.graph import Graph, Node
+from tests.simulated_worker import answer
+from workers.simulated import SimulatedPool
+
+Script = Callable[[Job], tuple[float, Sequence[Message]]]
+SMALL = ("budget.evaluations=25", "evolution.remeasure_every=5", "confirmation.resamples=200")
+
+
+def start(*overrides: str, seed: int = 0) -> MemoryStore:
+    store = MemoryStore()
+    config = load_preset("quickstart", [*SMALL, *overrides], seed=seed)
+    store.create("search01", "test", ev.Created(config=config))
+    return store
+
+
+def controller(store: MemoryStore, script: Script = answer, workers: int = 1) -> Controller:
+    lease = store.acquire("search01", "me", 3600)
+    return Controller(store, SimulatedPool(script, workers), lease)
+
+
+def log(store: MemoryStore) -> list[str]:
+    return [
+        json.dumps(ev.without_times(json.loads(ev.dump_event(entry.event))))
+        for entry in store.events("search01")
+    ]
+
+
+def finished(store: MemoryStore, script: Script = answer, workers: int = 1) -> State:
+    state = controller(store, script, workers).run()
+    assert state.status == "finished"
+    return state
+
+
+def test_a_search_runs_through_every_phase_and_reports() -> None:
+    store = start()
+    state = finished(store)
+    assert state.evaluated == 25
+    phases = [e.event.phase for e in store.events("search01") if e.event.kind == "phase_entered"]
+    assert phases == ["confirm", "tune", "final", "done"]
+    report = state.report
+    assert report is not None
+    assert report["final"]["seeds"] == 3, "a confirmation longer than the search is cut"
+    assert "wider" in report["notes"][0]
+    assert {row["anchor"] for row in report["final"]["anchors"]} == set(state.config.anchor_names)
+    assert report["leader"]["confirmed_seeds"] == 3
+
+
+def test_the_same_seed_gives_the_same_log_and_another_seed_another() -> None:
+    logs = []
+    for seed in (0, 0, 1):
+        store = start(seed=seed)
+        finished(store)
+        logs.append(log(store))
+    assert logs[0] == logs[1]
+    assert logs[0] != logs[2]
+
+
+def test_a_search_killed_after_any_event_ends_with_the_same_log() -> None:
+    small = ("budget.evaluations=6", "confirmation.top=2", "confirmation.tune_seeds=1")
+    whole = start(*small)
+    finished(whole)
+    expected = log(whole)
+    for kill_at in range(1, len(expected), 5):
+        store = start(*small)
+        running = controller(store)
+        while running.state.seq < kill_at and not running.over:
+            running.step()
+        finished(store)  # a new controller, from the stored events alone
+        assert log(store) == expected, f"killed after event {kill_at}"
+
+
+def test_recover_equals_the_live_state_and_refuses_gaps() -> None:
+    store = start()
+    live = finished(store)
+    again = recover(store.events("search01"))
+    assert again.seq == live.seq
+    assert again.digests == live.digests
+    assert again.front.members == live.front.members
+    assert again.funnel == live.funnel
+    assert list(again.population) == list(live.population)
+    entries = list(store.events("search01"))
+    with pytest.raises(StateConflict, match="gap"):
+        recover(entries[:5] + entries[6:])
+    with pytest.raises(StateConflict, match="begin"):
+        recover(entries[1:])
+
+
+def test_the_recorded_outcomes_of_many_workers_replay_to_the_same_proposals() -> None:
+    store = start()
+    state = finished(store, workers=5)
+    assert state.evaluated >= 25
+    replayed = recover(iter([next(store.events("search01"))]))
+    fresh = controller(store)
+    pending: list[ev.Event] = []
+    for entry in list(store.events("search01"))[1:]:
+        if entry.event.kind in ("candidate_queued", "candidate_duplicate"):
+            if not pending:
+                pending = list(fresh.proposer.propose(replayed))
+            proposed = pending.pop(0)
+            same = ev.without_times(json.loads(ev.dump_event(proposed)))
+            assert same == ev.without_times(json.loads(ev.dump_event(entry.event)))
+        replayed.apply(entry.event)
+
+
+def test_the_front_in_the_log_equals_the_front_from_scratch() -> None:
+    state = finished(start())
+    births = list(state.front.points)
+    mask = non_dominated([state.front.points[b] for b in births])
+    assert state.front.members == {b for b, keep in zip(births, mask, strict=True) if keep}
+    assert state.remeasured > 0, "nothing was measured anew, so the test shows too little"
+
+
+def test_parents_are_earlier_evaluated_candidates_and_duplicates_name_originals() -> None:
+    store = start("budget.evaluations=40", "evolution.random_share=0.1")
+    finished(store)
+    evaluated: set[int] = set()
+    queued: set[int] = set()
+    children = 0
+    for entry in store.events("search01"):
+        event = entry.event
+        if event.kind == "candidate_evaluated":
+            evaluated.add(event.birth)
+        elif event.kind == "candidate_queued":
+            assert set(event.parents) <= evaluated
+            children += bool(event.parents)
+            queued.add(event.birth)
+        elif event.kind == "candidate_duplicate":
+            assert event.of in queued
+    assert children > 20
+
+
+def test_aging_keeps_the_most_recent_candidates() -> None:
+    store = start("evolution.population_size=7")
+    state = finished(store)
+    evaluated = [e.event.birth for e in store.events("search01")
+                 if e.event.kind == "candidate_evaluated"]  # fmt: skip
+    assert list(state.population) == evaluated[-7:]
+
+
+def dying(kills: int, cause: str = "died") -> Script:
+    """Workers that die with the first evaluated-to-be candidate, so many times."""
+    left = Counter({"kills": kills})
+    victim: list[str] = []
+
+    def script(job: Job) -> tuple[float, Sequence[Message]]:
+        seconds, messages = answer(job)
+        if job.purpose == "search" and len(messages) > 1 and not victim:
+            victim.append(job.id)
+        if job.id in victim and left["kills"] > 0:
+            left["kills"] -= 1
+            failure = Failure(cause=cause, detail="killed")
+            return 0.5, [messages[0], JobDone(job_id=job.id, failure=failure)]
+        return seconds, messages
+
+    return script
+
+
+def test_a_dead_worker_costs_a_retry_of_what_was_not_finished() -> None:
+    store = start()
+    state = finished(store, dying(1))
+    lost = [e.event for e in store.events("search01") if e.event.kind == "job_lost"]
+    assert [event.attempt for event in lost] == [1]
+    runs = Counter(
+        (e.event.job_id, e.event.evaluation.anchor)
+        for e in store.events("search01")
+        if e.event.kind == "evaluation_recorded" and e.event.job_id == lost[0].id
+    )
+    assert runs == dict.fromkeys(((lost[0].id, a) for a in state.config.anchor_names), 1)
+    assert state.failures == {"died": 1}
+
+
+def test_a_candidate_that_kills_two_workers_is_quarantined() -> None:
+    store = start()
+    state = finished(store, dying(2))
+    failed = [e.event for e in store.events("search01") if e.event.kind == "candidate_failed"]
+    assert [event.quarantined for event in failed] == [True]
+    assert failed[0].birth not in state.members
+    assert state.evaluated == 25
+
+
+def test_an_error_of_the_layer_fails_at_once_and_the_search_goes_on() -> None:
+    store = start()
+    state = finished(store, dying(1, "error"))
+    failed = [e.event for e in store.events("search01") if e.event.kind == "candidate_failed"]
+    assert [event.quarantined for event in failed] == [False]
+    assert state.evaluated == 25
+
+
+def test_a_worker_that_skips_a_run_returned_rubbish() -> None:
+    def script(job: Job) -> tuple[float, Sequence[Message]]:
+        seconds, messages = answer(job)
+        return seconds, messages[1:] if job.id == "baseline/bn-relu" else messages
+
+    store = start("budget.evaluations=3")
+    controller(store, script).run()
+    ended = [e.event for e in store.events("search01") if e.event.kind == "job_finished"]
+    failure = next(e.failure for e in ended if e.id == "baseline/bn-relu")
+    assert failure is not None
+    assert failure.cause == "rubbish"
+
+
+def test_messages_of_unknown_jobs_and_unasked_evaluations_change_nothing() -> None:
+    running = controller(start())
+    running.step()
+    from evosearch.observe import observe
+
+    assert observe(running.state, JobDone(job_id="c999999")) == ()
+    job_id, job = next(iter(running.state.pending.items()))
+    strange = Evaluation(
+        anchor="resnet", seed=1, learning_rate=9.0, split="select", score=1.0, steps=1, seconds=1.0
+    )
+    event = observe(running.state, EvaluationDone(job_id=job_id, evaluation=strange))[0]
+    before = running.state.pending[job_id]
+    with pytest.raises(StateConflict, match="not asked"):
+        running.state.apply(event)
+    assert running.state.pending[job_id] == before == job
+
+
+LAYER = Graph((Node("rms", (0,), "batch"), Node("div", (0, 4))))
+
+
+def test_commands_pause_resume_enqueue_extend_and_stop() -> None:
+    store = start()
+    running = controller(store)
+    for command in (Pause(), Pause(), Enqueue(graph=LAYER, note="mine"), Extend(evaluations=2)):
+        store.send("search01", command)
+    running.step()
+    assert running.state.status == "paused"
+    assert running.state.target == 2
+    queued = [e.event for e in store.events("search01") if e.event.kind == "candidate_queued"]
+    assert [(event.origin, event.note) for event in queued] == [("enqueued", "mine")]
+    store.send("search01", Enqueue(graph=LAYER))
+    store.send("search01", Resume())
+    running.step()
+    refused = [e.event for e in store.events("search01") if e.event.kind == "enqueued_refused"]
+    assert [event.rejection.code for event in refused] == ["repeat"]
+    assert running.state.status == "running"
+    store.send("search01", Stop())
+    running.step()
+    assert running.over
+    assert not store.commands(running.lease)
+
+
+def test_an_exhausted_space_ends_the_search_and_says_so() -> None:
+    store = start("space.nodes=1", "evolution.max_proposals=3000")
+    state = finished(store)
+    assert state.evaluated < 25
+    assert any("exhausted" in note for note in state.notes)
+
+
+def test_audited_rejections_are_counted() -> None:
+    state = finished(start("checks.signal.audit_share=1.0"))
+    assert state.audit.audited == state.rejected["signal"] > 0
+    assert state.audit.passed_quality == state.evaluated
+
+
+def test_a_training_that_diverges_on_final_counts_at_chance_and_is_not_left_out() -> None:
+    def script(job: Job) -> tuple[float, Sequence[Message]]:
+        seconds, messages = answer(job)
+        if job.purpose != "final" or job.subject.baseline is not None:
+            return seconds, messages
+        first = messages[0]
+        assert isinstance(first, EvaluationDone)
+        failed = first.evaluation.model_copy(update={"diverged": True, "score": 0.1, "correct": ""})
+        return seconds, [first.model_copy(update={"evaluation": failed}), *messages[1:]]
+
+    state = finished(start(), script)
+    assert state.report is not None
+    rows = {row["anchor"]: row for row in state.report["final"]["anchors"]}
+    assert rows["resnet"]["leader"] == pytest.approx(0.1)
+    assert rows["resnet"]["difference"]["high"] < 0 < rows["mobilenetv2"]["leader"]
+    assert state.report["final"]["seeds"] == 3

@@ -1,0 +1,249 @@
+"""Jobs end to end in this process: order of stages, no step twice, every ending recorded."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from evosearch.config import Anchor, Bounds, Checks, Quality, Signal, Stability, Task
+from evosearch.errors import WorkerError
+from evosearch.events import without_times
+from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
+from primitives.graph import Graph, Node
+from workers.evaluate import Context, run_job
+from workers.inline import InlinePool
+
+ANCHORS = ("resnet", "mobilenetv2", "efficientnet")
+RMS_RELU = Graph((Node("rms", (0,), "batch"), Node("div", (0, 4)), Node("max", (1, 5))))
+GROUP_RELU = Graph((Node("std", (0,), "group"), Node("div", (0, 4)), Node("max", (1, 5))))
+CONSTANT = Graph((Node("mul", (0, 1)),))
+CUBE = Graph((Node("square", (0,)), Node("mul", (0, 4))))
+TOWER = Graph((Node("exp", (0,)), Node("exp", (4,)), Node("exp", (5,))))
+
+CHECKS = Checks(
+    signal=Signal(bounds={name: {"grad_ratio": Bounds(low=1e-4, high=1e4)} for name in ANCHORS}),
+    quality=Quality(steps=8, accuracy=0.05),
+    stability=Stability(steps=2),
+)
+
+
+def job(graph=RMS_RELU, *, baseline=None, anchors=ANCHORS, steps=12, **changed):
+    subject = Subject(baseline=baseline) if baseline else Subject(birth=1)
+    settings = {
+        "id": "j1",
+        "purpose": "search",
+        "subject": subject,
+        "graph": None if baseline else graph,
+        "runs": tuple(Run(anchor=name, seed=0, learning_rate=0.2) for name in anchors),
+        "task": Task(
+            anchors=tuple(Anchor(name=name) for name in anchors), steps=steps, batch_size=32
+        ),
+        "checks": CHECKS,
+        **changed,
+    }
+    return Job(**settings)
+
+
+def run(work):
+    messages = list(run_job(work, Context()))
+    assert isinstance(messages[-1], JobDone)
+    assert all(isinstance(message, EvaluationDone) for message in messages[:-1])
+    assert all(message.job_id == work.id for message in messages)
+    told = tuple(check for message in messages for check in message.checks)
+    done = messages[-1].model_copy(update={"checks": told})
+    return [message.evaluation for message in messages[:-1]], done
+
+
+def stages(done):
+    return [(check.check, check.anchor) for check in done.checks]
+
+
+def test_a_good_layer_passes_all_stages_in_order_and_no_step_is_done_twice():
+    evaluations, done = run(job())
+    assert done.rejection is None
+    assert done.failure is None
+    assert stages(done) == [
+        *[("signal", name) for name in ANCHORS],
+        *[("quality", name) for name in ANCHORS],
+        ("stability", "resnet"),
+        *[("training", name) for name in ANCHORS],
+    ]
+    assert sum(check.steps for check in done.checks) == 3 * 12
+    assert [check.steps for check in done.checks if check.check == "quality"] == [8, 8, 8]
+    assert [evaluation.anchor for evaluation in evaluations] == list(ANCHORS)
+    assert all(evaluation.steps == 12 for evaluation in evaluations)
+    assert all(0.1 < evaluation.score < 1 for evaluation in evaluations)
+    assert all(evaluation.curve[-1][0] == 12 for evaluation in evaluations)
+    assert done.worker == "inline"
+
+
+def test_checks_do_not_change_the_score():
+    checked, _ = run(job(anchors=("resnet",)))
+    plain, done = run(job(anchors=("resnet",), checks=None))
+    assert checked[0].score == plain[0].score
+    assert checked[0].curve == plain[0].curve
+    assert stages(done) == [("training", "resnet")]
+
+
+def test_signal_rejects_before_any_training():
+    evaluations, done = run(job(CONSTANT))
+    assert evaluations == []
+    assert done.rejection.code == "signal"
+    assert done.audit_passed is None
+    assert stages(done) == [("signal", "resnet")]
+    assert sum(check.steps for check in done.checks) == 0
+
+
+def test_audit_trains_what_signal_rejects_and_still_rejects():
+    strict = CHECKS.model_copy(
+        update={"signal": Signal(bounds={"resnet": {"loss": Bounds(low=0, high=0.1)}})}
+    )
+    evaluations, done = run(job(checks=strict, audit=True))
+    assert evaluations == []
+    assert done.rejection.code == "signal"
+    assert done.audit_passed is True
+    assert stages(done) == [("signal", "resnet"), *[("quality", name) for name in ANCHORS]]
+    assert [check.audited for check in done.checks] == [False, True, True, True]
+    hard = strict.model_copy(update={"quality": Quality(steps=2, accuracy=0.9)})
+    _, failed = run(job(checks=hard, audit=True))
+    assert failed.rejection.code == "signal"
+    assert failed.audit_passed is False
+    assert stages(failed) == [("signal", "resnet"), ("quality", "resnet")]
+
+
+def test_quality_rejects_on_the_first_anchor_that_fails():
+    hard = CHECKS.model_copy(update={"quality": Quality(steps=4, accuracy=0.95)})
+    evaluations, done = run(job(checks=hard))
+    assert evaluations == []
+    assert done.rejection.code == "quality"
+    assert stages(done)[-1] == ("quality", "resnet")
+
+
+def test_divergence_in_full_training_rejects_a_candidate_and_scores_a_baseline_at_chance():
+    checks = Checks(
+        signal=Signal(enabled=False),
+        quality=Quality(enabled=False),
+        stability=Stability(enabled=False),
+    )
+    evaluations, done = run(job(CUBE, anchors=("resnet",), checks=checks, steps=40))
+    assert evaluations == []
+    assert done.rejection.code == "not_finite"
+    assert done.checks[-1].check == "training"
+    assert done.checks[-1].rejection == done.rejection
+    evaluations, done = run(
+        job(CUBE, anchors=("resnet",), checks=None, steps=40, purpose="confirm")
+    )
+    assert done.rejection is None
+    assert evaluations[0].diverged
+    assert evaluations[0].score == 0.1
+    assert evaluations[0].steps < 40
+
+
+def test_overflow_at_initialisation_is_a_rejection():
+    _, done = run(job(TOWER))
+    assert done.rejection.code == "not_finite"
+    assert done.failure is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "part"),
+    [
+        ({"baseline": "bn-rule"}, "did you mean bn-relu"),
+        ({"runs": (Run(anchor="vgg", seed=0, learning_rate=0.1),)}, "vgg"),
+        ({"task": Task(anchors=(Anchor(name="resnet", width=7),))}, "even"),
+        ({"task": Task(dataset="cats", anchors=(Anchor(name="resnet"),))}, "unknown data set"),
+    ],
+)
+def test_errors_are_recorded_failures_of_one_line(changed, part):
+    evaluations, done = run(job(**{"anchors": ("resnet",), "checks": None, **changed}))
+    assert evaluations == []
+    assert done.rejection is None
+    assert done.failure.cause == "error"
+    assert part in done.failure.detail
+    assert "\n" not in done.failure.detail
+
+
+def test_running_out_of_memory_is_named():
+    class Greedy(Context):
+        def dataset(self, name):
+            raise MemoryError("no more")
+
+    done = list(run_job(job(), Greedy()))[-1]
+    assert done.failure.cause == "out_of_memory"
+
+
+def test_final_split_counts_right_draws_and_groups_are_recorded():
+    final = (Run(anchor="resnet", seed=0, learning_rate=0.2, split="final"),)
+    evaluations, _ = run(job(GROUP_RELU, anchors=("resnet",), runs=final, checks=None))
+    assert len(evaluations[0].correct) == 697
+    assert evaluations[0].groups == {"8": 4, "16": 8, "32": 16, "64": 32}
+    plain, _ = run(job(anchors=("resnet",), checks=None))
+    assert plain[0].groups == {}
+    assert plain[0].correct == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["bn-relu", "bn-silu", "gn-relu", "gn-silu", "ln-relu", "evonorm-b0", "evonorm-s0"],
+)
+def test_baselines_train(name):
+    evaluations, done = run(job(baseline=name, anchors=("resnet",), checks=None, steps=60))
+    assert done.failure is None
+    assert evaluations[0].score > 0.25
+    assert bool(evaluations[0].groups) == (name.startswith("gn-") or name == "evonorm-s0")
+
+
+def test_seconds_come_from_the_clock_and_add_up():
+    ticks = count()
+    context = Context(clock=lambda: float(next(ticks)))
+    messages = list(run_job(job(anchors=("resnet",)), context))
+    done = messages[-1]
+    checks = [check for check in messages[0].checks if check.check != "stability"]
+    assert checks
+    assert messages[0].evaluation.seconds == sum(check.seconds for check in checks)
+    assert done.seconds == float(next(ticks)) - 1
+
+
+def drain(pool):
+    messages = []
+    while True:
+        new = pool.poll(0.0)
+        if not new:
+            return messages
+        messages += new
+
+
+def plain(messages):
+    return without_times([message.model_dump(mode="json") for message in messages])
+
+
+def test_inline_pool_gives_one_message_a_poll_and_repeats_bit_for_bit():
+    logs = []
+    for _ in range(2):
+        pool = InlinePool()
+        pool.submit(job(anchors=("resnet",)))
+        pool.submit(job(CONSTANT, id="j2"))
+        assert pool.capacity == 1
+        messages = drain(pool)
+        assert [message.kind for message in messages] == ["evaluation_done", "job_done", "job_done"]
+        assert [message.job_id for message in messages] == ["j1", "j1", "j2"]
+        logs.append(plain(messages))
+        pool.close()
+        pool.close()
+    assert logs[0] == logs[1]
+
+
+def test_inline_pool_cancels_waiting_and_running_jobs():
+    pool = InlinePool()
+    pool.submit(job(anchors=("resnet", "mobilenetv2"), checks=None))
+    pool.submit(job(CONSTANT, id="j2"))
+    pool.submit(job(CONSTANT, id="j3"))
+    assert pool.poll(0.0)[0].kind == "evaluation_done"
+    pool.cancel("j1")
+    pool.cancel("j2")
+    pool.cancel("never-heard-of")
+    assert [message.job_id for message in drain(pool)] == ["j3"]
+    pool.close()
+    with pytest.raises(WorkerError, match="closed"):
+        pool.submit(job())

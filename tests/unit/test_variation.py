@@ -1,0 +1,110 @@
+"""Random graphs, mutation, tournaments and streams as the paper has them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from evosearch.config import Evolution, Space
+from evosearch.selection import tournament
+from evosearch.streams import below, evaluation_seed, sample, stream
+from evosearch.variation import draw_table, mutate, random_graph
+from primitives.graph import FIRST_OP
+from primitives.ops import AGGREGATIONS, OP_SETS
+
+
+def drawn(space: Space, count: int = 6000) -> Counter[tuple[str, str | None]]:
+    table, rng = draw_table(space), stream(0, "propose", 0)
+    nodes = (n for _ in range(count // 10) for n in random_graph(rng, table, 10).nodes)
+    return Counter((node.op, node.over) for node in nodes)
+
+
+def test_rows_make_a_fifth_aggregations_and_typed_makes_a_half() -> None:
+    for draw, share in (("rows", 3 / 15), ("typed", 12 / 24)):
+        counts = drawn(Space(draw=draw))
+        aggregated = sum(n for (op, _), n in counts.items() if op in AGGREGATIONS)
+        assert aggregated / counts.total() == pytest.approx(share, abs=0.03)
+
+
+def test_every_typed_primitive_of_the_op_set_is_drawn_and_no_other() -> None:
+    for name, kinds in OP_SETS.items():
+        assert set(drawn(Space(op_set=name))) == set(kinds)
+
+
+def test_inputs_are_uniform_over_earlier_nodes() -> None:
+    table, rng = draw_table(Space()), stream(1, "propose", 0)
+    first = Counter(random_graph(rng, table, 3).nodes[2].inputs[0] for _ in range(6000))
+    assert set(first) == set(range(FIRST_OP + 2))
+    assert all(abs(n / 6000 - 1 / 6) < 0.02 for n in first.values())
+
+
+def test_mutation_changes_one_node_at_most_and_each_position_alike() -> None:
+    table, rng = draw_table(Space()), stream(2, "propose", 0)
+    graph = random_graph(rng, table, 10)
+    positions: Counter[int] = Counter()
+    for _ in range(5000):
+        child = mutate(rng, table, graph)
+        changed = [i for i in range(10) if child.nodes[i] != graph.nodes[i]]
+        assert len(changed) <= 1
+        positions.update(changed)
+    assert set(positions) == set(range(10))
+    assert max(positions.values()) < 1.35 * min(positions.values())
+
+
+def test_streams_are_independent_of_each_other_and_repeat() -> None:
+    values = {
+        (seed, purpose, number): stream(seed, purpose, number).random()
+        for seed in range(5)
+        for purpose in ("propose", "audit")
+        for number in range(50)
+    }
+    assert len(set(values.values())) == len(values)
+    assert stream(3, "audit", 7).random() == values[3, "audit", 7]
+
+
+def test_evaluation_seeds_differ_by_search_purpose_and_index() -> None:
+    seeds = [
+        evaluation_seed(search, purpose, index)
+        for search in range(4)
+        for purpose in ("search", "remeasure", "confirm", "tune", "final")
+        for index in range(20)
+    ]
+    assert len(set(seeds)) == len(seeds)
+    assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_sample_draws_distinct_members_uniformly() -> None:
+    rng = stream(0, "propose", 1)
+    counts = Counter(member for _ in range(3000) for member in sample(rng, range(6), 2))
+    assert all(abs(n / 6000 - 1 / 6) < 0.02 for n in counts.values())
+    assert sorted(sample(rng, range(3), 9)) == [0, 1, 2]
+    assert {below(rng, 3) for _ in range(100)} == {0, 1, 2}
+
+
+POINTS = {
+    1: np.array([-0.9, -0.1]),
+    2: np.array([-0.1, -0.9]),
+    3: np.array([-0.6, -0.6]),
+    4: np.array([-0.5, -0.5]),
+}
+
+
+def winners(settings: Evolution) -> Counter[int]:
+    rng = stream(0, "propose", 2)
+    return Counter(tournament(rng, list(POINTS), POINTS, settings) for _ in range(600))
+
+
+def test_pareto_tournament_draws_any_member_of_the_front_and_no_other() -> None:
+    counts = winners(Evolution(tournament_share=1.0))
+    assert set(counts) == {1, 2, 3}
+    assert min(counts.values()) > 150
+
+
+def test_average_tournament_takes_the_highest_mean() -> None:
+    assert set(winners(Evolution(tournament_share=1.0, criterion="average"))) == {3}
+
+
+def test_a_small_tournament_lets_weaker_members_win() -> None:
+    assert 4 in winners(Evolution(tournament_share=0.01, tournament_min=1))

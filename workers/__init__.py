@@ -1,0 +1,1 @@
+"""The evaluation: data sets, anchor networks, training, worker-side checks, pools."""

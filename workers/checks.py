@@ -1,0 +1,150 @@
+"""The worker-side checks: cheap tests that throw a layer out before its training is paid for.
+
+Each returns a `CheckRun` with its cost and findings; a rejection is data, not an error. None of
+them changes what the training computes afterwards, and quality's steps are the training's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from evosearch.config import Bounds, Quality, Stability
+from evosearch.records import CheckRun, Rejection
+from workers.training import Training, build_network, undisturbed
+
+Clock = Callable[[], float]
+
+SIGNAL_STATISTICS = ("logit_std", "feature_std", "loss", "grad_ratio")
+"""Names of what the signal check measures; bounds are set per anchor and statistic."""
+
+
+def signal_statistics(training: Training) -> dict[str, float]:
+    """One forward and backward pass on the first training batch, before any step.
+
+    ``logit_std``, ``feature_std``: standard deviation over the batch of logits and of features
+    before the classifier, averaged over classes and features. ``loss``: cross-entropy.
+    ``grad_ratio``: norm of the first convolution's gradient over the norm of its weights.
+    """
+    network = training.network
+    network.train()
+    x, y = training.batch(0)
+    with undisturbed(network):
+        features = network.forward_features(x)
+        logits = network.classifier(features)
+        loss = F.cross_entropy(logits, y)
+        weight = network.stem.weight
+        (gradient,) = torch.autograd.grad(loss, [weight])
+    measured = (
+        logits.detach().std(dim=0, correction=0).mean(),
+        features.detach().std(dim=0, correction=0).mean(),
+        loss.detach(),
+        gradient.norm() / weight.detach().norm(),
+    )
+    # Stacked, so that the device is asked once.
+    return dict(zip(SIGNAL_STATISTICS, torch.stack(measured).tolist(), strict=True))
+
+
+def check_signal(training: Training, bounds: Mapping[str, Bounds], clock: Clock) -> CheckRun:
+    """Whether the signal's statistics at initialisation are finite and within their bounds."""
+    start = clock()
+    anchor = training.run.anchor
+    findings = signal_statistics(training)
+    rejection = None
+    for name, value in findings.items():
+        if not math.isfinite(value):
+            rejection = Rejection(code="not_finite", detail=f"{name} at initialisation on {anchor}")
+            break
+        bound = bounds.get(name)
+        if bound is not None and not bound.low <= value <= bound.high:
+            rejection = Rejection(
+                code="signal",
+                detail=f"{name} {value:.3g} on {anchor}, "
+                f"expected {bound.low:.3g} to {bound.high:.3g}",
+            )
+            break
+    return CheckRun(
+        check="signal",
+        anchor=anchor,
+        seconds=clock() - start,
+        findings=findings,
+        rejection=rejection,
+    )
+
+
+def check_quality(
+    training: Training, settings: Quality, clock: Clock, *, audited: bool = False
+) -> CheckRun:
+    """Accuracy on ``select`` after the training's first steps, which are done here."""
+    start = clock()
+    anchor = training.run.anchor
+    steps = training.advance(settings.steps)
+    rejection, findings = None, {}
+    if training.diverged:
+        rejection = Rejection(
+            code="not_finite", detail=f"training loss within {training.step} steps on {anchor}"
+        )
+    else:
+        accuracy = training.score("select").accuracy
+        findings["accuracy"] = accuracy
+        if accuracy < settings.accuracy:
+            rejection = Rejection(
+                code="quality",
+                detail=f"accuracy {accuracy:.3f} on {anchor} after {training.step} steps, "
+                f"below {settings.accuracy:g}",
+            )
+    return CheckRun(
+        check="quality",
+        anchor=anchor,
+        seconds=clock() - start,
+        steps=steps,
+        findings=findings,
+        rejection=rejection,
+        audited=audited,
+    )
+
+
+def check_stability(training: Training, settings: Stability, clock: Clock) -> CheckRun:
+    """Whether gradient ascent on the convolutions' weights can blow up the loss gradient.
+
+    From the initial weights of the run; ``ascent_steps`` are no training steps.
+    """
+    start = clock()
+    network = build_network(training.run, training.task, training.layer, training.data)
+    network.train()
+    x, y = (rows[: settings.batch_size] for rows in training.batch(0))
+    weights = [module.weight for module in network.modules() if isinstance(module, nn.Conv2d)]
+    norm, step = 0.0, 0
+    while step < settings.steps and norm <= settings.limit:
+        norm = _ascend(network, weights, x, y, settings.rate)
+        step += 1
+    # Written so that NaN counts as above the limit.
+    blown = not norm <= settings.limit
+    anchor = training.run.anchor
+    detail = f"gradient norm {norm:.3g} on {anchor} at ascent step {step}, above {settings.limit:g}"
+    return CheckRun(
+        check="stability",
+        anchor=anchor,
+        seconds=clock() - start,
+        findings={"gradient_norm": norm, "ascent_steps": float(step)},
+        rejection=Rejection(code="stability", detail=detail) if blown else None,
+    )
+
+
+def _ascend(network: nn.Module, weights: list[Tensor], x: Tensor, y: Tensor, rate: float) -> float:
+    """One step of the weights up the norm of the loss gradient; returns the norm before it."""
+    loss = F.cross_entropy(network(x), y)
+    gradients = torch.autograd.grad(loss, weights, create_graph=True)
+    squared = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
+    # The floor keeps the root's slope finite where no gradient flows at all.
+    norm = torch.sqrt(squared + 1e-30)
+    ascent = torch.autograd.grad(norm, weights, allow_unused=True)
+    with torch.no_grad():
+        for weight, direction in zip(weights, ascent, strict=True):
+            if direction is not None:
+                weight.add_(direction, alpha=rate)
+    return norm.item()

@@ -1,0 +1,73 @@
+"""The pool that evaluates in the caller's own process, one job at a time, bitwise repeatably."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from evosearch.errors import WorkerError
+from evosearch.records import Job, JobDone, Message
+from workers.evaluate import Context, run_job
+
+
+class InlinePool:
+    """A `Pool` of one worker: `poll` computes the next message of the job at hand."""
+
+    def __init__(self, context: Context | None = None) -> None:
+        self._context = context or Context()
+        self._waiting: deque[Job] = deque()
+        self._running: tuple[str, Iterator[Message]] | None = None
+        self._closed = False
+
+    @property
+    def capacity(self) -> int:
+        return 1
+
+    def submit(self, job: Job) -> None:
+        """Queue a job.
+
+        Raises:
+            WorkerError: the pool is closed.
+        """
+        if self._closed:
+            raise WorkerError("the pool is closed", hint="make a new one")
+        self._waiting.append(job)
+
+    def poll(self, timeout: float) -> list[Message]:
+        """The next message, computed now however long it takes; none without a job."""
+        if self._running is None:
+            if not self._waiting:
+                return []
+            job = self._waiting.popleft()
+            self._running = (job.id, run_job(job, self._context))
+        with one_thread():
+            message = next(self._running[1])
+        if isinstance(message, JobDone):
+            self._running = None
+        return [message]
+
+    def cancel(self, job_id: str) -> None:
+        """Drop the job, wherever it is; an unknown id is no error."""
+        self._waiting = deque(job for job in self._waiting if job.id != job_id)
+        if self._running is not None and self._running[0] == job_id:
+            self._running = None
+
+    def close(self) -> None:
+        """Drop everything; idempotent."""
+        self._waiting.clear()
+        self._running = None
+        self._closed = True
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it torch computes on one thread: sums then have one order, so bits repeat."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,336 @@
+"""The pool of Ray actors, on this machine or on a cluster; the only file that imports ray.
+
+Jobs go to long-lived actors that keep data warm, and messages stream back as JSON: nothing of ours
+is pickled. Ray runs with an empty working folder, for with the default one it would import a
+user's own folders ``db`` or ``api`` in place of this package's. This file must not know what a job
+computes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import site
+import sysconfig
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+from pydantic import TypeAdapter, ValidationError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError
+
+from evosearch.errors import WorkerError
+from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message
+
+BACKLOG = 2
+"""Waiting jobs per worker that the pool wants to hold beside the running one."""
+AHEAD = 2
+"""Jobs an actor holds when they have checks: most end in milliseconds, and none should wait."""
+START_SECONDS = 180.0
+CANCEL_SECONDS = 10.0
+"""How long a cancelled job may go on before its worker is replaced; a new worker takes as long."""
+TICK = 0.5
+OBJECT_STORE_BYTES = 80 * 2**20
+"""Messages are a few kilobytes; Ray's own default takes a third of the memory."""
+MESSAGES: TypeAdapter[Message] = TypeAdapter(EvaluationDone | JobDone)
+
+
+class _Worker:
+    """The actor: runs one job after another, with its data kept between them."""
+
+    def __init__(self, name: str) -> None:
+        import torch
+
+        from workers.evaluate import Context
+
+        torch.set_num_threads(1)
+        self._context = Context(worker=name)
+
+    def ready(self) -> int:
+        """Process id, once everything is imported."""
+        return os.getpid()
+
+    def run(self, job_text: str) -> Iterator[str]:
+        """The job's messages as JSON, each as soon as it is there."""
+        from workers.evaluate import run_job
+
+        for message in run_job(Job.model_validate_json(job_text), self._context):
+            yield message.model_dump_json()
+
+
+@dataclass(slots=True)
+class _Assigned:
+    """A job at an actor, and the stream that its messages come by."""
+
+    job: Job
+    stream: Any
+    cancelled: bool = False
+
+
+@dataclass(slots=True)
+class _Actor:
+    """An actor and its jobs; the first one runs.
+
+    ``starting``: reference to its first answer, until that has come. ``since``: when it last
+    answered or got its first job.
+    """
+
+    name: str
+    handle: Any
+    starting: Any
+    jobs: deque[_Assigned] = field(default_factory=deque)
+    since: float = 0.0
+
+
+class RayPool:
+    """A `Pool` of Ray actors with one torch thread each.
+
+    ``workers``: number of actors, by default the CPUs of this machine or cluster. ``address``: an
+    existing cluster; without it a local Ray is started, and stopped again by `close`.
+    ``hang_seconds``: longest silence of a job before its worker is replaced.
+
+    Raises:
+        WorkerError: Ray or its workers do not start.
+    """
+
+    def __init__(
+        self, workers: int | None = None, *, address: str | None = None, hang_seconds: float = 600.0
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="evosearch-")
+        self._hang_seconds = hang_seconds
+        self._waiting: deque[Job] = deque()
+        # Kept here and not in `poll`, so that an interrupt there loses no message.
+        self._inbox: list[Message] = []
+        self._made = 0
+        self._actors: list[_Actor] = []
+        self._closed = False
+        self._owns_ray = not ray.is_initialized()
+        try:
+            if self._owns_ray:
+                _start_ray(workers, address, self._folder.name)
+            count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+            self._actors = [self._new_actor() for _ in range(count)]
+            ray.get([actor.starting for actor in self._actors], timeout=START_SECONDS)
+        except (RayError, OSError, ValueError, RuntimeError) as err:
+            self.close()
+            raise WorkerError(
+                "the Ray workers do not start",
+                got=f"{type(err).__name__}: {err}"[:300],
+                hint="use the inline pool, or fewer workers"
+                if address is None
+                else f"check that a cluster answers at {address}, and if it asks for a token, "
+                "set RAY_AUTH_MODE=token and give Ray the cluster's token",
+            ) from err
+
+    @property
+    def capacity(self) -> int:
+        """One running job and a short backlog per worker."""
+        return len(self._actors) * (1 + BACKLOG)
+
+    def submit(self, job: Job) -> None:
+        """Queue a job.
+
+        Raises:
+            WorkerError: the pool is closed.
+        """
+        if self._closed:
+            raise WorkerError("the pool is closed", hint="make a new one")
+        self._waiting.append(job)
+        self._dispatch()
+
+    def poll(self, timeout: float) -> list[Message]:
+        """Messages that have come; waits up to ``timeout`` seconds for the first one.
+
+        Raises:
+            WorkerError: Ray itself is gone.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            while any(actor.jobs for actor in self._actors):
+                left = deadline - time.monotonic()
+                for actor in self._ready(0.0 if self._inbox else max(0.0, min(left, TICK))):
+                    self._inbox += self._receive(actor)
+                for actor in self._actors:
+                    self._inbox += self._end_silence(actor)
+                self._dispatch()
+                if self._inbox or left <= 0:
+                    break
+        except RayError as err:
+            raise WorkerError(
+                "Ray is gone", got=f"{type(err).__name__}: {err}"[:300], hint="start again"
+            ) from err
+        messages, self._inbox = self._inbox, []
+        return messages
+
+    def cancel(self, job_id: str) -> None:
+        """Drop a job; a running one is left to end by itself for a moment, unheard."""
+        self._waiting = deque(job for job in self._waiting if job.id != job_id)
+        self._inbox = [message for message in self._inbox if message.job_id != job_id]
+        for actor in self._actors:
+            for place, assigned in enumerate(actor.jobs):
+                if assigned.job.id != job_id:
+                    continue
+                assigned.cancelled = True
+                if place == 0:
+                    actor.since = time.monotonic()
+                else:
+                    ray.cancel(assigned.stream)
+
+    def close(self) -> None:
+        """Stop all workers, and Ray if this pool started it; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._waiting.clear()
+        for actor in self._actors:
+            ray.kill(actor.handle)
+        self._actors = []
+        if self._owns_ray:
+            ray.shutdown()
+        self._folder.cleanup()
+
+    def _new_actor(self) -> _Actor:
+        self._made += 1
+        name = f"ray-{self._made}"
+        # Not restarted by Ray: a death is a failure that must be seen here.
+        handle: Any = ray.remote(num_cpus=1, max_restarts=0)(_Worker).remote(name)
+        return _Actor(name, handle, handle.ready.remote())
+
+    def _dispatch(self) -> None:
+        """Hand waiting jobs to actors, the idlest first."""
+        while self._waiting:
+            actor = min(self._actors, key=lambda actor: len(actor.jobs))
+            # A job without checks is long: behind another one it would miss the next free worker.
+            room = AHEAD if self._waiting[0].checks is not None else 1
+            if len(actor.jobs) >= room:
+                return
+            job = self._waiting.popleft()
+            run = actor.handle.run.options(num_returns="streaming")
+            if not actor.jobs:
+                actor.since = time.monotonic()
+            actor.jobs.append(_Assigned(job, run.remote(job.model_dump_json())))
+
+    def _ready(self, timeout: float) -> list[_Actor]:
+        """Actors that have something to say, or died."""
+        # Only the first job's stream: a cancelled job's is ready before its turn comes.
+        streams = {actor.jobs[0].stream: actor for actor in self._actors if actor.jobs}
+        ready, _ = ray.wait(list(streams), num_returns=1, timeout=timeout)
+        if ready:
+            ready, _ = ray.wait(list(streams), num_returns=len(streams), timeout=0)
+        return [streams[stream] for stream in ready]
+
+    def _receive(self, actor: _Actor) -> list[Message]:
+        """The next message of the actor's first job."""
+        assigned = actor.jobs[0]
+        try:
+            message = MESSAGES.validate_json(ray.get(next(assigned.stream)))
+        except StopIteration:
+            failure = Failure(cause="rubbish", detail="the job ended without a verdict")
+            return self._end_job(actor, failure)
+        except ValidationError as err:
+            line = " ".join(str(err).split())[:300]
+            return self._replace(actor, Failure(cause="rubbish", detail=line))
+        except (RayActorError, OutOfMemoryError) as err:
+            return self._replace(actor, _death(err))
+        except RayError as err:  # cancelled before it began, or an error of Ray's in this job
+            line = f"{type(err).__name__}: {err}".splitlines()[0][:300]
+            return self._end_job(actor, Failure(cause="error", detail=line))
+        actor.since = time.monotonic()
+        if isinstance(message, JobDone):
+            actor.jobs.popleft()
+        return [] if assigned.cancelled else [message]
+
+    def _end_silence(self, actor: _Actor) -> list[Message]:
+        """Replace the actor if its job has been silent for too long."""
+        if not actor.jobs:
+            return []
+        limit = self._hang_seconds
+        if actor.starting is not None:
+            if ray.wait([actor.starting], timeout=0)[0]:
+                actor.starting, actor.since = None, time.monotonic()
+            limit = START_SECONDS
+        elif actor.jobs[0].cancelled:
+            limit = min(CANCEL_SECONDS, limit)
+        if time.monotonic() - actor.since <= limit:
+            return []
+        detail = f"no message for {limit:g} seconds"
+        return self._replace(actor, Failure(cause="hung", detail=detail))
+
+    def _end_job(self, actor: _Actor, failure: Failure) -> list[Message]:
+        """The first job of the actor ends with a failure."""
+        assigned = actor.jobs.popleft()
+        seconds, actor.since = time.monotonic() - actor.since, time.monotonic()
+        if assigned.cancelled:
+            return []
+        return [
+            JobDone(job_id=assigned.job.id, failure=failure, worker=actor.name, seconds=seconds)
+        ]
+
+    def _replace(self, actor: _Actor, failure: Failure) -> list[Message]:
+        """A new actor for this one: its first job fails, the others wait again, in their order."""
+        messages = self._end_job(actor, failure)
+        back = [assigned.job for assigned in actor.jobs if not assigned.cancelled]
+        self._waiting.extendleft(reversed(back))
+        ray.kill(actor.handle)
+        self._actors[self._actors.index(actor)] = self._new_actor()
+        return messages
+
+
+def _death(err: RayError) -> Failure:
+    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
+    # The text of any death names the kernel's memory killer as one of several possible causes;
+    # only Ray's own memory monitor says so for certain.
+    short = isinstance(err, OutOfMemoryError) or "running low on memory" in str(err)
+    detail = " ".join(lines)[:300]
+    return Failure(cause="out_of_memory" if short else "died", detail=detail)
+
+
+def _start_ray(workers: int | None, address: str | None, empty_folder: str) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    environment: dict[str, Any] = {"working_dir": empty_folder}
+    options: dict[str, Any] = {"address": address or "local"}
+    root = Path(__file__).resolve().parents[1]
+    if address is not None:
+        environment["py_modules"] = [
+            str(root / name) for name in ("primitives", "evosearch", "workers")
+        ]
+    else:
+        options |= {
+            "num_cpus": workers,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+        }
+        if not _is_installed(root):
+            environment["env_vars"] = {"PYTHONPATH": str(root)}
+    with _own_sigterm():
+        ray.init(
+            runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **options
+        )
+
+
+def _is_installed(root: Path) -> bool:
+    """Whether workers find the package by themselves: it lies where packages are installed."""
+    places = {*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("purelib")}
+    return any(Path(place).resolve() == root for place in places)
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Ray sets a handler for SIGTERM; what SIGTERM does is not Ray's to decide."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
