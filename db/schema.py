@@ -309,7 +309,7 @@ check_runs = Table(
     metadata,
     _search_id(),
     Column("birth", BigInteger, nullable=False),
-    Column("position", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False),
     Column("check_name", Text, nullable=False),
     Column("anchor", Text, nullable=False),
     Column("code", Text),
