@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -78,10 +81,21 @@ def test_one_outcome_is_a_dozen_statements(sql_store: SqlStore) -> None:
     assert len(statements) <= 12, statements
 
 
+INDICES = {
+    "page of a state": "ix_candidates_state",
+    "page of two states": "ix_candidates_state",
+    "page by score": "ix_candidates_score",
+    "front": "ix_candidates_front",
+    "population": "ix_candidates_age",
+    "report": "ix_events_milestones",
+}
+"""Which index a read must use on SQLite."""
+
 READS: dict[str, Callable[[Queries], object]] = {
     "searches": lambda queries: queries.searches(),
     "page": lambda queries: queries.candidates(ID),
     "page of a state": lambda queries: queries.candidates(ID, states=["evaluated"]),
+    "page of two states": lambda queries: queries.candidates(ID, states=["evaluated", "rejected"]),
     "page by score": lambda queries: queries.candidates(ID, order="score", cursor="0.5:99999"),
     "front": lambda queries: queries.front(ID),
     "funnel": lambda queries: queries.funnel(ID),
@@ -116,3 +130,32 @@ def test_no_list_reads_curves_or_events(sql_store: SqlStore) -> None:
             with counted(sql_store) as statements:
                 read(queries)
             assert not any("traces" in one or "payload" in one for one in statements)
+
+
+@pytest.mark.parametrize("name", READS)
+def test_no_list_walks_through_a_table(tmp_path: Path, name: str) -> None:
+    """Each read finds its rows by an index of the search."""
+    store = SqlStore(f"{tmp_path}/store.db")
+    store.create(ID, "", CREATED)
+    lease = store.acquire(ID, "me", 60)
+    store.append(lease, [queued(1), evaluated(1, standing([0.5] * 3))])
+    store.append(lease, batch(100, 5))
+    plans: list[str] = []
+
+    def explain(_c: object, cursor: sqlite3.Cursor, text: str, parameters: Any, *_: object) -> None:
+        if text.startswith("SELECT"):
+            asked = cursor.connection.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
+            plans.extend(str(row[3]) for row in asked)
+
+    event.listen(store.engine, "before_cursor_execute", explain)
+    READS[name](Queries(store))
+    store.close()
+    assert plans
+    assert INDICES.get(name, "") in " ".join(plans)
+    small = ("SCAN searches", "SCAN tallies", "SCAN (subquery", "SCAN anon")
+    assert [plan for plan in plans if plan.startswith("SCAN") and plan.startswith(small)] == [
+        plan for plan in plans if plan.startswith("SCAN")
+    ]
+    assert not any("TEMP B-TREE FOR ORDER" in plan for plan in plans) or name in (
+        "searches", "front", "page of a state", "page of two states",
+    )  # fmt: skip

@@ -28,7 +28,7 @@ def test_two_controllers_race_for_one_search(url: str) -> None:
         )
         for owner in ("one", "two")
     ]  # fmt: skip
-    told = [racer.communicate(timeout=SECONDS + 60) for racer in racers]
+    told = [racer.communicate(timeout=SECONDS + 120) for racer in racers]
     assert [racer.returncode for racer in racers] == [0, 0], told
     counts = [Counter(json.loads(out)) for out, _ in told]
     assert all(count["owned"] > 2 for count in counts), counts
@@ -50,6 +50,6 @@ def test_two_controllers_race_for_one_search(url: str) -> None:
         for one in log
         if isinstance(one.event, EvaluationRecorded)
     ]
-    assert len(set(runs)) == len(runs) > 10
+    assert len(set(runs)) == len(runs) > 2
     assert check(store) == []
     store.close()

@@ -67,7 +67,8 @@ def main(url: str, owner: str, seconds: float) -> None:
     rng, told = random.Random(owner), Counter[str]()
     store = SqlStore(url)
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    # A slow machine gets more time, until a late writer was met.
+    while time.monotonic() < end + (0 if told["lost"] and told["owned"] > 5 else 60):
         try:
             lease = store.acquire("race", owner, LEASE_SECONDS)
         except LeaseHeld:
