@@ -43,7 +43,7 @@ def environment() -> dict[str, str]:
 
 
 def evosearch(
-    folder: Path, *arguments: str, seconds: float = 240
+    folder: Path, *arguments: str, seconds: float = 600
 ) -> subprocess.CompletedProcess[str]:
     """The finished command."""
     return subprocess.run(

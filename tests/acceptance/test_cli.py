@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +173,6 @@ def test_a_killed_search_goes_on_with_the_same_command(finished: Path, tmp_path:
     done = evosearch(tmp_path, *start_tiny(EVALUATIONS))
     assert done.returncode == 0, done.stderr
     assert "going on with search" in done.stdout
-    assert "its lease expires within" in done.stdout
     assert before >= 3
     # A candidate whose training was stored before the kill does not pass its checks again.
     assert log(tmp_path, checks=False) == log(finished, checks=False)
@@ -193,10 +191,9 @@ def test_a_signal_pauses_and_the_same_command_goes_on(
     assert "is paused, nothing is lost" in err
     assert "evosearch search resume" in err
     assert log(tmp_path)[-1]["status"] == "paused"
-    before = time.monotonic()
     done = evosearch(tmp_path, *start_tiny(EVALUATIONS))
     assert done.returncode == 0, done.stderr
-    assert "lease expires" not in done.stdout, time.monotonic() - before
+    assert "lease expires" not in done.stdout
     events = [e for e in log(tmp_path, checks=False) if e.get("reason") != "asked to"]
     assert events == log(finished, checks=False)
 
