@@ -30,20 +30,19 @@ bench: $(VENV)/test.stamp
 		$(BIN)/python -m tests.benchmarks.$$(basename $$script .py) $(ARGS) || exit 1; \
 	done
 
-# Long studies, about two hours on two cores. `study_signal` needs FASHION=<folder of idx files>.
+# Long studies, hours on two cores. Those on other data sets need DATA=<folder of idx files>.
+SIGNAL := $(BIN)/python -m tests.benchmarks.study_signal
+soak: export EVOSEARCH_DATA_DIR = $(DATA)
 soak: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m soak tests
 	$(BIN)/python -m tests.benchmarks.soak_quickstart
-ifdef FASHION
-	$(BIN)/python -m tests.benchmarks.study_signal collect --seed 100 --random 1200 --children 400 \
-		--out build/signal-fit.json.gz
-	$(BIN)/python -m tests.benchmarks.study_signal fit build/signal-fit.json.gz \
-		--out build/signal-bounds.json
-	EVOSEARCH_DATA_DIR=$(FASHION) $(BIN)/python -m tests.benchmarks.study_signal collect \
-		--dataset fashion-mnist --seed 500 --random 1500 --children 560 \
-		--out build/signal-judge.json.gz
-	$(BIN)/python -m tests.benchmarks.study_signal judge build/signal-judge.json.gz \
-		--bounds build/signal-bounds.json
+ifdef DATA
+	mkdir -p build
+	$(SIGNAL) collect --seed 100 --random 1200 --children 400 --out build/polarity.json.gz
+	$(SIGNAL) collect --dataset fashion-mnist --seed 500 --random 1500 --children 560 \
+		--out build/fashion.json.gz
+	$(SIGNAL) collect --dataset mnist --seed 900 --random 1500 --children 560 --out build/mnist.json.gz
+	$(SIGNAL) fit build/polarity.json.gz build/fashion.json.gz --out build/bounds.json
+	$(SIGNAL) judge build/mnist.json.gz --bounds build/bounds.json
 endif
 
 clean:

@@ -19,8 +19,13 @@ from workers.training import Training, build_network, undisturbed
 
 Clock = Callable[[], float]
 
-SIGNAL_STATISTICS = ("logit_std", "feature_std", "loss", "grad_ratio")
-"""Names of what the signal check measures; bounds are set per anchor and statistic."""
+MEASURED = ("logit_std", "feature_std", "loss", "grad_ratio")
+SIGNAL_STATISTICS = (*MEASURED, "grad_per_logit", "grad_times_logit")
+"""Names of what the signal check measures; bounds are set per anchor and statistic.
+
+The last two are quotient and product of ``grad_ratio`` and ``logit_std``: layers that train lie
+along the diagonals of these two, and a box over them alone is wider than it needs to be.
+"""
 
 
 def signal_statistics(training: Training) -> dict[str, float]:
@@ -29,6 +34,7 @@ def signal_statistics(training: Training) -> dict[str, float]:
     ``logit_std``, ``feature_std``: standard deviation over the batch of logits and of features
     before the classifier, averaged over classes and features. ``loss``: cross-entropy.
     ``grad_ratio``: norm of the first convolution's gradient over the norm of its weights.
+    ``grad_per_logit``, ``grad_times_logit``: it over and times ``logit_std``.
     """
     network = training.network
     network.train()
@@ -46,7 +52,17 @@ def signal_statistics(training: Training) -> dict[str, float]:
         gradient.norm() / weight.detach().norm(),
     )
     # Stacked, so that the device is asked once.
-    return dict(zip(SIGNAL_STATISTICS, torch.stack(measured).tolist(), strict=True))
+    return derived_statistics(dict(zip(MEASURED, torch.stack(measured).tolist(), strict=True)))
+
+
+def derived_statistics(found: Mapping[str, float]) -> dict[str, float]:
+    """The measured statistics with the derived ones; a quotient by zero is not finite."""
+    gradient, spread = found["grad_ratio"], found["logit_std"]
+    return {
+        **found,
+        "grad_per_logit": gradient / spread if spread else math.nan,
+        "grad_times_logit": gradient * spread,
+    }
 
 
 def relative_statistics(

@@ -32,7 +32,13 @@ from evosearch.variation import draw_table, mutate, random_graph
 from primitives.graph import Graph
 from tests.benchmarks.record import write_result
 from workers import datasets
-from workers.checks import check_quality, relative_statistics, signal_statistics
+from workers.checks import (
+    SIGNAL_STATISTICS,
+    check_quality,
+    derived_statistics,
+    relative_statistics,
+    signal_statistics,
+)
 from workers.evaluate import Context
 from workers.layers import layer_factory
 from workers.training import Training
@@ -40,7 +46,6 @@ from workers.training import Training
 WIDENINGS = (1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)
 TRIMS = (0.0, 0.005, 0.01, 0.02, 0.03)
 """Share of the survivors that is cut off at each end before the range is widened."""
-STATISTICS = ("logit_std", "feature_std", "loss", "grad_ratio")
 
 
 def measure(task: tuple[dict[str, Any], str, bool, int]) -> dict[str, Any]:
@@ -142,7 +147,7 @@ def fit(
     bounds: dict[str, dict[str, dict[str, float]]] = {}
     for anchor in survivors[0]:
         bounds[anchor] = {}
-        for name in STATISTICS:
+        for name in SIGNAL_STATISTICS:
             values = np.array([row[anchor][name] for row in survivors])
             low, high = np.quantile(values, [trim, 1.0 - trim])
             if name == "loss":  # a difference; log(widen) in nats is a step of the same kind
@@ -234,7 +239,7 @@ def read(path: str) -> dict[str, Any]:
     reference = references(data["dataset"], data["seed"])
     for row in data["rows"]:
         row["signal"] = {
-            anchor: relative_statistics(found, reference[anchor])
+            anchor: relative_statistics(derived_statistics(found), reference[anchor])
             for anchor, found in row["signal"].items()
         }
     return data

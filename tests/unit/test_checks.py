@@ -79,11 +79,15 @@ def test_signal_statistics_are_what_their_names_say():
     loss = nn.functional.cross_entropy(logits, y)
     loss.backward()
     stem = network.stem.weight
+    spread = logits.std(dim=0, correction=0).mean().item()
+    gradient = (stem.grad.norm() / stem.norm()).item()
     expected = {
-        "logit_std": logits.std(dim=0, correction=0).mean().item(),
+        "logit_std": spread,
         "feature_std": features.std(dim=0, correction=0).mean().item(),
         "loss": loss.item(),
-        "grad_ratio": (stem.grad.norm() / stem.norm()).item(),
+        "grad_ratio": gradient,
+        "grad_per_logit": gradient / spread,
+        "grad_times_logit": gradient * spread,
     }
     assert found == pytest.approx(expected, rel=1e-5)
     assert 1.5 < found["loss"] < 5  # untrained, about ln 10
@@ -92,7 +96,7 @@ def test_signal_statistics_are_what_their_names_say():
 def test_the_reference_layer_is_at_one_and_a_weak_signal_far_below(clock):
     reference = signal_statistics(make())
     same = check_signal(make(), {}, reference, clock).findings
-    assert same == {"logit_std": 1.0, "feature_std": 1.0, "loss": 0.0, "grad_ratio": 1.0}
+    assert same == UNIT
     weak = check_signal(make(of(lambda x: 1e-3 * x)), {}, reference, clock).findings
     assert weak["logit_std"] < 0.01
     assert weak["grad_ratio"] < 0.01
