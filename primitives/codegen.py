@@ -123,7 +123,9 @@ class _Body:
         value = self._text[output]
         if self.scaled:
             value, scale = (self._text[arg] for arg in self.steps[output].args)
-            self.lines.append(f"return {ast.unparse(value)}, torch.reciprocal({ast.unparse(scale)})")
+            self.lines.append(
+                f"return {ast.unparse(value)}, torch.reciprocal({ast.unparse(scale)})"
+            )
             return
         last = ast.unparse(_as_tensor(value))
         varies = self.steps[output].axes
@@ -210,7 +212,9 @@ class _Body:
         both = _kind(step) in ("mean", "variance") and {"mean", "variance"} <= kinds.keys()
         members = [kinds["variance"], kinds["mean"]] if both else [position]
         operand = ast.unparse(self._text[step.args[0]])
-        templates = {"group": _GROUP_AVERAGE, "batch": _BATCH_AVERAGE}.get(step.over or "", _AVERAGE)
+        templates = {"group": _GROUP_AVERAGE, "batch": _BATCH_AVERAGE}.get(
+            step.over or "", _AVERAGE
+        )
         template = templates["pair" if both else _kind(step)]
         call = template.format(a=operand, dims=_DIMS[step.over or ""])
         names = []

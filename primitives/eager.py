@@ -1,10 +1,10 @@
-'''The text of fast eager steps that generated files carry: autograd functions for CPU tensors.
+"""The text of fast eager steps that generated files carry: autograd functions for CPU tensors.
 
 Each has the value and the gradient of a plain expression (ties, infinities and second derivatives
 included), in fewer passes over memory and with less saved for backward. Under ``torch.compile`` and
 on other devices the plain expression is used, which compilers fuse by themselves. Only text: this
 file must not import torch, and knows no graph.
-'''
+"""
 
 from __future__ import annotations
 
@@ -48,27 +48,30 @@ class _VarMean(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, dims, groups):
         mean = _within_groups(torch.mean(x, dims, keepdim=True), groups)
-        variance = torch.mean((x - mean).square_(), dims, keepdim=True)
+        centred = x - mean
+        # What rounding left in the mean: over the reals it is zero, and so is its gradient.
+        rest = _within_groups(torch.mean(centred, dims, keepdim=True), groups)
+        variance = torch.mean(centred.square_(), dims, keepdim=True)
         variance = _within_groups(variance, groups)
-        ctx.save_for_backward(x, mean)
+        ctx.save_for_backward(x, mean, rest)
         ctx.groups, ctx.share = groups, _share(x, mean, groups)
         ctx.set_materialize_grads(False)
         return variance, mean
 
     @staticmethod
     def backward(ctx, of_variance, of_mean):
-        x, mean = ctx.saved_tensors
+        x, mean, rest = ctx.saved_tensors
         # Every channel of a group holds the same moment: the average of their gradients, times
         # their number, is the moment's own.
         inner = 1 if ctx.groups is None else x.shape[1] // ctx.groups
-        grad = None
-        if of_variance is not None:
-            slope = _within_groups(of_variance, ctx.groups) * (2 * inner * ctx.share)
-            grad = (x - mean).mul_(slope)
+        constant = None
         if of_mean is not None:
             constant = _within_groups(of_mean, ctx.groups) * (inner * ctx.share)
-            grad = constant.expand_as(x) if grad is None else grad.add_(constant)
-        return grad, None, None
+        if of_variance is None:
+            return None if constant is None else constant.expand_as(x), None, None
+        slope = _within_groups(of_variance, ctx.groups) * (2 * inner * ctx.share)
+        constant = -rest * slope if constant is None else constant - rest * slope
+        return (x - mean).mul_(slope).add_(constant), None, None
 '''
 
 _SQUARE = '''

@@ -148,7 +148,7 @@ class _Recompute(torch.autograd.Function):
         wanted = [t for t in saved if t.requires_grad]
         with torch.enable_grad():
             y = ctx.layer._compute(saved[0], ctx.training, False, *saved[1:])
-            found = iter(torch.autograd.grad(y, wanted, grad, create_graph=again, allow_unused=True))
+            found = iter(torch.autograd.grad(y, wanted, grad, None, again, allow_unused=True))
         of_x, *rest = [next(found) if t.requires_grad else None for t in saved]
         return None, of_x, None, *rest
 '''
@@ -178,14 +178,14 @@ _TRACK = '''
         return _AllReduce.apply(moment * share, self.process_group) / total
 '''
 
-_BATCH_VARIANCE = '''
+_BATCH_VARIANCE = """
     def _batch_var_mean(self, x, dims):
         variance, mean = _var_mean(x, dims)
         if not self.synchronise:
             return variance, mean
         together = self._batch_mean(mean, x)
         return self._batch_mean(variance + torch.square(mean - together), x), together
-'''
+"""
 
 _ALL_REDUCE = '''
 
