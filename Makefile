@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PRESET ?= quickstart
 ARGS ?=
+# A test dependency without its own: torchvision has no build for every machine that runs the tests.
+TIMM := timm==1.0.31 huggingface_hub==0.36.2 safetensors==0.8.0 tqdm==4.67.1
 
 .DEFAULT_GOAL := run
 .PHONY: run test lint types bench soak clean
@@ -60,4 +62,5 @@ $(VENV)/run.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/test.stamp: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[postgres,export,dev]"
+	$(BIN)/python -m pip install --quiet --no-deps $(TIMM)
 	@touch $@ $(VENV)/run.stamp

@@ -16,12 +16,16 @@ _PUBLIC = {
     "Graph": "primitives.graph",
     "Node": "primitives.graph",
     "SearchConfig": "evosearch.config",
+    "activations_left": "primitives.factory",
     "build_layer": "primitives.module",
     "format_formula": "primitives.printer",
     "layer_source": "primitives.codegen",
     "load_preset": "evosearch.presets",
+    "norm_act_function": "primitives.factory",
     "open_store": "db",
     "parse": "primitives.formula",
+    "replace_norm_act": "primitives.placement",
+    "synchronise_batch_statistics": "primitives.factory",
 }
 """Public name -> the module that defines it."""
 

@@ -12,27 +12,45 @@ import keyword
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from primitives.eager import NAMES
 from primitives.errors import LayerError
 from primitives.graph import Graph
 from primitives.numbering import FINISH, FUSED, Numbering, Step
 from primitives.ops import OPS
 from primitives.template import Statistic, file_text
 
-CODEGEN_VERSION = 1
+CODEGEN_VERSION = 2
 INLINE_LIMIT = 60
 """Longest text that stands inside another expression instead of getting a line of its own."""
 
-_DIMS = {"batch": "(0, *spatial)", "sample": "(1, *spatial)", "instance": "spatial", "token": "1"}
+_DIMS = {
+    "batch": "(0, *spatial)", "sample": "(1, *spatial)", "instance": "spatial", "group": "spatial",
+    "token": "1",
+}  # fmt: skip
 _TAKEN = frozenset({"torch", "nn", "ValueError", "super", "tuple", "range", "next", "min", "max",
-                    "map", "len", "_group_count", "_var_mean"})  # fmt: skip
+                    "map", "len", "_group_count", "_Recompute", "_AllReduce"}) | NAMES  # fmt: skip
 """Names that the generated file uses itself."""
 
 _AVERAGE = {
     "mean": "torch.mean({a}, {dims}, keepdim=True)",
-    "mean_square": "torch.mean(torch.square({a}), {dims}, keepdim=True)",
+    "mean_square": "_mean_square({a}, {dims})",
     "variance": "_var_mean({a}, {dims})[0]",
+    "pair": "_var_mean({a}, {dims})",
 }
-_PAIR = "_var_mean({a}, {dims})"
+_GROUP_AVERAGE = {
+    "mean": "_within_groups(torch.mean({a}, {dims}, keepdim=True), self.groups)",
+    "mean_square": "_mean_square({a}, {dims}, self.groups)",
+    "variance": "_var_mean({a}, {dims}, self.groups)[0]",
+    "pair": "_var_mean({a}, {dims}, self.groups)",
+}
+_BATCH_AVERAGE = {
+    "mean": "self._batch_mean(torch.mean({a}, {dims}, keepdim=True), {a})",
+    "mean_square": "self._batch_mean(_mean_square({a}, {dims}), {a})",
+    "variance": "self._batch_var_mean({a}, {dims})[0]",
+    "pair": "self._batch_var_mean({a}, {dims})",
+}
+_FULL_CALLS = {"div": "_divide(a, b)", "max": "_maximum(a, b)"}
+"""Primitives whose plain torch expression has a slow backward where its result has x's shape."""
 
 
 def layer_source(
@@ -63,6 +81,7 @@ def layer_source(
         body.statistics,
         body.uses_groups,
         body.lines,
+        body.scaled,
     )
 
 
@@ -89,8 +108,27 @@ class _Body:
         self._mentions = self._count_mentions(numbering.output)
         for position in self.live:
             self._emit(position, numbering.output)
-        varies = self.steps[numbering.output].axes
-        last = ast.unparse(_as_tensor(self._text[numbering.output]))
+        self.scaled = self._is_scaled(numbering.output)
+        self._return(numbering.output)
+
+    def _is_scaled(self, output: int) -> bool:
+        """Whether the layer ends in a division whose divisor can join the affine's weight."""
+        step = self.steps[output]
+        return (
+            step.op == "div" and self._is_positive(step.args[1])
+            and self.steps[step.args[0]].axes == "bcs"
+        )  # fmt: skip
+
+    def _return(self, output: int) -> None:
+        value = self._text[output]
+        if self.scaled:
+            value, scale = (self._text[arg] for arg in self.steps[output].args)
+            self.lines.append(
+                f"return {ast.unparse(value)}, torch.reciprocal({ast.unparse(scale)})"
+            )
+            return
+        last = ast.unparse(_as_tensor(value))
+        varies = self.steps[output].axes
         self.lines.append(f"return {last}" if varies == "bcs" else f"return ({last}).expand_as(x)")
 
     def _count_mentions(self, output: int) -> Counter[int]:
@@ -122,12 +160,32 @@ class _Body:
         self._text[position] = ast.Name(name)
 
     def _expression(self, step: Step) -> ast.expr:
-        template = _template(step.op)
+        template = self._form(step)
         inputs = {name: self._text[arg] for name, arg in zip("ab", step.args, strict=False)}
         operator = isinstance(template, ast.BinOp | ast.UnaryOp)
         if not operator or all(isinstance(value, ast.Constant) for value in inputs.values()):
             inputs = {name: _as_tensor(value) for name, value in inputs.items()}
         return _filled(template, inputs)
+
+    def _form(self, step: Step) -> ast.expr:
+        """The step's expression in ``a`` and ``b``, in its fast form where there is one."""
+        if step.op == "div" and self._is_positive(step.args[1]):
+            return _parsed("a * torch.reciprocal(b)")
+        varies = [self.steps[arg].axes for arg in step.args]
+        if step.op == "max" and step.axes == "bcs":
+            return _parsed(_FULL_CALLS["max"])
+        if step.op == "div" and varies == ["bcs", "bcs"]:
+            return _parsed(_FULL_CALLS["div"])
+        return _template(step.op)
+
+    def _is_positive(self, position: int) -> bool:
+        """Whether a divisor is reduced and at least sqrt(eps), so that its reciprocal is safe."""
+        step = self.steps[position]
+        row = OPS.get(step.op.removeprefix(FINISH))
+        return (
+            row is not None and row.is_aggregation and "positive" in row.properties
+            and step.axes != "bcs"
+        )  # fmt: skip
 
     def _aggregation(self, position: int, step: Step) -> ast.expr:
         if position not in self._averaged:
@@ -154,18 +212,11 @@ class _Body:
         both = _kind(step) in ("mean", "variance") and {"mean", "variance"} <= kinds.keys()
         members = [kinds["variance"], kinds["mean"]] if both else [position]
         operand = ast.unparse(self._text[step.args[0]])
-        template = _PAIR if both else _AVERAGE[_kind(step)]
-        if step.over == "group":
-            operand = ast.unparse(
-                ast.Call(
-                    ast.Attribute(self._text[step.args[0]], "unflatten"),
-                    [ast.Constant(1), _parsed("(self.groups, -1)")],
-                    [],
-                )
-            )
-            call = template.format(a=operand, dims="within")
-        else:
-            call = template.format(a=operand, dims=_DIMS[step.over or ""])
+        templates = {"group": _GROUP_AVERAGE, "batch": _BATCH_AVERAGE}.get(
+            step.over or "", _AVERAGE
+        )
+        template = templates["pair" if both else _kind(step)]
+        call = template.format(a=operand, dims=_DIMS[step.over or ""])
         names = []
         for member in members:
             names.append(f"{_kind(self.steps[member])}_{self.steps[member].node}")
@@ -173,10 +224,8 @@ class _Body:
         compute = f"{', '.join(names)} = {call}"
         if step.over == "batch":
             self._tracked(members, names, compute)
-            return
-        self.lines.append(compute)
-        if step.over == "group":
-            self.lines += [f"{name} = self._to_channels({name})" for name in names]
+        else:
+            self.lines.append(compute)
 
     def _tracked(self, members: list[int], names: list[str], compute: str) -> None:
         """A batch statistic: of this batch in training mode, its moving average in evaluation."""
@@ -187,9 +236,9 @@ class _Body:
             assert moment is not None
             buffer = f"running_{name}"
             self.statistics.append(Statistic(buffer, moment.init, "c" in step.axes))
-            training.append(f"self._track(self.{buffer}, {name})")
+            training.append(f"self._track(self.{buffer}, {name}, track)")
             evaluation.append(f"{name} = self.{buffer}.view(channels)")
-        self.lines += ["if self.training:", *("    " + line for line in training)]
+        self.lines += ["if training:", *("    " + line for line in training)]
         self.lines += ["else:", *("    " + line for line in evaluation)]
 
 

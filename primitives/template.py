@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from primitives.eager import eager_text
+
 
 class Statistic(NamedTuple):
     """A buffer with the moving average of one batch moment."""
@@ -47,6 +49,7 @@ class %(name)s(nn.Module):
         affine=True,
         apply_act=True,
         layout="nchw",
+        recompute=False,
         device=None,
         dtype=None,
     ):
@@ -59,6 +62,7 @@ class %(name)s(nn.Module):
         self.momentum = momentum
         self.apply_act = apply_act
         self.layout = layout
+        self.recompute = recompute
         kind = {"device": device, "dtype": dtype}
         self.weight = nn.Parameter(torch.ones(num_features, **kind)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features, **kind)) if affine else None
@@ -76,10 +80,12 @@ _ABOUT = {
     "no momentum": """\
     momentum: accepted and ignored, this layer keeps no moving averages.""",
     "rest": """\
-    apply_act: False keeps only ``* weight + bias``, for a normalization without activation.""",
+    apply_act: False keeps only ``* weight + bias``, for a normalization without activation.
+    recompute: True saves only the input for backward and computes the rest again there; the
+        gradients are the same.""",
 }
 
-_FORWARD = """
+_FORWARD = '''
     def forward(self, x):
         channel = 1 if self.layout == "nchw" else -1
         if x.ndim < 2 or x.shape[channel] != self.num_features:
@@ -93,16 +99,59 @@ _FORWARD = """
             y = y.unsqueeze(-1)
         if x.dtype in (torch.float16, torch.bfloat16):
             y = y.float()
-        channels = (1, -1) + (1,) * (y.ndim - 2)
-        if self.apply_act:
-            y = self._graph(y, channels)
-        if self.weight is not None:
-            y = torch.addcmul(self.bias.view(channels), y, self.weight.view(channels))
+        own = [%(own)s] if self.apply_act else []
+        own += [] if self.weight is None else [self.weight, self.bias]
+        if self.recompute and torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            y = _Recompute.apply(self, y, self.training, *own)
+        else:
+            y = self._compute(y, self.training, True, *own)
         y = y.to(x.dtype)
         if x.ndim == 2:
             y = y.squeeze(-1)
         return y if channel == 1 else y.movedim(1, -1)
-"""
+
+    def _compute(self, x, training, track, *own):
+        """The layer with its parameters given; ``track`` moves the moving averages."""
+        channels = (1, -1) + (1,) * (x.ndim - 2)
+        own = [parameter.view(channels) for parameter in own]
+%(body)s
+'''
+
+_PLAIN = """\
+        y = self._graph(x, channels, training, track%(take)s) if self.apply_act else x
+        return y if self.weight is None else (y * own[-2]).add_(own[-1])"""
+
+_SCALED = """\
+        if not self.apply_act:
+            return x if self.weight is None else (x * own[-2]).add_(own[-1])
+        # The divisor is reduced, so it joins the affine before either meets the full tensor.
+        y, scale = self._graph(x, channels, training, track%(take)s)
+        return y * scale if self.weight is None else (y * (scale * own[-2])).add_(own[-1])"""
+
+_RECOMPUTE = '''
+
+class _Recompute(torch.autograd.Function):
+    """Saves the inputs alone; backward runs the layer again, without moving its averages."""
+
+    @staticmethod
+    def forward(ctx, layer, x, training, *own):
+        ctx.layer, ctx.training = layer, training
+        ctx.save_for_backward(x, *own)
+        return layer._compute(x, training, True, *own)
+
+    @staticmethod
+    def backward(ctx, grad):
+        saved = ctx.saved_tensors
+        again = torch.is_grad_enabled()  # second derivatives need the graph of the originals
+        if not again:
+            saved = [t.detach().requires_grad_(t.requires_grad) for t in saved]
+        wanted = [t for t in saved if t.requires_grad]
+        with torch.enable_grad():
+            y = ctx.layer._compute(saved[0], ctx.training, False, *saved[1:])
+            found = iter(torch.autograd.grad(y, wanted, grad, None, again, allow_unused=True))
+        of_x, *rest = [next(found) if t.requires_grad else None for t in saved]
+        return None, of_x, None, *rest
+'''
 
 _TRACK = '''
     def reset_running_stats(self):
@@ -111,29 +160,48 @@ _TRACK = '''
             self.num_batches_tracked.zero_()
 %(reset)s
 
-    def _track(self, running, batch):
-        with torch.no_grad():
-            batch = batch.detach().flatten().to(running.dtype)
-            if self.momentum is None:
-                running.add_((batch - running) / self.num_batches_tracked)
-            else:
-                running.lerp_(batch, self.momentum)
+    def _track(self, running, batch, track):
+        if track:
+            with torch.no_grad():
+                batch = batch.detach().flatten().to(running.dtype)
+                if self.momentum is None:
+                    running.add_((batch - running) / self.num_batches_tracked)
+                else:
+                    running.lerp_(batch, self.momentum)
+
+    def _batch_mean(self, moment, x):
+        """The average over all processes, each with the weight of its elements."""
+        if not self.synchronise:
+            return moment
+        share = moment.new_full((1,), x.numel() / moment.numel())
+        total = _AllReduce.apply(share, self.process_group)
+        return _AllReduce.apply(moment * share, self.process_group) / total
 '''
 
-_SPREAD = '''
-    def _to_channels(self, moment):
-        """(N, groups, 1, 1, ...) -> (N, C, 1, ...): each channel gets the moment of its group."""
-        return moment.repeat_interleave(self.num_features // self.groups, dim=1).squeeze(2)
-'''
+_BATCH_VARIANCE = """
+    def _batch_var_mean(self, x, dims):
+        variance, mean = _var_mean(x, dims)
+        if not self.synchronise:
+            return variance, mean
+        together = self._batch_mean(mean, x)
+        return self._batch_mean(variance + torch.square(mean - together), x), together
+"""
 
-_VAR_MEAN = '''
+_ALL_REDUCE = '''
 
-def _var_mean(x, dims):
-    """Biased variance and mean; on a CPU two plain passes are faster than torch.var_mean."""
-    if x.device.type == "cpu":
-        mean = torch.mean(x, dims, keepdim=True)
-        return torch.mean(torch.square(x - mean), dims, keepdim=True), mean
-    return torch.var_mean(x, dims, correction=0, keepdim=True)
+class _AllReduce(torch.autograd.Function):
+    """The sum over the processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx, x, group):
+        ctx.group = group
+        x = x.clone()
+        torch.distributed.all_reduce(x, group=group)
+        return x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return _AllReduce.apply(grad.contiguous(), ctx.group), None
 '''
 
 _GROUPS = '''
@@ -162,8 +230,12 @@ def file_text(
     statistics: Sequence[Statistic],
     uses_groups: bool,
     lines: Sequence[str],
+    scaled: bool,
 ) -> str:
-    """The whole file; ``docstring`` must be escaped already, ``lines`` are the graph's own."""
+    """The whole file; ``docstring`` must be escaped already, ``lines`` are the graph's own.
+
+    ``scaled``: the lines return a tensor and a factor for it.
+    """
     about = ["groups" if uses_groups else "no groups"]
     about += ["momentum" if statistics else "no momentum", "rest"]
     text = _HEAD % {
@@ -173,17 +245,24 @@ def file_text(
         "about": "\n".join(_ABOUT[key] for key in about),
         "groups": "_group_count(num_features, groups)" if uses_groups else "None",
     }
-    text += _state(parameters, statistics) + _FORWARD + _graph(parameters, uses_groups, lines)
+    text += _state(parameters, statistics)
+    text += _FORWARD % {
+        "own": ", ".join(f"self.{name}" for name in parameters),
+        "body": (_SCALED if scaled else _PLAIN)
+        % {"take": "".join(f", own[{place}]" for place in range(len(parameters)))},
+    }
+    text += _graph(parameters, lines)
+    body = "\n".join(lines)
     if statistics:
         reset = "\n".join(
             f"            self.{entry.buffer}.fill_({entry.init!r})" for entry in statistics
         )
         text += _TRACK % {"reset": reset}
-    text += _SPREAD if uses_groups else ""
-    text += _repr(statistics, uses_groups)
-    if any("_var_mean(" in line for line in lines):
-        text += _VAR_MEAN
-    return text + (_GROUPS if uses_groups else "")
+    if "_batch_var_mean(" in body:
+        text += _BATCH_VARIANCE
+    text += _repr(statistics, uses_groups) + _RECOMPUTE
+    text += (_GROUPS if uses_groups else "") + (_ALL_REDUCE if statistics else "")
+    return text + eager_text(body)
 
 
 def _state(parameters: Sequence[str], statistics: Sequence[Statistic]) -> str:
@@ -197,6 +276,7 @@ def _state(parameters: Sequence[str], statistics: Sequence[Statistic]) -> str:
         value = f"torch.full(({size},), {init!r}, **kind)"
         lines.append(f'self.register_buffer("{buffer}", {value})')
     if statistics:
+        lines.append("self.synchronise, self.process_group = False, None")
         lines.append("count = torch.tensor(0, dtype=torch.long, device=device)")
         lines.append('self.register_buffer("num_batches_tracked", count)')
     if not lines:
@@ -204,17 +284,16 @@ def _state(parameters: Sequence[str], statistics: Sequence[Statistic]) -> str:
     return "        if apply_act:\n" + "".join(f"            {line}\n" for line in lines)
 
 
-def _graph(parameters: Sequence[str], uses_groups: bool, lines: Sequence[str]) -> str:
-    start = [f"{name} = self.{name}.view(channels)" for name in parameters]
+def _graph(parameters: Sequence[str], lines: Sequence[str]) -> str:
+    start = []
     text = "\n".join(lines)
     if "_track(" in text:
-        start += ["if self.training:", "    self.num_batches_tracked.add_(1)"]
+        start += ["if training and track:", "    self.num_batches_tracked.add_(1)"]
     if "spatial" in text:
         start.append("spatial = tuple(range(2, x.ndim))")
-    if "within" in text:
-        start.append("within = tuple(range(2, x.ndim + 1))")
     body = "".join(f"        {line}\n" for line in [*start, *lines])
-    return "\n    def _graph(self, x, channels):\n" + body
+    given = "".join(f", {name}" for name in parameters)
+    return f"\n    def _graph(self, x, channels, training, track{given}):\n" + body
 
 
 def _repr(statistics: Sequence[Statistic], uses_groups: bool) -> str:

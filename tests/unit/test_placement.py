@@ -1,0 +1,203 @@
+"""Layers in other people's models: what is placed, what keeps its affine, what is left and said."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing
+from torch import Tensor, nn
+from torch.nn import functional
+
+from primitives.catalog import CATALOG
+from primitives.errors import LayerError
+from primitives.factory import activations_left, norm_act_function, synchronise_batch_statistics
+from primitives.model_scan import is_evolved
+from primitives.module import build_layer
+from primitives.placement import Placement, replace_norm_act
+
+
+class Block(nn.Module):
+    """A residual block as people write it: one shared ReLU, used functionally and as a module."""
+
+    def __init__(self, functional_act: bool = False) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.conv2, self.bn2 = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.relu, self.functional_act = nn.ReLU(), functional_act
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn1(self.conv1(x))
+        y = functional.relu(y) if self.functional_act else self.relu(y)
+        y = self.bn2(self.conv2(y)) + x
+        return self.relu(y)
+
+
+def actions(placed: Placement) -> dict[str, str]:
+    return {row.module: row.action for row in placed.rows}
+
+
+def test_shared_and_functional_activations_go_where_the_layer_took_their_part() -> None:
+    x = torch.randn(2, 4, 5, 5, generator=torch.manual_seed(0))
+    for functional_act in (False, True):
+        torch.manual_seed(1)
+        block = Block(functional_act)
+        placed = replace_norm_act(block, "evonorm-s0", report=None)
+        own = {"bn1": "replaced", "bn2": "affine"}
+        assert own.items() <= actions(placed).items()
+        # The same ReLU after the addition stays, so the copy is a traced one.
+        assert placed.traced
+        assert [row.action for row in placed.rows if "relu" in row.module].count("left") == 1
+        assert isinstance(block.bn1, nn.Module)
+        assert is_evolved(block.bn1)
+        y = block.bn1(block.conv1(x))
+        y = (block.bn2(block.conv2(y)) + x).relu()
+        torch.testing.assert_close(placed.model(x), y)
+
+
+def test_scale_shift_and_running_statistics_are_kept() -> None:
+    norm = nn.BatchNorm2d(4)
+    with torch.no_grad():
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            assert tensor is not None
+            tensor.uniform_(0.5, 2.0)
+    x = torch.randn(3, 4, 2, 2, generator=torch.manual_seed(0))
+    net = nn.Sequential(norm, nn.ReLU()).eval()
+    before = net(x)
+    placed = replace_norm_act(net, "bn-relu", report=None)
+    assert not placed.traced
+    assert isinstance(net[1], nn.Identity)
+    torch.testing.assert_close(net(x), before)
+    assert not net[0].training
+    other = nn.Sequential(norm, nn.ReLU())
+    replace_norm_act(other, "evonorm-b0", report=None)
+    state = other[0].state_dict()
+    torch.testing.assert_close(state["weight"], norm.weight)
+    torch.testing.assert_close(state["running_variance_4"], norm.running_var)
+    squared = nn.Sequential(norm, nn.ReLU())
+    replace_norm_act(squared, "x / rms_batch(x)", report=None)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    mean_square = norm.running_mean**2 + norm.running_var
+    torch.testing.assert_close(squared[0].state_dict()["running_mean_square_4"], mean_square)
+
+
+def test_a_transformers_layer_norm_is_a_norm_slot() -> None:
+    net = nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU())
+    with pytest.raises(LayerError, match=r"no place .* a LayerNorm is a norm slot"):
+        replace_norm_act(net, "evonorm-s0", report=None)
+    placed = replace_norm_act(net, "tanh(v1 * x) + v0", "norm", report=None)
+    assert actions(placed) == {"1": "replaced", "3": "left"}
+    assert net(torch.randn(2, 5, 3)).shape == (2, 5, 8)
+
+
+def test_the_act_slot_takes_activations_whose_channels_are_known() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Flatten(), nn.ReLU())
+    placed = replace_norm_act(net, "x * sigmoid(v1 * x)", "act", report=None)
+    assert actions(placed) == {"1": "replaced", "3": "left"}
+    assert net(torch.randn(2, 3, 2, 2)).shape == (2, 24)
+
+
+class Branching(nn.Module):
+    """Cannot be traced: its way depends on the data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())
+        self.unknown = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.unknown(self.known(x)).relu() if x.sum() > 0 else x
+
+
+def test_what_cannot_be_traced_is_reported_not_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    placed = replace_norm_act(Branching(), "evonorm-s0")
+    assert actions(placed) == {"known.0": "replaced", "unknown": "left", "known.1": "replaced"}
+    table = capsys.readouterr().out
+    assert "what follows is unknown" in table
+    assert table.rstrip().endswith("2 replaced, 0 affine, 1 left")
+
+
+def test_wrong_slots_and_models_without_a_place_are_refused() -> None:
+    with pytest.raises(LayerError, match="expected norm_act, norm or act"):
+        replace_norm_act(nn.Sequential(), "evonorm-s0", "both")  # type: ignore[arg-type]
+    with pytest.raises(LayerError, match="no place"):
+        replace_norm_act(nn.Linear(2, 2), "evonorm-s0", report=None)
+
+
+def test_the_factory_takes_what_libraries_hand_over() -> None:
+    make = norm_act_function("evonorm-s0", groups=2)
+    layer = make(8, act_layer=nn.ReLU, act_kwargs={"inplace": True}, inplace=True, eps=1e-3)
+    assert layer.eps == 1e-3
+    assert type(make).__name__ == "function"
+    x = torch.randn(2, 8, 3, 5, generator=torch.manual_seed(0))
+    tokens = layer(x.flatten(2).transpose(1, 2)).transpose(1, 2).view_as(x)
+    torch.testing.assert_close(tokens, layer(x))
+    torch.testing.assert_close(layer(x.movedim(1, -1)).movedim(-1, 1), layer(x))
+    assert sorted(make(8, apply_act=False).state_dict()) == ["bias", "weight"]
+
+
+def two_processes(rank: int, folder: str) -> None:
+    """One of two: half of a batch each (three and one examples), then gradients as DDP gives."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+    )
+    given = torch.load(f"{folder}/given.pt", weights_only=True)
+    for name in ("evonorm-b0", "bn-relu", "relu-rms-batch"):
+        layer = build_layer(CATALOG[name].graph, 4, dtype=torch.float64)
+        assert synchronise_batch_statistics(layer) == 1
+        x = (given["x"][:3] if rank == 0 else given["x"][3:]).requires_grad_()
+        model = nn.parallel.DistributedDataParallel(layer)
+        value = model(x)
+        (value * (given["g"][:3] if rank == 0 else given["g"][3:])).sum().backward()
+        grads = {key: p.grad for key, p in layer.named_parameters()}
+        state = {"y": value.detach(), "x": x.grad, "grads": grads, "state": layer.state_dict()}
+        torch.save(state, f"{folder}/{name}{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_batch_statistics_are_those_of_all_processes(tmp_path: Path) -> None:
+    rng = torch.manual_seed(3)
+    x = torch.randn(4, 4, 3, 3, generator=rng, dtype=torch.float64)
+    g = torch.randn(4, 4, 3, 3, generator=rng, dtype=torch.float64)
+    torch.save({"x": x, "g": g}, tmp_path / "given.pt")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.multiprocessing.spawn(two_processes, (str(tmp_path),), nprocs=2)
+    for name in ("evonorm-b0", "bn-relu", "relu-rms-batch"):
+        layer = build_layer(CATALOG[name].graph, 4, dtype=torch.float64)
+        whole = x.clone().requires_grad_()
+        value = layer(whole)
+        (value * g).sum().backward()
+        parts = [torch.load(tmp_path / f"{name}{rank}.pt", weights_only=True) for rank in (0, 1)]
+        torch.testing.assert_close(torch.cat([part["y"] for part in parts]), value.detach())
+        torch.testing.assert_close(torch.cat([part["x"] for part in parts]), whole.grad)
+        for part in parts:
+            for key, parameter in layer.named_parameters():
+                assert parameter.grad is not None
+                # DDP averages over the processes what one process sums.
+                torch.testing.assert_close(2 * part["grads"][key], parameter.grad)
+            for key, tensor in layer.state_dict().items():
+                torch.testing.assert_close(part["state"][key], tensor)
+
+
+def test_synchronising_needs_a_process_group() -> None:
+    with pytest.raises(LayerError, match="no process group"):
+        synchronise_batch_statistics(nn.Sequential())
+
+
+def test_activations_left_sees_functional_ones_and_spares_affine_only() -> None:
+    make = norm_act_function("evonorm-s0")
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = make(4), make(4, apply_act=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return functional.silu(self.one(x)) + self.two(x).relu()
+
+    rows = activations_left(Net()).rows
+    assert [row.why for row in rows] == ["applied to the generated layer one"]
