@@ -24,8 +24,9 @@ from evosearch.records import (
     Run,
 )
 from workers import datasets
-from workers.checks import Clock, check_quality, check_signal, check_stability
+from workers.checks import Clock, check_hurdle, check_quality, check_signal, check_stability
 from workers.datasets import Dataset
+from workers.device import choose
 from workers.layers import LayerFactory, layer_factory
 from workers.training import Training
 
@@ -34,17 +35,20 @@ DETAIL_LENGTH = 300
 
 @dataclass(slots=True)
 class Context:
-    """What a worker keeps between jobs: its name, clock, device, and the data it has loaded."""
+    """What a worker keeps between jobs: its name, clock, device, and the data it has loaded.
+
+    ``device``: cpu, cuda, or auto for the GPU where there is one.
+    """
 
     worker: str = "inline"
     clock: Clock = time.perf_counter
-    device: str = "cpu"
+    device: str = "auto"
     _loaded: dict[str, Dataset] = field(default_factory=dict)
 
     def dataset(self, name: str) -> Dataset:
         """The data set on this worker's device, loaded once."""
         if name not in self._loaded:
-            self._loaded[name] = datasets.load(name, self.device)
+            self._loaded[name] = datasets.load(name, choose(self.device))
         return self._loaded[name]
 
 
@@ -83,9 +87,10 @@ class _Work:
                 return
         for index, run in enumerate(self.job.runs):
             evaluation = self.train(index, run)
-            if evaluation.diverged and self.job.purpose == "search":
+            if self.checks[-1].rejection is not None:
                 yield self.done(rejection=self.checks[-1].rejection)
                 return
+            assert evaluation is not None
             yield EvaluationDone(
                 job_id=self.job.id, evaluation=evaluation, checks=self.told_checks()
             )
@@ -133,12 +138,34 @@ class _Work:
         """Whether a layer that signal rejected passes quality on every anchor."""
         return self.quality(checks, audited=True) is None
 
-    def train(self, index: int, run: Run) -> Evaluation:
-        """The run's training to its end; its check run says what was left to do."""
+    def hurdle(self, index: int, run: Run) -> dict[int, float] | None:
+        """Scores at the steps of hurdles; None if the candidate was given up at one."""
+        milestones: dict[int, float] = {}
+        if self.job.checks is None or self.job.purpose != "search":
+            return milestones
+        least = self.job.hurdles.get(run.anchor, {})
+        for step in sorted(self.job.checks.hurdles.steps):
+            training = self.training(index)
+            if training.diverged or step >= self.job.task.steps:
+                break
+            result = check_hurdle(training, step, least.get(step), self.clock)
+            if self.record(result, index) is not None:
+                return None
+            milestones[step] = result.findings["score"]
+        return milestones
+
+    def train(self, index: int, run: Run) -> Evaluation | None:
+        """The run's training to its end; its check run says what was left to do.
+
+        Returns:
+            None if a hurdle ended it.
+        """
+        milestones = self.hurdle(index, run)
+        if milestones is None:
+            return None
         start = self.clock()
         training = self.training(index)
         steps = training.advance(self.job.task.steps)
-        chance = 1.0 / training.data.num_classes
         score = None if training.diverged else training.score(run.split)
         rejection = None
         if training.diverged and self.job.purpose == "search":
@@ -163,10 +190,11 @@ class _Work:
             seed=run.seed,
             learning_rate=run.learning_rate,
             split=run.split,
-            score=chance if score is None else score.accuracy,
+            score=training.worst if score is None else score.accuracy,
             diverged=training.diverged,
             steps=training.step,
             seconds=self.seconds[index],
+            milestones=milestones,
             groups=groups,
             curve=tuple(training.curve),
             correct=score.correct if score is not None and run.split == "final" else "",
@@ -175,7 +203,7 @@ class _Work:
     def training(self, index: int) -> Training:
         """The training of that run, made when it is first asked for."""
         if index not in self.trainings:
-            layer = layer_factory(self.job)
+            layer = layer_factory(self.job, self.job.runs[index].anchor)
             data = self.context.dataset(self.job.task.dataset)
             self.trainings[index] = (
                 Training(self.job.runs[index], self.job.task, layer, data),
