@@ -110,7 +110,9 @@ class Task(Settings):
     weight_init: Literal["he_fan_out", "torch"] = "he_fan_out"
     """Initialisation of convolutions (?); it decides rejections."""
     groups: Count = 32
-    """Largest group count; a layer takes the largest divisor that leaves two channels a group."""
+    """Largest group count of a layer."""
+    group_rule: Literal["two_channels", "authors"] = "two_channels"
+    """Largest divisor that leaves two channels a group, or the authors': largest divisor."""
     augmentation: Augmentation = Augmentation()
     warm_up_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises linearly."""

@@ -72,10 +72,12 @@ class LayerFactory:
         baseline: str | None,
         most_groups: int,
         slot: Slot = "norm_act",
+        *,
+        authors_rule: bool = False,
     ) -> None:
         self.groups: dict[str, int] = {}
         self._graph, self._baseline, self._most_groups = graph, baseline, most_groups
-        self._slot = slot
+        self._slot, self._authors_rule = slot, authors_rule
         if graph is None and baseline not in TORCH_BASELINES:
             self._graph = _catalog_graph(str(baseline))
         if self._graph is not None:
@@ -85,7 +87,7 @@ class LayerFactory:
             self._has_groups = str(baseline).startswith("gn-")
 
     def __call__(self, num_features: int) -> nn.Module:
-        count = group_count(num_features, self._most_groups)
+        count = self._count(num_features)
         if self._has_groups:
             self.groups[str(num_features)] = count
         if self._graph is not None:
@@ -95,6 +97,12 @@ class LayerFactory:
             return ACTIVATIONS[activation]()
         norm = NORMALISATIONS[normalisation](num_features, count)
         return norm if self._slot == "norm" else nn.Sequential(norm, ACTIVATIONS[activation]())
+
+    def _count(self, num_features: int) -> int:
+        if not self._authors_rule:
+            return group_count(num_features, self._most_groups)
+        most = min(self._most_groups, num_features)
+        return next(count for count in range(most, 0, -1) if num_features % count == 0)
 
     def mixes(self) -> frozenset[Forbidden]:
         """Which of the axes that an anchor may forbid the layer mixes."""
@@ -123,12 +131,18 @@ def layer_factory(job: Job, anchor: str | None = None) -> LayerFactory:
         ConfigError: the layer mixes an axis that the anchor forbids.
     """
     setting = next((one for one in job.task.anchors if one.name == anchor), None)
-    if setting is None:
-        return LayerFactory(job.graph, job.subject.baseline, job.task.groups)
-    network = ANCHORS.get(setting.name)
-    slot = setting.slot or network.slots[0]
-    made = LayerFactory(job.graph, job.subject.baseline, job.task.groups, slot)
-    leaks = sorted(made.mixes() & network.forbids)
+    network = ANCHORS.get(setting.name) if setting is not None else None
+    slot: Slot = "norm_act"
+    if setting is not None and network is not None:
+        slot = setting.slot or network.slots[0]
+    made = LayerFactory(
+        job.graph,
+        job.subject.baseline,
+        job.task.groups,
+        slot,
+        authors_rule=job.task.group_rule == "authors",
+    )
+    leaks = sorted(made.mixes() & network.forbids) if network is not None else []
     if leaks:
         raise ConfigError(
             f"{job.subject.key} mixes {' and '.join(leaks)}, which anchor {anchor} forbids",
