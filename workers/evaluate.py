@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 from evosearch.config import Checks
 from evosearch.records import (
@@ -24,6 +26,7 @@ from evosearch.records import (
     Run,
 )
 from workers import datasets
+from workers.checkpoint import checkpoint_path, resume, save
 from workers.checks import Clock, check_hurdle, check_quality, check_signal, check_stability
 from workers.datasets import Dataset
 from workers.device import choose
@@ -37,12 +40,15 @@ DETAIL_LENGTH = 300
 class Context:
     """What a worker keeps between jobs: its name, clock, device, and the data it has loaded.
 
-    ``device``: cpu, cuda, or auto for the GPU where there is one.
+    ``device``: cpu, cuda, or auto for the GPU where there is one. ``checkpoints``: folder in which
+    a training is kept when ``preempted`` is set while it runs.
     """
 
     worker: str = "inline"
     clock: Clock = time.perf_counter
     device: str = "auto"
+    checkpoints: Path | None = None
+    preempted: bool = False
     _loaded: dict[str, Dataset] = field(default_factory=dict)
 
     def dataset(self, name: str) -> Dataset:
@@ -50,6 +56,10 @@ class Context:
         if name not in self._loaded:
             self._loaded[name] = datasets.load(name, choose(self.device))
         return self._loaded[name]
+
+
+class Preempted(Exception):
+    """The worker was told to go; the training at hand is kept."""
 
 
 def run_job(job: Job, context: Context) -> Iterator[Message]:
@@ -63,7 +73,11 @@ def run_job(job: Job, context: Context) -> Iterator[Message]:
 
 def _failure(err: Exception) -> Failure:
     line = " ".join(f"{type(err).__name__}: {err}".split())
+    if isinstance(err, Preempted):
+        return Failure(cause="died", detail=line[:DETAIL_LENGTH])
     short_of_memory = isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError"
+    # torch's allocator on the CPU has no error class of its own.
+    short_of_memory |= isinstance(err, RuntimeError) and "allocate memory" in str(err)
     return Failure(
         cause="out_of_memory" if short_of_memory else "error", detail=line[:DETAIL_LENGTH]
     )
@@ -184,6 +198,9 @@ class _Work:
             index,
         )
         groups = self.trainings[index][1].groups
+        if self.context.checkpoints is not None:
+            path = checkpoint_path(self.context.checkpoints, self.job, run)
+            path.unlink(missing_ok=True)
         del self.trainings[index]  # a job of many runs holds one network at a time
         return Evaluation(
             anchor=run.anchor,
@@ -205,11 +222,25 @@ class _Work:
         if index not in self.trainings:
             layer = layer_factory(self.job, self.job.runs[index].anchor)
             data = self.context.dataset(self.job.task.dataset)
-            self.trainings[index] = (
-                Training(self.job.runs[index], self.job.task, layer, data),
-                layer,
-            )
+            training = Training(self.job.runs[index], self.job.task, layer, data)
+            self.trainings[index] = training, layer
+            folder = self.context.checkpoints
+            if folder is not None:
+                path = checkpoint_path(folder, self.job, self.job.runs[index])
+                if self.job.attempt > 1:
+                    resume(training, path)
+                training.interrupted = partial(self.keep, path)
         return self.trainings[index][0]
+
+    def keep(self, path: Path, training: Training) -> None:
+        """Before each step: whether the worker must go, and if so, save the training.
+
+        Raises:
+            Preempted: it must.
+        """
+        if self.context.preempted:
+            save(training, path)
+            raise Preempted(f"told to go at step {training.step} on {training.run.anchor}, kept")
 
     def told_checks(self) -> tuple[CheckRun, ...]:
         """The checks that no message has told yet."""

@@ -17,6 +17,13 @@ FLOAT16_SCALE = 1024.0
 
 
 class Optimizer(Protocol):
+    """What a training asks of either; ``state`` holds the vectors that `step` changes in place."""
+
+    @property
+    def state(self) -> tuple[Tensor, ...]: ...
+
+    steps: int
+
     def step(self, loss: Tensor, learning_rate: float) -> None:
         """One step down the gradient of the loss."""
 
@@ -89,10 +96,17 @@ class Sgd:
         self._flat, self._momentum = flat, momentum
         self._nesterov = nesterov and momentum > 0
         self._velocity = torch.zeros_like(flat.values)
+        self.steps = 0
+
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """Parameters and velocity."""
+        return self._flat.values, self._velocity
 
     def step(self, loss: Tensor, learning_rate: float) -> None:
         """One step down the gradient of the loss."""
         gradient, values = self._flat.backward(loss), self._flat.values
+        self.steps += 1
         with torch.no_grad():
             gradient.addcmul_(self._flat.decay, values)
             self._velocity.mul_(self._momentum).add_(gradient)
@@ -113,16 +127,21 @@ class AdamW:
         self._flat, self._betas, self._eps = flat, betas, eps
         self._mean = torch.zeros_like(flat.values)
         self._square = torch.zeros_like(flat.values)
-        self._steps = 0
+        self.steps = 0
+
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """Parameters and both moments."""
+        return self._flat.values, self._mean, self._square
 
     def step(self, loss: Tensor, learning_rate: float) -> None:
         """One step down the gradient of the loss."""
         gradient, values = self._flat.backward(loss), self._flat.values
         first, second = self._betas
-        self._steps += 1
+        self.steps += 1
         with torch.no_grad():
             values.addcmul_(self._flat.decay, values, value=-learning_rate)
             self._mean.lerp_(gradient, 1 - first)
             self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
-            root = (self._square / (1 - second**self._steps)).sqrt_().add_(self._eps)
-            values.addcdiv_(self._mean, root, value=-learning_rate / (1 - first**self._steps))
+            root = (self._square / (1 - second**self.steps)).sqrt_().add_(self._eps)
+            values.addcdiv_(self._mean, root, value=-learning_rate / (1 - first**self.steps))

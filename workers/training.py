@@ -8,9 +8,10 @@ few points; global random state and thread counts must not change here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -130,6 +131,7 @@ class Training:
         self.step, self.diverged = 0, False
         self.curve: list[tuple[int, float]] = []
         self.layer = layer
+        self.interrupted: Callable[[Training], None] = lambda training: None
         self.network = build_network(run, task, layer, data)
         device = data.train.x.device
         steps = max(task.steps, STATISTICS_BATCHES)
@@ -166,11 +168,47 @@ class Training:
             x = self.data.augment(x, generator)
         return x, y
 
+    def state(self) -> dict[str, Any]:
+        """Everything that the rest of the training depends on, as tensors and numbers."""
+        return {
+            "step": self.step,
+            "diverged": self.diverged,
+            "curve": [list(point) for point in self.curve],
+            "losses": self._losses.cpu(),
+            "vectors": [vector.cpu() for vector in self._optimizer.state],
+            "optimizer_steps": self._optimizer.steps,
+            "buffers": [buffer.cpu() for buffer in self.network.buffers()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` of the same run returned.
+
+        Raises:
+            LookupError, ValueError, RuntimeError: it is no such state; nothing was changed.
+        """
+        vectors = list(zip(self._optimizer.state, state["vectors"], strict=True))
+        buffers = list(zip(self.network.buffers(), state["buffers"], strict=True))
+        pairs = [*vectors, *buffers, (self._losses, state["losses"])]
+        if any(ours.shape != theirs.shape for ours, theirs in pairs):
+            raise ValueError("the state of another network")
+        step, diverged = int(state["step"]), bool(state["diverged"])
+        curve = [(int(at), float(loss)) for at, loss in state["curve"]]
+        self._optimizer.steps = int(state["optimizer_steps"])
+        with torch.no_grad():
+            for ours, theirs in pairs:
+                ours.copy_(theirs)
+        self.step, self.diverged, self.curve = step, diverged, curve
+
     def advance(self, to_step: int) -> int:
-        """Train up to ``to_step`` steps in all; returns how many steps this call did."""
+        """Train up to ``to_step`` steps in all; returns how many steps this call did.
+
+        Whoever set ``interrupted`` is asked before each step, and an error it raises ends the call
+        between two steps.
+        """
         start = self.step
         self.network.train()
         while self.step < min(to_step, self.task.steps) and not self.diverged:
+            self.interrupted(self)
             self._train_one()
             if self.step in self._points:
                 self._look()
