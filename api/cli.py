@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from api import commands_layer, commands_report, commands_search
+from api import commands_data, commands_layer, commands_report, commands_search
 from evosearch.errors import EvosearchError
 
 USAGE = 2
@@ -35,6 +35,7 @@ app.add_typer(search, name="search")
 commands_search.register(search)
 commands_report.register(search)
 commands_layer.register(app)
+commands_data.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -93,14 +93,16 @@ def check_names(config: SearchConfig) -> None:
     from primitives.catalog import CATALOG
     from workers.anchors import ANCHORS
     from workers.datasets import DATASETS
+    from workers.layers import TORCH_BASELINES
 
-    for name in config.anchor_names:
-        ANCHORS.get(name)
+    for anchor in config.task.anchors:
+        ANCHORS.get(anchor.name).check_forbids(anchor)
     DATASETS.get(config.task.dataset)
     for name in (*config.baselines, *config.confirmation.rivals):
-        if name not in CATALOG:
+        if name not in CATALOG and name not in TORCH_BASELINES:
+            known = dict.fromkeys((*CATALOG, *TORCH_BASELINES))
             raise NotFound(
-                "unknown baseline", expected="one of " + ", ".join(CATALOG), got=repr(name)
+                "unknown baseline", expected="one of " + ", ".join(known), got=repr(name)
             )
 
 

@@ -58,14 +58,39 @@ class Evolution(Settings):
     """Proposals without one new candidate after which the search space counts as exhausted."""
 
 
+Size = Literal["micro", "small", "full"]
+Slot = Literal["norm_act", "norm", "act"]
+Forbidden = Literal["batch", "positions"]
+
+
 class Anchor(Settings):
-    """One host network of the proxy task."""
+    """One host network of the proxy task. What is not set is the anchor's own default."""
 
     name: str
-    width: Count = 8
-    depth: Count = 1
+    size: Size = "micro"
+    """micro: a CPU, about a second; small: a GPU, minutes; full: as published."""
+    width: Count | None = None
+    depth: Count | None = None
+    slot: Slot | None = None
+    """What of the network the layer stands for."""
+    forbids: tuple[Forbidden, ...] = ()
+    """Axes that no layer may mix; a layer that does is rejected in the controller."""
+    optimizer: Literal["sgd", "adamw"] | None = None
+    rate_scale: Annotated[float, Field(gt=0.0)] | None = None
+    """Factor on the run's learning rate, so that anchors of several optimizers share a task."""
     reference: float = 0.0
-    """This anchor's coordinate of the hypervolume's reference point (accuracy, 0 to 1)."""
+    """This anchor's coordinate of the hypervolume's reference point (a score)."""
+
+
+class Augmentation(Settings):
+    """Random crops and flips of training images; evaluation always uses whole images."""
+
+    crop: Annotated[int, Field(ge=0)] = 0
+    """Side of the crop; 0: that of the image."""
+    padding: Annotated[int, Field(ge=0)] = 0
+    """Zeros on each side before the crop."""
+    flip: bool = False
+    """Left and right exchanged in half of the images."""
 
 
 class Task(Settings):
@@ -85,7 +110,18 @@ class Task(Settings):
     weight_init: Literal["he_fan_out", "torch"] = "he_fan_out"
     """Initialisation of convolutions (?); it decides rejections."""
     groups: Count = 32
-    """Largest group count; a layer takes the largest divisor that leaves two channels a group."""
+    """Largest group count of a layer."""
+    group_rule: Literal["two_channels", "authors"] = "two_channels"
+    """Largest divisor that leaves two channels a group, or the authors': largest divisor."""
+    augmentation: Augmentation = Augmentation()
+    warm_up_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the learning rate rises linearly."""
+    second_momentum: Share = 0.99
+    """Decay of AdamW's squared gradients; ``momentum`` is that of its gradients."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of matrix products; auto: float32 on a CPU, bfloat16 (else float16) on a GPU."""
+    select_rows: Count | None = None
+    """The first rows of ``select`` that are scored; by default all."""
     statistics: Literal["reestimated", "moving"] = "reestimated"
     """Evaluation mode uses moving averages, re-estimated over training batches after training."""
 
@@ -132,7 +168,20 @@ class Quality(Settings):
 
     enabled: bool = True
     steps: Count = 40
-    accuracy: Share = 0.2
+    accuracy: Annotated[float, Field(le=1.0)] = 0.2
+    """Smallest score; of texts minus bits per character."""
+
+
+class Hurdles(Settings):
+    """Scores in the middle of training below which a candidate is given up; off by default.
+
+    A hurdle is a quantile of what the evaluated candidates had at the same step of the same anchor.
+    """
+
+    steps: tuple[Count, ...] = ()
+    quantile: Share = 0.25
+    after: Count = 20
+    """Candidates evaluated before the first hurdle is set."""
 
 
 class Checks(Settings):
@@ -141,6 +190,7 @@ class Checks(Settings):
     signal: Signal = Signal()
     stability: Stability = Stability()
     quality: Quality = Quality()
+    hurdles: Hurdles = Hurdles()
 
 
 class Confirmation(Settings):

@@ -59,7 +59,8 @@ class Job(Record):
     ``graph`` is the candidate's graph; a baseline has none and is built from its name.
     With ``checks`` the runs pass signal, quality and stability before any is trained to its end,
     and the first steps of each run are quality's own. ``audit``: a layer that signal rejects is
-    put through quality all the same. ``attempt`` counts from 1.
+    put through quality all the same. ``hurdles``: anchor -> step -> least score. ``attempt``
+    counts from 1.
     """
 
     id: str
@@ -69,6 +70,7 @@ class Job(Record):
     runs: tuple[Run, ...]
     task: Task
     checks: Checks | None = None
+    hurdles: dict[str, dict[int, float]] = {}
     audit: bool = False
     attempt: int = 1
 
@@ -86,7 +88,7 @@ class CheckRun(Record):
     ``anchor`` is empty for a check that is not tied to one. ``steps`` counts training steps.
     """
 
-    check: Literal["signal", "quality", "stability", "training"]
+    check: Literal["signal", "quality", "stability", "hurdle", "training"]
     anchor: str = ""
     seconds: float
     steps: int = 0
@@ -98,7 +100,9 @@ class CheckRun(Record):
 class Evaluation(Record):
     """One layer x anchor x seed, trained to the end and scored.
 
-    ``score``: accuracy on the split, 0 to 1; chance level if the training diverged.
+    ``score``: accuracy on the split, 0 to 1 (of texts minus bits per character); chance level if
+    the training diverged.
+    ``milestones``: step -> score on ``select``, at the steps of hurdles.
     ``curve``: (step, training loss) at a few points; stored apart, and empty in events.
     ``correct``: on ``final`` only, one digit an image: how many of its draws were right.
     """
@@ -111,6 +115,7 @@ class Evaluation(Record):
     diverged: bool = False
     steps: int
     seconds: float
+    milestones: dict[int, float] = {}
     groups: dict[str, int] = {}
     curve: tuple[tuple[int, float], ...] = ()
     correct: str = ""

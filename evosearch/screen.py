@@ -22,6 +22,7 @@ SCREEN_CODES = {
     "ignores_input": "the output does not depend on x",
     "no_spatial": "the output does not vary over the spatial axes",
     "uses_batch": "batch statistics are live, and the series is S",
+    "leaks_future": "the layer mixes positions or batch, which an anchor forbids",
     "repeat": "the canonical digest was seen before",
     "not_finite": "an output or gradient of the probe is NaN or infinite",
     "constant": "the output of the probe is constant",
@@ -29,6 +30,10 @@ SCREEN_CODES = {
     "duplicate": "the behaviour fingerprint was seen before",
 }
 """Every in-controller code, in the order of the checks, with its meaning."""
+
+
+_AXES = {"batch": "b", "positions": "s"}
+"""Axis that an anchor may forbid -> its letter in `primitives.structure`."""
 
 
 class Verdict(NamedTuple):
@@ -48,6 +53,7 @@ class Screen:
 
     def __init__(self, config: SearchConfig, cache_size: int = 200_000) -> None:
         self._batch_allowed = config.series == "B"
+        self._forbidden = {_AXES[axis] for anchor in config.task.anchors for axis in anchor.forbids}
         self._modulo_affine = config.evolution.modulo_affine
         self._probed: dict[str, tuple[str | None, str]] = {}
         self._cache_size = cache_size
@@ -61,6 +67,8 @@ class Screen:
             return Verdict(fault)
         if not self._batch_allowed and not analyse(graph).batch_independent:
             return Verdict("uses_batch")
+        if self._forbidden and self._forbidden & analyse(graph).mixes:
+            return Verdict("leaks_future")
         digest = digest_of(graph)
         seen = digests.get(digest)
         if seen is not None:

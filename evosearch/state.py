@@ -102,6 +102,7 @@ class State:
         self.remeasured = 0
         self.duplicates = 0
         self.train_steps: Counter[str] = Counter()
+        self.milestones: dict[str, dict[int, deque[float]]] = {}
         self.chosen: tuple[int, ...] = ()
         self.notes: list[str] = []
         self.report: dict[str, Any] | None = None
@@ -131,8 +132,21 @@ class State:
             runs=tuple(runs),
             task=config.task,
             checks=config.checks,
+            hurdles=self.hurdles(),
             audit=audit,
         )
+
+    def hurdles(self) -> dict[str, dict[int, float]]:
+        """Anchor -> step -> least score, from what the evaluated candidates had there."""
+        settings = self.config.checks.hurdles
+        return {
+            anchor: {
+                step: float(np.quantile(scores, settings.quantile))
+                for step, scores in by_step.items()
+                if len(scores) >= settings.after
+            }
+            for anchor, by_step in self.milestones.items()
+        }
 
     # -- folding -----------------------------------------------------------------------------
 
@@ -216,6 +230,10 @@ class State:
         self.train_steps[event.purpose] += done.steps
         if event.purpose == "search":
             self._count_checks(event.checks)
+            for step, score in done.milestones.items():
+                by_step = self.milestones.setdefault(done.anchor, {})
+                recent = by_step.setdefault(step, deque(maxlen=self.population.maxlen))
+                recent.append(score)
 
     def _on_candidate_rejected(self, event: ev.CandidateRejected) -> None:
         self._drop(f"c{event.birth}")

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from evosearch.config import Bounds, Quality, Stability
 from evosearch.records import CheckRun, Rejection
@@ -42,7 +41,7 @@ def signal_statistics(training: Training) -> dict[str, float]:
     with undisturbed(network):
         features = network.forward_features(x)
         logits = network.classifier(features)
-        loss = F.cross_entropy(logits, y)
+        loss = training.loss(logits, y)
         weight = network.stem.weight
         (gradient,) = torch.autograd.grad(loss, [weight])
     measured = (
@@ -81,17 +80,19 @@ def relative_statistics(
 def check_signal(
     training: Training,
     bounds: Mapping[str, Bounds],
-    reference: Mapping[str, float],
+    reference: Mapping[str, float] | None,
     clock: Clock,
 ) -> CheckRun:
     """Whether the signal's statistics at initialisation are finite and within their bounds.
 
     ``reference``: the statistics of the reference layer with the same run; bounds and findings
-    are relative to them.
+    are relative to them, and as measured where there is none.
     """
     start = clock()
     anchor = training.run.anchor
-    findings = relative_statistics(signal_statistics(training), reference)
+    findings = signal_statistics(training)
+    if reference is not None:
+        findings = relative_statistics(findings, reference)
     rejection = None
     for name, value in findings.items():
         if not math.isfinite(value):
@@ -117,7 +118,7 @@ def check_signal(
 def check_quality(
     training: Training, settings: Quality, clock: Clock, *, audited: bool = False
 ) -> CheckRun:
-    """Accuracy on ``select`` after the training's first steps, which are done here."""
+    """Score on ``select`` after the training's first steps, which are done here."""
     start = clock()
     anchor = training.run.anchor
     steps = training.advance(settings.steps)
@@ -146,6 +147,28 @@ def check_quality(
     )
 
 
+def check_hurdle(training: Training, step: int, least: float | None, clock: Clock) -> CheckRun:
+    """Score on ``select`` at that step of the training; a rejection where it is below ``least``."""
+    start = clock()
+    anchor = training.run.anchor
+    steps = training.advance(step)
+    score = training.worst if training.diverged else training.score("select").accuracy
+    rejection = None
+    if least is not None and score < least and not training.diverged:
+        rejection = Rejection(
+            code="hurdle",
+            detail=f"score {score:.3f} on {anchor} after {step} steps, below {least:.3f}",
+        )
+    return CheckRun(
+        check="hurdle",
+        anchor=anchor,
+        seconds=clock() - start,
+        steps=steps,
+        findings={"score": score},
+        rejection=rejection,
+    )
+
+
 def check_stability(training: Training, settings: Stability, clock: Clock) -> CheckRun:
     """Whether gradient ascent on the convolutions' weights can blow up the loss gradient.
 
@@ -155,10 +178,14 @@ def check_stability(training: Training, settings: Stability, clock: Clock) -> Ch
     network = build_network(training.run, training.task, training.layer, training.data)
     network.train()
     x, y = (rows[: settings.batch_size] for rows in training.batch(0))
-    weights = [module.weight for module in network.modules() if isinstance(module, nn.Conv2d)]
+    # Of token networks the linear maps are what convolutions are to the paper's.
+    kinds = (nn.Conv2d,) if network.layout == "image" else (nn.Conv2d, nn.Linear)
+    weights = list(
+        {id(m.weight): m.weight for m in network.modules() if isinstance(m, kinds)}.values()
+    )
     norm, step = 0.0, 0
     while step < settings.steps and norm <= settings.limit:
-        norm = _ascend(network, weights, x, y, settings.rate)
+        norm = _ascend(training.loss(network(x), y), weights, settings.rate)
         step += 1
     # Written so that NaN counts as above the limit.
     blown = not norm <= settings.limit
@@ -173,9 +200,8 @@ def check_stability(training: Training, settings: Stability, clock: Clock) -> Ch
     )
 
 
-def _ascend(network: nn.Module, weights: list[Tensor], x: Tensor, y: Tensor, rate: float) -> float:
+def _ascend(loss: Tensor, weights: list[Tensor], rate: float) -> float:
     """One step of the weights up the norm of the loss gradient; returns the norm before it."""
-    loss = F.cross_entropy(network(x), y)
     gradients = torch.autograd.grad(loss, weights, create_graph=True)
     squared = torch.stack([gradient.square().sum() for gradient in gradients]).sum()
     # The floor keeps the root's slope finite where no gradient flows at all.

@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 from evosearch.config import Checks, Task
 from evosearch.records import (
@@ -25,14 +27,17 @@ from evosearch.records import (
     Subject,
 )
 from workers import datasets
+from workers.checkpoint import checkpoint_path, resume, save
 from workers.checks import (
     Clock,
+    check_hurdle,
     check_quality,
     check_signal,
     check_stability,
     signal_statistics,
 )
 from workers.datasets import Dataset
+from workers.device import choose
 from workers.layers import LayerFactory, layer_factory
 from workers.training import Training
 
@@ -41,18 +46,24 @@ DETAIL_LENGTH = 300
 
 @dataclass(slots=True)
 class Context:
-    """What a worker keeps between jobs: its name, clock, device, and the data it has loaded."""
+    """What a worker keeps between jobs: its name, clock, device, and the data it has loaded.
+
+    ``device``: cpu, cuda, or auto for the GPU where there is one. ``checkpoints``: folder in which
+    a training is kept when ``preempted`` is set while it runs.
+    """
 
     worker: str = "inline"
     clock: Clock = time.perf_counter
-    device: str = "cpu"
+    device: str = "auto"
+    checkpoints: Path | None = None
+    preempted: bool = False
     _loaded: dict[str, Dataset] = field(default_factory=dict)
     _references: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def dataset(self, name: str) -> Dataset:
         """The data set on this worker's device, loaded once."""
         if name not in self._loaded:
-            self._loaded[name] = datasets.load(name, self.device)
+            self._loaded[name] = datasets.load(name, choose(self.device))
         return self._loaded[name]
 
     def reference(self, run: Run, task: Task, name: str) -> dict[str, float]:
@@ -68,6 +79,10 @@ class Context:
         return self._references[key]
 
 
+class Preempted(Exception):
+    """The worker was told to go; the training at hand is kept."""
+
+
 def run_job(job: Job, context: Context) -> Iterator[Message]:
     """Messages of the job as they come; the last one is its `JobDone`, whatever happens."""
     work = _Work(job, context)
@@ -79,7 +94,11 @@ def run_job(job: Job, context: Context) -> Iterator[Message]:
 
 def _failure(err: Exception) -> Failure:
     line = " ".join(f"{type(err).__name__}: {err}".split())
+    if isinstance(err, Preempted):
+        return Failure(cause="died", detail=line[:DETAIL_LENGTH])
     short_of_memory = isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError"
+    # torch's allocator on the CPU has no error class of its own.
+    short_of_memory |= isinstance(err, RuntimeError) and "allocate memory" in str(err)
     return Failure(
         cause="out_of_memory" if short_of_memory else "error", detail=line[:DETAIL_LENGTH]
     )
@@ -103,9 +122,10 @@ class _Work:
                 return
         for index, run in enumerate(self.job.runs):
             evaluation = self.train(index, run)
-            if evaluation.diverged and self.job.purpose == "search":
+            if self.checks[-1].rejection is not None:
                 yield self.done(rejection=self.checks[-1].rejection)
                 return
+            assert evaluation is not None
             yield EvaluationDone(
                 job_id=self.job.id, evaluation=evaluation, checks=self.told_checks()
             )
@@ -128,7 +148,9 @@ class _Work:
     def signal(self, checks: Checks) -> Rejection | None:
         for index, run in enumerate(self.job.runs):
             bounds = checks.signal.bounds.get(run.anchor, {})
-            reference = self.context.reference(run, self.job.task, checks.signal.reference)
+            # An anchor without bounds may be no place for the reference layer at all.
+            name = checks.signal.reference
+            reference = self.context.reference(run, self.job.task, name) if bounds else None
             before = self.clock()
             training = self.training(index)
             built = self.clock() - before
@@ -154,12 +176,34 @@ class _Work:
         """Whether a layer that signal rejected passes quality on every anchor."""
         return self.quality(checks, audited=True) is None
 
-    def train(self, index: int, run: Run) -> Evaluation:
-        """The run's training to its end; its check run says what was left to do."""
+    def hurdle(self, index: int, run: Run) -> dict[int, float] | None:
+        """Scores at the steps of hurdles; None if the candidate was given up at one."""
+        milestones: dict[int, float] = {}
+        if self.job.checks is None or self.job.purpose != "search":
+            return milestones
+        least = self.job.hurdles.get(run.anchor, {})
+        for step in sorted(self.job.checks.hurdles.steps):
+            training = self.training(index)
+            if training.diverged or step >= self.job.task.steps:
+                break
+            result = check_hurdle(training, step, least.get(step), self.clock)
+            if self.record(result, index) is not None:
+                return None
+            milestones[step] = result.findings["score"]
+        return milestones
+
+    def train(self, index: int, run: Run) -> Evaluation | None:
+        """The run's training to its end; its check run says what was left to do.
+
+        Returns:
+            None if a hurdle ended it.
+        """
+        milestones = self.hurdle(index, run)
+        if milestones is None:
+            return None
         start = self.clock()
         training = self.training(index)
         steps = training.advance(self.job.task.steps)
-        chance = 1.0 / training.data.num_classes
         score = None if training.diverged else training.score(run.split)
         rejection = None
         if training.diverged and self.job.purpose == "search":
@@ -178,16 +222,20 @@ class _Work:
             index,
         )
         groups = self.trainings[index][1].groups
+        if self.context.checkpoints is not None:
+            path = checkpoint_path(self.context.checkpoints, self.job, run)
+            path.unlink(missing_ok=True)
         del self.trainings[index]  # a job of many runs holds one network at a time
         return Evaluation(
             anchor=run.anchor,
             seed=run.seed,
             learning_rate=run.learning_rate,
             split=run.split,
-            score=chance if score is None else score.accuracy,
+            score=training.worst if score is None else score.accuracy,
             diverged=training.diverged,
             steps=training.step,
             seconds=self.seconds[index],
+            milestones=milestones,
             groups=groups,
             curve=tuple(training.curve),
             correct=score.correct if score is not None and run.split == "final" else "",
@@ -196,13 +244,27 @@ class _Work:
     def training(self, index: int) -> Training:
         """The training of that run, made when it is first asked for."""
         if index not in self.trainings:
-            layer = layer_factory(self.job)
+            layer = layer_factory(self.job, self.job.runs[index].anchor)
             data = self.context.dataset(self.job.task.dataset)
-            self.trainings[index] = (
-                Training(self.job.runs[index], self.job.task, layer, data),
-                layer,
-            )
+            training = Training(self.job.runs[index], self.job.task, layer, data)
+            self.trainings[index] = training, layer
+            folder = self.context.checkpoints
+            if folder is not None:
+                path = checkpoint_path(folder, self.job, self.job.runs[index])
+                if self.job.attempt > 1:
+                    resume(training, path)
+                training.interrupted = partial(self.keep, path)
         return self.trainings[index][0]
+
+    def keep(self, path: Path, training: Training) -> None:
+        """Before each step: whether the worker must go, and if so, save the training.
+
+        Raises:
+            Preempted: it must.
+        """
+        if self.context.preempted:
+            save(training, path)
+            raise Preempted(f"told to go at step {training.step} on {training.run.anchor}, kept")
 
     def told_checks(self) -> tuple[CheckRun, ...]:
         """The checks that no message has told yet."""

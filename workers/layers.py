@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
+from evosearch.config import Forbidden, Slot
+from evosearch.errors import ConfigError
 from evosearch.records import Job
 from primitives.catalog import CATALOG
 from primitives.graph import Graph
 from primitives.groups import group_count
 from primitives.module import build_layer
+from primitives.structure import analyse
+from workers.anchors import ANCHORS
 from workers.registry import not_found
 
 MOMENTUM = 0.1
@@ -26,15 +30,32 @@ def _batch(channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels, momentum=MOMENTUM)
 
 
+class TokenNorm(nn.LayerNorm):
+    """LayerNorm over the channels of each position. Shapes: (n, c, h, w) -> the same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = super().forward(x.movedim(1, -1))
+        return y.movedim(-1, 1)
+
+
 NORMALISATIONS: dict[str, Callable[[int, int], nn.Module]] = {
     "bn": lambda channels, groups: _batch(channels),
     "gn": lambda channels, groups: nn.GroupNorm(groups, channels),
     "ln": lambda channels, groups: nn.GroupNorm(1, channels),
+    "token_ln": lambda channels, groups: TokenNorm(channels),
 }
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"relu": nn.ReLU, "silu": nn.SiLU}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+}
 
-TORCH_BASELINES = ("bn-relu", "bn-silu", "gn-relu", "gn-silu", "ln-relu")
-"""Baselines made of torch's own modules; ``ln`` is GroupNorm with one group, over (w, h, c)."""
+TORCH_BASELINES = (
+    "bn-relu", "bn-silu", "gn-relu", "gn-silu", "ln-relu", "token_ln-gelu", "token_ln-silu",
+)  # fmt: skip
+"""Baselines made of torch's own modules; ``ln`` is GroupNorm with one group, over (w, h, c), and
+``token_ln`` LayerNorm over the channels of each position, as transformers have it."""
+KEEPS_POSITIONS_APART = ("token_ln",)
 
 
 class LayerFactory:
@@ -42,11 +63,21 @@ class LayerFactory:
 
     ``groups`` collects the group count of each width that was built, for layers that have groups;
     the count is the largest divisor that is at most ``most_groups`` and leaves two channels each.
+    A baseline of torch's modules gives its part for the slot: both, or one of the two.
     """
 
-    def __init__(self, graph: Graph | None, baseline: str | None, most_groups: int) -> None:
+    def __init__(
+        self,
+        graph: Graph | None,
+        baseline: str | None,
+        most_groups: int,
+        slot: Slot = "norm_act",
+        *,
+        authors_rule: bool = False,
+    ) -> None:
         self.groups: dict[str, int] = {}
         self._graph, self._baseline, self._most_groups = graph, baseline, most_groups
+        self._slot, self._authors_rule = slot, authors_rule
         if graph is None and baseline not in TORCH_BASELINES:
             self._graph = _catalog_graph(str(baseline))
         if self._graph is not None:
@@ -56,15 +87,34 @@ class LayerFactory:
             self._has_groups = str(baseline).startswith("gn-")
 
     def __call__(self, num_features: int) -> nn.Module:
-        count = group_count(num_features, self._most_groups)
+        count = self._count(num_features)
         if self._has_groups:
             self.groups[str(num_features)] = count
         if self._graph is not None:
             return build_layer(self._graph, num_features, groups=count, momentum=MOMENTUM)
         normalisation, activation = str(self._baseline).split("-")
-        return nn.Sequential(
-            NORMALISATIONS[normalisation](num_features, count), ACTIVATIONS[activation]()
-        )
+        if self._slot == "act":
+            return ACTIVATIONS[activation]()
+        norm = NORMALISATIONS[normalisation](num_features, count)
+        return norm if self._slot == "norm" else nn.Sequential(norm, ACTIVATIONS[activation]())
+
+    def _count(self, num_features: int) -> int:
+        if not self._authors_rule:
+            return group_count(num_features, self._most_groups)
+        most = min(self._most_groups, num_features)
+        return next(count for count in range(most, 0, -1) if num_features % count == 0)
+
+    def mixes(self) -> frozenset[Forbidden]:
+        """Which of the axes that an anchor may forbid the layer mixes."""
+        if self._graph is not None:
+            mixed = analyse(self._graph).mixes
+            return frozenset(
+                axis for axis, letter in (("batch", "b"), ("positions", "s")) if letter in mixed
+            )
+        normalisation = str(self._baseline).split("-")[0]
+        if self._slot == "act" or normalisation in KEEPS_POSITIONS_APART:
+            return frozenset()
+        return frozenset(("batch", "positions") if normalisation == "bn" else ("positions",))
 
 
 def _catalog_graph(name: str) -> Graph:
@@ -73,10 +123,29 @@ def _catalog_graph(name: str) -> Graph:
     return CATALOG[name].graph
 
 
-def layer_factory(job: Job) -> LayerFactory:
-    """The factory of the job's layer: its graph, or the baseline that its subject names.
+def layer_factory(job: Job, anchor: str | None = None) -> LayerFactory:
+    """The factory of the job's layer for an anchor of its task (by default the slot norm_act).
 
     Raises:
         NotFound: the baseline's name names nothing.
+        ConfigError: the layer mixes an axis that the anchor forbids.
     """
-    return LayerFactory(job.graph, job.subject.baseline, job.task.groups)
+    setting = next((one for one in job.task.anchors if one.name == anchor), None)
+    network = ANCHORS.get(setting.name) if setting is not None else None
+    slot: Slot = "norm_act"
+    if setting is not None and network is not None:
+        slot = setting.slot or network.slots[0]
+    made = LayerFactory(
+        job.graph,
+        job.subject.baseline,
+        job.task.groups,
+        slot,
+        authors_rule=job.task.group_rule == "authors",
+    )
+    leaks = sorted(made.mixes() & network.forbids) if network is not None else []
+    if leaks:
+        raise ConfigError(
+            f"{job.subject.key} mixes {' and '.join(leaks)}, which anchor {anchor} forbids",
+            hint="choose a layer over index set token, or a baseline such as token_ln-gelu",
+        )
+    return made

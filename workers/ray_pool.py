@@ -35,24 +35,45 @@ BACKLOG = 2
 AHEAD = 2
 """Jobs an actor holds when they have checks: most end in milliseconds, and none should wait."""
 START_SECONDS = 180.0
+JOIN_SECONDS = 10.0
+"""How often the pool looks whether the cluster has grown."""
+GPU_MEMORY_SHARE = 0.9
+"""Of a GPU's memory, what all workers on it may take together."""
 CANCEL_SECONDS = 10.0
 """How long a cancelled job may go on before its worker is replaced; a new worker takes as long."""
 TICK = 0.5
 OBJECT_STORE_BYTES = 80 * 2**20
 """Messages are a few kilobytes; Ray's own default takes a third of the memory."""
+DATA_DIR_VARIABLE = "EVOSEARCH_DATA_DIR"
 MESSAGES: TypeAdapter[Message] = TypeAdapter(EvaluationDone | JobDone)
 
 
 class _Worker:
     """The actor: runs one job after another, with its data kept between them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, settings: dict[str, Any]) -> None:
         import torch
 
         from workers.evaluate import Context
 
         torch.set_num_threads(1)
-        self._context = Context(worker=name)
+        if settings["data_dir"]:
+            os.environ[DATA_DIR_VARIABLE] = settings["data_dir"]
+        folder = settings["checkpoints"]
+        self._context = Context(
+            worker=name,
+            device=settings["device"],
+            checkpoints=Path(folder) if folder else None,
+        )
+        if settings["gpu_share"] and torch.cuda.is_available():
+            torch.cuda.set_per_process_memory_fraction(GPU_MEMORY_SHARE * settings["gpu_share"])
+        if settings["memory_limit"]:
+            _limit_memory(settings["memory_limit"])
+        # A preempted machine sends it before the end: what is trained so far is kept.
+        signal.signal(signal.SIGTERM, self._preempt)
+
+    def _preempt(self, *_: object) -> None:
+        self._context.preempted = True
 
     def ready(self) -> int:
         """Process id, once everything is imported."""
@@ -93,17 +114,40 @@ class _Actor:
 class RayPool:
     """A `Pool` of Ray actors with one torch thread each.
 
-    ``workers``: number of actors, by default the CPUs of this machine or cluster. ``address``: an
+    ``workers``: number of actors; by default one for each CPU of this machine or cluster, or with
+    ``gpu_share`` as many as fit on its GPUs, and more as machines join the cluster. ``address``: an
     existing cluster; without it a local Ray is started, and stopped again by `close`.
-    ``hang_seconds``: longest silence of a job before its worker is replaced.
+    ``hang_seconds``: longest silence of a job before its worker is replaced. ``gpu_share``: part of
+    a GPU for each worker, above 0 and at most 1. ``memory_limit``: bytes that a worker may take
+    beyond what it has when it starts. ``checkpoints``: folder that all workers see, for trainings
+    of workers that are told to go.
 
     Raises:
         WorkerError: Ray or its workers do not start.
     """
 
     def __init__(
-        self, workers: int | None = None, *, address: str | None = None, hang_seconds: float = 600.0
+        self,
+        workers: int | None = None,
+        *,
+        address: str | None = None,
+        hang_seconds: float = 600.0,
+        device: str = "auto",
+        gpu_share: float = 0.0,
+        memory_limit: int | None = None,
+        checkpoints: str | None = None,
     ) -> None:
+        if not 0.0 <= gpu_share <= 1.0:
+            raise WorkerError("bad share of a GPU", expected="0 to 1", got=f"{gpu_share:g}")
+        self._gpu_share, self._fixed = gpu_share, workers is not None
+        self._settings = {
+            "device": device,
+            "gpu_share": gpu_share,
+            "memory_limit": memory_limit,
+            "checkpoints": checkpoints,
+            "data_dir": os.environ.get(DATA_DIR_VARIABLE, ""),
+        }
+        self._looked = time.monotonic()
         self._folder = tempfile.TemporaryDirectory(prefix="evosearch-")
         self._hang_seconds = hang_seconds
         self._waiting: deque[Job] = deque()
@@ -116,7 +160,7 @@ class RayPool:
         try:
             if self._owns_ray:
                 _start_ray(workers, address, self._folder.name)
-            count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+            count = workers or self._room()
             self._actors = [self._new_actor() for _ in range(count)]
             ray.get([actor.starting for actor in self._actors], timeout=START_SECONDS)
         except (RayError, OSError, ValueError, RuntimeError) as err:
@@ -129,6 +173,26 @@ class RayPool:
                 else f"check that a cluster answers at {address}, and if it asks for a token, "
                 "set RAY_AUTH_MODE=token and give Ray the cluster's token",
             ) from err
+
+    def grow(self, count: int) -> None:
+        """Start so many more workers; they take jobs as soon as they are up."""
+        self._actors += [self._new_actor() for _ in range(count)]
+        self._dispatch()
+
+    def _room(self) -> int:
+        """Workers that fit on the machine or cluster as it is now."""
+        resources = ray.cluster_resources()
+        if self._gpu_share:
+            # The small number makes 3 x 1/3 fit on one GPU in spite of rounding.
+            return max(1, int(resources.get("GPU", 0) * (1 / self._gpu_share + 1e-9)))
+        return max(1, int(resources.get("CPU", 1)))
+
+    def _look_for_joiners(self) -> None:
+        """Machines that have joined the cluster get workers."""
+        if self._fixed or time.monotonic() - self._looked < JOIN_SECONDS:
+            return
+        self._looked = time.monotonic()
+        self.grow(max(0, self._room() - len(self._actors)))
 
     @property
     def capacity(self) -> int:
@@ -154,6 +218,7 @@ class RayPool:
         """
         deadline = time.monotonic() + timeout
         try:
+            self._look_for_joiners()
             while any(actor.jobs for actor in self._actors):
                 left = deadline - time.monotonic()
                 for actor in self._ready(0.0 if self._inbox else max(0.0, min(left, TICK))):
@@ -201,7 +266,9 @@ class RayPool:
         self._made += 1
         name = f"ray-{self._made}"
         # Not restarted by Ray: a death is a failure that must be seen here.
-        handle: Any = ray.remote(num_cpus=1, max_restarts=0)(_Worker).remote(name)
+        # A GPU's worker asks for no CPU: GPUs decide how many there are.
+        needs = {"num_gpus": self._gpu_share, "num_cpus": 0} if self._gpu_share else {"num_cpus": 1}
+        handle: Any = ray.remote(max_restarts=0, **needs)(_Worker).remote(name, self._settings)
         return _Actor(name, handle, handle.ready.remote())
 
     def _dispatch(self) -> None:
@@ -246,6 +313,8 @@ class RayPool:
         actor.since = time.monotonic()
         if isinstance(message, JobDone):
             actor.jobs.popleft()
+            if message.failure is not None and message.failure.cause == "died":
+                self._renew(actor)  # it was told to go, and will not be there for long
         return [] if assigned.cancelled else [message]
 
     def _end_silence(self, actor: _Actor) -> list[Message]:
@@ -277,11 +346,24 @@ class RayPool:
     def _replace(self, actor: _Actor, failure: Failure) -> list[Message]:
         """A new actor for this one: its first job fails, the others wait again, in their order."""
         messages = self._end_job(actor, failure)
+        self._renew(actor)
+        return messages
+
+    def _renew(self, actor: _Actor) -> None:
+        """A new actor for this one, whose jobs wait again, in their order."""
         back = [assigned.job for assigned in actor.jobs if not assigned.cancelled]
         self._waiting.extendleft(reversed(back))
         ray.kill(actor.handle)
         self._actors[self._actors.index(actor)] = self._new_actor()
-        return messages
+
+
+def _limit_memory(more: int) -> None:
+    """This process may take so many bytes more; beyond them an allocation fails as an error."""
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _death(err: RayError) -> Failure:

@@ -8,21 +8,24 @@ few points; global random state and thread counts must not change here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evosearch.config import Task
+from evosearch.config import Anchor, Task
 from evosearch.errors import ConfigError
 from evosearch.records import Run, Split
 from workers.anchors import ANCHORS, HostNetwork, Layer, initialise
-from workers.datasets import Dataset
-from workers.sgd import Sgd
+from workers.augment import Crops, crop_side, wanted
+from workers.datasets import Dataset, SplitData
+from workers.device import autocast, precision
+from workers.optimizers import FLOAT16_SCALE, AdamW, FlatParameters, Optimizer, Sgd
 
 CURVE_POINTS = 8
 STATISTICS_BATCHES = 10
@@ -33,10 +36,28 @@ SCORE_ROWS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Accuracy on a split, and for each image how many of its draws were right (at most 9)."""
+    """Accuracy on a split, and for each image how many of its draws were right (at most 9).
+
+    Of texts ``accuracy`` is minus the bits per character, so that higher is better everywhere, and
+    ``correct`` is empty.
+    """
 
     accuracy: float
     correct: str = field(repr=False)
+
+
+def anchor_setting(run: Run, task: Task) -> Anchor:
+    """The task's setting of the run's anchor.
+
+    Raises:
+        ConfigError: the task does not name the anchor.
+    """
+    settings = {anchor.name: anchor for anchor in task.anchors}
+    if run.anchor not in settings:
+        raise ConfigError(
+            "the run's anchor is none of the task's", expected=", ".join(settings), got=run.anchor
+        )
+    return settings[run.anchor]
 
 
 def build_network(run: Run, task: Task, layer: Layer, data: Dataset) -> HostNetwork:
@@ -44,27 +65,47 @@ def build_network(run: Run, task: Task, layer: Layer, data: Dataset) -> HostNetw
 
     Raises:
         NotFound: there is no such anchor.
-        ConfigError: the task does not name the anchor.
+        ConfigError: the task does not name the anchor, or anchor and data do not fit.
     """
-    sizes = {anchor.name: anchor for anchor in task.anchors}
-    if run.anchor not in sizes:
+    setting = anchor_setting(run, task)
+    anchor = ANCHORS.get(run.anchor)
+    if anchor.kind != data.kind:
         raise ConfigError(
-            "the run's anchor is none of the task's", expected=", ".join(sizes), got=run.anchor
-        )
-    size = sizes[run.anchor]
+            f"anchor {run.anchor} does not fit the data set {data.name}",
+            expected=f"a data set of kind {anchor.kind}", got=data.kind,
+        )  # fmt: skip
+    shape = tuple(data.train.x.shape[-2:])
+    side = crop_side(task.augmentation, shape)
+    if anchor.fixed_image and side != shape:
+        raise ConfigError(
+            f"anchor {run.anchor} needs training and evaluation images of one size",
+            expected="crops with padding, of the image's own side", got=f"crops of {side[0]}",
+        )  # fmt: skip
+    spec = anchor.spec(setting, data.channels, data.num_classes, side[-1])
     weights_seed = _stream(run.seed, 0)
     with torch.random.fork_rng(devices=[]):
-        # For whatever an anchor of a plug-in draws besides convolutions and linear maps.
+        # For whatever an anchor draws besides convolutions, linear maps and embeddings.
         torch.default_generator.manual_seed(weights_seed)
-        network = ANCHORS.get(run.anchor).build(
-            layer,
-            in_channels=data.channels,
-            num_classes=data.num_classes,
-            width=size.width,
-            depth=size.depth,
-        )
+        network = anchor.build(layer, spec)
     initialise(network, task.weight_init, torch.Generator().manual_seed(weights_seed))
-    return network.to(data.train.x.device)
+    device = data.train.x.device
+    if device.type == "cuda":
+        return network.to(device, memory_format=torch.channels_last)
+    return network.to(device)
+
+
+def make_optimizer(run: Run, task: Task, network: HostNetwork, dtype: torch.dtype) -> Optimizer:
+    """The optimizer that the setting names, or else the anchor's own."""
+    name = anchor_setting(run, task).optimizer or ANCHORS.get(run.anchor).optimizer
+    flat = FlatParameters(
+        network,
+        task.weight_decay,
+        scale=FLOAT16_SCALE if dtype == torch.float16 else 1.0,
+        channels_last=next(network.parameters()).device.type == "cuda",
+    )
+    if name == "adamw":
+        return AdamW(flat, betas=(task.momentum, task.second_momentum))
+    return Sgd(flat, momentum=task.momentum, nesterov=task.nesterov)
 
 
 def batch_order(rows: int, batch_size: int, steps: int, seed: int) -> Tensor:
@@ -90,6 +131,7 @@ class Training:
         self.step, self.diverged = 0, False
         self.curve: list[tuple[int, float]] = []
         self.layer = layer
+        self.interrupted: Callable[[Training], None] = lambda training: None
         self.network = build_network(run, task, layer, data)
         device = data.train.x.device
         steps = max(task.steps, STATISTICS_BATCHES)
@@ -99,27 +141,74 @@ class Training:
         self._points = {
             math.ceil(task.steps * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)
         }
-        self._sgd = Sgd(
-            self.network,
-            momentum=task.momentum,
-            nesterov=task.nesterov,
-            weight_decay=task.weight_decay,
-        )
+        self._dtype = precision(task, device)
+        self._optimizer = make_optimizer(run, task, self.network, self._dtype)
+        scale = anchor_setting(run, task).rate_scale
+        self._rate = run.learning_rate * (scale or ANCHORS.get(run.anchor).rate_scale)
+        self._crops = None
+        if wanted(task.augmentation) and data.kind == "image":
+            self._crops = Crops(
+                task.augmentation,
+                steps=steps,
+                batch_size=task.batch_size,
+                image=(data.train.x.shape[-2], data.train.x.shape[-1]),
+                seed=_stream(run.seed, 3),
+                device=device,
+            )
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Images and classes of the training batch of that step, augmented; always the same."""
         rows = self._order[step]
-        x, y = self.data.train.x[rows], self.data.train.y[rows]
+        x, y = self.data.train.x[rows], self.data.train.y[rows].long()
+        if self._crops is not None:
+            x = self._crops.apply(step, x)
+        x = self.data.prepare(x)
         if self.data.augment is not None:
             generator = torch.Generator(x.device).manual_seed(_stream(self.run.seed, 2, step))
             x = self.data.augment(x, generator)
         return x, y
 
+    def state(self) -> dict[str, Any]:
+        """Everything that the rest of the training depends on, as tensors and numbers."""
+        return {
+            "step": self.step,
+            "diverged": self.diverged,
+            "curve": [list(point) for point in self.curve],
+            "losses": self._losses.cpu(),
+            "vectors": [vector.cpu() for vector in self._optimizer.state],
+            "optimizer_steps": self._optimizer.steps,
+            "buffers": [buffer.cpu() for buffer in self.network.buffers()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` of the same run returned.
+
+        Raises:
+            LookupError, ValueError, RuntimeError: it is no such state; nothing was changed.
+        """
+        vectors = list(zip(self._optimizer.state, state["vectors"], strict=True))
+        buffers = list(zip(self.network.buffers(), state["buffers"], strict=True))
+        pairs = [*vectors, *buffers, (self._losses, state["losses"])]
+        if any(ours.shape != theirs.shape for ours, theirs in pairs):
+            raise ValueError("the state of another network")
+        step, diverged = int(state["step"]), bool(state["diverged"])
+        curve = [(int(at), float(loss)) for at, loss in state["curve"]]
+        self._optimizer.steps = int(state["optimizer_steps"])
+        with torch.no_grad():
+            for ours, theirs in pairs:
+                ours.copy_(theirs)
+        self.step, self.diverged, self.curve = step, diverged, curve
+
     def advance(self, to_step: int) -> int:
-        """Train up to ``to_step`` steps in all; returns how many steps this call did."""
+        """Train up to ``to_step`` steps in all; returns how many steps this call did.
+
+        Whoever set ``interrupted`` is asked before each step, and an error it raises ends the call
+        between two steps.
+        """
         start = self.step
         self.network.train()
         while self.step < min(to_step, self.task.steps) and not self.diverged:
+            self.interrupted(self)
             self._train_one()
             if self.step in self._points:
                 self._look()
@@ -129,34 +218,71 @@ class Training:
 
     def score(self, split: Split) -> Score:
         """Accuracy in evaluation mode; the training goes on afterwards as if nothing happened."""
-        rows = self.data.select if split == "select" else self.data.final
+        rows = self.rows(split)
         self.network.train()
         with torch.no_grad(), undisturbed(self.network):
             if self.task.statistics == "reestimated":
                 self._reestimate()
             self.network.eval()
-            right = torch.cat(
-                [
-                    self.network(x).argmax(dim=1) == y
-                    for x, y in zip(rows.x.split(SCORE_ROWS), rows.y.split(SCORE_ROWS), strict=True)
-                ]
-            ).cpu()
+            if self.data.kind == "text":
+                value = -self._bits(rows)
+                right = None
+            else:
+                right = torch.cat([self(x).argmax(dim=1) == y for x, y in self._parts(rows)]).cpu()
         self.network.train()
+        if right is None:
+            return Score(value, "")
         counts = torch.bincount(rows.image.cpu(), weights=right.double()).long().tolist()
         return Score(right.double().mean().item(), "".join(str(count) for count in counts))
 
+    def rows(self, split: Split) -> SplitData:
+        """The rows that are scored: of ``select`` the first ones, if the task says so."""
+        if split == "final":
+            return self.data.final
+        rows, count = self.data.select, self.task.select_rows
+        if count is None or count >= len(rows):
+            return rows
+        return SplitData(rows.x[:count], rows.y[:count], rows.image[:count])
+
+    @property
+    def worst(self) -> float:
+        """The score of knowing nothing, which a training that diverged gets."""
+        classes = self.data.num_classes
+        return -math.log2(classes) if self.data.kind == "text" else 1.0 / classes
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The network's logits, in the precision of the task."""
+        with autocast(x.device, self._dtype):
+            logits: Tensor = self.network(x)
+        return logits
+
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Mean cross-entropy over rows, and over the positions of texts."""
+        return F.cross_entropy(logits.flatten(0, -2).float(), y.flatten())
+
+    def _parts(self, rows: SplitData) -> Iterator[tuple[Tensor, Tensor]]:
+        for x, y in zip(rows.x.split(SCORE_ROWS), rows.y.split(SCORE_ROWS), strict=True):
+            yield self.data.prepare(x), y.long()
+
+    def _bits(self, rows: SplitData) -> float:
+        losses = [self.loss(self(x), y) * y.numel() for x, y in self._parts(rows)]
+        return torch.stack(losses).sum().item() / rows.y.numel() / math.log(2)
+
     def _train_one(self) -> None:
         x, y = self.batch(self.step)
-        loss = F.cross_entropy(self.network(x), y)
-        self._sgd.step(loss, self._learning_rate())
+        loss = self.loss(self(x), y)
+        self._optimizer.step(loss, self._learning_rate())
         self._losses[self.step] = loss.detach()
         self.step += 1
 
     def _learning_rate(self) -> float:
         """Of the next step; ``cosine`` falls from the run's rate to zero over all steps."""
+        rate = self._rate
+        if self.step < self.task.warm_up_steps:
+            rate *= (self.step + 1) / self.task.warm_up_steps
         if self.task.schedule == "constant":
-            return self.run.learning_rate
-        return self.run.learning_rate * 0.5 * (1 + math.cos(math.pi * self.step / self.task.steps))
+            return rate
+        return rate * 0.5 * (1 + math.cos(math.pi * self.step / self.task.steps))
 
     def _look(self) -> None:
         since = self.curve[-1][0] if self.curve else 0
@@ -174,7 +300,7 @@ class Training:
             module.reset_running_stats()
             module.momentum = None
         for step in range(STATISTICS_BATCHES):
-            self.network(self.batch(step)[0])
+            self(self.batch(step)[0])
         for module, momentum in zip(tracked, momenta, strict=True):
             module.momentum = momentum
 

@@ -132,7 +132,8 @@ def test_broken_file_is_named(tmp_path, monkeypatch):
 
 def test_registry_lists_refuses_and_adds():
     registry = Registry("data set", "workers.datasets")
-    assert registry.names() == ("fashion-mnist", "mnist", "polarity-digits")
+    built_in = ("cifar10", "cifar100", "fashion-mnist", "mnist", "polarity-digits")
+    assert registry.names() == (*built_in, "tinyshakespeare")
     with pytest.raises(NotFound, match="did you mean polarity-digits"):
         registry.get("polarity-digit")
     registry.add("mine", polarity_digits.load)
@@ -148,4 +149,4 @@ def test_listing_data_sets_does_not_load_them():
         "assert 'sklearn' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr

@@ -247,3 +247,21 @@ def test_inline_pool_cancels_waiting_and_running_jobs():
     pool.close()
     with pytest.raises(WorkerError, match="closed"):
         pool.submit(job())
+
+
+def test_hurdles_give_a_candidate_up_and_milestones_are_told():
+    from evosearch.config import Hurdles
+
+    checks = CHECKS.model_copy(update={"hurdles": Hurdles(steps=(4, 10), after=1)})
+    evaluations, done = run(job(anchors=("resnet",), checks=checks))
+    assert done.rejection is None
+    assert set(evaluations[0].milestones) == {4, 10}
+    assert sum(check.steps for check in done.checks) == 12
+    hard = {"resnet": {10: 0.99}}
+    evaluations, done = run(job(anchors=("resnet",), checks=checks, hurdles=hard))
+    assert evaluations == []
+    assert done.rejection.code == "hurdle"
+    assert "0.990" in done.rejection.detail
+    assert sum(check.steps for check in done.checks) == 10
+    _, done = run(job(anchors=("resnet",), checks=checks, hurdles={"resnet": {10: 0.0}}))
+    assert done.rejection is None

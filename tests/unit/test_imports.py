@@ -29,6 +29,7 @@ OWNERS = {
     "networkx": {"primitives"},
     "ray": {"workers"},
     "sklearn": {"workers"},
+    "PIL": {"workers"},
     "sqlalchemy": {"db"},
     "alembic": {"db"},
     "psycopg": {"db"},

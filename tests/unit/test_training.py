@@ -227,3 +227,108 @@ def test_unknown_anchor_of_a_run_is_refused(data):
     task = Task(anchors=(Anchor(name="resnet"),))
     with pytest.raises(ConfigError, match="none of the task's"):
         Training(Run(anchor="vgg", seed=0, learning_rate=0.1), task, bn_relu, data)
+
+
+def test_adamw_equals_torchs_own(data):
+    settings = {"steps": 3, "weight_decay": 0.01, "schedule": "constant", "second_momentum": 0.95}
+    anchors = (Anchor(name="resnet", optimizer="adamw", rate_scale=0.01),)
+    training, twin = make(data, anchors=anchors, **settings), make(data, steps=3)
+    training.advance(3)
+    kinds = (nn.Conv2d, nn.Linear)
+    decayed = [m.weight for m in twin.network.modules() if isinstance(m, kinds)]
+    chosen = {id(parameter) for parameter in decayed}
+    rest = [p for p in twin.network.parameters() if id(p) not in chosen]
+    groups = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.002, betas=(0.9, 0.95), weight_decay=0.01)
+    for step in range(3):
+        x, y = twin.batch(step)
+        optimizer.zero_grad(set_to_none=False)
+        nn.functional.cross_entropy(twin.network(x), y).backward()
+        optimizer.step()
+    assert torch.allclose(parameters(training), parameters(twin), rtol=1e-3, atol=2e-5)
+
+
+def test_warm_up_rises_to_the_rate(data):
+    training = make(data, schedule="constant", warm_up_steps=4)
+    rates = []
+    for step in range(6):
+        training.advance(step)
+        rates.append(training._learning_rate())
+    assert rates == pytest.approx([0.05, 0.1, 0.15, 0.2, 0.2, 0.2])
+
+
+def test_crops_come_from_the_runs_seed_and_evaluation_sees_whole_images(data):
+    from evosearch.config import Augmentation
+
+    settings = {"augmentation": Augmentation(crop=6, flip=True)}
+    training, again, other = make(data, **settings), make(data, **settings), make(data, seed=1)
+    assert training.batch(3)[0].shape == (32, 1, 6, 6)
+    assert torch.equal(training.batch(3)[0], again.batch(3)[0])
+    assert other.batch(3)[0].shape == (32, 1, 8, 8)
+    seen = []
+    training.network.stem.register_forward_hook(lambda m, args, out: seen.append(args[0].shape[-1]))
+    training.advance(1)
+    training.score("select")
+    assert seen == [6] * 11 + [8]  # a step, ten batches for the averages, select
+
+
+def test_select_rows_scores_the_first_rows_only(data):
+    training = make(data, select_rows=100)
+    assert len(training.score("select").correct) == 100
+    assert len(training.score("final").correct) == 697
+
+
+def test_bfloat16_trains_as_well_as_float32_on_any_device(data):
+    exact, rough = make(data, steps=60), make(data, steps=60, precision="bfloat16")
+    kinds = set()
+    rough.network.stem.register_forward_hook(lambda m, args, out: kinds.add(out.dtype))
+    for training in (exact, rough):
+        training.advance(60)
+    assert kinds == {torch.bfloat16}
+    assert all(p.dtype == torch.float32 for p in rough.network.parameters())
+    difference = exact.score("select").accuracy - rough.score("select").accuracy
+    assert abs(difference) < 0.1
+    assert not torch.equal(parameters(exact), parameters(rough))
+
+
+def test_channels_last_and_scaled_gradients_train_the_same(data):
+    from workers.optimizers import FLOAT16_SCALE, FlatParameters, Sgd
+
+    plain, other = make(data), make(data)
+    flat = FlatParameters(other.network, 1e-4, scale=FLOAT16_SCALE, channels_last=True)
+    other._optimizer = Sgd(flat, momentum=0.9, nesterov=True)
+    for training in (plain, other):
+        training.advance(4)
+    weight = other.network.body[0].conv2.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(parameters(plain), parameters(other), rtol=1e-3, atol=1e-5)
+
+
+def test_text_is_scored_in_bits_per_character():
+    from workers.datasets import Dataset, SplitData
+
+    rows = (torch.arange(400 * 17) % 4).to(torch.uint8).view(400, 17)
+    split = SplitData(rows[:, :-1], rows[:, 1:], torch.arange(400))
+    text = Dataset("count", 4, split, split, split, kind="text")
+    anchors = (Anchor(name="char-transformer", forbids=("batch", "positions")),)
+
+    def layer(channels):
+        return nn.GroupNorm(1, channels) if channels < 0 else nn.Identity()
+
+    training = make(text, layer, anchor="char-transformer", anchors=anchors, steps=40, lr=0.4)
+    assert training.worst == -2.0
+    assert training.score("select").accuracy == pytest.approx(-2.0, abs=0.2)
+    training.advance(40)
+    assert -0.5 < training.score("select").accuracy < 0.0
+    assert training.score("final").correct == ""
+
+
+def test_anchor_and_data_must_fit(data):
+    anchors = (Anchor(name="char-transformer", forbids=("batch", "positions")),)
+    with pytest.raises(ConfigError, match="kind text"):
+        make(data, anchor="char-transformer", anchors=anchors)
+    from evosearch.config import Augmentation
+
+    anchors = (Anchor(name="mixer", slot="norm"),)
+    with pytest.raises(ConfigError, match="one size"):
+        make(data, anchor="mixer", anchors=anchors, augmentation=Augmentation(crop=6))

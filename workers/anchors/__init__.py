@@ -1,42 +1,58 @@
 """Anchor networks: one file an anchor; ``ENTRY`` is an `AnchorNetwork`.
 
-An anchor is a host network built around a layer factory ``layer(num_features) -> nn.Module``. In
-the slot ``norm_act`` a layer stands for a normalisation together with the activation after it;
-where the published network has a normalisation without an activation, only its per-channel affine
-stays (the paper's rule). Widths are even, so that a group never has fewer than two channels.
+An anchor is a host network built around a layer factory ``layer(num_features) -> nn.Module``. Its
+slot says what of the network the layer stands for: ``norm_act``, a normalisation together with the
+activation after it (where the published network has a normalisation without an activation, only
+its per-channel affine stays, the paper's rule); ``norm``, the normalisations alone; ``act``, the
+activations alone. Widths are even, so that a group never has fewer than two channels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from evosearch.config import Anchor, Forbidden, Size, Slot
 from evosearch.errors import ConfigError
 from workers.registry import Registry
 
 Layer = Callable[[int], nn.Module]
 """Number of channels -> the module that normalises and bends them."""
 
+ADAMW_RATE_SCALE = 0.01
+"""So that one learning rate of 0.1 to 0.4 in a config means 0.001 to 0.004 under AdamW."""
+SMALL_IMAGE = 64
+"""Images up to this size keep their resolution in the first layers (CIFAR strides)."""
+
 
 class HostNetwork(nn.Module):
-    """A convolutional network: features (n, c, h, w) -> (n, f), then a linear classifier.
+    """A network: features (n, c, h, w) or (n, tokens, c) -> (n, f), then a linear classifier.
 
-    ``stem`` is the first convolution; its gradient is what the signal check looks at.
+    ``stem`` is the first map, a convolution or an embedding; its gradient is what the signal check
+    looks at. ``layout``: whether the body speaks of images or of tokens.
     """
 
-    def __init__(self, stem: nn.Conv2d, body: nn.Module, features: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        stem: nn.Conv2d | nn.Embedding,
+        body: nn.Module,
+        features: int,
+        num_classes: int,
+        layout: Literal["image", "token"] = "image",
+    ) -> None:
         super().__init__()
-        self.stem, self.body = stem, body
+        self.stem, self.body, self.layout = stem, body, layout
         self.classifier = nn.Linear(features, num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Shapes: (n, channels, h, w) -> (n, features), averaged over positions."""
-        features: Tensor = self.body(self.stem(x)).mean(dim=(2, 3))
+        y = self.body(self.stem(x))
+        features: Tensor = y.mean(dim=(2, 3)) if y.ndim == 4 else y
         return features
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,23 +61,72 @@ class HostNetwork(nn.Module):
         return logits
 
 
-class Build(Protocol):
-    def __call__(
-        self, layer: Layer, *, in_channels: int, num_classes: int, width: int, depth: int
-    ) -> HostNetwork: ...
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a network is built for. ``image``: height of a training image, or length of a text."""
+
+    in_channels: int
+    num_classes: int
+    width: int
+    depth: int
+    size: Size = "micro"
+    slot: Slot = "norm_act"
+    image: int = 32
 
 
 @dataclass(frozen=True, slots=True)
 class AnchorNetwork:
-    """A way to build a host network, its slot, and the axes that no layer in it may mix.
+    """A way to build a host network, its slots, and the axes that no layer in it may mix.
 
-    ``micro``: (width, depth) for 8x8 to 14x14 images on a CPU.
+    ``sizes``: size -> (width, depth). micro: 8x8 to 14x14 images on a CPU; small: minutes on a GPU;
+    full: as published. ``slots``: the first one is the default. ``fixed_image``: training and
+    evaluation images must have one size. ``optimizer``, ``rate_scale``: where the setting names
+    none; the scale is a factor on the run's learning rate.
     """
 
-    build: Build
-    slot: Literal["norm_act", "norm", "act"] = "norm_act"
-    forbids: frozenset[str] = frozenset()
-    micro: tuple[int, int] = (8, 1)
+    build: Callable[[Layer, Spec], HostNetwork]
+    sizes: Mapping[str, tuple[int, int]] = field(
+        default_factory=lambda: {"micro": (8, 1), "small": (16, 2), "full": (64, 1)}
+    )
+    slots: tuple[Slot, ...] = ("norm_act",)
+    forbids: frozenset[Forbidden] = frozenset()
+    kind: Literal["image", "text"] = "image"
+    fixed_image: bool = False
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    rate_scale: float = 1.0
+
+    def spec(self, anchor: Anchor, in_channels: int, num_classes: int, image: int = 32) -> Spec:
+        """The setting's anchor with what it leaves to the size and the anchor filled in.
+
+        Raises:
+            ConfigError: a slot that the anchor has not, or axes that it forbids and the setting
+                does not.
+        """
+        slot = anchor.slot or self.slots[0]
+        if slot not in self.slots:
+            raise ConfigError(
+                f"anchor {anchor.name} has no such slot", expected=", ".join(self.slots), got=slot
+            )
+        self.check_forbids(anchor)
+        width, depth = self.sizes[anchor.size]
+        width, depth = anchor.width or width, anchor.depth or depth
+        check_size(width, depth)
+        return Spec(in_channels, num_classes, width, depth, anchor.size, slot, image)
+
+    def check_forbids(self, anchor: Anchor) -> None:
+        """Refuse a setting under which the controller would let a leaking layer through.
+
+        Raises:
+            ConfigError: the anchor forbids an axis that the setting does not name.
+        """
+        missing = sorted(self.forbids - set(anchor.forbids))
+        if missing:
+            axes = ", ".join(f'"{axis}"' for axis in sorted(self.forbids))
+            raise ConfigError(
+                f"anchor {anchor.name} forbids mixing over {' and '.join(missing)}",
+                expected=f"forbids = [{axes}] in its [[task.anchors]]",
+                got=f"forbids = {list(anchor.forbids)}",
+            )
 
 
 ANCHORS: Registry[AnchorNetwork] = Registry("anchor", __name__)
@@ -109,6 +174,10 @@ def conv(
     )
 
 
+EMBEDDING_SD = 0.02
+"""Of embeddings and learned positions, as in the published transformers."""
+
+
 def initialise(network: nn.Module, scheme: str, generator: torch.Generator) -> None:
     """Draw the weights of all convolutions and linear maps, in the order of the modules.
 
@@ -124,6 +193,8 @@ def initialise(network: nn.Module, scheme: str, generator: torch.Generator) -> N
             module.weight.data.normal_(0.0, math.sqrt(2.0 / fan_out), generator=generator)
             if module.bias is not None:
                 module.bias.data.zero_()
+        elif isinstance(module, nn.Embedding):
+            module.weight.data.normal_(0.0, EMBEDDING_SD, generator=generator)
         elif isinstance(module, (nn.Conv2d, nn.Linear)):
             bound = 1.0 / math.sqrt(module.weight[0].numel())
             module.weight.data.uniform_(-bound, bound, generator=generator)

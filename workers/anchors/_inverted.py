@@ -5,14 +5,24 @@ It is a file of its own so that each anchor's file says only what is its own.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workers.anchors import Affine, HostNetwork, Layer, check_size, conv, even
+from workers.anchors import SMALL_IMAGE, Affine, HostNetwork, Layer, Spec, conv, even
 
-Stage = tuple[int, float, int, int]
-"""Expansion, output channels over the network's width, stride of the first block, kernel."""
+
+class Stage(NamedTuple):
+    """Blocks of one width. ``factor``: output channels over the network's width; ``stride``: of
+    the first block; ``repeats``: blocks at depth 1."""
+
+    expansion: int
+    factor: float
+    stride: int
+    kernel: int
+    repeats: int = 1
 
 
 class SqueezeExcite(nn.Module):
@@ -69,35 +79,34 @@ class InvertedResidual(nn.Module):
 
 
 def build_inverted(
-    layer: Layer,
-    stages: tuple[Stage, ...],
-    *,
-    in_channels: int,
-    num_classes: int,
-    width: int,
-    depth: int,
-    squeeze_excite: bool,
-    head: float,
+    layer: Layer, spec: Spec, stages: tuple[Stage, ...], *, squeeze_excite: bool, head: float
 ) -> HostNetwork:
-    """Stem, layer, stages of ``depth`` blocks each, 1x1 to ``head`` x width channels, layer."""
-    check_size(width, depth)
+    """Stem, layer, stages of blocks, 1x1 to ``head`` x width channels, layer.
+
+    At full size the stem and the stages halve the image five times, as published; small images
+    keep their resolution up to the third stage (CIFAR strides).
+    """
+    width, full = spec.width, spec.size == "full"
+    large = full and spec.image > SMALL_IMAGE
     blocks: list[nn.Module] = [layer(width)]
     channels = width
-    for expansion, factor, stride, kernel in stages:
-        out_channels = even(width * factor)
-        for block in range(depth):
+    for number, stage in enumerate(stages):
+        out_channels = even(width * stage.factor)
+        first_stride = 1 if full and not large and number == 1 else stage.stride
+        for block in range(stage.repeats * spec.depth):
             blocks.append(
                 InvertedResidual(
                     layer,
                     channels,
                     out_channels,
-                    expansion=expansion,
-                    stride=stride if block == 0 else 1,
-                    kernel=kernel,
+                    expansion=stage.expansion,
+                    stride=first_stride if block == 0 else 1,
+                    kernel=stage.kernel,
                     squeeze_excite=squeeze_excite,
                 )
             )
             channels = out_channels
     features = even(width * head)
     body = nn.Sequential(*blocks, conv(channels, features), layer(features))
-    return HostNetwork(conv(in_channels, width, 3), body, features, num_classes)
+    stem = conv(spec.in_channels, width, 3, 2 if large else 1)
+    return HostNetwork(stem, body, features, spec.num_classes)

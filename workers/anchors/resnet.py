@@ -1,7 +1,7 @@
 """Pre-activation ResNet with bottlenecks: layer, 1x1, layer, 3x3, layer, 1x1, plus skip.
 
-The published network has four stages of 3, 4, 6 and 3 blocks; this one has three stages of
-``depth`` blocks for small images, at widths ``width``, 2 ``width`` and 4 ``width``.
+Full size is ResNet-50: four stages of 3, 4, 6 and 3 blocks, output four times as wide as a block's
+inside. Micro and small have three stages of ``depth`` blocks, output twice as wide.
 
 Source: He, Zhang, Ren, Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016.
 """
@@ -10,21 +10,22 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from workers.anchors import AnchorNetwork, HostNetwork, Layer, check_size, conv
+from workers.anchors import SMALL_IMAGE, AnchorNetwork, HostNetwork, Layer, Spec, conv
 
-EXPANSION = 2
-"""Channels of a block's output over those inside it (published: 4; 2 at micro widths)."""
+EXPANSION, PUBLISHED_EXPANSION = 2, 4
+STAGES, PUBLISHED_STAGES = (1, 1, 1), (3, 4, 6, 3)
 
 
 class Bottleneck(nn.Module):
     """One block. A block that changes shape projects its skip, after the first layer.
 
-    Shapes: (n, in_channels, h, w) -> (n, EXPANSION * inner, h / stride, w / stride).
+    Shapes: (n, in_channels, h, w) -> (n, out_channels, h / stride, w / stride).
     """
 
-    def __init__(self, layer: Layer, in_channels: int, inner: int, stride: int) -> None:
+    def __init__(
+        self, layer: Layer, in_channels: int, inner: int, out_channels: int, stride: int
+    ) -> None:
         super().__init__()
-        out_channels = EXPANSION * inner
         self.layer1 = layer(in_channels)
         self.conv1 = conv(in_channels, inner)
         self.layer2 = layer(inner)
@@ -42,22 +43,26 @@ class Bottleneck(nn.Module):
         return out
 
 
-def build(
-    layer: Layer, *, in_channels: int, num_classes: int, width: int, depth: int
-) -> HostNetwork:
-    """The network around ``layer``; three stages, the last two halve the image."""
-    check_size(width, depth)
-    stem = conv(in_channels, width, 3)
-    blocks: list[nn.Module] = []
-    channels = width
-    for stage in range(3):
-        for block in range(depth):
-            inner = width * 2**stage
+def build(layer: Layer, spec: Spec) -> HostNetwork:
+    """The network around ``layer``; each stage but the first halves the image.
+
+    At full size images above 64 pixels are first halved twice, as published.
+    """
+    full = spec.size == "full"
+    stages = PUBLISHED_STAGES if full else STAGES
+    expansion = PUBLISHED_EXPANSION if full else EXPANSION
+    large = full and spec.image > SMALL_IMAGE
+    stem = conv(spec.in_channels, spec.width, 7 if large else 3, 2 if large else 1)
+    blocks: list[nn.Module] = [nn.MaxPool2d(3, 2, 1)] if large else []
+    channels = spec.width
+    for stage, repeats in enumerate(stages):
+        inner = spec.width * 2**stage
+        for block in range(repeats * spec.depth):
             stride = 2 if stage > 0 and block == 0 else 1
-            blocks.append(Bottleneck(layer, channels, inner, stride))
-            channels = EXPANSION * inner
+            blocks.append(Bottleneck(layer, channels, inner, expansion * inner, stride))
+            channels = expansion * inner
     body = nn.Sequential(*blocks, layer(channels))
-    return HostNetwork(stem, body, channels, num_classes)
+    return HostNetwork(stem, body, channels, spec.num_classes)
 
 
 ENTRY = AnchorNetwork(build)

@@ -1,0 +1,111 @@
+"""Ray workers that run out of memory, are told to go, join late, or train to NaN."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+import ray
+
+from evosearch.config import Anchor, Checks, Quality, Signal, Stability, Task
+from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
+from primitives.graph import Graph, Node
+from workers.inline import InlinePool
+from workers.ray_pool import RayPool
+
+CUBE = Graph((Node("square", (0,)), Node("mul", (0, 4))))
+UNCHECKED = Checks(
+    signal=Signal(enabled=False), quality=Quality(enabled=False), stability=Stability(enabled=False)
+)
+
+
+def job(job_id="j1", steps=10, batch_size=32, **changed):
+    settings = {
+        "id": job_id,
+        "purpose": "baseline",
+        "subject": Subject(baseline="bn-relu"),
+        "graph": None,
+        "runs": (Run(anchor="resnet", seed=0, learning_rate=0.2),),
+        "task": Task(anchors=(Anchor(name="resnet"),), steps=steps, batch_size=batch_size),
+        **changed,
+    }
+    return Job(**settings)
+
+
+def collect(pool, count, seconds=120.0):
+    messages, deadline = [], time.monotonic() + seconds
+    while sum(isinstance(message, JobDone) for message in messages) < count:
+        assert time.monotonic() < deadline, f"only {messages} after {seconds} s"
+        messages += pool.poll(1.0)
+    return messages
+
+
+def ends(messages):
+    return {message.job_id: message for message in messages if isinstance(message, JobDone)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+@pytest.fixture(scope="module")
+def pool(folder):
+    made = RayPool(1, memory_limit=4 * 2**30, checkpoints=str(folder))
+    yield made
+    made.close()
+
+
+def test_memory_without_end_is_told_apart_and_the_worker_lives(pool):
+    before = pool._actors[0].name
+    pool.submit(job("greedy", steps=1000, batch_size=3_000_000))  # 24 GB of row numbers
+    pool.submit(job("after"))
+    done = ends(collect(pool, 2))
+    assert done["greedy"].failure.cause == "out_of_memory", done["greedy"]
+    assert done["after"].failure is None
+    assert pool._actors[0].name == before
+
+
+def test_nan_is_a_rejection_and_no_failure(pool):
+    pool.submit(
+        job("nan", steps=40, purpose="search", subject=Subject(birth=1), graph=CUBE,
+            checks=UNCHECKED)
+    )  # fmt: skip
+    done = ends(collect(pool, 1))["nan"]
+    assert done.failure is None
+    assert done.rejection.code == "not_finite"
+
+
+def test_a_preempted_training_goes_on_where_it_was(pool, folder):
+    pid = ray.get(pool._actors[0].handle.ready.remote())
+    work = job("long", steps=600)
+    pool.submit(work)
+    time.sleep(2.5)
+    os.kill(pid, signal.SIGTERM)
+    failure = ends(collect(pool, 1))["long"].failure
+    assert failure.cause == "died"
+    assert "told to go at step" in failure.detail
+    step = int(failure.detail.split("at step ")[1].split()[0])
+    assert 0 < step < 600
+    assert len(list(folder.iterdir())) == 1
+    pool.submit(work.model_copy(update={"attempt": 2}))
+    messages = collect(pool, 1)
+    evaluation = next(m.evaluation for m in messages if isinstance(m, EvaluationDone))
+    steps = sum(check.steps for m in messages for check in m.checks)
+    assert steps == 600 - step
+    assert list(folder.iterdir()) == []
+    inline = InlinePool()
+    inline.submit(work)
+    whole = inline.poll(0.0)[0].evaluation
+    assert (evaluation.score, evaluation.curve) == (whole.score, whole.curve)
+
+
+def test_a_worker_that_joins_late_takes_jobs(pool):
+    for number in range(3):
+        pool.submit(job(f"l{number}", steps=150))
+    pool.grow(1)
+    assert pool.capacity == 6
+    done = ends(collect(pool, 3, seconds=240.0))
+    assert all(end.failure is None for end in done.values())
