@@ -1,7 +1,7 @@
 """When a search has had enough beside its number of evaluations: steps, hours, GPU-hours, no gain.
 
 A limit that is reached ends the search phase; the confirmation follows as it always does. Hours
-are of the wall clock since the search was created, pauses included, for that is what people wait.
+count while a controller runs the search, from when it took it over.
 """
 
 from __future__ import annotations
