@@ -21,7 +21,7 @@ log = logging.getLogger("evosearch.supervisor")
 WAITS = (0.2, 1.0, 3.0, 10.0, 30.0)
 """Seconds before a process that died is started again; more each time it dies young."""
 YOUNG_SECONDS = 30.0
-END_SECONDS = 20.0
+END_SECONDS = 30.0
 
 
 @dataclass

@@ -126,11 +126,10 @@ def _tokens(text: str) -> Iterator[tuple[str, str, int]]:
         if found is None:
             start = place + len(text[place:]) - len(text[place:].lstrip())
             raise WhereError("unknown character", start, got=repr(text[start]))
-        kind = str(found.lastgroup)
-        token = found.group(kind)
-        if kind == "word" and token in _KEYWORDS:
-            kind = "key"
-        yield kind, token, found.start(kind)
+        group = str(found.lastgroup)
+        token = found.group(group)
+        is_key = group == "word" and token in _KEYWORDS
+        yield "key" if is_key else group, token, found.start(group)
         place = found.end()
     yield "end", "", len(text)
 
