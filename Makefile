@@ -23,11 +23,27 @@ lint: $(VENV)/test.stamp
 types: $(VENV)/test.stamp
 	$(BIN)/mypy
 
+# Figures of speed: each script prints them and writes tests/benchmarks/results/NAME.json.
 bench: $(VENV)/test.stamp
-	$(BIN)/python -m pytest tests/benchmarks $(ARGS)
+	@for script in tests/benchmarks/bench_*.py; do \
+		echo "== $$script"; \
+		$(BIN)/python -m tests.benchmarks.$$(basename $$script .py) $(ARGS) || exit 1; \
+	done
 
+# Long studies, hours on two cores. Those on other data sets need DATA=<folder of idx files>.
+SIGNAL := $(BIN)/python -m tests.benchmarks.study_signal
+soak: export EVOSEARCH_DATA_DIR = $(DATA)
 soak: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -m soak tests $(ARGS)
+	$(BIN)/python -m tests.benchmarks.soak_quickstart
+ifdef DATA
+	mkdir -p build
+	$(SIGNAL) collect --seed 100 --random 1200 --children 400 --out build/polarity.json.gz
+	$(SIGNAL) collect --dataset fashion-mnist --seed 500 --random 1500 --children 560 \
+		--out build/fashion.json.gz
+	$(SIGNAL) collect --dataset mnist --seed 900 --random 1500 --children 560 --out build/mnist.json.gz
+	$(SIGNAL) fit build/polarity.json.gz build/fashion.json.gz --out build/bounds.json
+	$(SIGNAL) judge build/mnist.json.gz --bounds build/bounds.json
+endif
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -112,7 +112,7 @@ def enqueue(
     from evosearch.ports import Enqueue
 
     graph = graph_of(formula)
-    _send(ref, Enqueue(graph=graph, note=note), "the layer waits its turn", db, only="search")
+    _send(ref, Enqueue(graph=graph, note=note), "the layer comes next", db)
 
 
 def pause(ref: SearchRef, db: Database = None) -> None:
@@ -140,8 +140,8 @@ def extend(
     _send(ref, Extend(evaluations=evaluations), f"its budget becomes {evaluations}", db)
 
 
-def _send(ref: str, command: Command, done: str, db: str | None, only: str = "") -> None:
-    """Leave the command for whoever runs the search."""
+def _send(ref: str, command: Command, done: str, db: str | None) -> None:
+    """Leave the command for whoever runs the search; if nobody does, it takes effect at once."""
     store = open_database(db)
     try:
         info = store.search(ref)
@@ -151,7 +151,13 @@ def _send(ref: str, command: Command, done: str, db: str | None, only: str = "")
                 hint="start another one: evosearch search start",
             )
         store.send(info.id, command)
-        typer.echo(f"search {info.id}: {done}, as soon as a process runs the search")
+        from api.runner import act_on_commands
+
+        status = act_on_commands(store, info.id)
+        if status is None:
+            typer.echo(f"search {info.id}: {done}")
+        else:
+            typer.echo(f"search {info.id}: done; no process runs it, it is {status}")
     finally:
         store.close()
 

@@ -87,7 +87,7 @@ class Comparison:
             WorkerError: the pool came to nothing.
         """
         waiting = list(self._jobs())
-        total, open_jobs = len(waiting), {}
+        total, open_jobs = len(waiting), dict[str, Job]()
         while waiting or open_jobs:
             while waiting and len(open_jobs) < pool.capacity:
                 job = waiting.pop(0)
@@ -123,7 +123,7 @@ class Comparison:
         made = table()
         made.add_column("layer", no_wrap=True)
         for anchor in self._config.anchor_names:
-            made.add_column(anchor, justify="right", overflow="fold")
+            made.add_column(anchor, justify="right", no_wrap=True)
         for key in (MINE.key, *BESIDE):
             rows = self.scores.get(key, {})
             cells = [self._cell(rows.get(anchor, {})) for anchor in self._config.anchor_names]
@@ -138,7 +138,7 @@ class Comparison:
         if len(values) == 1:
             return Text(f"~{values[0]:.3f}")
         found = mean_interval(values, level=LEVEL, seed=0)
-        return Text(f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
+        return Text(f"{found.value:.3f} [{_short(found.low)}, {_short(found.high)}]")
 
     def _ended(self, job: Job, message: JobDone) -> None:
         self.seconds += message.seconds
@@ -173,3 +173,8 @@ class Comparison:
             ),
             task=task,
         )
+
+
+def _short(share: float) -> str:
+    """A share without its leading zero, so that three intervals stand in 80 columns."""
+    return f"{share:.3f}".removeprefix("0")

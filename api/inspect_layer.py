@@ -55,14 +55,14 @@ def signal_checks(graph: Graph, config: SearchConfig) -> Iterator[tuple[str, str
     """The *signal* check's verdict on every anchor, with what it measured."""
     import time
 
-    from workers import datasets
     from workers.checks import check_signal
+    from workers.evaluate import Context
     from workers.inline import one_thread
     from workers.layers import layer_factory
     from workers.training import Training
 
     seed = evaluation_seed(config.seed, "search", 0)
-    data = datasets.load(config.task.dataset)
+    context = Context()
     for anchor in config.anchor_names:
         run = Run(anchor=anchor, seed=seed, learning_rate=config.task.learning_rate)
         job = Job(
@@ -70,9 +70,12 @@ def signal_checks(graph: Graph, config: SearchConfig) -> Iterator[tuple[str, str
             task=config.task,
         )  # fmt: skip
         with one_thread():
-            training = Training(run, config.task, layer_factory(job), data)
+            training = Training(
+                run, config.task, layer_factory(job), context.dataset(config.task.dataset)
+            )
             bounds = config.checks.signal.bounds.get(anchor, {})
-            result = check_signal(training, bounds, time.perf_counter)
+            reference = context.reference(run, config.task, config.checks.signal.reference)
+            result = check_signal(training, bounds, reference, time.perf_counter)
         findings = ", ".join(f"{name} {value:.3g}" for name, value in result.findings.items())
         if result.rejection is not None:
             yield f"signal, {anchor}", f"rejects: {result.rejection.detail} ({findings})"

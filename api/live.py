@@ -17,12 +17,14 @@ from rich.table import Table
 from rich.text import Text
 
 from api.progress import Progress
-from api.tables import funnel_table, score_table
+from api.tables import funnel_text, score_table
 from api.text import count, duration
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 10.0
-FRONT_ROWS = 6
+FRONT_ROWS = 12
+OTHER_LINES = 16
+"""Lines of a picture besides the rows of its table."""
 
 PHASES = {
     "search": "searching",
@@ -88,6 +90,7 @@ class LiveView:
     """A picture that is drawn anew in place; what remains on the screen is the last one."""
 
     def __init__(self, console: Console) -> None:
+        self._console = console
         self._progress: Progress | None = None
         self._since = self._last = time.monotonic()
         self._live = Live(
@@ -116,7 +119,8 @@ class LiveView:
     def _draw(self) -> RenderableType:
         if self._progress is None:
             return Text("starting the workers ...")
-        return picture(self._progress, time.monotonic() - self._last)
+        age = time.monotonic() - self._last
+        return picture(self._progress, age, height=self._console.height)
 
 
 def progress_line(progress: Progress) -> str:
@@ -138,8 +142,11 @@ def progress_line(progress: Progress) -> str:
     return ", ".join(parts) + f"; {duration(progress.seconds_left)} left"
 
 
-def picture(progress: Progress, age: float = 0.0) -> RenderableType:
-    """The snapshot as a picture of at most 80 columns; ``age``: seconds since it was taken."""
+def picture(progress: Progress, age: float = 0.0, height: int = 40) -> RenderableType:
+    """The snapshot as a picture of 80 columns that fits the height as far as it can.
+
+    ``age``: seconds since the snapshot was taken.
+    """
     left = progress.seconds_left
     head = Text.assemble(
         (f"search {progress.search_id}", "bold"),
@@ -163,7 +170,8 @@ def picture(progress: Progress, age: float = 0.0) -> RenderableType:
             else "no failures"
         )
     )
-    rows = progress.front[:FRONT_ROWS]
+    room = height - OTHER_LINES - len(progress.baselines)
+    rows = progress.front[: max(1, min(FRONT_ROWS, room))]
     title = "front" if len(rows) == len(progress.front) else f"front, first {len(rows)}"
     scores = score_table(rows, progress.baselines, progress.anchors, title=title, short=True)
-    return Group(head, bar, rates, scores, funnel_table(progress.funnel))
+    return Group(head, bar, rates, funnel_text(progress.funnel), Text(), scores)

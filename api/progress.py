@@ -159,7 +159,7 @@ def funnel(state: State) -> tuple[FunnelRow, ...]:
         for code in SCREEN_CODES
         if (tally := state.funnel.get(code)) is not None
     ]
-    other = {code: tally.count for code, tally in state.funnel.items() if code not in SCREEN_CODES}
+    other = dict(state.rejected)
     for check in CHECKS:
         ran = state.checks.get(check)
         if ran is None and check not in other:
@@ -172,7 +172,8 @@ def funnel(state: State) -> tuple[FunnelRow, ...]:
                 ran.count if ran else 0,
             )
         )
-    return (*rows, *(FunnelRow(code, count) for code, count in other.items() if count))
+    left = (FunnelRow(f"{code}, worker", count) for code, count in other.items() if count)
+    return (*rows, *left)
 
 
 def front_rows(state: State) -> tuple[ScoreRow, ...]:

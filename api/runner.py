@@ -13,14 +13,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from api.lease import Keeper, acquire_patiently, owner_name
+from api.lease import LEASE_SECONDS, Keeper, acquire_patiently, owner_name
 from api.live import View, make_view
 from api.progress import Meter
 from api.report_text import print_report, say
 from api.signals import Signals
 from api.text import duration
 from evosearch.controller import Controller
+from evosearch.errors import LeaseHeld, WorkerError
 from evosearch.ports import Lease, Pause, Pool, Resume, Store
+from evosearch.records import Job, Message
 from evosearch.state import State
 
 POLL_SECONDS = 0.5
@@ -56,6 +58,41 @@ def carry_on(
         finally:
             pool.close()
     return _close(state, search_id, console, signals, again=again, out=out)
+
+
+class _NoWorkers:
+    """A pool that wants no job, for a controller that only takes commands."""
+
+    capacity = 0
+
+    def submit(self, job: Job) -> None:
+        raise WorkerError("this pool takes no jobs", got=job.id)
+
+    def poll(self, timeout: float) -> list[Message]:
+        return []
+
+    def cancel(self, job_id: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def act_on_commands(store: Store, search_id: str) -> str | None:
+    """Let the commands of a search that no process runs take effect; returns its new status.
+
+    None: a process runs it, or did so seconds ago, and the commands wait for a controller.
+    """
+    try:
+        lease = store.acquire(search_id, owner_name(), LEASE_SECONDS)
+    except LeaseHeld:
+        return None
+    try:
+        controller = Controller(store, _NoWorkers(), lease)
+        controller.step(0.0)
+        return controller.state.status
+    finally:
+        store.release(lease)
 
 
 def _loop(

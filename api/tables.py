@@ -18,7 +18,7 @@ PROVISIONAL = "~ provisional: one seed on select"
 
 def table(title: str = "", *, caption: str = "") -> Table:
     """An empty table in the house's look; titles are left-aligned and no markup is read."""
-    made = Table(box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, title_justify="left", caption_justify="left")
     made.title = Text(title, style="bold") if title else None
     made.caption = Text(caption, style="dim") if caption else None
     return made
@@ -38,8 +38,7 @@ def score_table(
     """
     made = table(title, caption=PROVISIONAL if any(row.seeds == 1 for row in rows) else "")
     made.add_column("", justify="right", no_wrap=True)
-    overflow = "ellipsis" if short else "fold"
-    made.add_column("formula", overflow=overflow, no_wrap=short, ratio=1)
+    made.add_column("formula", overflow="ellipsis" if short else "fold", no_wrap=short, ratio=1)
     for anchor in anchors:
         made.add_column(anchor, justify="right", overflow="fold", min_width=6, max_width=7)
     made.add_column("seeds", justify="right")
@@ -55,6 +54,16 @@ def score_table(
             style="dim" if known else "bold" if row.is_leader else None,
         )
     return made
+
+
+def funnel_text(rows: Sequence[FunnelRow]) -> Text:
+    """The funnel as running text, for where a table takes too many lines."""
+    words = []
+    for row in rows:
+        runs = "" if row.seen is None else f" of {count(row.seen)} runs"
+        spent = "" if row.seconds is None else f" ({cost(row.seconds)})"
+        words.append(f"{row.stage} {count(row.rejected)}{runs}{spent}")
+    return Text.assemble(("rejected: ", "bold"), ", ".join(words) or "nothing yet")
 
 
 def funnel_table(rows: Sequence[FunnelRow]) -> Table:

@@ -107,7 +107,9 @@ def check_names(config: SearchConfig) -> None:
 def versions() -> dict[str, str]:
     """Versions of what computes: Python, torch, numpy and evosearch itself."""
     packages = ("evosearch", "torch", "numpy", "ray")
-    return {"python": platform.python_version()} | {name: package_version(name) for name in packages}
+    return {"python": platform.python_version()} | {
+        name: package_version(name) for name in packages
+    }
 
 
 def package_version(package: str) -> str:

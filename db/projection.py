@@ -241,6 +241,8 @@ class Projection:
             raise self._conflict("unknown job", "a queued job", event.job_id)
         else:
             self._expect(event.subject.birth, OPEN)
+        if event.purpose == "search" and event.subject.birth is not None:
+            self._checks(event.subject.birth, event.checks)
         one = event.evaluation
         self._finite("evaluation", one.score, one.learning_rate, one.seconds)
         if not -(2**63) <= one.seed < 2**63:
@@ -292,7 +294,8 @@ class Projection:
         self._tally("state", row["state"], 1)
 
     def _checks(self, birth: int, checks: Sequence[CheckRun]) -> None:
-        for position, run in enumerate(checks):
+        # Several events may tell checks of one candidate: the event's place keeps them in order.
+        for position, run in enumerate(checks, self._seq * 100):
             verdict = run.rejection
             stage = f"audit:{run.check}" if run.audited else run.check
             self._tally(stage, verdict.code if verdict else "", 1, run.seconds, run.steps)

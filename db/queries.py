@@ -9,10 +9,22 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    func,
+    select,
+    text,
+    tuple_,
+    union_all,
+)
 
 from db.engine import begin
 from db.schema import (
+    IS_MILESTONE,
+    MILESTONES,
     candidates,
     check_runs,
     evaluations,
@@ -84,10 +96,12 @@ class Queries:
         if order not in ("birth", "score"):
             raise ConfigError("unknown order", expected="birth or score", got=order)
         limit = max(1, min(limit, MAX_PAGE))
-        wanted = _LIST.where(candidates.c.search_id == search_id)
-        if states:
-            wanted = wanted.where(candidates.c.state.in_(states))
-        wanted = _by_score(wanted, cursor) if order == "score" else _by_birth(wanted, cursor)
+        if order == "score":
+            if states and "evaluated" not in states:
+                return Page([], None)  # nothing else has a score
+            wanted = _by_score(_LIST.where(candidates.c.search_id == search_id), cursor)
+        else:
+            wanted = _by_birth(search_id, states, limit + 1, cursor)
         with begin(self._engine) as connection:
             rows = connection.execute(wanted.limit(limit + 1)).mappings().all()
         found = [_candidate(row) for row in rows[:limit]]
@@ -134,7 +148,7 @@ class Queries:
         )
         with begin(self._engine) as connection:
             texts = connection.execute(wanted.order_by(skip_examples.c.position)).scalars().all()
-        return [Graph.from_json_text(text) for text in texts]
+        return [Graph.from_json_text(one) for one in texts]
 
     def population(self, search_id: str, size: int) -> Population:
         """Mean scores of the last ``size`` evaluated candidates, in figures."""
@@ -230,6 +244,8 @@ class Queries:
     def last_event(self, search_id: str, kind: str) -> EventRow | None:
         """The newest event of a kind, such as the report."""
         wanted = _EVENTS.where(events.c.search_id == search_id, events.c.kind == kind)
+        if kind in MILESTONES:
+            wanted = wanted.where(text(IS_MILESTONE))  # so that their own index serves
         with begin(self._engine) as connection:
             row = connection.execute(wanted.order_by(events.c.seq.desc()).limit(1)).first()
         return None if row is None else _event(row)
@@ -299,10 +315,25 @@ def _evaluations(
     return [EvaluationRow(**dict(row) | {"groups": json.loads(row["groups"])}) for row in rows]
 
 
-def _by_birth(wanted: Select[Any], cursor: str | None) -> Select[Any]:
+def _by_birth(search_id: str, states: Sequence[str], limit: int, cursor: str | None) -> Select[Any]:
+    """The youngest first. Each state gives its own youngest, so that an index finds them."""
+    mine = [candidates.c.search_id == search_id]
     if cursor is not None:
-        wanted = wanted.where(candidates.c.birth < _number(cursor, cursor))
-    return wanted.order_by(candidates.c.birth.desc())
+        mine.append(candidates.c.birth < _number(cursor, cursor))
+    youngest = candidates.c.birth.desc()
+    if not states:
+        return _LIST.where(*mine).order_by(youngest)
+    found = [
+        select(candidates.c.birth)
+        .where(*mine, candidates.c.state == state)
+        .order_by(youngest)
+        .limit(limit)
+        .subquery()
+        for state in dict.fromkeys(states)
+    ]
+    births = union_all(*(select(part.c.birth) for part in found)).subquery()
+    chosen = candidates.c.birth.in_(select(births.c.birth))
+    return _LIST.where(candidates.c.search_id == search_id, chosen).order_by(youngest)
 
 
 def _by_score(wanted: Select[Any], cursor: str | None) -> Select[Any]:

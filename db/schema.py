@@ -122,6 +122,8 @@ searches = Table(
 MILESTONES = ("created", "phase_entered", "status_changed", "budget_changed", "reported")
 """Kinds of events that are few and looked up by kind."""
 
+IS_MILESTONE = f"kind IN ({', '.join(repr(kind) for kind in MILESTONES)})"
+
 events = Table(
     "events",
     metadata,
@@ -137,7 +139,7 @@ events = Table(
         "search_id",
         "kind",
         "seq",
-        **_where(f"kind IN ({', '.join(repr(kind) for kind in MILESTONES)})"),
+        **_where(IS_MILESTONE),
     ),
     # The history of the front is read from these few events without the rest of the log.
     Index(
@@ -234,7 +236,13 @@ candidates = Table(
         "mean_score",
         **_where("outcome_seq IS NOT NULL"),
     ),
-    Index("ix_candidates_front", "search_id", "birth", **_where("on_front")),
+    Index(
+        "ix_candidates_front",
+        "search_id",
+        "birth",
+        sqlite_where=text("on_front = 1"),
+        postgresql_where=text("on_front"),
+    ),
     Index(
         "ix_candidates_duplicates",
         "search_id",
@@ -312,7 +320,7 @@ check_runs = Table(
     metadata,
     _search_id(),
     Column("birth", BigInteger, nullable=False),
-    Column("position", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False),
     Column("check_name", Text, nullable=False),
     Column("anchor", Text, nullable=False),
     Column("code", Text),

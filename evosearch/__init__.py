@@ -27,7 +27,7 @@ _PUBLIC = {
 }
 """Public name -> the module that defines it."""
 
-__all__ = sorted(_PUBLIC)  # noqa: PLE0605
+__all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:

@@ -108,6 +108,8 @@ class Signal(Settings):
     """One forward and backward pass at initialisation against bounds per anchor and statistic."""
 
     enabled: bool = True
+    reference: str = "bn-relu"
+    """Baseline that the statistics are relative to, so that bounds hold on every data set."""
     bounds: dict[str, dict[str, Bounds]] = Field(default_factory=dict)
     """Anchor -> statistic -> interval; an anchor without bounds is only checked for finiteness."""
     audit_share: Share = 0.1

@@ -113,13 +113,17 @@ class JobLost(Record):
 
 
 class EvaluationRecorded(Record):
-    """One finished training of a job."""
+    """One finished training of a job, with the checks since the job's last event.
+
+    A search that is killed afterwards repeats neither the training nor those checks.
+    """
 
     kind: Literal["evaluation_recorded"] = "evaluation_recorded"
     job_id: str
     purpose: Purpose
     subject: Subject
     evaluation: Evaluation
+    checks: tuple[CheckRun, ...] = ()
 
 
 class CandidateRejected(Record):

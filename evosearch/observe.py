@@ -26,6 +26,7 @@ def observe(state: State, message: Message) -> tuple[ev.Event, ...]:
                 purpose=job.purpose,
                 subject=job.subject,
                 evaluation=message.evaluation,
+                checks=message.checks,
             ),
         )
     return (_finished(state, job, message),)

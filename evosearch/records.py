@@ -124,16 +124,18 @@ class Failure(Record):
 
 
 class EvaluationDone(Record):
-    """Stage result: one run of the job has ended."""
+    """Stage result: one run of the job has ended. ``checks``: those since the last message."""
 
     kind: Literal["evaluation_done"] = "evaluation_done"
     job_id: str
     evaluation: Evaluation
+    checks: tuple[CheckRun, ...] = ()
 
 
 class JobDone(Record):
     """The last message of a job. At most one of ``rejection`` and ``failure`` is set.
 
+    ``checks``: those that no `EvaluationDone` before it told.
     ``audit_passed``: of an audited signal rejection, whether quality passed on every anchor.
     """
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from evosearch.records import Evaluation
 from evosearch.state import State
 from evosearch.stats import Interval, Rights, false_rejection_rate, paired_bootstrap
 from evosearch.streams import stream
@@ -99,24 +100,32 @@ def _leader(state: State, birth: int) -> dict[str, Any]:
 def _final_rights(state: State) -> dict[str, Rights] | None:
     """Subject key -> (anchors, seeds, images) share of right draws; None if any is missing."""
     keys = [f"c{state.chosen[0]}", *state.config.confirmation.rivals]
-    found: dict[str, dict[str, dict[int, str]]] = {}
+    found: dict[str, dict[str, dict[int, Evaluation]]] = {key: {} for key in keys}
     for key in keys:
         for purpose, evaluation in state.results.get(key, ()):
             if purpose == "final":
-                by_anchor = found.setdefault(key, {})
-                by_anchor.setdefault(evaluation.anchor, {})[evaluation.seed] = evaluation.correct
-    rows = [found.get(key, {}).get(a, {}) for key in keys for a in state.config.anchor_names]
-    seeds = set.intersection(*(set(row) for row in rows))
-    if not seeds:
+                found[key].setdefault(evaluation.anchor, {})[evaluation.seed] = evaluation
+    rows = [found[key].get(anchor, {}) for key in keys for anchor in state.config.anchor_names]
+    seeds = sorted(set.intersection(*(set(row) for row in rows)))
+    counted = [e for row in rows for e in row.values() if e.correct and e.score > 0.0]
+    if not seeds or not counted:
         return None
-    draws = max(1, max(int(digit) for row in rows for text in row.values() for digit in set(text)))
-    order = sorted(seeds)
+    images = len(counted[0].correct)
+    right = sum(int(digit) for digit in counted[0].correct)
+    draws = round(right / (counted[0].score * images))
 
-    def rights(key: str) -> Rights:
-        anchors = [found[key][anchor] for anchor in state.config.anchor_names]
-        return np.array([[[int(d) for d in row[s]] for s in order] for row in anchors]) / draws
+    def share(evaluation: Evaluation) -> list[float]:
+        if evaluation.diverged:  # at chance on every image
+            return [evaluation.score] * images
+        return [int(digit) / draws for digit in evaluation.correct]
 
-    return {key: rights(key) for key in keys}
+    return {
+        key: np.array(
+            [[share(found[key][anchor][seed]) for seed in seeds] for anchor in
+             state.config.anchor_names]
+        )
+        for key in keys
+    }  # fmt: skip
 
 
 def _comparison(state: State, rights: Mapping[str, Rights]) -> dict[str, Any]:

@@ -214,11 +214,16 @@ class State:
         if event.purpose != "search":
             self.results[event.subject.key].append((event.purpose, done))
         self.train_steps[event.purpose] += done.steps
+        if event.purpose == "search":
+            self._count_checks(event.checks)
 
     def _on_candidate_rejected(self, event: ev.CandidateRejected) -> None:
         self._drop(f"c{event.birth}")
         del self.members[event.birth]
         self.rejected[event.rejection.code] += 1
+        # Of an evaluated candidate, quality's steps are the first ones of its training.
+        for run in event.checks:
+            self.train_steps["audit" if run.audited else "quality"] += run.steps
         self._count_checks(event.checks)
         if event.audit_passed is not None:
             self.audit.audited += 1
@@ -292,8 +297,6 @@ class State:
             tally = self.checks[run.check]
             tally.count += 1
             tally.seconds += run.seconds
-            if run.check == "quality":
-                self.train_steps["audit" if run.audited else "quality"] += run.steps
 
     def _stand(self, birth: int, standing: ev.Standing) -> None:
         point = self.objectives(standing.scores)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 
 from evosearch.records import CheckRun, Evaluation, EvaluationDone, Job, JobDone, Message, Rejection
-from evosearch.streams import below
 from primitives.digest import digest
 
 
@@ -24,22 +23,29 @@ def answer(job: Job) -> tuple[float, list[Message]]:
     messages: list[Message] = []
     for run in job.runs:
         noise = random.Random(f"{layer}/{run}").random()
-        correct = "".join(str(below(random.Random(f"{layer}/{run}/{i}"), 5)) for i in range(30))
+        score, correct = 0.5 + 0.3 * quality + 0.1 * noise, ""
+        if run.split == "final":
+            rights = [
+                min(4, int(5 * score + random.Random(f"{run}/{image}").random() - 0.5))
+                for image in range(30)
+            ]
+            correct = "".join(str(count) for count in rights)
+            score = sum(rights) / 120
         evaluation = Evaluation(
             anchor=run.anchor,
             seed=run.seed,
             learning_rate=run.learning_rate,
             split=run.split,
-            score=0.5 + 0.3 * quality + 0.1 * noise,
+            score=score,
             steps=job.task.steps,
             seconds=1.0,
-            correct=correct if run.split == "final" else "",
+            correct=correct,
         )
         messages.append(EvaluationDone(job_id=job.id, evaluation=evaluation))
-    checks = ()
     if job.checks is not None:
         checks = (
             CheckRun(check="signal", seconds=0.01),
             CheckRun(check="quality", anchor="resnet", seconds=0.3, steps=40),
         )
-    return 1.0 + noise, [*messages, JobDone(job_id=job.id, checks=checks)]
+        messages[0] = messages[0].model_copy(update={"checks": checks})
+    return 1.0 + noise, [*messages, JobDone(job_id=job.id)]

@@ -19,8 +19,13 @@ from workers.training import Training, build_network, undisturbed
 
 Clock = Callable[[], float]
 
-SIGNAL_STATISTICS = ("logit_std", "feature_std", "loss", "grad_ratio")
-"""Names of what the signal check measures; bounds are set per anchor and statistic."""
+MEASURED = ("logit_std", "feature_std", "loss", "grad_ratio")
+SIGNAL_STATISTICS = (*MEASURED, "grad_per_logit", "grad_times_logit")
+"""Names of what the signal check measures; bounds are set per anchor and statistic.
+
+The last two are quotient and product of ``grad_ratio`` and ``logit_std``: layers that train lie
+along the diagonals of these two, and a box over them alone is wider than it needs to be.
+"""
 
 
 def signal_statistics(training: Training) -> dict[str, float]:
@@ -29,6 +34,7 @@ def signal_statistics(training: Training) -> dict[str, float]:
     ``logit_std``, ``feature_std``: standard deviation over the batch of logits and of features
     before the classifier, averaged over classes and features. ``loss``: cross-entropy.
     ``grad_ratio``: norm of the first convolution's gradient over the norm of its weights.
+    ``grad_per_logit``, ``grad_times_logit``: it over and times ``logit_std``.
     """
     network = training.network
     network.train()
@@ -46,14 +52,46 @@ def signal_statistics(training: Training) -> dict[str, float]:
         gradient.norm() / weight.detach().norm(),
     )
     # Stacked, so that the device is asked once.
-    return dict(zip(SIGNAL_STATISTICS, torch.stack(measured).tolist(), strict=True))
+    return derived_statistics(dict(zip(MEASURED, torch.stack(measured).tolist(), strict=True)))
 
 
-def check_signal(training: Training, bounds: Mapping[str, Bounds], clock: Clock) -> CheckRun:
-    """Whether the signal's statistics at initialisation are finite and within their bounds."""
+def derived_statistics(found: Mapping[str, float]) -> dict[str, float]:
+    """The measured statistics with the derived ones; a quotient by zero is not finite."""
+    gradient, spread = found["grad_ratio"], found["logit_std"]
+    return {
+        **found,
+        "grad_per_logit": gradient / spread if spread else math.nan,
+        "grad_times_logit": gradient * spread,
+    }
+
+
+def relative_statistics(
+    found: Mapping[str, float], reference: Mapping[str, float]
+) -> dict[str, float]:
+    """Statistics beside those of the reference layer in the same network on the same batch.
+
+    The loss as a difference, the others as ratios: so they mean the same on every data set.
+    """
+    return {
+        name: value - reference[name] if name == "loss" else value / reference[name]
+        for name, value in found.items()
+    }
+
+
+def check_signal(
+    training: Training,
+    bounds: Mapping[str, Bounds],
+    reference: Mapping[str, float],
+    clock: Clock,
+) -> CheckRun:
+    """Whether the signal's statistics at initialisation are finite and within their bounds.
+
+    ``reference``: the statistics of the reference layer with the same run; bounds and findings
+    are relative to them.
+    """
     start = clock()
     anchor = training.run.anchor
-    findings = signal_statistics(training)
+    findings = relative_statistics(signal_statistics(training), reference)
     rejection = None
     for name, value in findings.items():
         if not math.isfinite(value):

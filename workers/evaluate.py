@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from evosearch.config import Checks
+from evosearch.config import Checks, Task
 from evosearch.records import (
     CheckRun,
     Evaluation,
@@ -22,9 +22,16 @@ from evosearch.records import (
     Message,
     Rejection,
     Run,
+    Subject,
 )
 from workers import datasets
-from workers.checks import Clock, check_quality, check_signal, check_stability
+from workers.checks import (
+    Clock,
+    check_quality,
+    check_signal,
+    check_stability,
+    signal_statistics,
+)
 from workers.datasets import Dataset
 from workers.layers import LayerFactory, layer_factory
 from workers.training import Training
@@ -40,12 +47,25 @@ class Context:
     clock: Clock = time.perf_counter
     device: str = "cpu"
     _loaded: dict[str, Dataset] = field(default_factory=dict)
+    _references: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def dataset(self, name: str) -> Dataset:
         """The data set on this worker's device, loaded once."""
         if name not in self._loaded:
             self._loaded[name] = datasets.load(name, self.device)
         return self._loaded[name]
+
+    def reference(self, run: Run, task: Task, name: str) -> dict[str, float]:
+        """Signal statistics of the reference layer in that run's network, measured once."""
+        key = f"{name} {run.anchor} {run.seed} {task.model_dump_json()}"
+        if key not in self._references:
+            layer = layer_factory(
+                Job(id="", purpose="baseline", subject=Subject(baseline=name), graph=None,
+                    runs=(run,), task=task)
+            )  # fmt: skip
+            training = Training(run, task, layer, self.dataset(task.dataset))
+            self._references[key] = signal_statistics(training)
+        return self._references[key]
 
 
 def run_job(job: Job, context: Context) -> Iterator[Message]:
@@ -86,7 +106,9 @@ class _Work:
             if evaluation.diverged and self.job.purpose == "search":
                 yield self.done(rejection=self.checks[-1].rejection)
                 return
-            yield EvaluationDone(job_id=self.job.id, evaluation=evaluation)
+            yield EvaluationDone(
+                job_id=self.job.id, evaluation=evaluation, checks=self.told_checks()
+            )
         yield self.done()
 
     def reject(self, checks: Checks) -> JobDone | None:
@@ -106,10 +128,11 @@ class _Work:
     def signal(self, checks: Checks) -> Rejection | None:
         for index, run in enumerate(self.job.runs):
             bounds = checks.signal.bounds.get(run.anchor, {})
+            reference = self.context.reference(run, self.job.task, checks.signal.reference)
             before = self.clock()
             training = self.training(index)
             built = self.clock() - before
-            result = check_signal(training, bounds, self.clock)
+            result = check_signal(training, bounds, reference, self.clock)
             # Building the network is part of what a rejection by this check costs.
             result = result.model_copy(update={"seconds": result.seconds + built})
             rejection = self.record(result, index)
@@ -181,6 +204,11 @@ class _Work:
             )
         return self.trainings[index][0]
 
+    def told_checks(self) -> tuple[CheckRun, ...]:
+        """The checks that no message has told yet."""
+        checks, self.checks = tuple(self.checks), []
+        return checks
+
     def record(self, result: CheckRun, index: int) -> Rejection | None:
         self.checks.append(result)
         self.seconds[index] += result.seconds if result.check != "stability" else 0.0
@@ -195,7 +223,7 @@ class _Work:
     ) -> JobDone:
         return JobDone(
             job_id=self.job.id,
-            checks=tuple(self.checks),
+            checks=self.told_checks(),
             rejection=rejection,
             failure=failure,
             audit_passed=audit_passed,

@@ -2,9 +2,10 @@
 
 ``python -m tests.benchmarks.study_signal collect --dataset D --seed S --out FILE`` runs signal and
 quality on every candidate, whatever signal says: random graphs, then children of survivors.
-``... fit FILE --out BOUNDS`` chooses the bounds: the survivors' range on each anchor and
-statistic, widened by a factor. ``... judge FILE --bounds BOUNDS`` measures them on other
-candidates of another data set. Both results are committed.
+``... fit FILES --out BOUNDS`` chooses the bounds: the survivors' range on each anchor and
+statistic, relative to BN-ReLU, trimmed and widened as cross-validation chooses.
+``... judge FILE --bounds BOUNDS`` measures them on other candidates of another data set. Bounds
+and result are committed.
 """
 
 from __future__ import annotations
@@ -31,11 +32,20 @@ from evosearch.variation import draw_table, mutate, random_graph
 from primitives.graph import Graph
 from tests.benchmarks.record import write_result
 from workers import datasets
-from workers.checks import check_quality, check_signal
+from workers.checks import (
+    SIGNAL_STATISTICS,
+    check_quality,
+    derived_statistics,
+    relative_statistics,
+    signal_statistics,
+)
+from workers.evaluate import Context
 from workers.layers import layer_factory
 from workers.training import Training
 
-STATISTICS = ("logit_std", "feature_std", "loss", "grad_ratio")
+WIDENINGS = (1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)
+TRIMS = (0.0, 0.005, 0.01, 0.02, 0.03)
+"""Share of the survivors that is cut off at each end before the range is widened."""
 
 
 def measure(task: tuple[dict[str, Any], str, bool, int]) -> dict[str, Any]:
@@ -60,8 +70,7 @@ def measure(task: tuple[dict[str, Any], str, bool, int]) -> dict[str, Any]:
     for run in runs:
         begin = process_time()
         training = Training(run, config.task, layer_factory(job), loaded)
-        result = check_signal(training, {}, process_time)
-        row["signal"][run.anchor] = result.findings
+        row["signal"][run.anchor] = signal_statistics(training)
         row["signal_seconds"] += process_time() - begin
         trainings.append(training)
     for run, training in zip(runs, trainings, strict=True):
@@ -130,19 +139,55 @@ def collect(options: argparse.Namespace) -> None:
     print(f"wrote {options.out}")
 
 
-def fit(rows: list[dict[str, Any]], widen: float) -> dict[str, dict[str, dict[str, float]]]:
-    """Survivors' range per anchor and statistic, widened by the factor on a logarithmic scale."""
+def fit(
+    rows: list[dict[str, Any]], trim: float, widen: float
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Survivors' range per anchor and statistic, trimmed, then widened by the factor."""
     survivors = [row["signal"] for row in rows if row["passed"]]
     bounds: dict[str, dict[str, dict[str, float]]] = {}
     for anchor in survivors[0]:
         bounds[anchor] = {}
-        for name in STATISTICS:
+        for name in SIGNAL_STATISTICS:
             values = np.array([row[anchor][name] for row in survivors])
-            bounds[anchor][name] = {
-                "low": float(f"{values.min() / widen:.3g}"),
-                "high": float(f"{values.max() * widen:.3g}"),
-            }
+            low, high = np.quantile(values, [trim, 1.0 - trim])
+            if name == "loss":  # a difference; log(widen) in nats is a step of the same kind
+                low, high = low - math.log(widen), high + math.log(widen)
+            else:
+                low, high = low / widen, high * widen
+            bounds[anchor][name] = {"low": float(f"{low:.3g}"), "high": float(f"{high:.3g}")}
     return bounds
+
+
+def choose(rows: list[dict[str, Any]], limit: float) -> tuple[tuple[float, float], list[Any]]:
+    """The (trim, widen) that catches most among those that lose at most ``limit`` of survivors.
+
+    Bounds from a random half of the survivors, judged on the other half; mean of 20 splits.
+    """
+    survivors = [row for row in rows if row["passed"]]
+    failures = [row for row in rows if not row["passed"]]
+    table = []
+    for trim in TRIMS:
+        for widen in WIDENINGS:
+            rng = np.random.default_rng(0)
+            lost, caught = [], []
+            for _ in range(20):
+                order = rng.permutation(len(survivors))
+                half = [survivors[i] for i in order[: len(order) // 2]]
+                other = [survivors[i] for i in order[len(order) // 2 :]]
+                bounds = as_bounds(fit(half, trim, widen))
+                lost.append(np.mean([rejects(row, bounds) for row in other]))
+                caught.append(np.mean([rejects(row, bounds) for row in failures]))
+            table.append((trim, widen, float(np.mean(lost)), float(np.mean(caught))))
+    fine = [entry for entry in table if entry[2] <= limit] or table[-1:]
+    best = max(fine, key=lambda entry: entry[3])
+    return (best[0], best[1]), table
+
+
+def as_bounds(plain: dict[str, Any]) -> dict[str, dict[str, Bounds]]:
+    return {
+        anchor: {name: Bounds(**limit) for name, limit in limits.items()}
+        for anchor, limits in plain.items()
+    }
 
 
 def rejects(row: dict[str, Any], bounds: dict[str, dict[str, Bounds]]) -> bool:
@@ -157,10 +202,7 @@ def rejects(row: dict[str, Any], bounds: dict[str, dict[str, Bounds]]) -> bool:
 
 def judge(rows: list[dict[str, Any]], plain: dict[str, Any]) -> dict[str, Any]:
     """Shares of failures caught and of good candidates lost, with costs, all and children alone."""
-    bounds = {
-        anchor: {name: Bounds(**limit) for name, limit in limits.items()}
-        for anchor, limits in plain.items()
-    }
+    bounds = as_bounds(plain)
 
     def shares(some: list[dict[str, Any]]) -> dict[str, Any]:
         failing = [row for row in some if not row["passed"]]
@@ -191,9 +233,26 @@ def judge(rows: list[dict[str, Any]], plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def read(path: str) -> dict[str, Any]:
+    """A collected file, its statistics relative to those of the reference layer."""
     with gzip.open(path, "rt") as file:
         data: dict[str, Any] = json.load(file)
+    reference = references(data["dataset"], data["seed"])
+    for row in data["rows"]:
+        row["signal"] = {
+            anchor: relative_statistics(derived_statistics(found), reference[anchor])
+            for anchor, found in row["signal"].items()
+        }
     return data
+
+
+def references(dataset: str, seed: int) -> dict[str, dict[str, float]]:
+    """The reference layer's statistics on every anchor."""
+    config, context = configured(dataset), Context()
+    run_seed = evaluation_seed(seed, "search", 0)
+    rate = config.task.learning_rate
+    runs = (Run(anchor=a, seed=run_seed, learning_rate=rate) for a in config.anchor_names)
+    name = config.checks.signal.reference
+    return {run.anchor: context.reference(run, config.task, name) for run in runs}
 
 
 def main() -> None:
@@ -208,7 +267,7 @@ def main() -> None:
     verb.add_argument("--out", required=True)
     verb = verbs.add_parser("fit")
     verb.add_argument("files", nargs="+")
-    verb.add_argument("--widen", type=float, default=10.0)
+    verb.add_argument("--limit", type=float, default=0.01)
     verb.add_argument("--out", required=True)
     verb = verbs.add_parser("judge")
     verb.add_argument("files", nargs="+")
@@ -224,8 +283,15 @@ def main() -> None:
         {"dataset": d["dataset"], "seed": d["seed"], "candidates": len(d["rows"])} for d in sets
     ]
     if options.verb == "fit":
-        bounds = fit(rows, options.widen)
-        result = {"chosen_on": origin, "widen": options.widen, "bounds": bounds}
+        (trim, widen), table = choose(rows, options.limit)
+        bounds = fit(rows, trim, widen)
+        result = {
+            "chosen_on": origin,
+            "trim": trim,
+            "widen": widen,
+            "tried (trim, widen, lost, caught)": table,
+            "bounds": bounds,
+        }
         Path(options.out).write_text(json.dumps(result, indent=1) + "\n")
         print(json.dumps(judge(rows, bounds), indent=1))
         return

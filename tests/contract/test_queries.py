@@ -114,6 +114,10 @@ def test_pages_by_birth_meet_every_candidate_once(sql_store: SqlStore) -> None:
     only = queries.candidates(ID, states=["rejected"])
     assert [row.birth for row in only.rows] == [4]
     assert only.next is None
+    both = queries.candidates(ID, states=["rejected", "queued"], limit=3, cursor="7")
+    assert [row.birth for row in both.rows] == [6, 5, 4]
+    assert both.next == "4"
+    assert queries.candidates(ID, states=["rejected"], order="score").rows == []
 
 
 def test_pages_by_score_meet_ties_once(sql_store: SqlStore) -> None:

@@ -62,7 +62,7 @@ def worker_pids(pool):
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="class")
 def pool():
     pool = RayPool(2)
     yield pool
@@ -70,63 +70,77 @@ def pool():
     assert not ray.is_initialized()
 
 
-def test_jobs_stream_back_and_equal_the_inline_pools(pool):
-    assert pool.capacity == 6
-    assert pool.poll(0.1) == []
-    jobs = [job(f"j{n}", runs=2, checks=CHECKS if n % 2 else None) for n in range(5)]
-    for work in jobs:
-        pool.submit(work)
-    messages = collect(pool, 5)
-    assert len({message.worker for message in ends(messages).values()}) == 2
-    inline, expected = InlinePool(), []
-    for work in jobs:
-        inline.submit(work)
-    while new := inline.poll(0.0):
-        expected += new
-    for work in jobs:
-        ours, theirs = (
-            without_times([m.model_dump(mode="json") for m in log if m.job_id == work.id])
-            for log in (messages, expected)
+class TestOnePool:
+    """One start of Ray for all of these; what one kills, the pool must replace."""
+
+    def test_jobs_stream_back_and_equal_the_inline_pools(self, pool):
+        assert pool.capacity == 6
+        assert pool.poll(0.1) == []
+        jobs = [job(f"j{n}", runs=2, checks=CHECKS if n % 2 else None) for n in range(5)]
+        for work in jobs:
+            pool.submit(work)
+        messages = collect(pool, 5)
+        assert len({message.worker for message in ends(messages).values()}) == 2
+        inline, expected = InlinePool(), []
+        for work in jobs:
+            inline.submit(work)
+        while new := inline.poll(0.0):
+            expected += new
+        for work in jobs:
+            ours, theirs = (
+                without_times([m.model_dump(mode="json") for m in log if m.job_id == work.id])
+                for log in (messages, expected)
+            )
+            assert ours == theirs
+        assert not [message for message in messages if getattr(message, "failure", None)]
+
+    def test_a_killed_worker_is_a_recorded_failure_and_the_next_job_works(self, pool):
+        pids = worker_pids(pool)
+        pool.submit(endless("a"))
+        time.sleep(0.5)
+        victim = next(actor for actor in pool._actors if actor.jobs)
+        os.kill(pids[victim.name], signal.SIGKILL)
+        done = ends(collect(pool, 1))["a"]
+        assert done.failure.cause == "died"
+        assert done.worker == victim.name
+        assert "\n" not in done.failure.detail
+        pool.submit(job("after"))
+        assert ends(collect(pool, 1))["after"].failure is None
+        assert pool.capacity == 6
+
+    def test_jobs_behind_a_killed_one_are_not_lost(self, pool):
+        pids = worker_pids(pool)
+        checks = Checks(
+            signal=Signal(enabled=False),
+            quality=Quality(enabled=False),
+            stability=Stability(enabled=False),
         )
-        assert ours == theirs
-    assert not [message for message in messages if getattr(message, "failure", None)]
+        for name in ("a", "b"):
+            pool.submit(endless(name).model_copy(update={"checks": checks}))
+        for name in ("c", "d"):
+            pool.submit(job(name, checks=checks))
+        assert [len(actor.jobs) for actor in pool._actors] == [2, 2]
+        time.sleep(0.5)
+        for pid in pids.values():
+            os.kill(pid, signal.SIGKILL)
+        done = ends(collect(pool, 4))
+        assert {name: end.failure is not None for name, end in done.items()} == {
+            "a": True, "b": True, "c": False, "d": False,
+        }  # fmt: skip
 
-
-def test_a_killed_worker_is_a_recorded_failure_and_the_next_job_works(pool):
-    pids = worker_pids(pool)
-    pool.submit(endless("a"))
-    pool.submit(endless("b"))
-    time.sleep(0.5)
-    victim = next(actor for actor in pool._actors if actor.jobs[0].job.id == "a")
-    os.kill(pids[victim.name], signal.SIGKILL)
-    done = ends(collect(pool, 1))["a"]
-    assert done.failure.cause == "died"
-    assert done.worker == victim.name
-    assert "\n" not in done.failure.detail
-    pool.submit(job("after"))
-    assert ends(collect(pool, 1))["after"].failure is None
-    assert pool.capacity == 6
-
-
-def test_jobs_behind_a_killed_one_are_not_lost(pool):
-    pids = worker_pids(pool)
-    checks = Checks(
-        signal=Signal(enabled=False),
-        quality=Quality(enabled=False),
-        stability=Stability(enabled=False),
-    )
-    for name in ("a", "b"):
-        pool.submit(endless(name).model_copy(update={"checks": checks}))
-    for name in ("c", "d"):
-        pool.submit(job(name, checks=checks))
-    assert [len(actor.jobs) for actor in pool._actors] == [2, 2]
-    time.sleep(0.5)
-    for pid in pids.values():
-        os.kill(pid, signal.SIGKILL)
-    done = ends(collect(pool, 4))
-    assert {name: end.failure is not None for name, end in done.items()} == {
-        "a": True, "b": True, "c": False, "d": False,
-    }  # fmt: skip
+    def test_cancelled_jobs_say_nothing_more(self, pool, monkeypatch):
+        monkeypatch.setattr("workers.ray_pool.CANCEL_SECONDS", 1.0)
+        names = ("a", "b", "c", "d", "e", "f")
+        for name in names:
+            pool.submit(endless(name).model_copy(update={"checks": CHECKS}))
+        time.sleep(0.3)
+        for name in names:
+            pool.cancel(name)
+        pool.cancel("never-heard-of")
+        pool.submit(job("after"))
+        messages = collect(pool, 1)
+        assert {message.job_id for message in messages} == {"after"}
+        assert pool.poll(0.5) == []
 
 
 def test_a_hung_worker_is_replaced():
@@ -143,28 +157,6 @@ def test_a_hung_worker_is_replaced():
         pool.close()
 
 
-def test_cancelled_jobs_say_nothing_more(pool, monkeypatch):
-    monkeypatch.setattr("workers.ray_pool.CANCEL_SECONDS", 1.0)
-    names = ("a", "b", "c", "d", "e", "f")
-    for name in names:
-        pool.submit(endless(name).model_copy(update={"checks": CHECKS}))
-    time.sleep(0.3)
-    for name in names:
-        pool.cancel(name)
-    pool.cancel("never-heard-of")
-    pool.submit(job("after"))
-    messages = collect(pool, 1)
-    assert {message.job_id for message in messages} == {"after"}
-    assert pool.poll(0.5) == []
-
-
-def test_closed_pool_refuses_jobs_and_closes_twice(pool):
-    pool.close()
-    pool.close()
-    with pytest.raises(WorkerError, match="closed"):
-        pool.submit(job())
-
-
 def test_a_pool_leaves_a_ray_that_it_did_not_start_running():
     ray.init(
         address="local",
@@ -179,7 +171,10 @@ def test_a_pool_leaves_a_ray_that_it_did_not_start_running():
         pool.submit(job())
         assert ends(collect(pool, 1))["j1"].failure is None
         pool.close()
+        pool.close()
         assert ray.is_initialized()
+        with pytest.raises(WorkerError, match="closed"):
+            pool.submit(job())
     finally:
         ray.shutdown()
 

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 _SETTINGS = {
-    "listen_addresses": "", "fsync": "off", "synchronous_commit": "off",
+    "listen_addresses": "", "fsync": "off",
     "full_page_writes": "off", "max_connections": "60",
 }  # fmt: skip
 

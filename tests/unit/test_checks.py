@@ -60,6 +60,10 @@ def make(layer=bn_relu, anchor="resnet", steps=40):
     return Training(run, task, layer, datasets.load("polarity-digits"))
 
 
+UNIT = {name: float(name != "loss") for name in SIGNAL_STATISTICS}
+"""A reference that leaves the statistics as they are."""
+
+
 def wide(**changed):
     bounds = {name: Bounds(low=-1e30, high=1e30) for name in SIGNAL_STATISTICS}
     return {**bounds, **changed}
@@ -75,19 +79,32 @@ def test_signal_statistics_are_what_their_names_say():
     loss = nn.functional.cross_entropy(logits, y)
     loss.backward()
     stem = network.stem.weight
+    spread = logits.std(dim=0, correction=0).mean().item()
+    gradient = (stem.grad.norm() / stem.norm()).item()
     expected = {
-        "logit_std": logits.std(dim=0, correction=0).mean().item(),
+        "logit_std": spread,
         "feature_std": features.std(dim=0, correction=0).mean().item(),
         "loss": loss.item(),
-        "grad_ratio": (stem.grad.norm() / stem.norm()).item(),
+        "grad_ratio": gradient,
+        "grad_per_logit": gradient / spread,
+        "grad_times_logit": gradient * spread,
     }
     assert found == pytest.approx(expected, rel=1e-5)
     assert 1.5 < found["loss"] < 5  # untrained, about ln 10
 
 
+def test_the_reference_layer_is_at_one_and_a_weak_signal_far_below(clock):
+    reference = signal_statistics(make())
+    same = check_signal(make(), {}, reference, clock).findings
+    assert same == UNIT
+    weak = check_signal(make(of(lambda x: 1e-3 * x)), {}, reference, clock).findings
+    assert weak["logit_std"] < 0.01
+    assert weak["grad_ratio"] < 0.01
+
+
 def test_signal_leaves_no_trace(clock):
     looked, plain = make(steps=8), make(steps=8)
-    check_signal(looked, wide(), clock)
+    check_signal(looked, wide(), UNIT, clock)
     for training in (looked, plain):
         training.advance(8)
     assert looked.curve == plain.curve
@@ -97,21 +114,21 @@ def test_signal_leaves_no_trace(clock):
 
 def test_signal_passes_within_and_rejects_outside_its_bounds(clock):
     training = make()
-    inside = check_signal(training, wide(), clock)
+    inside = check_signal(training, wide(), UNIT, clock)
     assert inside.rejection is None
     assert (inside.check, inside.anchor, inside.steps) == ("signal", "resnet", 0)
     assert inside.seconds == 1.0
-    outside = check_signal(training, wide(loss=Bounds(low=0.0, high=0.5)), clock)
+    outside = check_signal(training, wide(loss=Bounds(low=0.0, high=0.5)), UNIT, clock)
     assert outside.rejection.code == "signal"
     assert "loss" in outside.rejection.detail
     assert "resnet" in outside.rejection.detail
     assert outside.findings == inside.findings
-    assert check_signal(training, {}, clock).rejection is None
+    assert check_signal(training, {}, UNIT, clock).rejection is None
 
 
 @pytest.mark.parametrize("function", [lambda x: x / 0.0, lambda x: torch.exp(1e3 * x.square())])
 def test_signal_rejects_what_is_not_finite_even_without_bounds(function, clock):
-    result = check_signal(make(of(function)), {}, clock)
+    result = check_signal(make(of(function)), {}, UNIT, clock)
     assert result.rejection.code == "not_finite"
     assert any(not math.isfinite(value) for value in result.findings.values())
     assert type(result).model_validate_json(result.model_dump_json()).rejection == result.rejection

@@ -271,3 +271,21 @@ def test_audited_rejections_are_counted() -> None:
     state = finished(start("checks.signal.audit_share=1.0"))
     assert state.audit.audited == state.rejected["signal"] > 0
     assert state.audit.passed_quality == state.evaluated
+
+
+def test_a_training_that_diverges_on_final_counts_at_chance_and_is_not_left_out() -> None:
+    def script(job: Job) -> tuple[float, Sequence[Message]]:
+        seconds, messages = answer(job)
+        if job.purpose != "final" or job.subject.baseline is not None:
+            return seconds, messages
+        first = messages[0]
+        assert isinstance(first, EvaluationDone)
+        failed = first.evaluation.model_copy(update={"diverged": True, "score": 0.1, "correct": ""})
+        return seconds, [first.model_copy(update={"evaluation": failed}), *messages[1:]]
+
+    state = finished(start(), script)
+    assert state.report is not None
+    rows = {row["anchor"]: row for row in state.report["final"]["anchors"]}
+    assert rows["resnet"]["leader"] == pytest.approx(0.1)
+    assert rows["resnet"]["difference"]["high"] < 0 < rows["mobilenetv2"]["leader"]
+    assert state.report["final"]["seeds"] == 3

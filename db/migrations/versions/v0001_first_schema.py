@@ -203,7 +203,13 @@ candidates = Table(
         "mean_score",
         **_where("outcome_seq IS NOT NULL"),
     ),
-    Index("ix_candidates_front", "search_id", "birth", **_where("on_front")),
+    Index(
+        "ix_candidates_front",
+        "search_id",
+        "birth",
+        sqlite_where=text("on_front = 1"),
+        postgresql_where=text("on_front"),
+    ),
     Index(
         "ix_candidates_duplicates",
         "search_id",
@@ -281,7 +287,7 @@ check_runs = Table(
     metadata,
     _search_id(),
     Column("birth", BigInteger, nullable=False),
-    Column("position", Integer, nullable=False),
+    Column("position", BigInteger, nullable=False),
     Column("check_name", Text, nullable=False),
     Column("anchor", Text, nullable=False),
     Column("code", Text),

@@ -1,0 +1,89 @@
+"""The quickstart over several search seeds, through the command line, as a user would run it.
+
+``python -m tests.benchmarks.soak_quickstart [--seeds 0 1 2 3 4]``: the leader's final difference
+to BN-ReLU and to the better rival with intervals, how long it took, what was evaluated, and how
+many functional duplicates were trained (judged by a second, independent probe). Writes
+``results/quickstart.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from db import open_store
+from evosearch.events import CandidateQueued
+from evosearch.state import recover
+from tests.benchmarks.record import write_result
+from tests.independent_probe import equal_pairs
+
+
+def run(seed: int, overrides: list[str], folder: Path) -> dict[str, Any]:
+    """One search from an empty database; its report and figures."""
+    database = f"sqlite:///{folder / f'seed-{seed}.db'}"
+    command = [
+        sys.executable, "-c", "from api.cli import main; raise SystemExit(main())",
+        "search", "start", "quickstart", "--seed", str(seed), "--db", database,
+        "--out", str(folder / f"leader-{seed}.py"),
+    ]  # fmt: skip
+    for override in overrides:
+        command += ["--set", override]
+    begin = perf_counter()
+    subprocess.run(command, check=True)
+    seconds = perf_counter() - begin
+    store = open_store(database)
+    (info,) = store.searches()
+    events = list(store.events(info.id))
+    state = recover(iter(events))
+    graphs = {e.event.birth: e.event.graph for e in events if isinstance(e.event, CandidateQueued)}
+    report = state.report or {}
+    final = report.get("final", {})
+    store.close()
+    return {
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "evaluated": state.evaluated,
+        "queued": len(graphs),
+        "proposals": state.next_birth,
+        "trained_duplicates": equal_pairs(graphs),
+        "remeasured": state.remeasured,
+        "duplicates_not_trained": state.duplicates,
+        "false_rejection_rate": report.get("false_rejection_rate"),
+        "audited": report.get("audited"),
+        "hypervolume": state.hypervolume,
+        "leader": report.get("leader", {}).get("formula"),
+        "known_as": report.get("leader", {}).get("known_as"),
+        "verdict": report.get("verdict"),
+        "seeds_on_final": final.get("seeds"),
+        "difference_to": final.get("mean_difference_to"),
+        "difference_to_better": final.get("mean_difference"),
+        "anchors": final.get("anchors"),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--name", default="quickstart")
+    parser.add_argument("--keep", type=Path, help="folder for the databases")
+    options = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed in options.seeds:
+            rows.append(run(seed, options.overrides, folder))
+            print(rows[-1], flush=True)
+            ahead = sum(r["difference_to"]["bn-relu"]["value"] > 0 for r in rows if r["anchors"])
+            summary = {"positive_against_bn_relu": ahead, "searches": len(rows)}
+            write_result(options.name, {**summary, "overrides": options.overrides, "runs": rows})
+
+
+if __name__ == "__main__":
+    main()
