@@ -12,7 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from api import commands_layer, commands_report, commands_search, commands_serve, commands_watch
+from api import (
+    commands_layer,
+    commands_report,
+    commands_search,
+    commands_serve,
+    commands_store,
+    commands_watch,
+)
 from evosearch.errors import EvosearchError
 
 USAGE = 2
@@ -37,6 +44,7 @@ commands_report.register(search)
 commands_layer.register(app)
 commands_watch.register(search)
 commands_serve.register(app)
+commands_store.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     app.command()(controller)
     app.command("settings")(show_settings)
     app.command("web-process", hidden=True)(web_process)
+    app.command("controller-alive", hidden=True)(controller_alive)
     app.add_typer(token, name="token")
     token.command("create")(create_token)
     token.command("list")(list_tokens)
@@ -95,6 +96,22 @@ def controller(
     if supervised:
         end_with_parent()
     return run_controller(settings, owner)
+
+
+def controller_alive(db: Database = None, config: File = None) -> int:
+    """Exit code 0 if a controller of this host was seen a moment ago; for health checks."""
+    import socket
+
+    from api.settings import load_settings
+    from db.controllers import Controllers
+    from db.sql_store import SqlStore
+
+    store = SqlStore(load_settings({"db": db}, config).db)
+    try:
+        alive = [one for one in Controllers(store).list() if one.alive]
+    finally:
+        store.close()
+    return 0 if any(one.host == socket.gethostname() for one in alive) else 1
 
 
 def web_process(descriptor: int) -> int:

@@ -48,7 +48,7 @@ def line_of(event: dict[str, Any]) -> str:
     for name in ("birth", "id", "job_id", "status", "phase", "evaluations"):
         if name in data:
             told += f"  {name} {data[name]}"
-    if "standing" in data and data["standing"]:
+    if data.get("standing"):
         told += f"  hypervolume {data['standing']['hypervolume']:.4g}"
     if data.get("rejection"):
         told += f"  {data['rejection']['code']}"

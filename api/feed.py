@@ -215,9 +215,7 @@ def as_data(row: LogRow) -> str:
 def place_of(known: dict[str, Known]) -> str:
     """Where the stream of all stands: a moment, and the searches that may yet have news."""
     since = datetime.now(UTC) - FORGET
-    named = {
-        name: one.seq for name, one in known.items() if not one.over or one.created_at > since
-    }
+    named = {name: one.seq for name, one in known.items() if not one.over or one.created_at > since}
     data = json.dumps([since.timestamp(), named], separators=(",", ":")).encode()
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 

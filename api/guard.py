@@ -68,9 +68,10 @@ class Guard:
         try:
             await self._pass(scope, receive, answer)
         except Exception as err:
-            if answer.status is not None:
+            if answer.status is None:
+                await unexpected(err)(scope, receive, answer)
+            elif not answer.complete:
                 raise  # too late for an answer: the server cuts the connection
-            await unexpected(err)(scope, receive, answer)
         finally:
             seconds = time.perf_counter() - begin
             self._metrics.request(scope, answer.status or 500, seconds)
@@ -182,11 +183,12 @@ class Guard:
 
 
 class _Answer:
-    """Sends on, with the security headers, and remembers the status."""
+    """Sends on, with the security headers, and remembers how far it came."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status: int | None = None
+        self.complete = False
 
     async def __call__(self, message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
@@ -198,6 +200,8 @@ class _Answer:
             headers["x-request-id"] = request_id.get()
             message["headers"] = headers.raw
         await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.complete = True
 
 
 class Rate:

@@ -126,11 +126,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(Exception, _unexpected)
 
 
 def unexpected(err: Exception) -> JSONResponse:
     """The answer to what nobody foresaw."""
     return problem(500, "something went wrong; the log of the server says what", cause=err)
+
+
+async def _unexpected(request: Request, err: Exception) -> JSONResponse:
+    return unexpected(err)
 
 
 async def _ours(request: Request, err: Exception) -> JSONResponse:

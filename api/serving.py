@@ -17,8 +17,8 @@ from api.settings import ServiceSettings
 from api.supervisor import Child, Supervisor, python_command
 from api.web import address_of, bind
 from api.wiring import new_id, unfinished_twin, versions
-from db.service_writes import ServiceWrites
 from db.queries_rest import Notes
+from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from db.tokens import Tokens
 from evosearch.errors import ConfigError, EvosearchError
@@ -160,5 +160,3 @@ def report(store: SqlStore, search_id: str) -> None:
         path = Path(f"leader-{search_id}.py")
         write_file(path, checked_source(graph, [f"Search: {search_id}, {found['birth']}"]))
         print(f"the leader as a PyTorch module: {path}", flush=True)
-
-

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -20,7 +20,6 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-from pydantic import field_validator
 
 from evosearch.errors import ConfigError
 
@@ -163,9 +162,7 @@ def load_settings(
         raise ConfigError("cannot read the settings file", got=str(err), where=str(file)) from err
 
 
-def origins(
-    flags: Mapping[str, Any] | None = None, file: Path | None = None
-) -> list[Origin]:
+def origins(flags: Mapping[str, Any] | None = None, file: Path | None = None) -> list[Origin]:
     """Every setting with its value and where that came from; secrets are not shown."""
     settings = load_settings(flags, file)
     given = {name: value for name, value in (flags or {}).items() if value is not None}

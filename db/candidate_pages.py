@@ -166,9 +166,7 @@ class CandidatePages:
             case _:
                 return column >= value
 
-    def _beyond(
-        self, wanted: Wanted, key: ColumnElement[Any], cursor: str
-    ) -> ColumnElement[bool]:
+    def _beyond(self, wanted: Wanted, key: ColumnElement[Any], cursor: str) -> ColumnElement[bool]:
         value, birth = _place(wanted, cursor)
         if wanted.sort == "birth":
             same: ColumnElement[bool] = candidates.c.birth < birth

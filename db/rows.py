@@ -66,7 +66,8 @@ def new_candidate(birth: int, state: str, graph: Graph, at: datetime) -> Row:
     return {
         "birth": birth, "state": state, "graph": graph.to_json_text(), "formula": _formula(graph),
         "live_nodes": structure.live_nodes, "batch_independent": structure.batch_independent,
-        "causal_safe": structure.causal_safe, "pointwise": structure.pointwise, "digest": None, "fingerprint": None, "note": "",
+        "causal_safe": structure.causal_safe, "pointwise": structure.pointwise,
+        "digest": None, "fingerprint": None, "note": "",
         "duplicate_of": None, "audit": False, "on_front": False, "queued_at": at,
         **dict.fromkeys(OUTCOME_FIELDS[1:]), "seeds": 0, "worker": "", "seconds": 0.0,
     }  # fmt: skip

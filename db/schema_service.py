@@ -41,9 +41,7 @@ idempotency = Table(
     Column("caller", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("request", Text, nullable=False),  # digest of what was asked for
-    Column(
-        "search_id", Text, ForeignKey("searches.id", ondelete="CASCADE"), nullable=False
-    ),
+    Column("search_id", Text, ForeignKey("searches.id", ondelete="CASCADE"), nullable=False),
     Column("created_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("caller", "key"),
 )
@@ -51,9 +49,7 @@ idempotency = Table(
 notes = Table(
     "notes",
     metadata,
-    Column(
-        "search_id", Text, ForeignKey("searches.id", ondelete="CASCADE"), primary_key=True
-    ),
+    Column("search_id", Text, ForeignKey("searches.id", ondelete="CASCADE"), primary_key=True),
     Column("tags", Text, nullable=False),
     Column("text", Text, nullable=False),
     Column("priority", Integer, nullable=False),

@@ -197,7 +197,7 @@ class Client:
         return dict(self._ask("POST", "/searches/dry-run", json=body))
 
     def command(self, ref: str, word: str, **body: Any) -> None:
-        """Send ``pause``, ``resume``, ``stop``, ``extend`` (evaluations) or ``enqueue`` (formula)."""
+        """Send ``pause``, ``resume``, ``stop``, ``extend`` or ``enqueue`` with its arguments."""
         self._ask("POST", f"/searches/{ref}/{word}", **({"json": body} if body else {}))
 
     def delete(self, search_id: str) -> None:

@@ -270,5 +270,3 @@ def check_offered(service: Service, config: SearchConfig) -> None:
     text = json.dumps(config.preset)
     if len(text) > 102 or "\\" in text:
         raise Refused(422, "the config's preset is no plain name of at most 100 characters")
-
-

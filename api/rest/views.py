@@ -64,7 +64,9 @@ def verdict(row: CandidateRow) -> Verdict:
         case "evaluated":
             place = "on the front: none dominates it" if row.on_front else "dominated by others"
             certain = "one seed, provisional" if row.seeds == 1 else f"{row.seeds} seeds"
-            return Verdict(outcome="evaluated", reason=f"trained on every anchor, {place}; {certain}")
+            return Verdict(
+                outcome="evaluated", reason=f"trained on every anchor, {place}; {certain}"
+            )
         case _:
             return Verdict(outcome=row.state, reason="it waits for its outcome")
 

@@ -93,8 +93,8 @@ def test_every_order_is_an_order(http: httpx.Client, truth: RandomSearch, sort: 
     found: list[dict[str, object]] = []
     cursor: dict[str, str] = {}
     while True:
-        page = http.get(f"/searches/{SEARCH}/candidates",
-                        params={"limit": 3, "sort": sort, "state": "evaluated"} | cursor).json()  # fmt: skip
+        asked = {"limit": 3, "sort": sort, "state": "evaluated"} | cursor
+        page = http.get(f"/searches/{SEARCH}/candidates", params=asked).json()
         found += page["candidates"]
         if page["next"] is None:
             break
@@ -293,8 +293,8 @@ def test_notes_and_commands_and_the_end_of_a_search(
     http: httpx.Client, made: tuple[Running, RandomSearch]
 ) -> None:
     search = str(ok(http.post("/searches", json=NEW), 201)["id"])
-    changed = ok(http.patch(f"/searches/{search}", json={"title": "mine", "tags": ["x"],
-                                                         "starred": True, "priority": 50}))  # fmt: skip
+    marks = {"title": "mine", "tags": ["x"], "starred": True, "priority": 50}
+    changed = ok(http.patch(f"/searches/{search}", json=marks))
     assert (changed["title"], changed["tags"], changed["starred"]) == ("mine", ["x"], True)
     kept = ok(http.patch(f"/searches/{search}", json={"notes": "hello"}))
     assert (kept["title"], kept["notes"], kept["priority"]) == ("mine", "hello", 50)
@@ -319,7 +319,7 @@ def test_a_clone_stands_where_its_source_stood(http: httpx.Client) -> None:
     theirs = ok(http.get(f"/searches/{SEARCH}/events", params={"limit": 60}))["events"]
     assert mine[:-1] == theirs  # type: ignore[index]
     assert mine[-1]["kind"] == "status_changed"  # type: ignore[index]
-    born = [e for e in theirs if e["kind"] == "evaluation_recorded"][0]  # type: ignore[attr-defined]
+    born = next(e for e in theirs if e["kind"] == "evaluation_recorded")  # type: ignore[attr-defined]
     birth = born["event"]["subject"]["birth"]
     one = ok(http.get(f"/searches/{clone['id']}/candidates/{birth}"))
     assert one["evaluations"][0]["curve"]  # type: ignore[index]

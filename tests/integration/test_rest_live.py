@@ -108,9 +108,7 @@ def lines_of(response: httpx.Response, count: int) -> list[tuple[str, dict[str, 
     return found
 
 
-def test_the_stream_of_all_resumes_without_loss_or_repeats(
-    tmp_path: Path, store: SqlStore
-) -> None:
+def test_the_stream_of_all_resumes_without_loss_or_repeats(tmp_path: Path, store: SqlStore) -> None:
     one, two = fill(store, 5), fill(store, 5, seed=9, name="bbbbbbbb")
     names = {SEARCH: one, "bbbbbbbb": two}
 

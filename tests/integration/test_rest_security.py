@@ -207,9 +207,19 @@ GRAPHS: tuple[Any, ...] = (
     {"version": 1, "nodes": {"0": NODE}}, {"version": 1, "nodes": [None]},
 )  # fmt: skip
 BODIES = (
-    b"[" * 200_000, b'{"graph":' * 60 + b"1" + b"}" * 60, b'{"graph": NaN}', b"\xff\xfe",
-    b'{"formula": "x", "formula": "x"}', b'{"graph": {"nodes": 1' + b"0" * 5000 + b"}}", b"{",
-    b'{"formula": "\\ud800"}', b'{"formula": "\\u0000"}', b"null", b'"x"', b"1e999", b"",
+    b"[" * 200_000,
+    b'{"graph":' * 60 + b"1" + b"}" * 60,
+    b'{"graph": NaN}',
+    b"\xff\xfe",
+    b'{"formula": "x", "formula": "x"}',
+    b'{"graph": {"nodes": 1' + b"0" * 5000 + b"}}",
+    b"{",
+    b'{"formula": "\\ud800"}',
+    b'{"formula": "\\u0000"}',
+    b"null",
+    b'"x"',
+    b"1e999",
+    b"",
 )
 
 

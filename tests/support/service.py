@@ -16,8 +16,8 @@ from api.app import make_app
 from api.settings import ServiceSettings, load_settings
 from api.web import bind
 from db.controllers import Controllers
-from db.service_writes import ServiceWrites
 from db.queries_rest import Notes
+from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from tests.support.events import CREATED, RandomSearch
 

@@ -41,7 +41,7 @@ def test_every_plain_value_passes(value: object, ascii_only: bool) -> None:
         ("1" * 50, 0, "long"),
         ('["\\u0000"]', 1, "NUL"),
         ("[1}", 2, "bracket"),
-        ('{"a": \'b\'}', 6, "JSON"),
+        ("{\"a\": 'b'}", 6, "JSON"),
         ('"open', 0, "JSON"),
         ("\ufeff{}", 0, "JSON"),
     ],
