@@ -12,7 +12,15 @@ from typing import Annotated, Any
 
 import typer
 
-from api import commands_data, commands_layer, commands_report, commands_search
+from api import (
+    commands_data,
+    commands_layer,
+    commands_report,
+    commands_search,
+    commands_serve,
+    commands_store,
+    commands_watch,
+)
 from evosearch.errors import EvosearchError
 
 USAGE = 2
@@ -36,6 +44,9 @@ commands_search.register(search)
 commands_report.register(search)
 commands_layer.register(app)
 commands_data.register(app)
+commands_watch.register(search)
+commands_serve.register(app)
+commands_store.register(app)
 
 
 def _version(wanted: bool) -> None:
@@ -94,3 +105,7 @@ def _misused(err: Any) -> int:
 def _refused(line: str) -> int:
     print("evosearch: " + " ".join(line.split()), file=sys.stderr)
     return USAGE
+
+
+if __name__ == "__main__":
+    main()

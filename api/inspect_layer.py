@@ -74,8 +74,8 @@ def signal_checks(graph: Graph, config: SearchConfig) -> Iterator[tuple[str, str
                 run, config.task, layer_factory(job), context.dataset(config.task.dataset)
             )
             bounds = config.checks.signal.bounds.get(anchor, {})
-            name = config.checks.signal.reference
-            reference = context.reference(run, config.task, name) if bounds else None
+            standard = config.checks.signal.reference
+            reference = context.reference(run, config.task, standard) if bounds else None
             result = check_signal(training, bounds, reference, time.perf_counter)
         findings = ", ".join(f"{name} {value:.3g}" for name, value in result.findings.items())
         if result.rejection is not None:

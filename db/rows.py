@@ -12,7 +12,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from evosearch.records import Failure
+from primitives.errors import FormulaError
 from primitives.graph import Graph
+from primitives.printer import format_formula
+from primitives.structure import analyse
 
 Row = dict[str, Any]
 
@@ -59,12 +62,22 @@ def open_job(attempt: int = 1) -> Row:
 
 def new_candidate(birth: int, state: str, graph: Graph, at: datetime) -> Row:
     """A candidate's row before anything else is known of it."""
+    structure = analyse(graph)
     return {
-        "birth": birth, "state": state, "graph": graph.to_json_text(), "formula": None,
-        "live_nodes": len(graph.live_ops()), "digest": None, "fingerprint": None, "note": "",
+        "birth": birth, "state": state, "graph": graph.to_json_text(), "formula": _formula(graph),
+        "live_nodes": structure.live_nodes, "batch_independent": structure.batch_independent,
+        "causal_safe": structure.causal_safe, "pointwise": structure.pointwise,
+        "digest": None, "fingerprint": None, "note": "",
         "duplicate_of": None, "audit": False, "on_front": False, "queued_at": at,
         **dict.fromkeys(OUTCOME_FIELDS[1:]), "seeds": 0, "worker": "", "seconds": 0.0,
     }  # fmt: skip
+
+
+def _formula(graph: Graph) -> str | None:
+    try:
+        return format_formula(graph)
+    except FormulaError:
+        return None  # too long to print; the graph says it all
 
 
 def clean(text: str) -> str:

@@ -42,7 +42,7 @@ from db.states import (
     STATUSES,
 )
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """All schema versions, oldest first; the names of the migrations."""
 
 metadata = MetaData(
@@ -141,6 +141,13 @@ events = Table(
         "seq",
         **_where(IS_MILESTONE),
     ),
+    # The history of the front is read from these few events without the rest of the log.
+    Index(
+        "ix_events_standings",
+        "search_id",
+        "seq",
+        **_where("kind IN ('candidate_evaluated', 'job_finished')"),
+    ),
 )
 
 candidates = Table(
@@ -172,6 +179,10 @@ candidates = Table(
     Column("finished_at", UtcTime),
     Column("worker", Text, nullable=False),
     Column("seconds", Float, nullable=False),
+    # Unknown (NULL) in rows that were written before schema 0002.
+    Column("batch_independent", Boolean),
+    Column("causal_safe", Boolean),
+    Column("pointwise", Boolean),
     PrimaryKeyConstraint("search_id", "birth"),
     _candidate_key("duplicate_of"),
     _one_of("state", CANDIDATE_STATES),

@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import Any
 
 _PUBLIC = {
+    "AsyncClient": "evosearch.client",
     "CATALOG": "primitives.catalog",
+    "Client": "evosearch.client",
     "ConfigError": "evosearch.errors",
     "EvosearchError": "evosearch.errors",
     "Graph": "primitives.graph",

@@ -213,6 +213,15 @@ class Budget(Settings):
 
     evaluations: Count = 100
     """Distinct candidates fully evaluated on every anchor."""
+    train_steps: Count | None = None
+    """Training steps of all kinds."""
+    hours: Annotated[float, Field(gt=0.0)] | None = None
+    """Hours by the wall clock while a controller runs the search."""
+    gpu_hours: Annotated[float, Field(gt=0.0)] | None = None
+    no_gain: Count | None = None
+    """Evaluations without a better confirmed mean score (two seeds or more) on ``select``."""
+    target: Share | None = None
+    """Confirmed mean score on ``select`` that is enough."""
 
 
 class SearchConfig(Settings):

@@ -12,8 +12,19 @@ from collections.abc import Callable, Sequence
 from evosearch import events as ev
 from evosearch.confirm import advance
 from evosearch.observe import observe
-from evosearch.ports import Enqueue, Extend, Lease, Pause, Pool, Resume, Stop, Store, StoredCommand
-from evosearch.propose import Proposer, no_clock
+from evosearch.ports import (
+    Enqueue,
+    Extend,
+    Lease,
+    Pause,
+    Pool,
+    Remeasure,
+    Resume,
+    Stop,
+    Store,
+    StoredCommand,
+)
+from evosearch.propose import Proposer, no_clock, remeasurement
 from evosearch.screen import Clock
 from evosearch.state import State, recover
 
@@ -72,6 +83,12 @@ class Controller:
             elif message.kind == "job_done":
                 self._submitted.discard(message.job_id)  # lost: it will be submitted again
 
+    def _fresh_seeds(self, birth: int, seeds: int) -> tuple[ev.Event, ...]:
+        member = self.state.members.get(birth)
+        if member is None or not member.evaluated:
+            return ()
+        return tuple(remeasurement(self.state, member, index) for index in range(seeds))
+
     def let_go(self) -> None:
         """Take back from the pool what this controller has submitted."""
         for job_id in self._submitted:
@@ -127,6 +144,8 @@ class Controller:
                 events = self.proposer.enqueue(self.state, graph, note)
             case Extend(evaluations=evaluations) if self.state.phase == "search":
                 events = (ev.BudgetChanged(evaluations=evaluations),)
+            case Remeasure(birth=birth, seeds=seeds) if self.state.phase == "search":
+                events = self._fresh_seeds(birth, seeds)
             case _:
                 pass
         self._commit(events, (entry.id,))

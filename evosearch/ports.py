@@ -50,7 +50,15 @@ class Extend(Record):
     evaluations: Annotated[int, Field(ge=1)]
 
 
-Command = Pause | Resume | Stop | Enqueue | Extend
+class Remeasure(Record):
+    """Give an evaluated candidate fresh seeds on every anchor."""
+
+    kind: Literal["remeasure"] = "remeasure"
+    birth: Annotated[int, Field(ge=0)]
+    seeds: Annotated[int, Field(ge=1, le=20)] = 1
+
+
+Command = Pause | Resume | Stop | Enqueue | Extend | Remeasure
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="kind")])
 
 

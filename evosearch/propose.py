@@ -182,13 +182,14 @@ def remeasurement_due(state: State) -> Member | None:
     return max(popular, key=lambda m: (m.repeats / m.measured, -m.birth), default=None)
 
 
-def remeasurement(state: State, member: Member) -> ev.JobQueued:
-    """A fresh seed on every anchor for a candidate that is evaluated."""
-    seed = evaluation_seed(state.config.seed, "remeasure", member.measured)
+def remeasurement(state: State, member: Member, ahead: int = 0) -> ev.JobQueued:
+    """A fresh seed on every anchor for an evaluated candidate, ``ahead`` others before it."""
+    index = member.measured + ahead
+    seed = evaluation_seed(state.config.seed, "remeasure", index)
     rate = state.config.task.learning_rate
     runs = (Run(anchor=a, seed=seed, learning_rate=rate) for a in state.config.anchor_names)
     return ev.JobQueued(
-        id=f"remeasure/c{member.birth}/{member.measured}",
+        id=f"remeasure/c{member.birth}/{index}",
         purpose="remeasure",
         subject=Subject(birth=member.birth),
         runs=tuple(runs),

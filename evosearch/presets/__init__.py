@@ -78,6 +78,18 @@ def to_toml(config: SearchConfig) -> str:
     return "\n".join(plain) + "\n\n" + "\n".join(tables)
 
 
+def preset_data(name: str) -> dict[str, Any]:
+    """The raw data of a preset that comes with evosearch; never of a file.
+
+    Raises:
+        NotFound: there is no such preset.
+    """
+    if name not in preset_names():
+        raise NotFound("unknown preset", expected="one of " + ", ".join(preset_names()),
+                       got=repr(name))  # fmt: skip
+    return _read(name)
+
+
 def _read(name: str) -> dict[str, Any]:
     if name.endswith(".toml"):
         try:
@@ -108,7 +120,16 @@ def _override(data: dict[str, Any], text: str) -> None:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw.strip()
-    *path, last = key.strip().split(".")
+    set_override(data, key.strip(), value)
+
+
+def set_override(data: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a dotted key in a preset's data; lists are entered by index.
+
+    Raises:
+        ConfigError: the key leads through something that is no table.
+    """
+    *path, last = key.split(".")
     place: Any = data
     for part in path:
         if isinstance(place, list) and part.isdigit() and int(part) < len(place):

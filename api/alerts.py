@@ -1,0 +1,138 @@
+"""Tells people: a search finished, failed, stalled, first beat the baseline; the disk is filling.
+
+Where alerts go is a setting of the server, never of a request. Sending has a thread of its own
+and a time limit, so that a dead receiver holds nothing up.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from evosearch import events as ev
+from evosearch.state import State
+
+log = logging.getLogger("evosearch.alerts")
+SEND_SECONDS = 10.0
+DISK_BYTES = 500_000_000
+"""Free room below which the disk counts as nearly full."""
+
+
+class Alerts:
+    """The alerts of one controller; each kind once for each search (again after 6 hours)."""
+
+    def __init__(
+        self,
+        webhook: str | None,
+        command: str | None,
+        stalled_seconds: float,
+        *,
+        disk_free: Callable[[], int | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._webhook, self._command = webhook, command
+        self._stalled, self._disk_free, self._clock = stalled_seconds, disk_free, clock
+        self._sent: dict[tuple[str, str], float] = {}
+        self._news: dict[str, float] = {}
+        self._disk_seen = float("-inf")
+        self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue(100)
+        self._thread = threading.Thread(target=self._work, name="alerts", daemon=True)
+        self._thread.start()
+
+    def listener(self, search_id: str) -> Callable[[State, ev.Event], None]:
+        """Hears every event of a search that is run here."""
+        self._news[search_id] = self._clock()
+
+        def hear(state: State, event: ev.Event) -> None:
+            self._news[search_id] = self._clock()
+            if isinstance(event, ev.StatusChanged) and event.status in ("finished", "failed"):
+                verdict = (state.report or {}).get("verdict", event.reason)
+                self.tell(event.status, search_id, str(verdict))
+            elif isinstance(event, ev.JobFinished) and event.standing is not None:
+                self._first_win(search_id, state, event)
+
+        return hear
+
+    def look(self, search_id: str, state: State) -> None:
+        """What no event says: silence, and a disk that fills."""
+        now = self._clock()
+        silent = now - self._news.get(search_id, now)
+        if state.status == "running" and silent >= self._stalled:
+            self.tell("stalled", search_id, f"no event for {silent / 60:.0f} minutes")
+        if now - self._disk_seen >= 60.0:
+            self._disk_seen = now
+            free = self._disk_free()
+            if free is not None and free < DISK_BYTES:
+                self.tell("disk_nearly_full", "", f"{free / 1e6:.0f} MB are left")
+
+    def failed(self, search_id: str, why: str) -> None:
+        """The search cannot be run here."""
+        self.tell("failed", search_id, why)
+
+    def tell(self, kind: str, search_id: str, text: str) -> None:
+        """Send one alert, unless the same was sent a short while ago."""
+        if self._webhook is None and self._command is None:
+            return
+        now = self._clock()
+        if now - self._sent.get((kind, search_id), float("-inf")) < 6 * 3600:
+            return
+        self._sent[kind, search_id] = now
+        try:
+            self._queue.put_nowait({"alert": kind, "search": search_id, "text": text})
+        except queue.Full:
+            log.warning("an alert is dropped: too many wait")
+
+    def close(self) -> None:
+        """Send what waits, and end."""
+        self._queue.put(None)
+        self._thread.join(SEND_SECONDS + 1.0)
+
+    def _first_win(self, search_id: str, state: State, event: ev.JobFinished) -> None:
+        standing, birth = event.standing, event.subject.birth
+        if standing is None or standing.seeds < 2 or birth is None:
+            return
+        baseline = [
+            float(np.mean([e.score for p, e in state.results.get(name, ()) if p == "baseline"]))
+            for name in state.config.confirmation.rivals
+            if any(p == "baseline" for p, _ in state.results.get(name, ()))
+        ]
+        mine = float(np.mean(list(standing.scores.values())))
+        if baseline and mine > max(baseline):
+            gain = 100 * (mine - max(baseline))
+            text = f"candidate {birth} leads by {gain:+.1f} points with {standing.seeds} seeds"
+            self.tell("first_win", search_id, text)
+
+    def _work(self) -> None:
+        while (alert := self._queue.get()) is not None:
+            text = json.dumps(alert)
+            if self._command is not None:
+                self._run(text)
+            if self._webhook is not None:
+                self._post(text)
+
+    def _run(self, text: str) -> None:
+        assert self._command is not None
+        try:
+            subprocess.run([self._command], input=text.encode(), timeout=SEND_SECONDS, check=True)
+        except (OSError, subprocess.SubprocessError) as err:
+            log.warning("the alert command failed: %s", err)
+
+    def _post(self, text: str) -> None:
+        import httpx
+
+        try:
+            headers = {"Content-Type": "application/json"}
+            answer = httpx.post(
+                str(self._webhook), content=text, headers=headers, timeout=SEND_SECONDS
+            )
+            answer.raise_for_status()
+        except httpx.HTTPError as err:
+            log.warning("the alert webhook failed: %s", type(err).__name__)

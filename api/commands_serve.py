@@ -1,0 +1,182 @@
+"""The commands of the service: serve, controller, settings, tokens, and watching a search.
+
+Heavy rooms are imported when a command runs, never before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evosearch.errors import ConfigError
+
+File = Annotated[
+    Path | None, typer.Option("--config", help="TOML file of settings.", envvar="EVOSEARCH_CONFIG")
+]
+Database = Annotated[str | None, typer.Option("--db", help="Database URL or SQLite file.")]
+PoolKind = Annotated[str | None, typer.Option("--pool", help="ray or inline.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Ray workers.")]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", help="An existing Ray cluster, host:port.")
+]
+
+token = typer.Typer(help="Tokens that open the service.", no_args_is_help=True,
+                    rich_markup_mode=None)  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``evosearch``."""
+    app.command()(serve)
+    app.command()(controller)
+    app.command("settings")(show_settings)
+    app.command("web-process", hidden=True)(web_process)
+    app.command("controller-alive", hidden=True)(controller_alive)
+    app.add_typer(token, name="token")
+    token.command("create")(create_token)
+    token.command("list")(list_tokens)
+    token.command("revoke")(revoke_token)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one.")] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option("--allowed-host", help="A further name for the Host header; repeatable."),
+    ] = None,
+    root_path: Annotated[
+        str | None, typer.Option("--root-path", help="Path prefix that a proxy strips.")
+    ] = None,
+    no_controller: Annotated[
+        bool, typer.Option("--no-controller", help="Serve only; controllers run elsewhere.")
+    ] = False,
+    quickstart: Annotated[
+        bool,
+        typer.Option("--quickstart", help="Start a quickstart search, or go on with it; report "
+                     "at its end, and without a terminal end there."),
+    ] = False,
+    db: Database = None,
+    pool: PoolKind = None,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
+    config: File = None,
+) -> int:  # fmt: skip
+    """Serve REST, live events and the dashboard, and run searches."""
+    from api.serving import serve_all
+    from api.settings import load_settings
+
+    flags = {
+        "host": host, "port": port, "root_path": root_path, "db": db, "pool": pool,
+        "workers": workers, "ray_address": ray_address,
+        "allowed_hosts": tuple(allowed_host) if allowed_host else None,
+    }  # fmt: skip
+    settings = load_settings(flags, config)
+    return serve_all(settings, controller=not no_controller, quickstart=quickstart)
+
+
+def controller(
+    db: Database = None,
+    pool: PoolKind = None,
+    workers: Workers = None,
+    ray_address: RayAddress = None,
+    owner: Annotated[str | None, typer.Option("--owner", hidden=True)] = None,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+    config: File = None,
+) -> int:
+    """Run the searches of a store; serves nothing."""
+    from api.controller_main import end_with_parent, run_controller
+    from api.logs import set_up
+    from api.settings import load_settings
+
+    flags = {"db": db, "pool": pool, "workers": workers, "ray_address": ray_address}
+    settings = load_settings(flags, config)
+    set_up(settings.log_format, settings.log_level)
+    if supervised:
+        end_with_parent()
+    return run_controller(settings, owner)
+
+
+def controller_alive(db: Database = None, config: File = None) -> int:
+    """Exit code 0 if a controller of this host was seen a moment ago; for health checks."""
+    import socket
+
+    from api.settings import load_settings
+    from db.controllers import Controllers
+    from db.sql_store import SqlStore
+
+    store = SqlStore(load_settings({"db": db}, config).db)
+    try:
+        alive = [one for one in Controllers(store).list() if one.alive]
+    finally:
+        store.close()
+    return 0 if any(one.host == socket.gethostname() for one in alive) else 1
+
+
+def web_process(descriptor: int) -> int:
+    """The web process alone, on an inherited socket; `evosearch serve` starts it."""
+    import socket
+
+    from api.controller_main import end_with_parent
+    from api.logs import set_up
+    from api.settings import load_settings
+    from api.web import serve_web
+
+    settings = load_settings()
+    set_up(settings.log_format, settings.log_level)
+    end_with_parent()
+    return serve_web(settings, socket.socket(fileno=descriptor))
+
+
+def show_settings(config: File = None) -> None:
+    """List all settings: value, where it comes from, what it does."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from api.settings import origins
+    from api.tables import table
+
+    made = table("settings: flags win over EVOSEARCH_* variables, those over the file")
+    for name in ("setting", "value", "from", "what it does"):
+        made.add_column(name, overflow="fold")
+    for one in origins(file=config):
+        made.add_row(one.name, Text(one.value), Text(one.origin), Text(one.help))
+    Console().print(made)
+
+
+def create_token(
+    name: Annotated[str, typer.Argument(help="Whose it is, or what for.")],
+    scope: Annotated[str, typer.Option("--scope", help="read or write.")] = "read",
+    db: Database = None,
+) -> None:
+    """Make a token; it is shown this once."""
+    made, text = _tokens(db).create(name, scope)
+    typer.echo(text)
+    typer.echo(f"token {made.id} ({made.scope}); it cannot be shown again", err=True)
+
+
+def list_tokens(db: Database = None) -> None:
+    """List tokens, never their secrets."""
+    for one in _tokens(db).list():
+        state = "revoked" if one.revoked_at else one.scope
+        typer.echo(f"{one.id}  {state:8}  {one.created_at:%Y-%m-%d %H:%M}  {one.name}")
+
+
+def revoke_token(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="As listed.")], db: Database = None
+) -> None:
+    """Make a token worthless, within seconds."""
+    _tokens(db).revoke(token_id)
+    typer.echo(f"token {token_id} is revoked")
+
+
+def _tokens(db: str | None) -> Any:
+    from api.settings import load_settings
+    from db.sql_store import SqlStore
+    from db.tokens import Tokens
+
+    url = load_settings({"db": db}).db
+    if url == "memory:":
+        raise ConfigError("tokens need a database", got=url)
+    return Tokens(SqlStore(url))

@@ -1,0 +1,68 @@
+"""What a search would take, before anything is written: counted where it can be, else measured.
+
+Seconds come from searches of the same task in this store; without any they are unknown, and said
+to be so. Nothing here trains.
+"""
+
+from __future__ import annotations
+
+from api.rest.schemas import Estimate
+from api.service import Service
+from evosearch.config import SearchConfig
+
+BYTES_PER_EVALUATION = 60_000
+"""Room in the store for an evaluated candidate and the proposals on the way to it; measured on
+quickstart searches, rounded up."""
+
+
+def train_steps(config: SearchConfig) -> int:
+    """Training steps of the evaluations and the confirmation; what checks take is not in it."""
+    task, end = config.task, config.confirmation
+    a_seed = len(task.anchors) * task.steps
+    steps = (config.budget.evaluations + len(config.baselines)) * a_seed
+    if end.enabled:
+        contenders = 1 + len(end.rivals)
+        tune = contenders * len(end.learning_rates) * end.tune_seeds
+        steps += (end.top * end.seeds + tune + contenders * end.final_seeds) * a_seed
+    return steps
+
+
+def estimate(service: Service, config: SearchConfig) -> Estimate:
+    """The figures; hours are for the workers that controllers have now."""
+    steps, settings = train_steps(config), service.settings
+    found = _seconds_per_step(service, config)
+    seconds = None if found is None else found[0] * steps
+    alive = [one for one in service.controllers.list() if one.alive]
+    workers = sum(len(one.workers) for one in alive) or settings.workers or 1
+    hours = None if seconds is None else seconds / 3600
+    a_candidate = len(config.task.anchors) * config.task.steps
+    return Estimate(
+        config=config.model_dump(mode="json"),
+        evaluations=config.budget.evaluations,
+        train_steps=steps,
+        seconds_per_evaluation=None if found is None else found[0] * a_candidate,
+        worker_hours=hours,
+        hours=None if hours is None else hours / workers,
+        gpu_hours=None if hours is None else hours * settings.gpus_per_worker,
+        disk_bytes=config.budget.evaluations * BYTES_PER_EVALUATION,
+        price=None if hours is None or settings.price_per_hour is None
+        else hours * settings.price_per_hour,
+        based_on="no search of this task has run here yet" if found is None else found[1],
+    )  # fmt: skip
+
+
+def _seconds_per_step(service: Service, config: SearchConfig) -> tuple[float, str] | None:
+    """Worker-seconds for each step of training, checks included, of the newest similar search."""
+    for info in service.store.searches()[:50]:
+        if info.config.task != config.task or info.evaluated < 3:
+            continue
+        trained = service.rest.training_costs(info.id)
+        steps = sum(row["steps"] for row in trained)
+        checks = sum(
+            row.seconds for row in service.queries.funnel(info.id)
+            if row.stage in ("signal", "quality", "stability")
+        )  # fmt: skip
+        if steps:
+            seconds = sum(row["seconds"] for row in trained) + checks
+            return seconds / steps, f"search {info.id}: {info.evaluated} evaluated candidates"
+    return None

@@ -1,0 +1,84 @@
+"""The helper: a warm process that holds torch, so that the web process need not.
+
+It answers one line of JSON with one line of JSON, and does nothing but the few things named here.
+Whoever started it may kill it at any time; it owns nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from evosearch.errors import EvosearchError
+from primitives.graph import Graph
+
+
+def check(request: dict[str, Any]) -> dict[str, Any]:
+    """Facts about a graph, and what each cheap check of the preset says."""
+    from api.inspect_layer import cheap_checks, facts
+    from evosearch.presets import config_from, load_preset
+
+    graph = Graph.from_json(request["graph"])
+    given = request.get("config")
+    config = config_from(given) if given else load_preset(request["preset"])
+    checks = [
+        {"check": name, "passes": not verdict.startswith("rejects"), "verdict": verdict}
+        for name, verdict in cheap_checks(graph, config)
+    ]
+    return {"facts": facts(graph), "checks": checks}
+
+
+def export(request: dict[str, Any]) -> dict[str, Any]:
+    """A graph in one of the export formats; code is verified against the interpreter first."""
+    from api.export import render
+
+    made: Any = render(Graph.from_json(request["graph"]), request["form"])
+    if isinstance(made, bytes):
+        return {"base64": base64.b64encode(made).decode()}
+    return {"text": made}
+
+
+def offers(request: dict[str, Any]) -> dict[str, Any]:
+    """What this installation can train."""
+    from api.offers import offers as made
+
+    return made()
+
+
+ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "check": check,
+    "export": export,
+    "offers": offers,
+}
+
+
+def answer(line: str) -> dict[str, Any]:
+    """The answer to one request; an error of ours is told in words, others by their kind."""
+    try:
+        request = json.loads(line)
+        return {"ok": ANSWERS[request["do"]](request)}
+    except EvosearchError as err:
+        return {"error": str(err), "kind": type(err).__name__}
+    except Exception as err:  # the border of the process
+        print(f"helper: {type(err).__name__}: {err}", file=sys.stderr)
+        return {"error": "the layer could not be worked on", "kind": "Unexpected"}
+
+
+def main() -> None:
+    """Answers until the input ends."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print must not look like an answer
+    import torch
+
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        answers.write(json.dumps(answer(line)) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Commands to running searches: rows that the controller acts on within seconds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from api.layer_text import read_layer
+from api.rest.schemas import CommandSent
+from api.rest.types import CHANGED, Birth, Body, Here, SearchRef, Text
+from api.service import Service
+from evosearch.errors import StateConflict
+from evosearch.ports import Command, Enqueue, Extend, Pause, Remeasure, Resume, Stop
+
+router = APIRouter(prefix="/searches/{ref}", tags=["commands"])
+
+
+class NewLayer(Body):
+    """A layer to be evaluated: a formula or name of the catalog, or a graph."""
+
+    formula: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
+    graph: dict[str, object] | None = None
+    note: Annotated[Text, Field(max_length=1000)] = ""
+
+
+class NewBudget(Body):
+    """The new budget: candidates evaluated on every anchor."""
+
+    evaluations: Annotated[int, Field(ge=1, le=10**9)]
+
+
+class MoreSeeds(Body):
+    """How many fresh seeds a candidate gets on every anchor."""
+
+    seeds: Annotated[int, Field(ge=1, le=20)] = 1
+
+
+def send(service: Service, search_id: str, command: Command) -> CommandSent:
+    """Leave the command for whoever runs the search.
+
+    Raises:
+        StateConflict: the search is over and takes none.
+    """
+    info = service.store.search(search_id)
+    if info.status not in ("running", "paused"):
+        raise StateConflict(
+            f"search {info.id} is {info.status} and takes no commands",
+            hint="start another one, or clone it at an earlier event",
+        )
+    number = service.store.send(info.id, command)
+    return CommandSent(command_id=number, search=info.id, command=command.kind)
+
+
+@router.post("/pause", status_code=202, responses=CHANGED)
+def pause(service: Here, ref: SearchRef) -> CommandSent:
+    """Pause; everything is kept."""
+    return send(service, ref, Pause())
+
+
+@router.post("/resume", status_code=202, responses=CHANGED)
+def resume(service: Here, ref: SearchRef) -> CommandSent:
+    """Go on after a pause."""
+    return send(service, ref, Resume())
+
+
+@router.post("/stop", status_code=202, responses=CHANGED)
+def stop(service: Here, ref: SearchRef) -> CommandSent:
+    """End for good, without a confirmation."""
+    return send(service, ref, Stop())
+
+
+@router.post("/extend", status_code=202, responses=CHANGED)
+def extend(service: Here, ref: SearchRef, body: NewBudget) -> CommandSent:
+    """Set the budget."""
+    return send(service, ref, Extend(evaluations=body.evaluations))
+
+
+@router.post("/enqueue", status_code=202, responses=CHANGED)
+def enqueue(service: Here, ref: SearchRef, body: NewLayer) -> CommandSent:
+    """Have a layer evaluated before the next proposal."""
+    graph = read_layer(body.formula, body.graph)
+    return send(service, ref, Enqueue(graph=graph, note=body.note))
+
+
+@router.post("/candidates/{birth}/remeasure", status_code=202, responses=CHANGED)
+def remeasure(service: Here, ref: SearchRef, birth: Birth, body: MoreSeeds) -> CommandSent:
+    """Give an evaluated candidate fresh seeds on every anchor."""
+    search_id = service.store.search(ref).id
+    row = service.queries.candidate(search_id, birth).candidate
+    if row.state != "evaluated":
+        raise StateConflict(
+            f"candidate {birth} is {row.state}", expected="an evaluated candidate",
+            hint="only what was trained on every anchor can be measured again",
+        )  # fmt: skip
+    return send(service, search_id, Remeasure(birth=birth, seeds=body.seeds))

@@ -1,0 +1,84 @@
+"""What the routes share: settings, the store and its read models, the feed, the helper.
+
+One object a web process, made by `api.app`; it must import neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+
+from api.access import Access
+from api.feed import Feed
+from api.front_history import FrontHistory
+from api.helper import Helper
+from api.metrics import Metrics
+from api.settings import ServiceSettings
+from db.candidate_pages import CandidatePages
+from db.controllers import Controllers
+from db.queries import Queries
+from db.queries_rest import RestQueries
+from db.service_writes import ServiceWrites
+from db.sql_store import SqlStore
+from db.tokens import Tokens
+
+OFFERS_SECONDS = 10.0
+
+
+class Service:
+    """The parts of a web process."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.store = SqlStore(settings.db)
+        self.queries = Queries(self.store)
+        self.rest = RestQueries(self.store)
+        self.pages = CandidatePages(self.store)
+        self.writes = ServiceWrites(self.store)
+        self.controllers = Controllers(self.store)
+        self.tokens = Tokens(self.store)
+        self.history = FrontHistory(self.rest)
+        self.access = Access(
+            self.tokens, needed=settings.needs_token, static=settings.static_token()
+        )
+        self.feed = Feed(self.rest, settings.poll_seconds)
+        self.helper = Helper(settings.helper_seconds)
+        self.metrics = Metrics()
+        self._offers: tuple[float, dict[str, Any]] | None = None
+        self._lock = threading.Lock()
+
+    def offers(self) -> dict[str, Any]:
+        """What can be trained: told by the last controller, else by the helper.
+
+        Raises:
+            WorkerError: no controller ever ran, and the helper does not answer.
+        """
+        with self._lock:
+            if self._offers is None or time.monotonic() - self._offers[0] > OFFERS_SECONDS:
+                found = self.controllers.offers() or self.helper.ask("offers")
+                self._offers = (time.monotonic(), found)
+            return self._offers[1]
+
+    def disk_free(self) -> int | None:
+        """Free bytes where the SQLite file lies; None for a server's database."""
+        import shutil
+
+        from api.wiring import sqlite_path
+
+        path = sqlite_path(self.settings.db)
+        return None if path is None else shutil.disk_usage(Path(path).absolute().parent).free
+
+    def close(self) -> None:
+        """Lets go of everything; idempotent."""
+        self.helper.close()
+        self.store.close()
+
+
+def service_of(request: Request) -> Service:
+    """The app's service, for the routes."""
+    found: Service = request.app.state.service
+    return found

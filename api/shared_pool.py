@@ -1,0 +1,106 @@
+"""One pool for several searches: each sees a pool of its own, with a share of the workers.
+
+Job ids carry their search in front, so that no two searches meet. Shares follow priorities; a
+search that has nothing to do leaves its share to the others. This file must not know what a
+search decides.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from evosearch.ports import Pool
+from evosearch.records import Job, Message
+
+SEPARATOR = ":"
+
+
+class SharedPool:
+    """The real pool, of so many workers, and its views; used by one thread."""
+
+    def __init__(self, pool: Pool, workers: int = 1) -> None:
+        self._pool, self.workers = pool, workers
+        self._views: dict[str, PoolView] = {}
+
+    @property
+    def capacity(self) -> int:
+        """Jobs that the real pool wants to hold."""
+        return self._pool.capacity
+
+    def view(self, search_id: str) -> PoolView:
+        """A pool for that search, with room for nothing until `share` gives it some."""
+        view = self._views[search_id] = PoolView(self._pool, search_id)
+        return view
+
+    def forget(self, search_id: str) -> None:
+        """The search is let go: its jobs are taken back."""
+        view = self._views.pop(search_id, None)
+        if view is not None:
+            view.close()
+
+    def share(self, priorities: Mapping[str, int]) -> None:
+        """Divide the capacity by priority; each search that is named gets at least one job."""
+        total = sum(priorities.values())
+        for search_id, view in self._views.items():
+            part = priorities.get(search_id, 0)
+            room = self._pool.capacity * part / total if part else 0.0
+            view.capacity = max(1, round(room)) if part else 0
+
+    def pump(self, timeout: float) -> int:
+        """Wait for messages and hand them to their searches; returns their number."""
+        messages = self._pool.poll(timeout)
+        for message in messages:
+            search_id, _, job_id = message.job_id.partition(SEPARATOR)
+            view = self._views.get(search_id)
+            if view is not None:
+                view.deliver(message.model_copy(update={"job_id": job_id}))
+        return len(messages)
+
+    def running(self) -> dict[str, list[str]]:
+        """Search -> its jobs in the pool."""
+        return {search_id: sorted(view.jobs) for search_id, view in self._views.items()}
+
+    def close(self) -> None:
+        """Stop the real pool."""
+        self._views.clear()
+        self._pool.close()
+
+
+class PoolView:
+    """A `Pool` for one search; ``capacity`` is its share."""
+
+    def __init__(self, pool: Pool, search_id: str) -> None:
+        self._pool, self._prefix = pool, search_id + SEPARATOR
+        self._inbox: deque[Message] = deque()
+        self.jobs: set[str] = set()
+        self.capacity = 0
+
+    def submit(self, job: Job) -> None:
+        """Queue a job."""
+        self.jobs.add(job.id)
+        self._pool.submit(job.model_copy(update={"id": self._prefix + job.id}))
+
+    def deliver(self, message: Message) -> None:
+        """A message has come for this search."""
+        if message.job_id in self.jobs:
+            if message.kind == "job_done":
+                self.jobs.discard(message.job_id)
+            self._inbox.append(message)
+
+    def poll(self, timeout: float) -> list[Message]:
+        """What has been delivered; never waits, for the real pool is pumped elsewhere."""
+        messages = list(self._inbox)
+        self._inbox.clear()
+        return messages
+
+    def cancel(self, job_id: str) -> None:
+        """Drop a job, and what it sent."""
+        self.jobs.discard(job_id)
+        self._pool.cancel(self._prefix + job_id)
+        self._inbox = deque(one for one in self._inbox if one.job_id != job_id)
+
+    def close(self) -> None:
+        """Take back all jobs."""
+        for job_id in [*self.jobs]:
+            self.cancel(job_id)

@@ -1,0 +1,63 @@
+"""When a search has had enough beside its number of evaluations: steps, hours, GPU-hours, no gain.
+
+A limit that is reached ends the search phase; the confirmation follows as it always does. Hours
+count while a controller runs the search, from when it took it over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from evosearch.state import State
+
+
+class StopRules:
+    """The limits of one search; each is judged at most once a second."""
+
+    def __init__(
+        self, state: State, gpus_per_worker: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock, self._gpus = clock, gpus_per_worker
+        self._began, self._judged = clock(), float("-inf")
+        self._leading, self._since = float("-inf"), state.evaluated
+
+    def due(self, state: State) -> str | None:
+        """Why the search phase should end now; None while it should not."""
+        now = self._clock()
+        if state.phase != "search" or state.status != "running" or now - self._judged < 1.0:
+            return None
+        if not state.evaluated or state.evaluated >= state.target:
+            return None
+        self._judged = now
+        budget = state.config.budget
+        steps = sum(state.train_steps.values())
+        if budget.train_steps is not None and steps >= budget.train_steps:
+            return f"{steps} of {budget.train_steps} training steps are used up"
+        hours = (now - self._began) / 3600
+        if budget.hours is not None and hours >= budget.hours:
+            return f"{budget.hours:g} hours are used up"
+        if budget.gpu_hours is not None and hours * self._gpus >= budget.gpu_hours:
+            return f"{budget.gpu_hours:g} GPU-hours are used up"
+        return self._gain(state)
+
+    def _gain(self, state: State) -> str | None:
+        """Scores of several seeds count; a single seed's luck is no gain."""
+        budget = state.config.budget
+        if budget.no_gain is None and budget.target is None:
+            return None
+        means = [
+            float(np.mean(list(one.means().values())))
+            for one in (state.members[birth] for birth in state.front.members)
+            if one.evaluated and one.seeds >= 2
+        ]
+        leading = max(means, default=float("-inf"))
+        if leading > self._leading:
+            self._leading, self._since = leading, state.evaluated
+        if budget.target is not None and leading >= budget.target:
+            return f"the target {budget.target:g} is reached: {leading:.4f}"
+        if budget.no_gain is not None and state.evaluated - self._since >= budget.no_gain:
+            return f"no confirmed gain in {budget.no_gain} evaluations"
+        return None

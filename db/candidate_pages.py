@@ -1,0 +1,205 @@
+"""Pages of candidates by filter and order, stable while candidates come in.
+
+A cursor is the place of the last row in the order (its sort value and birth), so that rows which
+come in meanwhile shift nothing. Filters come as parsed trees and bound values; no text of a
+request becomes SQL.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    ColumnElement,
+    Float,
+    and_,
+    cast,
+    func,
+    not_,
+    or_,
+    select,
+    type_coerce,
+)
+
+from db.engine import begin
+from db.schema import candidates
+from db.sql_store import SqlStore
+from evosearch.errors import ConfigError
+from evosearch.where import Both, Compare, Filter, Not
+
+SORTS = ("birth", "mean_score", "live_nodes", "seconds", "seeds", "finished_at")
+"""Columns that a page may be ordered by, besides ``score.ANCHOR``."""
+
+COLUMNS = (
+    "birth", "state", "origin", "formula", "live_nodes", "mean_score", "scores", "seeds",
+    "on_front", "batch_independent", "causal_safe", "pointwise", "audit", "audit_passed",
+    "duplicate_of", "rejection_code", "rejection_detail", "failure_cause", "failure_detail",
+    "note", "digest", "fingerprint", "worker", "seconds", "queued_at", "finished_at",
+)  # fmt: skip
+"""What a list shows of a candidate; the graph is shown one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which candidates, and in what order. ``stages``: rejection codes; ``text``: in formulas."""
+
+    states: Sequence[str] = ()
+    stages: Sequence[str] = ()
+    text: str = ""
+    scores: tuple[tuple[str, float], ...] = ()
+    where: Filter | None = None
+    sort: str = "birth"
+    descending: bool = True
+
+
+class CandidatePages:
+    """Pages and streams of one store's candidates."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._engine = store.engine
+        self._json = store.engine.dialect.name == "postgresql"
+
+    def page(
+        self, search_id: str, wanted: Wanted, limit: int, cursor: str | None = None
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Some rows, and the cursor of the next page (None after the last one).
+
+        Raises:
+            ConfigError: the sort is unknown, or the cursor is none that this order gave out.
+        """
+        key = self._key(wanted.sort)
+        order = [key.desc(), candidates.c.birth.desc()]
+        if not wanted.descending:
+            order = [key.asc(), candidates.c.birth.asc()]
+        query = select(*(candidates.c[name] for name in COLUMNS), key.label("sort_key"))
+        query = query.where(candidates.c.search_id == search_id, *self._conditions(wanted))
+        if wanted.sort != "birth":
+            query = query.where(key.is_not(None))
+        if cursor is not None:
+            query = query.where(self._beyond(wanted, key, cursor))
+        with begin(self._engine) as connection:
+            rows = connection.execute(query.order_by(*order).limit(limit + 1)).mappings().all()
+        found = [_plain(row) for row in rows[:limit]]
+        if len(rows) <= limit:
+            return found, None
+        last = rows[limit - 1]
+        return found, _cursor(wanted, last["sort_key"], last["birth"])
+
+    def stream(self, search_id: str, wanted: Wanted, chunk: int = 500) -> Iterator[dict[str, Any]]:
+        """All rows, page by page: no transaction stays open while a client reads."""
+        cursor: str | None = None
+        while True:
+            rows, cursor = self.page(search_id, wanted, chunk, cursor)
+            yield from rows
+            if cursor is None:
+                return
+
+    def _key(self, sort: str) -> ColumnElement[Any]:
+        if sort.startswith("score."):
+            return self._score(sort.removeprefix("score."))
+        if sort not in SORTS:
+            raise ConfigError(
+                "unknown order", expected=", ".join((*SORTS, "score.ANCHOR")), got=repr(sort)[:60]
+            )
+        if sort == "finished_at":  # a moment cannot stand in a cursor; the order is the same
+            return candidates.c.outcome_seq
+        return candidates.c[sort]
+
+    def _score(self, anchor: str) -> ColumnElement[float]:
+        column = candidates.c.scores
+        data = cast(column, JSON) if self._json else type_coerce(column, JSON)
+        return data[anchor].as_float()
+
+    def _conditions(self, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+        if wanted.states:
+            yield candidates.c.state.in_(wanted.states)
+        if wanted.stages:
+            yield candidates.c.rejection_code.in_(wanted.stages)
+        if wanted.text:
+            yield candidates.c.formula.contains(wanted.text, autoescape=True)
+        for anchor, least in wanted.scores:
+            yield self._score(anchor) >= least
+        if wanted.where is not None:
+            yield self._filter(wanted.where)
+
+    def _filter(self, tree: Filter) -> ColumnElement[bool]:
+        """The tree as a condition that is never NULL, so that ``not`` is its complement."""
+        match tree:
+            case Not(inner):
+                return not_(self._filter(inner))
+            case Both(op, parts):
+                joined = [self._filter(part) for part in parts]
+                return and_(*joined) if op == "and" else or_(*joined)
+            case Compare(name, op, values):
+                return func.coalesce(self._compare(name, op, values), False, type_=Boolean)
+
+    def _compare(self, name: str, op: str, values: tuple[Any, ...]) -> ColumnElement[bool]:
+        column: ColumnElement[Any]
+        if name.startswith("score."):
+            column = self._score(name.removeprefix("score."))
+        else:
+            column = candidates.c[name]
+        if all(isinstance(value, float) for value in values):
+            column = cast(column, Float)
+        value = values[0]
+        match op:
+            case "in":
+                return column.in_(values)
+            case "==":
+                return column == value
+            case "!=":
+                return column != value
+            case "<":
+                return column < value
+            case "<=":
+                return column <= value
+            case ">":
+                return column > value
+            case _:
+                return column >= value
+
+    def _beyond(self, wanted: Wanted, key: ColumnElement[Any], cursor: str) -> ColumnElement[bool]:
+        value, birth = _place(wanted, cursor)
+        if wanted.sort == "birth":
+            same: ColumnElement[bool] = candidates.c.birth < birth
+            return same if wanted.descending else candidates.c.birth > birth
+        if wanted.descending:
+            return or_(key < value, and_(key == value, candidates.c.birth < birth))
+        return or_(key > value, and_(key == value, candidates.c.birth > birth))
+
+
+def _cursor(wanted: Wanted, value: Any, birth: int) -> str:
+    data = json.dumps([wanted.sort, wanted.descending, value, birth]).encode()
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _place(wanted: Wanted, cursor: str) -> tuple[float, int]:
+    bad = ConfigError(
+        "bad cursor", expected="the one of the last page, with the same order",
+        got=repr(cursor)[:60],
+    )  # fmt: skip
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        sort, descending, value, birth = json.loads(base64.b64decode(padded, b"-_", validate=True))
+    except (ValueError, TypeError, binascii.Error, RecursionError) as err:
+        raise bad from err
+    numbers = type(birth) is int and type(value) in (int, float)
+    if not numbers or (sort, descending) != (wanted.sort, wanted.descending):
+        raise bad
+    if not (0 <= birth < 2**63 and math.isfinite(value) and abs(value) < 2**63):
+        raise bad
+    return value, birth
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    found = {name: row[name] for name in COLUMNS}
+    found["scores"] = json.loads(found["scores"]) if found["scores"] else None
+    return found

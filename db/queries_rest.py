@@ -1,0 +1,217 @@
+"""Read models that only the service asks for: details, lineage, history, costs, event pages.
+
+SQL only, each bounded: no query here grows with the number of candidates but by an index. What is
+written here stands in `db.service_writes`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_, select
+
+from db.engine import begin
+from db.schema import candidates, commands, evaluations, events, parents, searches, tallies, traces
+from db.schema_service import notes
+from db.sql_store import SqlStore
+
+LINEAGE_LIMIT = 500
+ENDED = ("finished", "stopped", "failed")
+_STANDINGS = ("candidate_evaluated", "job_finished")
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What people wrote about a search."""
+
+    tags: tuple[str, ...] = ()
+    text: str = ""
+    priority: int = 10
+    starred: bool = False
+    archived: bool = False
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """An event as text, for those who pass it on unread."""
+
+    search_id: str
+    seq: int
+    at: str
+    kind: str
+    payload: str
+
+
+class RestQueries:
+    """What REST shows beyond `db.queries`."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._engine = store.engine
+
+    def notes(self, search_ids: Sequence[str]) -> dict[str, Notes]:
+        """People's notes on these searches; those without any are missing."""
+        wanted = select(notes).where(notes.c.search_id.in_(search_ids))
+        with begin(self._engine) as connection:
+            rows = connection.execute(wanted).all()
+        return {
+            row.search_id: Notes(
+                tuple(json.loads(row.tags)), row.text, row.priority, row.starred, row.archived,
+                row.pinned,
+            )
+            for row in rows
+        }  # fmt: skip
+
+    def lineage(
+        self, search_id: str, birth: int, *, down: bool, depth: int
+    ) -> list[tuple[int, int, int]]:
+        """(parent, child, generations away) of ancestors, or with ``down`` of descendants.
+
+        At most `LINEAGE_LIMIT` links, the nearest first.
+        """
+        near, far = (parents.c.parent, parents.c.child) if down else (
+            parents.c.child, parents.c.parent
+        )  # fmt: skip
+        links: list[tuple[int, int, int]] = []
+        seen, level = {birth}, [birth]
+        with begin(self._engine) as connection:
+            for distance in range(1, depth + 1):
+                found = connection.execute(
+                    select(parents.c.parent, parents.c.child)
+                    .where(parents.c.search_id == search_id, near.in_(level))
+                    .order_by(near, far)
+                    .limit(LINEAGE_LIMIT - len(links))
+                ).all()
+                links += [(row.parent, row.child, distance) for row in found]
+                ends = {row.child if down else row.parent for row in found}
+                level = sorted(ends - seen)[:LINEAGE_LIMIT]
+                seen |= ends
+                if not level or len(links) >= LINEAGE_LIMIT:
+                    break
+        return links
+
+    def briefs(self, search_id: str, births: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """Birth -> state, formula and score of these candidates (at most 1,000)."""
+        names = ("birth", "state", "origin", "formula", "mean_score", "live_nodes", "on_front")
+        wanted = select(*(candidates.c[name] for name in names)).where(
+            candidates.c.search_id == search_id, candidates.c.birth.in_(list(births)[:1000])
+        )
+        with begin(self._engine) as connection:
+            return {row["birth"]: dict(row) for row in connection.execute(wanted).mappings()}
+
+    def graph_text(self, search_id: str, birth: int) -> str | None:
+        """The graph's JSON; None if there is no such candidate."""
+        wanted = select(candidates.c.graph).where(
+            candidates.c.search_id == search_id, candidates.c.birth == birth
+        )
+        with begin(self._engine) as connection:
+            return connection.execute(wanted).scalar()
+
+    def curves(self, search_id: str, seqs: Sequence[int]) -> dict[int, list[list[float]]]:
+        """Event number -> (step, loss) points of those trainings."""
+        wanted = select(traces.c.seq, traces.c.curve).where(
+            traces.c.search_id == search_id, traces.c.seq.in_(seqs)
+        )
+        with begin(self._engine) as connection:
+            return {row.seq: json.loads(row.curve) for row in connection.execute(wanted)}
+
+    def standings(self, search_id: str, after: int, limit: int) -> list[tuple[int, Any, str]]:
+        """(seq, at, payload) of events that may have moved the front, in order."""
+        wanted = (
+            select(events.c.seq, events.c.at, events.c.payload)
+            .where(events.c.search_id == search_id, events.c.kind.in_(_STANDINGS))
+            .where(events.c.seq > after)
+            .order_by(events.c.seq)
+            .limit(limit)
+        )
+        with begin(self._engine) as connection:
+            return [(row.seq, row.at, row.payload) for row in connection.execute(wanted)]
+
+    def members(self, search_id: str, size: int, limit: int) -> list[tuple[int, int, float]]:
+        """(birth, seq of the outcome, mean score) of the population, the youngest first."""
+        wanted = (
+            select(candidates.c.birth, candidates.c.outcome_seq, candidates.c.mean_score)
+            .where(candidates.c.search_id == search_id, candidates.c.outcome_seq.is_not(None))
+            .order_by(candidates.c.outcome_seq.desc())
+            .limit(min(size, limit))
+        )
+        with begin(self._engine) as connection:
+            return [tuple(row) for row in connection.execute(wanted)]
+
+    def audit(self, search_id: str) -> dict[str, int]:
+        """Counts of the signal check's audit: audited, wrong, passed."""
+        mine = candidates.c.search_id == search_id
+        audited = select(func.count(), func.sum(candidates.c.audit_passed.cast(_INT))).where(
+            mine, candidates.c.audit, candidates.c.audit_passed.is_not(None)
+        )
+        counted = select(tallies.c.stage, tallies.c.code, tallies.c.count).where(
+            tallies.c.search_id == search_id, tallies.c.stage.in_(("state", "worker"))
+        )
+        with begin(self._engine) as connection:
+            count, wrong = connection.execute(audited).one()
+            rows = connection.execute(counted).all()
+        passed = sum(
+            row.count for row in rows
+            if (row.stage, row.code) in (("state", "evaluated"), ("worker", "stability"))
+        )  # fmt: skip
+        return {"audited": count, "wrong": int(wrong or 0), "passed": passed}
+
+    def training_costs(self, search_id: str) -> list[dict[str, Any]]:
+        """Trainings, seconds and steps by purpose."""
+        wanted = (
+            select(
+                evaluations.c.purpose, func.count().label("trainings"),
+                func.sum(evaluations.c.seconds).label("seconds"),
+                func.sum(evaluations.c.steps).label("steps"),
+            )
+            .where(evaluations.c.search_id == search_id)
+            .group_by(evaluations.c.purpose)
+            .order_by(evaluations.c.purpose)
+        )  # fmt: skip
+        with begin(self._engine) as connection:
+            return [
+                {"purpose": row.purpose, "trainings": row.trainings,
+                 "seconds": float(row.seconds), "steps": int(row.steps)}
+                for row in connection.execute(wanted)
+            ]  # fmt: skip
+
+    def last_seqs(self) -> dict[str, tuple[int, str, Any]]:
+        """Search -> (number of its last event, status, when it was created)."""
+        wanted = select(
+            searches.c.id, searches.c.last_seq, searches.c.status, searches.c.created_at
+        )
+        with begin(self._engine) as connection:
+            return {
+                row.id: (row.last_seq, row.status, row.created_at)
+                for row in connection.execute(wanted)
+            }
+
+    def log(self, search_id: str, after: int, upto: int, limit: int) -> list[LogRow]:
+        """Events with numbers above ``after`` up to ``upto``, in order, as text."""
+        wanted = (
+            select(events.c.seq, events.c.at, events.c.kind, events.c.payload)
+            .where(events.c.search_id == search_id, events.c.seq > after, events.c.seq <= upto)
+            .order_by(events.c.seq)
+            .limit(limit)
+        )
+        with begin(self._engine) as connection:
+            rows = connection.execute(wanted).all()
+        return [
+            LogRow(search_id, row.seq, row.at.isoformat(), row.kind, row.payload) for row in rows
+        ]
+
+    def runnable(self) -> list[str]:
+        """Searches that a controller should hold: running ones, and paused ones with commands."""
+        waiting = select(commands.c.search_id).where(commands.c.done_at.is_(None))
+        status: ColumnElement[str] = searches.c.status
+        wanted = select(searches.c.id).where(
+            or_(status == "running", and_(status == "paused", searches.c.id.in_(waiting)))
+        )
+        with begin(self._engine) as connection:
+            return list(connection.execute(wanted.order_by(searches.c.created_at)).scalars())
+
+
+_INT = candidates.c.birth.type

@@ -1,0 +1,139 @@
+"""The controller of many searches: picks them up, obeys within moments, isolates trouble."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from api.alerts import Alerts
+from api.controlling import Controlling
+from api.shared_pool import SharedPool
+from db.queries_rest import Notes
+from db.service_writes import ServiceWrites
+from db.sql_store import SqlStore
+from evosearch import events as ev
+from evosearch.errors import NotFound
+from evosearch.ports import Pause, Remeasure, Resume
+from evosearch.presets import load_preset
+from tests.simulated_worker import answer
+from workers.simulated import SimulatedPool
+
+SMALL = ("budget.evaluations=6", "confirmation.resamples=50", "confirmation.final_seeds=3")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    made = SqlStore(f"{tmp_path}/store.db")
+    yield made
+    made.close()
+
+
+def create(store: SqlStore, name: str, *overrides: str, priority: int = 10) -> None:
+    config = load_preset("quickstart", [*SMALL, *overrides], seed=3)
+    ServiceWrites(store).create(name, name, ev.Created(config=config), Notes(priority=priority))
+
+
+@pytest.fixture
+def control(store: SqlStore, tmp_path: Path) -> Iterator[Controlling]:
+    alerts = Alerts(None, None, 3600.0)
+    made = Controlling(store, SharedPool(SimulatedPool(answer, 4), 4), "me", alerts=alerts)
+    yield made
+    made.close()
+    alerts.close()
+
+
+def step_until(control: Controlling, done: Callable[[], bool], steps: int = 5000) -> None:
+    for _ in range(steps):
+        if done():
+            return
+        control.step()
+    raise AssertionError("it did not come to that")
+
+
+def status(store: SqlStore, name: str) -> str:
+    return store.search(name).status
+
+
+def test_searches_created_by_rows_run_side_by_side_to_their_end(
+    store: SqlStore, control: Controlling
+) -> None:
+    create(store, "aaaaaaaa")
+    create(store, "bbbbbbbb", priority=90)
+    ends = ("aaaaaaaa", "bbbbbbbb")
+    step_until(control, lambda: all(status(store, one) == "finished" for one in ends))
+    logs = [[json.loads(ev.dump_event(entry.event)) for entry in store.events(one)] for one in ends]
+    assert [log[-1]["kind"] for log in logs] == ["status_changed"] * 2
+    assert control.held == []
+    # The same config met the same workers: its random streams do not know the search's id.
+    assert [e["graph"] for e in logs[0] if e["kind"] == "candidate_queued"][:5] == [
+        e["graph"] for e in logs[1] if e["kind"] == "candidate_queued"
+    ][:5]
+
+
+def test_pause_resume_and_remeasure_are_obeyed(store: SqlStore, control: Controlling) -> None:
+    create(store, "aaaaaaaa", "budget.evaluations=2000")
+    step_until(control, lambda: store.search("aaaaaaaa").evaluated >= 3)
+    births = [
+        entry.event.birth for entry in store.events("aaaaaaaa")
+        if isinstance(entry.event, ev.CandidateEvaluated)
+    ]  # fmt: skip
+    store.send("aaaaaaaa", Remeasure(birth=births[0], seeds=2))
+
+    def measured() -> bool:
+        return sum(
+            isinstance(e.event, ev.JobFinished) and e.event.purpose == "remeasure"
+            for e in store.events("aaaaaaaa")
+        ) >= 2  # fmt: skip
+
+    step_until(control, measured)
+    begin = time.monotonic()
+    store.send("aaaaaaaa", Pause())
+    step_until(control, lambda: status(store, "aaaaaaaa") == "paused")
+    assert time.monotonic() - begin < 60
+    assert control.held == []
+    store.send("aaaaaaaa", Resume())
+    step_until(control, lambda: status(store, "aaaaaaaa") == "running")
+
+
+def test_a_deleted_search_is_let_go(store: SqlStore, control: Controlling) -> None:
+    create(store, "aaaaaaaa", "budget.evaluations=2000")
+    create(store, "bbbbbbbb")
+    step_until(control, lambda: store.search("aaaaaaaa").evaluated >= 2)
+    ServiceWrites(store).delete("aaaaaaaa")
+    step_until(control, lambda: status(store, "bbbbbbbb") == "finished")
+    assert control.held == []
+    with pytest.raises(NotFound):
+        store.search("aaaaaaaa")
+
+
+@pytest.mark.parametrize("limit", ["budget.train_steps=2000", "budget.no_gain=4"])
+def test_a_limit_ends_the_search_phase_and_is_confirmed(
+    store: SqlStore, control: Controlling, limit: str
+) -> None:
+    create(store, "aaaaaaaa", "budget.evaluations=2000", limit)
+    step_until(control, lambda: status(store, "aaaaaaaa") == "finished", 20_000)
+    info = store.search("aaaaaaaa")
+    assert info.evaluated < 100
+    kinds = [entry.event.kind for entry in store.events("aaaaaaaa")]
+    assert "budget_changed" in kinds
+    assert "reported" in kinds
+
+
+def test_alerts_reach_the_command_once(store: SqlStore, tmp_path: Path) -> None:
+    hook = tmp_path / "hook.sh"
+    hook.write_text(f"#!/bin/sh\ncat >> {tmp_path}/alerts\necho >> {tmp_path}/alerts\n")
+    hook.chmod(0o755)
+    alerts = Alerts(None, str(hook), 3600.0, disk_free=lambda: 5)
+    control = Controlling(store, SharedPool(SimulatedPool(answer, 4), 4), "me", alerts=alerts)
+    create(store, "aaaaaaaa")
+    step_until(control, lambda: status(store, "aaaaaaaa") == "finished")
+    control.close()
+    alerts.close()
+    told = [json.loads(line) for line in (tmp_path / "alerts").read_text().split("\n") if line]
+    kinds = [one["alert"] for one in told]
+    assert kinds.count("finished") == 1
+    assert kinds.count("disk_nearly_full") == 1

@@ -1,0 +1,213 @@
+"""Live events: each once and in order, resumed where they broke off, slow readers let go."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from db.sql_store import SqlStore
+from evosearch.client import AsyncClient, Client, Event
+from evosearch.events import StatusChanged
+from tests.support.events import RandomSearch
+from tests.support.service import SEARCH, Running, fill, running
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    made = SqlStore(f"{tmp_path}/store.db")
+    yield made
+    made.close()
+
+
+def finish(store: SqlStore, name: str = SEARCH) -> int:
+    """Ends the search; returns the number of its last event."""
+    lease = store.acquire(name, "filler", 60)
+    return store.append(lease, [StatusChanged(status="finished", reason="the end")])
+
+
+def write_slowly(store: SqlStore, search: RandomSearch, batches: int, pause: float) -> None:
+    lease = store.acquire(SEARCH, "filler", 60)
+    for batch in itertools.islice(search.batches(), batches):
+        store.append(lease, batch)
+        time.sleep(pause)
+
+
+def test_a_watcher_sees_every_event_once_and_in_order(tmp_path: Path, store: SqlStore) -> None:
+    search = fill(store, 20)
+    seen: list[Event] = []
+    with running(tmp_path) as service:
+
+        def watch() -> None:
+            with Client(service.url) as client:
+                seen.extend(client.watch(SEARCH))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        write_slowly(store, search, 60, 0.02)
+        last = finish(store)
+        watcher.join(30)
+        assert not watcher.is_alive()
+    assert [event.seq for event in seen] == list(range(1, last + 1))
+    assert seen[0].kind == "created"
+    assert all(event.id == str(event.seq) for event in seen)
+
+
+def test_a_service_that_dies_costs_a_watcher_nothing(tmp_path: Path, store: SqlStore) -> None:
+    search = fill(store, 5)
+    seen: list[int] = []
+    first = Running(settings_of(tmp_path, 0))
+    first.start()
+    port = first.port
+
+    def watch() -> None:
+        with Client(first.url) as client:
+            seen.extend(event.seq for event in client.watch(SEARCH))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    write_slowly(store, search, 20, 0.02)
+    first.stop()
+    write_slowly(store, search, 20, 0.0)
+    second = Running(settings_of(tmp_path, port))
+    second.start()
+    write_slowly(store, search, 20, 0.02)
+    last = finish(store)
+    watcher.join(30)
+    second.stop()
+    assert not watcher.is_alive()
+    assert seen == list(range(1, last + 1))
+
+
+def settings_of(folder: Path, port: int):  # type: ignore[no-untyped-def]
+    from api.settings import load_settings
+
+    return load_settings({"db": f"sqlite:///{folder}/store.db", "port": port, "poll_seconds": 0.05})
+
+
+def lines_of(response: httpx.Response, count: int) -> list[tuple[str, dict[str, object]]]:
+    """(id, data) of the next so many events."""
+    found, data, ident = [], "", ""
+    for line in response.iter_lines():
+        if line.startswith("data: "):
+            data = line[6:]
+        elif line.startswith("id: "):
+            ident = line[4:]
+        elif not line and data:
+            found.append((ident, json.loads(data)))
+            data = ""
+            if len(found) == count:
+                break
+    return found
+
+
+def test_the_stream_of_all_resumes_without_loss_or_repeats(tmp_path: Path, store: SqlStore) -> None:
+    one, two = fill(store, 5), fill(store, 5, seed=9, name="bbbbbbbb")
+    names = {SEARCH: one, "bbbbbbbb": two}
+
+    def write(count: int) -> None:
+        for name, search in names.items():
+            lease = store.acquire(name, "filler", 60)
+            for batch in itertools.islice(search.batches(), count):
+                store.append(lease, batch)
+
+    with running(tmp_path) as service:
+        url = service.url + "/api/v1/events/stream"
+        before = {name: store.search(name).last_seq for name in names}
+        with httpx.stream("GET", url, timeout=20) as response:
+            time.sleep(0.5)
+            write(6)
+            got = lines_of(response, 8)
+        write(6)
+        fill(store, 3, seed=11, name="cccccccc")
+        total = {name: store.search(name).last_seq for name in (*names, "cccccccc")}
+        left = sum(total.values()) - sum(before.values()) - len(got)
+        headers = {"Last-Event-ID": got[-1][0]}
+        with httpx.stream("GET", url, headers=headers, timeout=20) as response:
+            got += lines_of(response, left)
+    for name, last in total.items():
+        seqs = [data["seq"] for _, data in got if data["search"] == name]
+        assert seqs == list(range(before.get(name, 0) + 1, last + 1))
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30])
+def test_a_made_up_place_is_refused(tmp_path: Path, store: SqlStore, last: str) -> None:
+    fill(store, 2)
+    with running(tmp_path) as service:
+        headers = {"Last-Event-ID": last}
+        one = httpx.get(f"{service.url}/api/v1/searches/{SEARCH}/events/stream", headers=headers)
+        both = httpx.get(f"{service.url}/api/v1/events/stream", headers=headers)
+    assert (one.status_code, both.status_code) == (400, 400)
+
+
+def test_silence_has_a_heartbeat(tmp_path: Path, store: SqlStore) -> None:
+    fill(store, 2)
+    with running(tmp_path, heartbeat_seconds=0.5) as service:
+        url = f"{service.url}/api/v1/searches/{SEARCH}/events/stream"
+        with httpx.stream("GET", url, timeout=10) as response:
+            assert response.headers["content-type"].startswith("text/event-stream")
+            lines = itertools.islice(response.iter_lines(), 8)
+            assert sum(line.startswith(": ping") for line in lines) >= 1
+
+
+def test_a_reader_that_does_not_read_is_let_go(tmp_path: Path, store: SqlStore) -> None:
+    search = fill(store, 5)
+    with running(tmp_path, slow_seconds=1.0) as service:
+        idle = socket.create_connection(("127.0.0.1", service.port))
+        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        path = f"/api/v1/searches/{SEARCH}/events/stream?after=0"
+        idle.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        feed = service.app.service.feed
+        until = time.monotonic() + 30
+        while feed.count == 0 and time.monotonic() < until:
+            time.sleep(0.02)
+        assert feed.count == 1
+        while feed.count and time.monotonic() < until:
+            write_slowly(store, search, 60, 0.0)
+        assert feed.count == 0
+        idle.close()
+
+
+def test_the_async_client_watches_too(tmp_path: Path, store: SqlStore) -> None:
+    import asyncio
+
+    fill(store, 10)
+    last = finish(store)
+
+    async def watch(url: str) -> list[int]:
+        async with AsyncClient(url) as client:
+            assert (await client.search(SEARCH)).ended
+            assert await client.front(SEARCH)
+            return [event.seq async for event in client.watch(SEARCH, after=3)]
+
+    with running(tmp_path) as service:
+        assert asyncio.run(watch(service.url)) == list(range(4, last + 1))
+
+
+def test_the_client_brings_layers_home(tmp_path: Path, store: SqlStore) -> None:
+    import torch
+
+    from evosearch.errors import NotFound, StateConflict
+
+    fill(store, 40)
+    finish(store)
+    with running(tmp_path) as service, Client(service.url) as client:
+        made = client.create("quickstart", key="k", seed=4)
+        assert client.create("quickstart", key="k", seed=4).id == made.id
+        front = client.front(SEARCH)
+        layer = client.layer(SEARCH, front[0].birth, 8)
+        assert layer(torch.ones(2, 8, 4, 4)).shape == (2, 8, 4, 4)
+        assert {one.birth for one in client.candidates(SEARCH, where="on_front")} == {
+            one.birth for one in front
+        }
+        with pytest.raises(NotFound, match="no such search"):
+            client.search("zzzz")
+        with pytest.raises(StateConflict, match="finished"):
+            client.command(SEARCH, "pause")

@@ -1,0 +1,67 @@
+"""One pool for several searches: shares, and messages that reach the right one."""
+
+from __future__ import annotations
+
+from api.shared_pool import SharedPool
+from evosearch.config import Anchor, Task
+from evosearch.records import Job, JobDone, Subject
+from workers.simulated import SimulatedPool
+
+TASK = Task(anchors=(Anchor(name="resnet"),))
+
+
+def job(name: str) -> Job:
+    return Job(id=name, purpose="search", subject=Subject(birth=1), graph=None, runs=(), task=TASK)
+
+
+def pool(workers: int = 8) -> SharedPool:
+    return SharedPool(SimulatedPool(lambda one: (1.0, [JobDone(job_id=one.id)]), workers), workers)
+
+
+def test_messages_reach_their_search_under_their_own_names() -> None:
+    shared = pool()
+    one, two = shared.view("aa"), shared.view("bb")
+    shared.share({"aa": 1, "bb": 1})
+    one.submit(job("c1"))
+    two.submit(job("c1"))
+    two.submit(job("c2"))
+    assert shared.running() == {"aa": ["c1"], "bb": ["c1", "c2"]}
+    while any(shared.running().values()):
+        shared.pump(0.0)
+    assert [message.job_id for message in one.poll(0.0)] == ["c1"]
+    assert sorted(message.job_id for message in two.poll(0.0)) == ["c1", "c2"]
+    assert one.poll(0.0) == []
+
+
+def test_capacity_follows_priorities_and_nobody_starves() -> None:
+    shared = pool(8)
+    one, two, three = (shared.view(name) for name in ("aa", "bb", "cc"))
+    assert one.capacity == 0
+    shared.share({"aa": 30, "bb": 10})
+    assert (one.capacity, two.capacity, three.capacity) == (6, 2, 0)
+    shared.share({"aa": 100, "bb": 1, "cc": 1})
+    assert (two.capacity, three.capacity) == (1, 1)
+    shared.share({"cc": 1})
+    assert (one.capacity, three.capacity) == (0, 8)
+
+
+def test_a_cancelled_job_is_never_heard_of_again() -> None:
+    shared = pool()
+    one = shared.view("aa")
+    one.submit(job("c1"))
+    one.submit(job("c2"))
+    shared.pump(0.0)
+    one.cancel("c1")
+    one.cancel("c2")
+    shared.pump(0.0)
+    assert one.poll(0.0) == []
+
+
+def test_a_forgotten_search_leaves_nothing_behind() -> None:
+    real = SimulatedPool(lambda one: (1.0, [JobDone(job_id=one.id)]), 4)
+    shared = SharedPool(real, 4)
+    one = shared.view("aa")
+    one.submit(job("c1"))
+    shared.forget("aa")
+    assert shared.pump(0.0) == 0
+    assert real.poll(0.0) == []
