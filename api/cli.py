@@ -12,7 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from api import commands_data, commands_layer, commands_report, commands_search
+from api import (
+    commands_bench,
+    commands_data,
+    commands_layer,
+    commands_preset,
+    commands_report,
+    commands_search,
+)
 from evosearch.errors import EvosearchError
 
 USAGE = 2
@@ -36,6 +43,8 @@ commands_search.register(search)
 commands_report.register(search)
 commands_layer.register(app)
 commands_data.register(app)
+commands_preset.register(app)
+commands_bench.register(app)
 
 
 def _version(wanted: bool) -> None:
