@@ -2,8 +2,8 @@
 
 ``python -m tests.benchmarks.study_cifar --data-dir DIR [--preset cifar10-cpu] [--seeds 3]
 [--processes 2]`` trains BN-ReLU, BN-SiLU, GN-ReLU, EvoNorm-B0, EvoNorm-S0 and plain ReLU, and a
-layer that diverges, on the preset's anchors; writes ``results/cifar10_cpu.json`` and prints the table
-for the docs. What a layer's checks cost stands beside what a full evaluation costs.
+layer that diverges, on the preset's anchors; writes ``results/cifar10_cpu.json`` and prints the
+table for the docs. What a layer's checks cost stands beside what a full evaluation costs.
 """
 
 from __future__ import annotations
