@@ -13,8 +13,10 @@ from typing import Annotated, Any
 import typer
 
 from api import (
+    commands_bench,
     commands_data,
     commands_layer,
+    commands_preset,
     commands_report,
     commands_search,
     commands_serve,
@@ -47,6 +49,8 @@ commands_data.register(app)
 commands_watch.register(search)
 commands_serve.register(app)
 commands_store.register(app)
+commands_preset.register(app)
+commands_bench.register(app)
 
 
 def _version(wanted: bool) -> None:

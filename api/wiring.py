@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DATABASE = "sqlite:///evosearch.db"
 DATABASE_VARIABLE = "EVOSEARCH_DB"
+CACHE_VARIABLE = "EVOSEARCH_CACHE"
 ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 """Letters of ids: none that looks like another (no i, l, o, 0, 1)."""
 
@@ -65,7 +66,9 @@ def new_id() -> str:
 
 
 def make_pool(name: PoolName, workers: int | None) -> Pool:
-    """A pool of that kind; ``workers`` None: one for each CPU.
+    """A pool of that kind; ``workers`` None: one for each CPU, or several a GPU.
+
+    With ``EVOSEARCH_CACHE`` set to a folder, Ray's evaluations are kept there and found again.
 
     Raises:
         WorkerError: the workers cannot be started.
@@ -81,7 +84,13 @@ def make_pool(name: PoolName, workers: int | None) -> Pool:
         return InlinePool()
     from workers.ray_pool import RayPool
 
-    return RayPool(workers)
+    pool = RayPool(workers)
+    folder = os.environ.get(CACHE_VARIABLE)
+    if not folder:
+        return pool
+    from workers.cache import CachedPool, EvaluationCache
+
+    return CachedPool(pool, EvaluationCache(Path(folder)))
 
 
 def check_names(config: SearchConfig) -> None:

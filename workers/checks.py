@@ -55,11 +55,12 @@ def signal_statistics(training: Training) -> dict[str, float]:
 
 
 def derived_statistics(found: Mapping[str, float]) -> dict[str, float]:
-    """The measured statistics with the derived ones; a quotient by zero is not finite."""
+    """The measured statistics with the derived ones; a gradient without spread is infinite."""
     gradient, spread = found["grad_ratio"], found["logit_std"]
+    quotient = gradient / spread if spread else math.inf if gradient else 0.0
     return {
         **found,
-        "grad_per_logit": gradient / spread if spread else math.nan,
+        "grad_per_logit": quotient,
         "grad_times_logit": gradient * spread,
     }
 

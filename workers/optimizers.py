@@ -24,8 +24,8 @@ class Optimizer(Protocol):
 
     steps: int
 
-    def step(self, loss: Tensor, learning_rate: float) -> None:
-        """One step down the gradient of the loss."""
+    def apply(self, gradient: Tensor, learning_rate: float) -> None:
+        """One step down that gradient, which may be overwritten."""
 
 
 class FlatParameters:
@@ -103,9 +103,9 @@ class Sgd:
         """Parameters and velocity."""
         return self._flat.values, self._velocity
 
-    def step(self, loss: Tensor, learning_rate: float) -> None:
-        """One step down the gradient of the loss."""
-        gradient, values = self._flat.backward(loss), self._flat.values
+    def apply(self, gradient: Tensor, learning_rate: float) -> None:
+        """One step down that gradient, which may be overwritten."""
+        values = self._flat.values
         self.steps += 1
         with torch.no_grad():
             gradient.addcmul_(self._flat.decay, values)
@@ -134,9 +134,9 @@ class AdamW:
         """Parameters and both moments."""
         return self._flat.values, self._mean, self._square
 
-    def step(self, loss: Tensor, learning_rate: float) -> None:
-        """One step down the gradient of the loss."""
-        gradient, values = self._flat.backward(loss), self._flat.values
+    def apply(self, gradient: Tensor, learning_rate: float) -> None:
+        """One step down that gradient, which may be overwritten."""
+        values = self._flat.values
         first, second = self._betas
         self.steps += 1
         with torch.no_grad():

@@ -37,6 +37,8 @@ AHEAD = 2
 START_SECONDS = 180.0
 JOIN_SECONDS = 10.0
 """How often the pool looks whether the cluster has grown."""
+GPU_SHARE = 0.25
+"""Of a GPU for one worker, where there are GPUs and nothing else is asked for; not measured yet."""
 GPU_MEMORY_SHARE = 0.9
 """Of a GPU's memory, what all workers on it may take together."""
 CANCEL_SECONDS = 10.0
@@ -118,9 +120,9 @@ class RayPool:
     ``gpu_share`` as many as fit on its GPUs, and more as machines join the cluster. ``address``: an
     existing cluster; without it a local Ray is started, and stopped again by `close`.
     ``hang_seconds``: longest silence of a job before its worker is replaced. ``gpu_share``: part of
-    a GPU for each worker, above 0 and at most 1. ``memory_limit``: bytes that a worker may take
-    beyond what it has when it starts. ``checkpoints``: folder that all workers see, for trainings
-    of workers that are told to go.
+    a GPU for each worker, 0 for none; by default a quarter where there are GPUs. ``memory_limit``:
+    bytes that a worker may take beyond what it has when it starts. ``checkpoints``: folder that all
+    workers see, for trainings of workers that are told to go.
 
     Raises:
         WorkerError: Ray or its workers do not start.
@@ -133,16 +135,16 @@ class RayPool:
         address: str | None = None,
         hang_seconds: float = 600.0,
         device: str = "auto",
-        gpu_share: float = 0.0,
+        gpu_share: float | None = None,
         memory_limit: int | None = None,
         checkpoints: str | None = None,
     ) -> None:
-        if not 0.0 <= gpu_share <= 1.0:
+        if gpu_share is not None and not 0.0 <= gpu_share <= 1.0:
             raise WorkerError("bad share of a GPU", expected="0 to 1", got=f"{gpu_share:g}")
-        self._gpu_share, self._fixed = gpu_share, workers is not None
-        self._settings = {
+        self._gpu_share, self._fixed = gpu_share or 0.0, workers is not None
+        self._settings: dict[str, Any] = {
             "device": device,
-            "gpu_share": gpu_share,
+            "gpu_share": self._gpu_share,
             "memory_limit": memory_limit,
             "checkpoints": checkpoints,
             "data_dir": os.environ.get(DATA_DIR_VARIABLE, ""),
@@ -160,6 +162,8 @@ class RayPool:
         try:
             if self._owns_ray:
                 _start_ray(workers, address, self._folder.name)
+            if gpu_share is None and device != "cpu" and ray.cluster_resources().get("GPU", 0):
+                self._gpu_share = self._settings["gpu_share"] = GPU_SHARE
             count = workers or self._room()
             self._actors = [self._new_actor() for _ in range(count)]
             ray.get([actor.starting for actor in self._actors], timeout=START_SECONDS)

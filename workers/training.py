@@ -94,15 +94,9 @@ def build_network(run: Run, task: Task, layer: Layer, data: Dataset) -> HostNetw
     return network.to(device)
 
 
-def make_optimizer(run: Run, task: Task, network: HostNetwork, dtype: torch.dtype) -> Optimizer:
+def make_optimizer(run: Run, task: Task, flat: FlatParameters) -> Optimizer:
     """The optimizer that the setting names, or else the anchor's own."""
     name = anchor_setting(run, task).optimizer or ANCHORS.get(run.anchor).optimizer
-    flat = FlatParameters(
-        network,
-        task.weight_decay,
-        scale=FLOAT16_SCALE if dtype == torch.float16 else 1.0,
-        channels_last=next(network.parameters()).device.type == "cuda",
-    )
     if name == "adamw":
         return AdamW(flat, betas=(task.momentum, task.second_momentum))
     return Sgd(flat, momentum=task.momentum, nesterov=task.nesterov)
@@ -142,7 +136,13 @@ class Training:
             math.ceil(task.steps * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)
         }
         self._dtype = precision(task, device)
-        self._optimizer = make_optimizer(run, task, self.network, self._dtype)
+        self.flat = FlatParameters(
+            self.network,
+            task.weight_decay,
+            scale=FLOAT16_SCALE if self._dtype == torch.float16 else 1.0,
+            channels_last=device.type == "cuda",
+        )
+        self.optimizer = make_optimizer(run, task, self.flat)
         scale = anchor_setting(run, task).rate_scale
         self._rate = run.learning_rate * (scale or ANCHORS.get(run.anchor).rate_scale)
         self._crops = None
@@ -175,8 +175,8 @@ class Training:
             "diverged": self.diverged,
             "curve": [list(point) for point in self.curve],
             "losses": self._losses.cpu(),
-            "vectors": [vector.cpu() for vector in self._optimizer.state],
-            "optimizer_steps": self._optimizer.steps,
+            "vectors": [vector.cpu() for vector in self.optimizer.state],
+            "optimizer_steps": self.optimizer.steps,
             "buffers": [buffer.cpu() for buffer in self.network.buffers()],
         }
 
@@ -186,14 +186,14 @@ class Training:
         Raises:
             LookupError, ValueError, RuntimeError: it is no such state; nothing was changed.
         """
-        vectors = list(zip(self._optimizer.state, state["vectors"], strict=True))
+        vectors = list(zip(self.optimizer.state, state["vectors"], strict=True))
         buffers = list(zip(self.network.buffers(), state["buffers"], strict=True))
         pairs = [*vectors, *buffers, (self._losses, state["losses"])]
         if any(ours.shape != theirs.shape for ours, theirs in pairs):
             raise ValueError("the state of another network")
         step, diverged = int(state["step"]), bool(state["diverged"])
         curve = [(int(at), float(loss)) for at, loss in state["curve"]]
-        self._optimizer.steps = int(state["optimizer_steps"])
+        self.optimizer.steps = int(state["optimizer_steps"])
         with torch.no_grad():
             for ours, theirs in pairs:
                 ours.copy_(theirs)
@@ -271,7 +271,7 @@ class Training:
     def _train_one(self) -> None:
         x, y = self.batch(self.step)
         loss = self.loss(self(x), y)
-        self._optimizer.step(loss, self._learning_rate())
+        self.optimizer.apply(self.flat.backward(loss), self._learning_rate())
         self._losses[self.step] = loss.detach()
         self.step += 1
 

@@ -296,7 +296,7 @@ def test_channels_last_and_scaled_gradients_train_the_same(data):
 
     plain, other = make(data), make(data)
     flat = FlatParameters(other.network, 1e-4, scale=FLOAT16_SCALE, channels_last=True)
-    other._optimizer = Sgd(flat, momentum=0.9, nesterov=True)
+    other.flat, other.optimizer = flat, Sgd(flat, momentum=0.9, nesterov=True)
     for training in (plain, other):
         training.advance(4)
     weight = other.network.body[0].conv2.weight

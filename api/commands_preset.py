@@ -1,0 +1,165 @@
+"""The commands about presets: list them, and measure what one can tell apart.
+
+Heavy rooms are imported when a command runs, never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.commands_data import DataDir, use_data_dir
+from api.commands_search import Pool, Workers
+from evosearch.errors import ConfigError, WorkerError
+
+if TYPE_CHECKING:
+    from evosearch.config import SearchConfig, Task
+    from evosearch.ports import Pool as PoolPort
+    from evosearch.records import Job
+
+LAYERS = (
+    "bn-relu", "bn-silu", "gn-relu", "gn-silu", "evonorm-b0", "evonorm-b1", "evonorm-b2",
+    "evonorm-s0", "evonorm-s1", "evonorm-s2",
+)  # fmt: skip
+"""Layers that train well; differences between them are what a search must see."""
+
+Scores = dict[str, dict[str, list[float]]]
+"""Layer -> anchor -> score of each seed."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group ``preset`` to ``evosearch``."""
+    preset = typer.Typer(
+        help="List presets, measure one.", no_args_is_help=True, rich_markup_mode=None
+    )
+    preset.command("list")(list_presets)
+    preset.command("calibrate")(calibrate_preset)
+    app.add_typer(preset, name="preset")
+
+
+def list_presets() -> None:
+    """List the presets that come with evosearch."""
+    from evosearch.presets import load_preset, preset_names
+
+    for name in preset_names():
+        task = load_preset(name).task
+        anchors = ", ".join(f"{anchor.name} ({anchor.size})" for anchor in task.anchors)
+        typer.echo(f"{name:18} {task.dataset}, {task.steps} steps of {task.batch_size}: {anchors}")
+
+
+def calibrate_preset(
+    preset: Annotated[str, typer.Argument(metavar="PRESET", help="A preset, or a .toml file.")],
+    seeds: Annotated[int, typer.Option("--seeds", min=2, max=100, help="Seeds a layer.")] = 5,
+    longer: Annotated[
+        float, typer.Option("--longer", min=1.0, help="Steps of the longer task, as a factor.")
+    ] = 4.0,
+    longer_seeds: Annotated[int, typer.Option("--longer-seeds", min=1, max=100)] = 2,
+    layers: Annotated[str, typer.Option("--layers", help="Names, with commas.")] = ",".join(LAYERS),
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")
+    ] = None,
+    pool: Pool = "ray",
+    workers: Workers = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Train good layers over seeds; say what the preset's scores can tell apart."""
+    from evosearch.presets import load_preset
+
+    use_data_dir(data_dir)
+    config = load_preset(preset, settings or ())
+    names = tuple(dict.fromkeys(name.strip() for name in layers.split(",") if name.strip()))
+    if len(names) < 2:
+        raise ConfigError("two layers at least", expected="--layers a,b", got=layers)
+    from api.wiring import check_names, make_pool
+
+    check_names(config.model_copy(update={"baselines": names}))
+    task = config.task
+    long_task = task.model_copy(update={"steps": round(task.steps * longer)})
+    opened = make_pool(pool, workers)
+    try:
+        short = train(opened, jobs(config, task, names, range(seeds)))
+        # Other seeds, so that a lucky initial draw cannot pass for agreement.
+        long = train(opened, jobs(config, long_task, names, range(seeds, seeds + longer_seeds)))
+    finally:
+        opened.close()
+    for line in lines(config.anchor_names, names, short, long):
+        typer.echo(line)
+
+
+def jobs(config: SearchConfig, task: Task, names: Sequence[str], indices: range) -> list[Job]:
+    """One job for each layer and seed, on every anchor."""
+    from evosearch.records import Job, Run, Subject
+    from evosearch.streams import evaluation_seed
+
+    made = []
+    for index in indices:
+        seed = evaluation_seed(config.seed, "confirm", index)
+        runs = tuple(
+            Run(anchor=anchor.name, seed=seed, learning_rate=task.learning_rate)
+            for anchor in task.anchors
+        )
+        made += [
+            Job(id=f"{name}/{task.steps}/{index}", purpose="baseline",
+                subject=Subject(baseline=name), graph=None, runs=runs, task=task)
+            for name in names
+        ]  # fmt: skip
+    return made
+
+
+def train(pool: PoolPort, waiting: list[Job]) -> Scores:
+    """Have the jobs done.
+
+    Raises:
+        WorkerError: one of them failed.
+    """
+    from evosearch.records import EvaluationDone
+
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    open_jobs: dict[str, Job] = {}
+    queue = list(waiting)
+    while queue or open_jobs:
+        while queue and len(open_jobs) < pool.capacity:
+            job = queue.pop(0)
+            open_jobs[job.id] = job
+            pool.submit(job)
+        for message in pool.poll(0.5):
+            job = open_jobs[message.job_id]
+            if isinstance(message, EvaluationDone):
+                one = message.evaluation
+                rows = found.setdefault(str(job.subject.baseline), {})
+                rows.setdefault(one.anchor, {})[job.id] = one.score
+                continue
+            del open_jobs[message.job_id]
+            if message.failure is not None:
+                raise WorkerError(f"{job.id} failed", got=message.failure.detail)
+    order = [job.id for job in waiting]
+    return {
+        name: {a: [rows[i] for i in order if i in rows] for a, rows in by_anchor.items()}
+        for name, by_anchor in found.items()
+    }
+
+
+def lines(anchors: Sequence[str], names: Sequence[str], short: Scores, long: Scores) -> list[str]:
+    """The report: scores, then figures per anchor and for their mean, then advice."""
+    import numpy as np
+
+    from evosearch.calibrate import advice, calibrate
+
+    said = [f"{'layer':16}" + "".join(f"{anchor:>16}" for anchor in anchors)]
+    for name in names:
+        cells = (f"{np.mean(short[name][a]):.3f} +-{np.std(short[name][a], ddof=1):.3f}"
+                 for a in anchors)  # fmt: skip
+        said.append(f"{name:16}" + "".join(f"{cell:>16}" for cell in cells))
+    tables = {a: [np.array([s[n][a] for n in names]) for s in (short, long)] for a in anchors}
+    means = [np.mean([tables[a][which] for a in anchors], axis=0) for which in (0, 1)]
+    said.append("")
+    for anchor, (scores, longer) in {**tables, "mean": means}.items():
+        found = calibrate(scores, longer)
+        said.append(
+            f"{anchor:16} layers {found.between:.4f}, seeds {found.noise:.4f}, ratio "
+            f"{found.ratio:.2f}; one point takes {found.seeds} seeds; rank correlation with the "
+            f"longer task {found.correlation:.2f}"
+        )
+    return [*said, "", *advice(calibrate(means[0], means[1]))]

@@ -1,0 +1,92 @@
+"""What a proxy task can tell apart: figures of known good layers over seeds, and advice.
+
+A search learns from differences between layers; where the seeds' noise is as large, one seed says
+nothing. Pure functions of arrays; this file must not train anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.float64]
+"""Shape (layers, seeds)."""
+
+POINT = 0.01
+Z = 1.96
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """``between``: standard deviation of the layers' true means (the seeds' part taken out);
+    ``noise``: of a layer's seeds; ``seeds``: seeds a layer that resolve one point at 95 %;
+    ``correlation``: Spearman's, of mean scores with the longer task; NaN where it is undefined."""
+
+    between: float
+    noise: float
+    seeds: int
+    correlation: float
+
+    @property
+    def ratio(self) -> float:
+        """Between-layer over seed-noise standard deviation."""
+        return self.between / self.noise if self.noise > 0 else float("inf")
+
+
+def calibrate(scores: Scores, longer: Scores | None = None) -> Calibration:
+    """The figures of one anchor, or of the mean of all.
+
+    Shapes: ``scores`` (layers, seeds), ``longer`` (layers, any number of seeds).
+
+    Source: one-way analysis of variance; the number of seeds from the normal approximation of the
+    difference of two means.
+    """
+    layers, seeds = scores.shape
+    if layers < 2 or seeds < 2:
+        raise ValueError(f"two layers and two seeds at least, got {scores.shape}")
+    noise = float(np.sqrt(scores.var(axis=1, ddof=1).mean()))
+    spread = float(scores.mean(axis=1).var(ddof=1)) - noise**2 / seeds
+    needed = max(1, int(np.ceil(2 * (Z * noise / POINT) ** 2)))
+    correlation = float("nan")
+    if longer is not None:
+        correlation = spearman(scores.mean(axis=1), longer.mean(axis=1))
+    return Calibration(float(np.sqrt(max(0.0, spread))), noise, needed, correlation)
+
+
+def spearman(a: Scores, b: Scores) -> float:
+    """Rank correlation of two vectors; equal values share their mean rank. NaN if one is constant.
+
+    Shapes: (n,), (n,).
+    """
+    ranks = [_ranks(values) for values in (a, b)]
+    if any(np.ptp(rank) == 0 for rank in ranks):
+        return float("nan")
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _ranks(values: Scores) -> Scores:
+    below = (values[:, None] > values[None, :]).sum(axis=1)
+    equal = (values[:, None] == values[None, :]).sum(axis=1)
+    return np.asarray(below + (equal + 1) / 2.0, np.float64)
+
+
+def advice(found: Calibration) -> list[str]:
+    """What to do about it, a sentence each."""
+    said = []
+    if found.ratio < 1:
+        said.append(
+            "one seed does not rank these layers: use more seeds, more steps or more select rows"
+        )
+    elif found.ratio < 2:
+        said.append("one seed ranks them roughly: confirm with fresh seeds before believing a lead")
+    else:
+        said.append("one seed tells these layers apart")
+    said.append(f"a difference of one point takes {found.seeds} seeds a layer")
+    if found.correlation == found.correlation:  # not NaN
+        if found.correlation < 0.5:
+            said.append("the longer task ranks them otherwise: this proxy may mislead a search")
+        else:
+            said.append("the longer task ranks them much alike")
+    return said

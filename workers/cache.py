@@ -1,0 +1,145 @@
+"""Evaluations kept across searches: what was trained once is never paid for twice.
+
+An evaluation is found again by all that decides it: the layer (digest, or the baseline's name), the
+anchor's setting, the data, the recipe, seed, rate and split, and the version of the code and of
+torch. A candidate's evaluation is found only under the same checks, which it had to pass. This file
+must not know which pool it stands before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from evosearch.ports import Pool
+from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Message, Run
+from primitives.digest import digest
+
+ROOT = Path(__file__).resolve().parents[1]
+CODE = ("workers/*.py", "workers/anchors/*.py", "workers/datasets/*.py", "primitives/*.py")
+"""Files whose change may change a score."""
+
+
+@cache
+def code_version() -> str:
+    """A digest of the code that trains, and the version of torch."""
+    text = hashlib.sha256(version("torch").encode())
+    for pattern in CODE:
+        for path in sorted(ROOT.glob(pattern)):
+            text.update(path.name.encode() + b"\0" + path.read_bytes())
+    return text.hexdigest()
+
+
+def key_of(job: Job, run: Run) -> str:
+    """The name under which that run of the job's layer is kept."""
+    task = job.task.model_dump(mode="json")
+    anchors: list[dict[str, Any]] = task.pop("anchors")
+    anchor = next((one for one in anchors if one["name"] == run.anchor), {})
+    anchor.pop("reference", None)  # it judges scores and does not change them
+    parts = {
+        "layer": digest(job.graph) if job.graph is not None else job.subject.key,
+        "is_baseline": job.graph is None,
+        "anchor": anchor,
+        "task": task,
+        "run": run.model_dump(mode="json"),
+        "checks": job.checks.model_dump(mode="json") if job.checks is not None else None,
+        "hurdles": job.hurdles,
+        "code": code_version(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class EvaluationCache:
+    """A folder of evaluations, one small file each; many processes may share it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, job: Job, run: Run) -> Evaluation | None:
+        """The evaluation of that run, if it was kept; a broken file counts as none."""
+        try:
+            return Evaluation.model_validate_json(self._path(job, run).read_text())
+        except (OSError, ValidationError):
+            return None
+
+    def put(self, job: Job, evaluation: Evaluation) -> None:
+        """Keep an evaluation; a reader never sees half of it."""
+        run = Run(
+            anchor=evaluation.anchor,
+            seed=evaluation.seed,
+            learning_rate=evaluation.learning_rate,
+            split=evaluation.split,
+        )
+        path = self._path(job, run)
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}")
+        part.write_text(evaluation.model_dump_json())
+        part.replace(path)
+
+    def _path(self, job: Job, run: Run) -> Path:
+        key = key_of(job, run)
+        return self._folder / key[:2] / f"{key}.json"
+
+
+class CachedPool:
+    """A `Pool` that answers what it knows from the cache and asks another pool for the rest.
+
+    A job with checks is answered only whole: its rejections are not kept, and cost little.
+    ``saved``: evaluations that were not trained.
+    """
+
+    def __init__(self, pool: Pool, kept: EvaluationCache) -> None:
+        self._pool, self._kept = pool, kept
+        self._known: list[Message] = []
+        self._jobs: dict[str, Job] = {}
+        self.saved = 0
+
+    @property
+    def capacity(self) -> int:
+        return self._pool.capacity
+
+    def submit(self, job: Job) -> None:
+        """Queue a job, or what of it is not known."""
+        known = {run: found for run in job.runs if (found := self._kept.get(job, run)) is not None}
+        if job.checks is not None and len(known) < len(job.runs):
+            known = {}
+        self.saved += len(known)
+        self._known += [EvaluationDone(job_id=job.id, evaluation=one) for one in known.values()]
+        if known and len(known) == len(job.runs):
+            self._known.append(JobDone(job_id=job.id, worker="cache"))
+            return
+        self._jobs[job.id] = job
+        left = tuple(run for run in job.runs if run not in known)
+        self._pool.submit(job.model_copy(update={"runs": left}))
+
+    def poll(self, timeout: float) -> list[Message]:
+        """Messages that have come; what was known comes first."""
+        messages, self._known = self._known, []
+        fresh = self._pool.poll(0.0 if messages else timeout)
+        for message in fresh:
+            job = self._jobs.get(message.job_id)
+            if job is None:
+                continue
+            if isinstance(message, EvaluationDone):
+                self._kept.put(job, message.evaluation)
+            else:
+                del self._jobs[message.job_id]
+        return messages + fresh
+
+    def cancel(self, job_id: str) -> None:
+        """Drop a job, wherever it is."""
+        self._known = [message for message in self._known if message.job_id != job_id]
+        self._jobs.pop(job_id, None)
+        self._pool.cancel(job_id)
+
+    def close(self) -> None:
+        """Close the other pool; what was kept stays."""
+        self._pool.close()
