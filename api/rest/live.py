@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
-from fastapi.sse import EventSourceResponse
+from fastapi.responses import StreamingResponse
 
 from api.feed import Known
 from api.problems import Refused
@@ -20,7 +20,7 @@ STREAM = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 @router.get(
-    "/searches/{ref}/events/stream", response_class=EventSourceResponse, responses=FOUND | STREAM
+    "/searches/{ref}/events/stream", response_class=StreamingResponse, responses=FOUND | STREAM
 )  # fmt: skip
 def search_stream(
     service: Here, ref: SearchRef, last: LastEvent = None,
@@ -38,7 +38,7 @@ def search_stream(
     return _stream(service, search_id, place)
 
 
-@router.get("/events/stream", response_class=EventSourceResponse, responses=COMMON | STREAM)
+@router.get("/events/stream", response_class=StreamingResponse, responses=COMMON | STREAM)
 def all_stream(service: Here, last: LastEvent = None) -> EventStream:
     """Events of all searches as they come; an id says how far each search was told."""
     return _stream(service, None, None if last is None else service.feed.resume(last))
