@@ -28,7 +28,7 @@ class Application:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.service = Service(settings)
-        self.api = _api(self.service, settings)
+        self.api = _api(self.service)
         self._guarded = Guard(
             GZipMiddleware(self.api, minimum_size=1000, compresslevel=5), settings,
             self.service.access, self.service.metrics,
@@ -48,7 +48,7 @@ def make_app(settings: ServiceSettings) -> Application:
     return Application(settings)
 
 
-def _api(service: Service, settings: ServiceSettings) -> FastAPI:
+def _api(service: Service) -> FastAPI:
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await service.feed.start()
@@ -60,7 +60,6 @@ def _api(service: Service, settings: ServiceSettings) -> FastAPI:
         title="evosearch", version=package_version("evosearch"), lifespan=life,
         summary="Evolve normalization-activation layers for your own networks and data.",
         openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,
-        root_path=settings.root_path,
     )  # fmt: skip
     app.state.service = service
     problems.install(app)

@@ -182,7 +182,7 @@ class Feed:
         since, seqs = _read_place(text)
         found = {
             name: Known(known.seq, True, known.created_at)
-            for name, known in self._known.items()
+            for name, known in list(self._known.items())  # the reader may add to it meanwhile
             if known.created_at <= since
         }
         for name, seq in seqs.items():

@@ -101,6 +101,9 @@ class Guard:
             await refusal(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
+        # The proxy has stripped the prefix; links that are made below need it.
+        scope["root_path"] = self._settings.root_path
+        scope["path"] = self._settings.root_path + scope["path"]
         await self._app(scope, receive, send)
 
     def _refuse_host(self, headers: Headers) -> JSONResponse | None:

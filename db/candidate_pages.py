@@ -11,7 +11,8 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,12 @@ COLUMNS = (
     "note", "digest", "fingerprint", "worker", "seconds", "queued_at", "finished_at",
 )  # fmt: skip
 """What a list shows of a candidate; the graph is shown one at a time."""
+
+
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
+    ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +123,8 @@ class CandidatePages:
     def _score(self, anchor: str) -> ColumnElement[float]:
         column = candidates.c.scores
         data = cast(column, JSON) if self._json else type_coerce(column, JSON)
-        return data[anchor].as_float()
+        found: ColumnElement[float] = data[anchor].as_float()
+        return found
 
     def _conditions(self, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
         if wanted.states:
@@ -149,22 +157,9 @@ class CandidatePages:
             column = candidates.c[name]
         if all(isinstance(value, float) for value in values):
             column = cast(column, Float)
-        value = values[0]
-        match op:
-            case "in":
-                return column.in_(values)
-            case "==":
-                return column == value
-            case "!=":
-                return column != value
-            case "<":
-                return column < value
-            case "<=":
-                return column <= value
-            case ">":
-                return column > value
-            case _:
-                return column >= value
+        found: ColumnElement[bool]
+        found = column.in_(values) if op == "in" else _OPERATORS[op](column, values[0])
+        return found
 
     def _beyond(self, wanted: Wanted, key: ColumnElement[Any], cursor: str) -> ColumnElement[bool]:
         value, birth = _place(wanted, cursor)

@@ -21,6 +21,7 @@ from db import schema
 from db.engine import begin
 from db.refusals import not_one
 from db.sql_store import SqlStore, insert_search, read_event, record
+from evosearch.config import SearchConfig
 from evosearch.errors import StoreError
 
 _BATCH = 500
@@ -137,6 +138,11 @@ def _rows(connection: Connection, table: Table, search_id: str) -> Generator[Any
         yield from found.mappings()
 
 
+def _same_config(stored: str, told: str) -> bool:
+    """Whether two texts are one config; an older one lacks settings that have defaults."""
+    return SearchConfig.model_validate_json(stored) == SearchConfig.model_validate_json(told)
+
+
 def _difference(table: Table, stored: Any, told: Any) -> str:
     if stored is None or told is None:
         where = "events" if stored is None else "table"
@@ -146,7 +152,7 @@ def _difference(table: Table, stored: Any, told: Any) -> str:
         if isinstance(value, float) and isinstance(other, float):
             if math.isclose(value, other, rel_tol=1e-9, abs_tol=1e-9):
                 continue  # sums depend on the order of addition
-        elif value == other:
+        elif value == other or (name == "config" and _same_config(value, other)):
             continue
         return f"{_key(table, stored)}: {name} is {value!r}, by the events {other!r}"
     return ""

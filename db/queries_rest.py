@@ -153,10 +153,8 @@ class RestQueries:
         with begin(self._engine) as connection:
             count, wrong = connection.execute(audited).one()
             rows = connection.execute(counted).all()
-        passed = sum(
-            row.count for row in rows
-            if (row.stage, row.code) in (("state", "evaluated"), ("worker", "stability"))
-        )  # fmt: skip
+        wanted = (("state", "evaluated"), ("worker", "stability"))
+        passed = sum(number for stage, code, number in rows if (stage, code) in wanted)
         return {"audited": count, "wrong": int(wrong or 0), "passed": passed}
 
     def training_costs(self, search_id: str) -> list[dict[str, Any]]:

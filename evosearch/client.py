@@ -236,7 +236,8 @@ class Client:
         from evosearch import Graph, build_layer
 
         graph = Graph.from_json(self.candidate(ref, birth)["graph"])
-        return build_layer(graph, num_features, **more)
+        layer: nn.Module = build_layer(graph, num_features, **more)
+        return layer
 
     def check(self, formula: str, preset: str = "quickstart") -> dict[str, Any]:
         """What a layer is, and which check would reject it."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query
-from fastapi.sse import EventSourceResponse
+from fastapi.responses import StreamingResponse
 
 from api.feed import Known
 from api.problems import Refused
@@ -21,16 +20,16 @@ STREAM = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}
 
 
 @router.get(
-    "/searches/{ref}/events/stream", response_class=EventSourceResponse, responses=FOUND | STREAM
+    "/searches/{ref}/events/stream", response_class=StreamingResponse, responses=FOUND | STREAM
 )  # fmt: skip
-async def search_stream(
+def search_stream(
     service: Here, ref: SearchRef, last: LastEvent = None,
     after: Annotated[
         int | None, Query(ge=0, le=MAX_INT, description="0: the whole log; unset: from now on")
     ] = None,
 ) -> EventStream:  # fmt: skip
     """Events of a search as they come; their ids are their numbers in the log."""
-    search_id = (await run_sync(service.store.search, ref)).id
+    search_id = service.store.search(ref).id
     if last is not None:
         if not (last.isascii() and last.isdigit() and int(last) <= MAX_INT):
             raise Refused(400, "bad Last-Event-ID: expected the id of an event of this search")
@@ -39,8 +38,8 @@ async def search_stream(
     return _stream(service, search_id, place)
 
 
-@router.get("/events/stream", response_class=EventSourceResponse, responses=COMMON | STREAM)
-async def all_stream(service: Here, last: LastEvent = None) -> EventStream:
+@router.get("/events/stream", response_class=StreamingResponse, responses=COMMON | STREAM)
+def all_stream(service: Here, last: LastEvent = None) -> EventStream:
     """Events of all searches as they come; an id says how far each search was told."""
     return _stream(service, None, None if last is None else service.feed.resume(last))
 

@@ -1,4 +1,4 @@
-"""A controller process whose workers are simulated: for tests that kill it. ``DB OWNER SECONDS``."""
+"""A controller process with simulated workers, for tests that kill it: ``DB OWNER SECONDS``."""
 
 from __future__ import annotations
 
