@@ -14,6 +14,7 @@ import typer
 from api.commands_search import Database, Pool, Workers
 from api.export import Format
 from evosearch.errors import ConfigError
+from primitives.named import graph_of
 
 if TYPE_CHECKING:
     from primitives.graph import Graph
@@ -46,10 +47,13 @@ def export(
         str | None, typer.Option("--formula", help="A formula or catalog name instead.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="File; default: the terminal.")] = None,
+    channels: Annotated[
+        int, typer.Option("--channels", min=1, help="Channels of torch-export and onnx programs.")
+    ] = 64,
     db: Database = None,
 ) -> None:
-    """Take a layer home as PyTorch, JSON, formula, LaTeX or DOT text."""
-    from api.export import render, write_file
+    """Take a layer home: code, formula, pictures, saved programs, or a bundle of all of them."""
+    from api.export import BINARY, artefact, write_bytes
 
     if (candidate is None) == (formula is None):
         raise ConfigError(
@@ -57,11 +61,13 @@ def export(
             got="neither" if formula is None else "both",
         )  # fmt: skip
     graph = graph_of(formula) if formula is not None else _candidate(str(candidate), db)
-    text = render(graph, form)
+    if form in BINARY and out is None:
+        raise ConfigError(f"{form} is no text", expected="a file: --out FILE", got="the terminal")
+    data = artefact(graph, form, channels=channels)
     if out is None:
-        typer.echo(text, nl=False)
+        typer.echo(data.decode(), nl=False)
         return
-    write_file(out, text)
+    write_bytes(out, data)
     typer.echo(f"written: {out}")
 
 
@@ -73,13 +79,13 @@ def layer(formula: Formula, preset: Preset = "quickstart", settings: Settings = 
     graph = graph_of(formula)
     from rich.console import Console
 
-    from api.inspect_layer import cheap_checks, facts
+    from api.inspect_layer import cheap_checks, facts, measured
     from api.report_text import say
     from api.wiring import check_names
 
     check_names(config)
     console = Console()
-    for name, value in facts(graph).items():
+    for name, value in (facts(graph) | measured(graph)).items():
         say(console, f"{name:20} {value}")
     rejected = False
     for check, verdict in cheap_checks(graph, config):
@@ -125,19 +131,6 @@ def catalog() -> None:
     for name, entry in CATALOG.items():
         made.add_row(name, Text(entry.formula), Text(entry.citation))
     Console().print(made)
-
-
-def graph_of(text: str) -> Graph:
-    """The graph of a formula or of a catalog layer's name.
-
-    Raises:
-        FormulaError: it is neither.
-    """
-    from primitives.catalog import CATALOG
-    from primitives.formula import parse
-
-    known = CATALOG.get(text.strip().lower())
-    return known.graph if known is not None else parse(text)
 
 
 def _candidate(ref: str, db: str | None) -> Graph:

@@ -108,8 +108,8 @@ def enqueue(
     db: Database = None,
 ) -> None:
     """Have a layer of yours evaluated before the next proposal."""
-    from api.commands_layer import graph_of
     from evosearch.ports import Enqueue
+    from primitives.named import graph_of
 
     graph = graph_of(formula)
     _send(ref, Enqueue(graph=graph, note=note), "the layer comes next", db)

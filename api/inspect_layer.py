@@ -15,6 +15,7 @@ from evosearch.streams import evaluation_seed
 from primitives.digest import digest
 from primitives.fingerprint import fingerprint
 from primitives.graph import Graph
+from primitives.properties import properties
 from primitives.structure import analyse
 
 AXES = {"b": "batch", "c": "channels", "s": "positions"}
@@ -33,7 +34,39 @@ def facts(graph: Graph) -> dict[str, str]:
         "batch independent": _yes(structure.batch_independent),
         "causal safe": _yes(structure.causal_safe),
         "pointwise": _yes(structure.pointwise),
+        **behaviour(graph),
         "equals": known_as(graph) or "no layer of the catalog",
+    }
+
+
+def behaviour(graph: Graph) -> dict[str, str]:
+    """Name -> value of what the layer does on a probe, and what it costs by count."""
+    found = properties(graph)
+    return {
+        "scale invariant": _yes(found.scale_invariant),
+        "shift invariant": _yes(found.shift_invariant),
+        "sign symmetry": found.symmetry,
+        "bounded (probe)": _yes(found.bounded),
+        "monotone (probe)": found.monotone,
+        "parameters a channel": str(found.parameters_per_channel),
+        "FLOPs an element": f"{found.flops:g}",
+        "bytes an element": f"{found.bytes_moved:g}",
+    }
+
+
+def measured(graph: Graph, runs: int = 7) -> dict[str, str]:
+    """Name -> ratio to BatchNorm2d + ReLU on this machine: time and bytes saved for backward.
+
+    Layer and baseline take turns at (16, 32, 16, 16) in float32; medians are compared.
+    """
+    from primitives.cost import against_bn_relu
+
+    cost = against_bn_relu(graph, (16, 32, 16, 16), runs)
+    return {
+        "forward": f"{cost.forward:.2f} x BN-ReLU (n={runs}, this machine, now)",
+        "forward + backward": f"{cost.both:.2f} x BN-ReLU",
+        "saved for backward": f"{cost.saved:.2f} x BN-ReLU",
+        "  with recompute": f"{cost.saved_recompute:.2f} x BN-ReLU",
     }
 
 

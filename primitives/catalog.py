@@ -30,7 +30,7 @@ class Entry:
     citation: str
     year: int
     torch_equivalent: str | None = None
-    slot: Literal["norm_act"] = "norm_act"
+    slot: Literal["norm_act", "norm", "act"] = "norm_act"
 
     @property
     def graph(self) -> Graph:
@@ -103,6 +103,76 @@ _ENTRIES = (
     Entry("evonorm-s0", "EvoNorm-S0", "x * sigmoid(v1 * x) / std_group(x)", _EVONORM, 2020),
     Entry("evonorm-s1", "EvoNorm-S1", "x * sigmoid(x) / std_group(x)", _EVONORM, 2020),
     Entry("evonorm-s2", "EvoNorm-S2", "x * sigmoid(x) / rms_group(x)", _EVONORM, 2020),
+    Entry(
+        "in-relu", "InstanceNorm, then ReLU", f"relu({_normalised('instance')})",
+        "Ulyanov, Vedaldi, Lempitsky: Instance Normalization: The Missing Ingredient for Fast "
+        "Stylization, 2016, arXiv 1607.08022", 2016, "InstanceNorm2d(C, affine=True), ReLU()",
+    ),
+    Entry(
+        "rms-norm", "RMSNorm over the channels of a token", "x / rms_token(x) * v1",
+        "Zhang, Sennrich: Root Mean Square Layer Normalization, NeurIPS 2019, arXiv 1910.07467",
+        2019, slot="norm",
+    ),
+    Entry(
+        "simple-rms-norm", "SimpleRMSNorm: RMSNorm without a gain", "x / rms_token(x)",
+        "Qin et al.: TransNormerLLM, 2023, arXiv 2307.14995", 2023, slot="norm",
+    ),
+    Entry(
+        "power-norm", "PowerNorm's quadratic mean over the batch, with its batch value",
+        "x / rms_batch(x)",
+        "Shen, Yao, Gholami, Mahoney, Keutzer: PowerNorm: Rethinking Batch Normalization in "
+        "Transformers, ICML 2020, arXiv 2003.07845", 2020, slot="norm",
+    ),
+    Entry(
+        "batch-channel-norm", "BatchNorm, then GroupNorm",
+        f"a = {_normalised('batch')}; (a - mean_group(a)) / std_group(a)",
+        "Qiao, Wang, Liu, Shen, Yuille: Micro-Batch Training with Batch-Channel Normalization and "
+        "Weight Standardization, 2019, arXiv 1903.10520", 2019, slot="norm",
+    ),
+    Entry(
+        "rep-bn", "RepBN: BatchNorm plus a share of the input",
+        "(x - mean_batch(x)) / std_batch(x) * v1 + v0 * x",
+        "Guo, Chen, Tang, Wang: SLAB: Efficient Transformers with Simplified Linear Attention and "
+        "Progressive Re-parameterized Batch Normalization, ICML 2024, arXiv 2405.11582",
+        2024, slot="norm",
+    ),
+    Entry(
+        "dyt", "DyT: dynamic tanh in the place of a normalization", "tanh(v1 * x)",
+        "Zhu, Chen, He, LeCun, Liu: Transformers without Normalization, CVPR 2025, "
+        "arXiv 2503.10622", 2025, slot="norm",
+    ),
+    Entry(
+        "dice", "Dice: PReLU with a gate that follows the batch",
+        "p = sigmoid((x - mean_batch(x)) / std_batch(x)); p * x + (1 - p) * (v0 * x)",
+        "Zhou et al.: Deep Interest Network for Click-Through Rate Prediction, KDD 2018, "
+        "arXiv 1706.06978", 2018, slot="act",
+    ),
+    Entry(
+        "squared-relu", "Squared ReLU", "square(relu(x))",
+        "So et al.: Primer: Searching for Efficient Transformers for Language Modeling, "
+        "NeurIPS 2021, arXiv 2109.08668", 2021, slot="act",
+    ),
+    Entry(
+        "swish", "Swish with a trainable slope", "x * sigmoid(v1 * x)",
+        "Ramachandran, Zoph, Le: Searching for Activation Functions, 2017, arXiv 1710.05941",
+        2017, slot="act",
+    ),
+    Entry(
+        "crrelu", "CRReLU: ReLU with a correction that fades on both sides",
+        "relu(x) + v0 * (x * exp(-(square(x) / (1 + 1))))",
+        "Sun et al.: A Method on Searching Better Activation Functions, 2024, arXiv 2405.12954",
+        2024, slot="act",
+    ),
+    Entry(
+        "elu", "ELU", "relu(x) + (exp(-relu(-x)) - 1)",
+        "Clevert, Unterthiner, Hochreiter: Fast and Accurate Deep Network Learning by Exponential "
+        "Linear Units (ELUs), ICLR 2016, arXiv 1511.07289", 2016, "ELU()", slot="act",
+    ),
+    Entry(
+        "mish-like", "Mish, with the guarded logarithm", "x * tanh(log(1 + exp(x)))",
+        "Misra: Mish: A Self Regularized Non-Monotonic Activation Function, BMVC 2020, "
+        "arXiv 1908.08681", 2020, slot="act",
+    ),
 )  # fmt: skip
 
 CATALOG: dict[str, Entry] = {row.name: row for row in _ENTRIES}

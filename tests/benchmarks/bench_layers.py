@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from primitives.catalog import CATALOG
+from primitives.cost import saved_bytes
 from primitives.groups import group_count
 from primitives.module import build_layer, layer_class
 from tests.benchmarks.record import write_result
@@ -83,19 +84,6 @@ def take_turns(
 def settle(x: Tensor) -> None:
     if x.device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def saved_bytes(module: nn.Module, x: Tensor) -> int:
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        value = module(x)
-    return sum(kept.values()) if value.requires_grad else 0
 
 
 def summary(times: list[float]) -> dict[str, float]:

@@ -49,6 +49,16 @@ BATCH, SAMPLE, INSTANCE = (0, 2, 3), (1, 2, 3), (2, 3)
 BN = (X - X.mean(BATCH, keepdims=True)) / over(BATCH) * V1 + V0
 GN = (X - group_mean()) / group() * V1 + V0
 LN = (X - X.mean(SAMPLE, keepdims=True)) / over(SAMPLE) * V1 + V0
+IN = (X - X.mean(INSTANCE, keepdims=True)) / over(INSTANCE) * V1 + V0
+UNIT = (X - X.mean(BATCH, keepdims=True)) / over(BATCH)
+
+
+def group_norm(a: Array) -> Array:
+    split = a.reshape(N, GROUPS, -1)
+    mean, variance = split.mean(2, keepdims=True), split.var(2, keepdims=True)
+    return ((split - mean) / np.sqrt(variance + EPS)).reshape(a.shape)
+
+
 BY_HAND = {
     "bn-relu": relu(BN),
     "bn-silu": BN * sigmoid(BN),
@@ -62,6 +72,19 @@ BY_HAND = {
     "evonorm-s0": X * sigmoid(V1 * X) / group(),
     "evonorm-s1": X * sigmoid(X) / group(),
     "evonorm-s2": X * sigmoid(X) / group(square=True),
+    "in-relu": relu(IN),
+    "rms-norm": V1 * X / np.sqrt((X**2).mean(1, keepdims=True) + EPS),
+    "simple-rms-norm": X / np.sqrt(np.einsum("nchw,nchw->nhw", X, X)[:, None] / C + EPS),
+    "power-norm": X / over(BATCH, square=True),
+    "batch-channel-norm": group_norm(BN),
+    "rep-bn": UNIT * V1 + V0 * X,
+    "dyt": np.tanh(V1 * X),
+    "dice": X * (V0 + (1.0 - V0) * sigmoid(UNIT)),
+    "squared-relu": np.where(X > 0, X * X, 0.0),
+    "swish": X / (1.0 + np.exp(-V1 * X)),
+    "crrelu": np.maximum(0.0, X) + V0 * X * np.exp(-0.5 * X**2),
+    "elu": np.where(X > 0, X, np.expm1(X)),
+    "mish-like": X * np.tanh(np.log(1.0 + np.exp(X) + EPS)),
 }
 
 
@@ -80,14 +103,16 @@ def test_a_wrong_formula_would_be_seen() -> None:
 @pytest.mark.parametrize("name", CATALOG)
 def test_each_layer_is_a_layer_of_the_papers_op_set(name: str) -> None:
     row = entry(name)
-    assert parse(row.formula, "paper") == row.graph
+    op_set = "paper+token" if "token" in row.formula else "paper"
+    assert parse(row.formula, op_set) == row.graph
     assert row.graph is row.graph
     assert structural_fault(row.graph) is None
-    assert all((node.op, node.over) in OP_SETS["paper"] for node in row.graph.nodes)
+    assert all((node.op, node.over) in OP_SETS[op_set] for node in row.graph.nodes)
     assert "arXiv" in row.citation
-    assert 2015 <= row.year <= 2020
+    assert 2015 <= row.year <= 2025
     assert parse(format_formula(row.graph)) == row.graph
-    uses_batch = name.startswith(("bn", "evonorm-b", "relu-rms-batch"))
+    uses_batch = name.startswith(("bn", "evonorm-b", "relu-rms-batch", "batch", "power", "rep-bn"))
+    uses_batch = uses_batch or name == "dice"
     assert analyse(row.graph).batch_independent is not uses_batch
 
 
@@ -100,14 +125,15 @@ def test_each_baseline_equals_torchs_own_modules(name: str) -> None:
     with torch.random.fork_rng():
         layer = eval(f"Sequential({entry(name).torch_equivalent})", modules).double()
     with torch.no_grad():
-        layer[0].weight.copy_(torch.from_numpy(V1.ravel()))
-        layer[0].bias.copy_(torch.from_numpy(V0.ravel()))
+        for name_in, value in (("weight", V1), ("bias", V0)):
+            if hasattr(layer[0], name_in):
+                getattr(layer[0], name_in).copy_(torch.from_numpy(value.ravel()))
         out = layer(torch.from_numpy(X)).numpy()
     np.testing.assert_allclose(evaluate(entry(name).graph, VALUES, GROUPS), out, rtol=1e-9)
 
 
 def test_the_layers_differ_and_the_published_graphs_have_their_sizes() -> None:
-    assert len({canonical(row.graph) for row in CATALOG.values()}) == len(CATALOG) == 12
+    assert len({canonical(row.graph) for row in CATALOG.values()}) == len(CATALOG) == 25
     assert len(entry("evonorm-b0").graph.nodes) == 6
     assert len(entry("evonorm-s1").graph.nodes) == 4
     assert [name for name in CATALOG if name != CATALOG[name].name] == []

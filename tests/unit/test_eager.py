@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from primitives.catalog import CATALOG
 from primitives.codegen import layer_source
+from primitives.cost import saved_bytes
 from primitives.module import build_layer, layer_class
 
 DOUBLE = torch.float64
@@ -62,21 +63,6 @@ def test_variance_and_mean_have_the_plain_gradient(groups: int | None, part: int
     torch.testing.assert_close(
         torch.autograd.grad(got, x, cotangent), torch.autograd.grad(plain, x, cotangent)
     )
-
-
-def saved_bytes(layer: nn.Module, x: Tensor) -> int:
-    """Bytes that autograd keeps for backward; a storage that is kept twice counts once."""
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        value = layer(x)
-    assert value.requires_grad
-    return sum(kept.values())
 
 
 @pytest.mark.parametrize("name", ["evonorm-s0", "evonorm-b0"])

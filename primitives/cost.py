@@ -1,0 +1,68 @@
+"""Measures a generated layer against BatchNorm2d + ReLU on this machine: time, and saved bytes.
+
+A look, not a benchmark: few runs, one shape, whatever else the machine is doing.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+from torch import Tensor, nn
+
+from primitives.graph import Graph
+from primitives.module import build_layer, layer_class
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Ratios to BatchNorm2d + ReLU: medians of seconds, bytes that autograd keeps."""
+
+    forward: float
+    both: float
+    saved: float
+    saved_recompute: float
+
+
+def against_bn_relu(graph: Graph, shape: tuple[int, int, int, int], runs: int) -> Cost:
+    """The layer's cost at that shape (N, C, H, W), float32, training mode, taking turns."""
+    channels = shape[1]
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    mine = build_layer(graph, channels)
+    reference = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
+    seconds = [(_seconds(mine, x), _seconds(reference, x)) for _ in range(runs + 2)][2:]
+    forward, both = (
+        statistics.median(a[part] for a, _ in seconds)
+        / statistics.median(b[part] for _, b in seconds)
+        for part in (0, 1)
+    )
+    baseline = saved_bytes(reference, x)
+    frugal = layer_class(graph)(channels, recompute=True)
+    return Cost(forward, both, saved_bytes(mine, x) / baseline, saved_bytes(frugal, x) / baseline)
+
+
+def _seconds(layer: nn.Module, x: Tensor) -> tuple[float, float]:
+    """Seconds of forward, and of forward plus backward."""
+    x.grad = None
+    begin = perf_counter()
+    value = layer(x)
+    middle = perf_counter()
+    value.backward(x.detach())
+    return middle - begin, perf_counter() - begin
+
+
+def saved_bytes(layer: nn.Module, x: Tensor) -> int:
+    """Bytes that autograd keeps for backward; a storage that is kept twice counts once."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        value = layer(x)
+    # While the value lives, nothing that was kept can be freed and counted for another.
+    return sum(kept.values()) if value.requires_grad else 0

@@ -1,0 +1,133 @@
+"""What a layer does as a function, found on a small probe, and what it costs by count.
+
+Answers hold on the probe at the initial v0 = 0, v1 = 1, in training mode; they are no proofs. This
+file must not import torch: the web process shows these facts too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from primitives.graph import Graph
+from primitives.moments import node_axes
+from primitives.ops import OPS
+from primitives.probe import Inputs, respond
+
+Array = NDArray[np.float64]
+
+CLOSE = 1e-4
+"""Relative difference that counts as the same; guards (eps) alone make a smaller one."""
+
+GROWTH = 1.5
+"""A layer whose largest value grows by less when its input grows a thousandfold is bounded."""
+
+_SHAPE = (2, 3, 4, 32)
+_FLOAT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """Facts about a layer.
+
+    ``symmetry``: of x -> -x; ``monotone``: of outputs against inputs within a channel of a sample;
+    ``flops`` and ``bytes_moved`` are per element of the input, forward, with the affine, float32,
+    each live full-sized step reading its inputs and writing its value.
+    """
+
+    scale_invariant: bool
+    shift_invariant: bool
+    symmetry: Literal["even", "odd", "none"]
+    bounded: bool
+    monotone: Literal["increasing", "decreasing", "none"]
+    parameters_per_channel: int
+    flops: float
+    bytes_moved: float
+
+
+def properties(graph: Graph) -> Properties:
+    """The facts, in about a millisecond.
+
+    Example:
+        >>> from primitives.catalog import CATALOG
+        >>> found = properties(CATALOG["evonorm-s0"].graph)
+        >>> found.scale_invariant, found.parameters_per_channel
+        (False, 3)
+    """
+    x = 20.0 * np.random.default_rng(7).normal(size=_SHAPE)
+    plain = _value(graph, x)
+    live = set(graph.live())
+    return Properties(
+        scale_invariant=_same(_value(graph, 8.0 * x), plain),
+        shift_invariant=_same(_value(graph, x + 30.0), plain),
+        symmetry=_symmetry(plain, _value(graph, -x)),
+        bounded=_bounded(graph, x),
+        monotone=_monotone(x, plain),
+        parameters_per_channel=2 + len(live & {2, 3}),
+        flops=_flops(graph),
+        bytes_moved=_bytes(graph),
+    )
+
+
+def _value(graph: Graph, x: Array) -> Array:
+    channels = (1, 1, _SHAPE[2], 1)
+    probe = Inputs(x, np.zeros(channels), np.ones(channels), np.ones(_SHAPE), 2)
+    with np.errstate(all="ignore"):
+        return np.broadcast_to(respond(graph, probe).value, _SHAPE)
+
+
+def _same(one: Array, other: Array) -> bool:
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return False
+    size = max(float(np.abs(other).max()), 1e-12)
+    return bool(np.abs(one - other).max() <= CLOSE * size)
+
+
+def _symmetry(plain: Array, mirrored: Array) -> Literal["even", "odd", "none"]:
+    if _same(mirrored, plain):
+        return "even"
+    return "odd" if _same(-mirrored, plain) else "none"
+
+
+def _bounded(graph: Graph, x: Array) -> bool:
+    largest = [float(np.abs(_value(graph, factor * x)).max()) for factor in (1.0, 1e3)]
+    # A function of the normalised input alone is bounded over scales, not over outliers.
+    spike = x.copy()
+    spike[..., 0] *= 1e3
+    largest.append(float(np.abs(_value(graph, spike)).max()))
+    finite = bool(np.isfinite(largest).all())
+    return finite and max(largest[1:]) <= GROWTH * max(largest[0], 1e-12)
+
+
+def _monotone(x: Array, value: Array) -> Literal["increasing", "decreasing", "none"]:
+    order = np.argsort(x, axis=-1)
+    steps = np.diff(np.take_along_axis(value, order, axis=-1), axis=-1)
+    slack = 1e-9 * max(float(np.abs(value).max()), 1e-12)
+    if not np.isfinite(steps).all() or np.abs(steps).max() <= slack:
+        return "none"
+    if steps.min() >= -slack:
+        return "increasing"
+    return "decreasing" if steps.max() <= slack else "none"
+
+
+def _flops(graph: Graph) -> float:
+    axes = node_axes(graph)
+    total = 2.0  # the affine
+    for index in graph.live_ops():
+        node = graph.node(index)
+        works_on = axes[node.inputs[0]] if node.over is not None else axes[index]
+        total += OPS[node.op].cost if works_on == "bcs" else 0.0
+    return total
+
+
+def _bytes(graph: Graph) -> float:
+    axes = node_axes(graph)
+    moved = 2  # the affine reads and writes
+    for index in graph.live_ops():
+        node = graph.node(index)
+        moved += sum(axes[source] == "bcs" for source in node.inputs)
+        moved += axes[index] == "bcs"
+    return float(_FLOAT * moved)

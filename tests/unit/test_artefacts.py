@@ -1,0 +1,131 @@
+"""What people take home: each artefact says the layer, and a wrong one never leaves the house."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import json
+import zipfile
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import torch
+
+from primitives import artefacts, codegen, verify
+from primitives.artefacts import FILES, artefact
+from primitives.catalog import CATALOG
+from primitives.errors import EvosearchError, LayerError
+from primitives.formula import parse
+from primitives.graph import Graph, Node
+from primitives.module import build_layer
+from primitives.picture import to_svg
+
+ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+B0 = CATALOG["evonorm-b0"].graph
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_text_forms_say_the_layer(name: str) -> None:
+    graph = CATALOG[name].graph
+    text = {form: artefact(graph, form).decode() for form in ("json", "formula", "mathml", "svg")}  # type: ignore[arg-type]
+    assert Graph.from_json_text(text["json"]) == graph
+    assert parse(text["formula"]) == graph
+    root = ElementTree.fromstring(text["mathml"])
+    assert root.tag == "{http://www.w3.org/1998/Math/MathML}math"
+    drawn = ElementTree.fromstring(text["svg"])
+    boxes = list(drawn.iter("{http://www.w3.org/2000/svg}rect"))
+    assert len(boxes) == len(graph.live())
+    corners = {(box.get("x"), box.get("y")) for box in boxes}
+    assert len(corners) == len(boxes)  # no box covers another
+
+
+def test_pictures_escape_their_title_and_stand_huge_graphs() -> None:
+    hostile = '</title><script>alert(1)</script>"&\x00'
+    drawn = to_svg(B0, hostile)
+    assert "<script" not in drawn
+    ElementTree.fromstring(drawn)
+    tower = Graph(tuple(Node("mul", (3 + i if i else 0, 3 + i if i else 0)) for i in range(256)))
+    ElementTree.fromstring(to_svg(tower))
+
+
+def trained(graph: Graph, channels: int = 8) -> torch.nn.Module:
+    """A layer with parameters and moving averages that are not the initial ones."""
+    layer = build_layer(graph, channels)
+    rng = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng))
+        for _ in range(3):
+            layer(2 * torch.randn(4, channels, 5, 5, generator=rng) + 0.5)
+    return layer
+
+
+@pytest.mark.parametrize("name", ["evonorm-b0", "bn-relu", "evonorm-s0"])
+def test_torch_export_carries_running_statistics_and_any_batch(name: str) -> None:
+    layer = trained(CATALOG[name].graph)
+    data = artefact(CATALOG[name].graph, "torch-export", layer=layer)
+    program = torch.export.load(io.BytesIO(data)).module()
+    x = torch.randn(7, 8, 5, 9, generator=torch.manual_seed(1))
+    torch.testing.assert_close(program(x), layer.eval()(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not ONNX, reason="onnx, onnxscript and onnxruntime are not installed")
+@pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0"])
+def test_onnx_carries_running_statistics_and_any_batch(name: str) -> None:
+    import onnxruntime
+
+    layer = trained(CATALOG[name].graph)
+    data = artefact(CATALOG[name].graph, "onnx", layer=layer)
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    x = torch.randn(7, 8, 5, 9, generator=torch.manual_seed(1))
+    (got,) = session.run(None, {"x": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(got), layer.eval()(x), rtol=1e-4, atol=1e-4)
+
+
+def test_the_bundle_has_everything_with_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> bytes:
+        raise EvosearchError("onnx export needs packages that are not installed")
+
+    monkeypatch.setattr(artefacts, "_onnx", missing)
+    data = artefact(B0, "bundle", about={"lineage": [3, 1], "seeds": [0]}, notes=["Search: 12"])
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    assert files.keys() == {*FILES.values(), "about.json", "SHA256SUMS"} - {"layer.onnx"}
+    about = json.loads(files["about.json"])
+    assert about["lineage"] == [3, 1]
+    assert about["left_out"].keys() == {"layer.onnx"}
+    assert about["versions"]["torch"].startswith(torch.__version__.partition("+")[0])
+    for line in files["SHA256SUMS"].decode().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256(files[name]).hexdigest() == digest
+    assert b"Search: 12" in files["layer.py"]
+
+
+def test_a_wrong_program_is_an_error_and_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = codegen.layer_source
+
+    def spoiled(*arguments: Any) -> str:
+        return real(*arguments).replace("torch.sqrt(", "torch.square(")
+
+    monkeypatch.setattr(codegen, "layer_source", spoiled)
+    with pytest.raises(LayerError, match="differs from what the graph means"):
+        artefact(B0, "python")
+    layer = trained(B0)
+    with pytest.raises(LayerError, match="torch-export, input"):
+        verify.verify_program(lambda x: layer(x) + 1e-2, layer.eval(), B0, "torch-export")
+    verify.verify_program(layer.eval(), layer, B0, "torch-export")
+
+
+def test_notes_can_not_become_code() -> None:
+    note = '"""\nimport os; os.system("echo")\n\\'
+    source = artefact(B0, "python", notes=[note]).decode()
+    assert compile(source, "a", "exec").co_names == compile(
+        artefact(B0, "python").decode(), "a", "exec"
+    ).co_names  # fmt: skip
+
+
+def test_unknown_formats_are_refused() -> None:
+    with pytest.raises(EvosearchError, match="unknown format"):
+        artefact(B0, "pickle")  # type: ignore[arg-type]

@@ -1,0 +1,49 @@
+"""Properties of layers whose answers are known on paper."""
+
+from __future__ import annotations
+
+import pytest
+
+from primitives.catalog import CATALOG
+from primitives.cost import against_bn_relu
+from primitives.formula import parse
+from primitives.properties import properties
+
+
+@pytest.mark.parametrize(
+    ("formula", "scale", "shift", "symmetry", "bounded", "monotone"),
+    [
+        ("tanh(x)", False, False, "odd", True, "increasing"),
+        ("relu(x)", False, False, "none", False, "increasing"),
+        ("square(x)", False, False, "even", False, "none"),
+        ("-x", False, False, "odd", False, "decreasing"),
+        ("x / rms_sample(x)", True, False, "odd", False, "increasing"),
+        ("(x - mean_batch(x)) / std_batch(x)", True, True, "odd", False, "increasing"),
+        ("sigmoid((x - mean_instance(x)) / std_instance(x))", True, True, "none", True,
+         "increasing"),
+        ("x * sigmoid(x)", False, False, "none", False, "none"),
+    ],
+)  # fmt: skip
+def test_known_functions(
+    formula: str, scale: bool, shift: bool, symmetry: str, bounded: bool, monotone: str
+) -> None:
+    found = properties(parse(formula))
+    assert (found.scale_invariant, found.shift_invariant) == (scale, shift)
+    assert (found.symmetry, found.monotone) == (symmetry, monotone)
+    assert found.bounded == bounded
+
+
+def test_costs_are_counted_by_hand() -> None:
+    found = properties(parse("x / std_batch(x)"))
+    # std 4 on full tensors, div 1, affine 2; std reads one, div reads one and writes one.
+    assert (found.flops, found.bytes_moved) == (7.0, 4 * (1 + 2 + 2))
+    assert found.parameters_per_channel == 2
+    assert properties(CATALOG["bn-relu"].graph).parameters_per_channel == 4
+
+
+def test_cost_against_the_baseline_is_a_set_of_ratios() -> None:
+    cost = against_bn_relu(CATALOG["evonorm-s0"].graph, (4, 8, 8, 8), 2)
+    assert cost.forward > 0
+    assert cost.both > 0
+    # BatchNorm keeps its input and ReLU its output; recomputation keeps the input.
+    assert 0.45 < cost.saved_recompute < 0.6 < cost.saved
