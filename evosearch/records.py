@@ -88,7 +88,7 @@ class CheckRun(Record):
     ``anchor`` is empty for a check that is not tied to one. ``steps`` counts training steps.
     """
 
-    check: Literal["signal", "quality", "stability", "hurdle", "training"]
+    check: Literal["signal", "quality", "stability", "training"]
     anchor: str = ""
     seconds: float
     steps: int = 0

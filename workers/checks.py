@@ -161,7 +161,7 @@ def check_hurdle(training: Training, step: int, least: float | None, clock: Cloc
             detail=f"score {score:.3f} on {anchor} after {step} steps, below {least:.3f}",
         )
     return CheckRun(
-        check="hurdle",
+        check="training",
         anchor=anchor,
         seconds=clock() - start,
         steps=steps,
