@@ -109,9 +109,9 @@ def enqueue(
 ) -> None:
     """Have a layer of yours evaluated before the next proposal."""
     from evosearch.ports import Enqueue
-    from primitives.named import graph_of
+    from primitives.named import layer_graph
 
-    graph = graph_of(formula)
+    graph = layer_graph(formula)
     _send(ref, Enqueue(graph=graph, note=note), "the layer waits its turn", db, only="search")
 
 

@@ -17,8 +17,10 @@ _PUBLIC = {
     "Node": "primitives.graph",
     "SearchConfig": "evosearch.config",
     "activations_left": "primitives.factory",
+    "artefact": "primitives.artefacts",
     "build_layer": "primitives.module",
     "format_formula": "primitives.printer",
+    "layer_graph": "primitives.named",
     "layer_source": "primitives.codegen",
     "load_preset": "evosearch.presets",
     "norm_act_function": "primitives.factory",
@@ -29,7 +31,7 @@ _PUBLIC = {
 }
 """Public name -> the module that defines it."""
 
-__all__ = sorted(_PUBLIC)  # noqa: PLE0605
+__all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str) -> Any:
