@@ -14,9 +14,10 @@ import typer
 from api.commands_search import Database, Pool, Workers
 from api.export import Format
 from evosearch.errors import ConfigError
-from primitives.named import graph_of
+from primitives.named import layer_graph
 
 if TYPE_CHECKING:
+    from evosearch.state import State
     from primitives.graph import Graph
 
 Formula = Annotated[
@@ -60,10 +61,15 @@ def export(
             "which layer?", expected="a candidate or --formula, one of them",
             got="neither" if formula is None else "both",
         )  # fmt: skip
-    graph = graph_of(formula) if formula is not None else _candidate(str(candidate), db)
+    about: dict[str, object] = {}
+    if formula is not None:
+        graph = layer_graph(formula)
+    else:
+        graph, about = _candidate(str(candidate), db)
     if form in BINARY and out is None:
         raise ConfigError(f"{form} is no text", expected="a file: --out FILE", got="the terminal")
-    data = artefact(graph, form, channels=channels)
+    notes = [f"{key.capitalize()}: {about[key]}" for key in ("search", "candidate") if key in about]
+    data = artefact(graph, form, notes=notes, channels=channels, about=about)
     if out is None:
         typer.echo(data.decode(), nl=False)
         return
@@ -76,7 +82,7 @@ def layer(formula: Formula, preset: Preset = "quickstart", settings: Settings = 
     from evosearch.presets import load_preset
 
     config = load_preset(preset, settings or ())
-    graph = graph_of(formula)
+    graph = layer_graph(formula)
     from rich.console import Console
 
     from api.inspect_layer import cheap_checks, facts, measured
@@ -106,7 +112,7 @@ def evaluate(
     from evosearch.presets import load_preset
 
     config = load_preset(preset, settings or ())
-    graph = graph_of(formula)
+    graph = layer_graph(formula)
     from rich.console import Console
 
     from api.compare import compare
@@ -133,11 +139,41 @@ def catalog() -> None:
     Console().print(made)
 
 
-def _candidate(ref: str, db: str | None) -> Graph:
-    from api.wiring import candidate_graph, open_database
+def _candidate(ref: str, db: str | None) -> tuple[Graph, dict[str, object]]:
+    """A candidate's graph, and what its search knows of it."""
+    from api.wiring import candidate_graph, load_state, open_database
 
     store = open_database(db)
     try:
-        return candidate_graph(store, ref)[2]
+        search_id, birth, graph = candidate_graph(store, ref)
+        state = load_state(store, search_id)
     finally:
         store.close()
+    member = state.members.get(birth)
+    return graph, {
+        "search": search_id,
+        "candidate": birth,
+        "lineage": _lineage(state, birth),
+        "scores on select": member.means() if member is not None else {},
+        "seeds of the scores": member.seeds if member is not None else 0,
+        "config": state.config.model_dump(mode="json"),
+    }
+
+
+def _lineage(state: State, birth: int) -> list[dict[str, object]]:
+    """The candidate and its ancestors, youngest first, each with its formula."""
+    from evosearch.report import formula_of
+
+    found: dict[int, dict[str, object]] = {}
+    waiting = [birth]
+    while waiting:
+        number = waiting.pop()
+        member = state.members.get(number)
+        if member is None or number in found:
+            continue
+        found[number] = {
+            "birth": number, "origin": member.origin, "parents": list(member.parents),
+            "formula": formula_of(member.graph),
+        }  # fmt: skip
+        waiting += member.parents
+    return [found[number] for number in sorted(found, reverse=True)]

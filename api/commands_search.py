@@ -109,10 +109,10 @@ def enqueue(
 ) -> None:
     """Have a layer of yours evaluated before the next proposal."""
     from evosearch.ports import Enqueue
-    from primitives.named import graph_of
+    from primitives.named import layer_graph
 
-    graph = graph_of(formula)
-    _send(ref, Enqueue(graph=graph, note=note), "the layer comes next", db)
+    graph = layer_graph(formula)
+    _send(ref, Enqueue(graph=graph, note=note), "the layer waits its turn", db, only="search")
 
 
 def pause(ref: SearchRef, db: Database = None) -> None:

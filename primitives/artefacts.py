@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import tempfile
 import warnings
 import zipfile
@@ -169,6 +170,8 @@ def _onnx(graph: Graph, layer: nn.Module) -> bytes:
         ) from err  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # The exporter logs every optional package that it does without.
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         path = Path(folder) / "layer.onnx"
         torch.onnx.export(
             layer, (_example(layer),), str(path), dynamo=True, external_data=False,

@@ -18,7 +18,7 @@ from primitives.graph import Graph
 from primitives.groups import group_count
 from primitives.model_scan import is_activation, is_evolved, scan
 from primitives.module import layer_class
-from primitives.named import graph_of
+from primitives.named import layer_graph
 from primitives.placement import Placement, Row
 
 
@@ -40,7 +40,7 @@ def norm_act_function(
         >>> make(8, act_layer=nn.ReLU, inplace=True)(torch.ones(1, 8, 2, 2)).shape
         torch.Size([1, 8, 2, 2])
     """
-    graph = layer if isinstance(layer, Graph) else graph_of(layer)
+    graph = layer if isinstance(layer, Graph) else layer_graph(layer)
     kind = _fitting(layer_class(graph))
 
     def make(

@@ -7,14 +7,14 @@ from primitives.formula import parse
 from primitives.graph import Graph
 
 
-def graph_of(text: str) -> Graph:
+def layer_graph(text: str) -> Graph:
     """The graph of a formula or of a catalog layer's name.
 
     Raises:
         FormulaError: it is neither.
 
     Example:
-        >>> graph_of("EvoNorm-S1") == graph_of("x * sigmoid(x) / std_group(x)")
+        >>> layer_graph("EvoNorm-S1") == layer_graph("x * sigmoid(x) / std_group(x)")
         True
     """
     known = CATALOG.get(text.strip().lower()) if isinstance(text, str) else None

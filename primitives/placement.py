@@ -32,7 +32,7 @@ from primitives.model_scan import (
     scan,
 )
 from primitives.module import layer_class
-from primitives.named import graph_of
+from primitives.named import layer_graph
 
 Slot = Literal["norm_act", "norm", "act"]
 Action = Literal["replaced", "affine", "left"]
@@ -106,7 +106,7 @@ def replace_norm_act(
     """
     if slot not in ("norm_act", "norm", "act"):
         raise LayerError("unknown slot", expected="norm_act, norm or act", got=repr(slot)[:60])
-    graph = layer if isinstance(layer, Graph) else graph_of(layer)
+    graph = layer if isinstance(layer, Graph) else layer_graph(layer)
     work = _Work(model, graph, scan(model), groups, recompute)
     {"norm_act": work.norm_act, "norm": work.norm, "act": work.act}[slot]()
     placed = work.finish()

@@ -88,7 +88,8 @@ def meaning(graph: Graph, layer: nn.Module, x: Tensor, groups: int) -> Tensor:
         kept = known.get((row.name, node.inputs), state.get(f"running_{row.name}_{index}"))
         moments[index] = batch if kept is None else kept.view(shape)
     value = interpret(graph, x, v0, v1, groups=groups, batch_moments=moments)
-    return value * state["weight"].view(shape) + state["bias"].view(shape)
+    with_affine: Tensor = value * state["weight"].view(shape) + state["bias"].view(shape)
+    return with_affine
 
 
 def compare(where: str, got: Tensor, meant: Tensor, tolerance: float) -> None:
