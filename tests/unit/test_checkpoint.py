@@ -1,4 +1,4 @@
-"""A preempted training goes on where it was, whatever its optimizer; a broken file costs nothing."""
+"""A preempted training goes on where it was; a broken file costs its steps and nothing else."""
 
 from __future__ import annotations
 
