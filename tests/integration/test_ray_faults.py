@@ -53,14 +53,14 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pool(folder):
-    made = RayPool(1, memory_limit=4 * 2**30, checkpoints=str(folder))
+    made = RayPool(1, memory_limit=3 * 2**30, checkpoints=str(folder))
     yield made
     made.close()
 
 
 def test_memory_without_end_is_told_apart_and_the_worker_lives(pool):
     before = pool._actors[0].name
-    pool.submit(job("greedy", steps=1000, batch_size=3_000_000))  # 24 GB of row numbers
+    pool.submit(job("greedy", steps=1, batch_size=3_000_000))  # 6 GB behind the first layer
     pool.submit(job("after"))
     done = ends(collect(pool, 2))
     assert done["greedy"].failure.cause == "out_of_memory", done["greedy"]
