@@ -13,7 +13,7 @@ import binascii
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -130,7 +130,7 @@ class Feed:
 
     async def listen(
         self, search_id: str | None, after: dict[str, Known] | None
-    ) -> AsyncIterator[Told | None]:
+    ) -> AsyncGenerator[Told | None]:
         """Events beyond ``after`` (None: from now on); None now and then where nothing comes.
 
         Ends when the listener could not keep up.

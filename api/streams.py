@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
@@ -24,7 +24,7 @@ class EventStream(EventSourceResponse):
 
     def __init__(
         self,
-        events: AsyncIterator[Told | None],
+        events: AsyncGenerator[Told | None],
         *,
         everything: bool,
         heartbeat: float,
@@ -39,22 +39,27 @@ class EventStream(EventSourceResponse):
             async with asyncio.timeout(self._slow):
                 await send(message)
 
-        with contextlib.suppress(TimeoutError):
-            await StreamingResponse.stream_response(self, in_time)
+        wire: AsyncGenerator[bytes] = self.body_iterator  # type: ignore[assignment]
+        async with contextlib.aclosing(wire):
+            with contextlib.suppress(TimeoutError):
+                await StreamingResponse.stream_response(self, in_time)
 
 
 async def _wire(
-    events: AsyncIterator[Told | None], everything: bool, heartbeat: float
-) -> AsyncIterator[bytes]:
+    events: AsyncGenerator[Told | None], everything: bool, heartbeat: float
+) -> AsyncGenerator[bytes]:
     yield format_sse_event(retry=RETRY_MILLISECONDS, comment="evosearch")
     sent = time.monotonic()
-    async for told in events:
-        if told is not None:
-            yield format_sse_event(
-                event=told.kind, data_str=told.data, id=told.place if everything else str(told.seq)
-            )
-        elif time.monotonic() - sent < heartbeat:
-            continue
-        else:
-            yield KEEPALIVE_COMMENT
-        sent = time.monotonic()
+    async with contextlib.aclosing(events):
+        async for told in events:
+            if told is not None:
+                yield format_sse_event(
+                    event=told.kind,
+                    data_str=told.data,
+                    id=told.place if everything else str(told.seq),
+                )
+            elif time.monotonic() - sent < heartbeat:
+                continue
+            else:
+                yield KEEPALIVE_COMMENT
+            sent = time.monotonic()

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -158,21 +158,30 @@ def test_silence_has_a_heartbeat(tmp_path: Path, store: SqlStore) -> None:
 
 
 def test_a_reader_that_does_not_read_is_let_go(tmp_path: Path, store: SqlStore) -> None:
-    search = fill(store, 5)
-    with running(tmp_path, slow_seconds=1.0) as service:
-        idle = socket.create_connection(("127.0.0.1", service.port))
+    fill(store, 300)
+    with running(tmp_path, slow_seconds=1.0) as service, socket.socket() as idle:
+        # Small buffers, which accepted connections inherit, so that a short log overflows them.
+        service.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        idle.connect(("127.0.0.1", service.port))
         path = f"/api/v1/searches/{SEARCH}/events/stream?after=0"
         idle.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         feed = service.app.service.feed
-        until = time.monotonic() + 30
-        while feed.count == 0 and time.monotonic() < until:
-            time.sleep(0.02)
-        assert feed.count == 1
-        while feed.count and time.monotonic() < until:
-            write_slowly(store, search, 60, 0.0)
-        assert feed.count == 0
-        idle.close()
+        assert wait_for(lambda: feed.count == 1)
+        assert wait_for(lambda: feed.count == 0)
+        # Whoever reads goes on being served.
+        with Client(service.url) as client:
+            last = finish(store)
+            assert [event.seq for event in client.watch(SEARCH, after=last - 3)] == [
+                last - 2, last - 1, last,
+            ]  # fmt: skip
+
+
+def wait_for(done: Callable[[], bool], seconds: float = 60.0) -> bool:
+    until = time.monotonic() + seconds
+    while not done() and time.monotonic() < until:
+        time.sleep(0.02)
+    return done()
 
 
 def test_the_async_client_watches_too(tmp_path: Path, store: SqlStore) -> None:
