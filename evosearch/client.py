@@ -235,8 +235,7 @@ class Client:
         from evosearch import Graph, build_layer
 
         graph = Graph.from_json(self.candidate(ref, birth)["graph"])
-        layer = build_layer(graph, num_features, **more)
-        return layer
+        return build_layer(graph, num_features, **more)
 
     def check(self, formula: str, preset: str = "quickstart") -> dict[str, Any]:
         """What a layer is, and which check would reject it."""
