@@ -112,7 +112,7 @@ def enqueue(
     from primitives.named import layer_graph
 
     graph = layer_graph(formula)
-    _send(ref, Enqueue(graph=graph, note=note), "the layer waits its turn", db, only="search")
+    _send(ref, Enqueue(graph=graph, note=note), "the layer comes next", db)
 
 
 def pause(ref: SearchRef, db: Database = None) -> None:
