@@ -34,12 +34,13 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
 
 def export(request: dict[str, Any]) -> dict[str, Any]:
     """A graph in one of the export formats; code is verified against the interpreter first."""
-    from api.export import render
+    from primitives.artefacts import BINARY, artefact
 
-    made: Any = render(Graph.from_json(request["graph"]), request["form"])
-    if isinstance(made, bytes):
+    form = request["form"]
+    made = artefact(Graph.from_json(request["graph"]), form)
+    if form in BINARY:
         return {"base64": base64.b64encode(made).decode()}
-    return {"text": made}
+    return {"text": made.decode()}
 
 
 def offers(request: dict[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,10 @@ MEDIA = {
     "latex": ("application/x-tex", "tex"),
     "dot": ("text/vnd.graphviz", "dot"),
     "onnx": ("application/octet-stream", "onnx"),
-    "torchscript": ("application/octet-stream", "pt"),
+    "torch-export": ("application/octet-stream", "pt2"),
+    "mathml": ("application/mathml+xml", "mathml"),
+    "svg": ("image/svg+xml", "svg"),
+    "bundle": ("application/zip", "zip"),
 }
 """Export format -> media type and ending; formats that are not named here are plain text."""
 
