@@ -157,6 +157,7 @@ class RayPool:
         self._inbox: list[Message] = []
         self._made = 0
         self._actors: list[_Actor] = []
+        self._joining: list[_Actor] = []
         self._closed = False
         self._owns_ray = not ray.is_initialized()
         try:
@@ -179,8 +180,16 @@ class RayPool:
             ) from err
 
     def grow(self, count: int) -> None:
-        """Start so many more workers; they take jobs as soon as they are up."""
-        self._actors += [self._new_actor() for _ in range(count)]
+        """Start so many more workers; they take jobs once they are up, and none before."""
+        self._joining += [self._new_actor() for _ in range(count)]
+
+    def _let_in(self) -> None:
+        """Joining workers that are up get jobs from now on."""
+        up = ray.wait([a.starting for a in self._joining], num_returns=len(self._joining),
+                      timeout=0)[0]  # fmt: skip
+        for actor in [one for one in self._joining if one.starting in up]:
+            self._joining.remove(actor)
+            self._actors.append(actor)
         self._dispatch()
 
     def _room(self) -> int:
@@ -196,7 +205,7 @@ class RayPool:
         if self._fixed or time.monotonic() - self._looked < JOIN_SECONDS:
             return
         self._looked = time.monotonic()
-        self.grow(max(0, self._room() - len(self._actors)))
+        self.grow(max(0, self._room() - len(self._actors) - len(self._joining)))
 
     @property
     def capacity(self) -> int:
@@ -224,6 +233,8 @@ class RayPool:
         try:
             self._look_for_joiners()
             while any(actor.jobs for actor in self._actors):
+                if self._joining:
+                    self._let_in()
                 left = deadline - time.monotonic()
                 for actor in self._ready(0.0 if self._inbox else max(0.0, min(left, TICK))):
                     self._inbox += self._receive(actor)
@@ -259,9 +270,9 @@ class RayPool:
             return
         self._closed = True
         self._waiting.clear()
-        for actor in self._actors:
+        for actor in self._actors + self._joining:
             ray.kill(actor.handle)
-        self._actors = []
+        self._actors, self._joining = [], []
         if self._owns_ray:
             ray.shutdown()
         self._folder.cleanup()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import ray
@@ -15,6 +16,7 @@ from primitives.graph import Graph, Node
 from workers.inline import InlinePool
 from workers.ray_pool import RayPool
 
+ROOT = Path(__file__).resolve().parents[2]
 CUBE = Graph((Node("square", (0,)), Node("mul", (0, 4))))
 UNCHECKED = Checks(
     signal=Signal(enabled=False), quality=Quality(enabled=False), stability=Stability(enabled=False)
@@ -53,9 +55,16 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pool(folder):
+    # A Ray of two CPUs with one worker, so that there is room for another one.
+    ray.init(
+        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
+        logging_level="error", object_store_memory=80 * 2**20,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+    )  # fmt: skip
     made = RayPool(1, memory_limit=3 * 2**30, checkpoints=str(folder))
     yield made
     made.close()
+    ray.shutdown()
 
 
 def test_memory_without_end_is_told_apart_and_the_worker_lives(pool):
@@ -106,6 +115,14 @@ def test_a_worker_that_joins_late_takes_jobs(pool):
     for number in range(3):
         pool.submit(job(f"l{number}", steps=150))
     pool.grow(1)
-    assert pool.capacity == 6
     done = ends(collect(pool, 3, seconds=240.0))
+    deadline = time.monotonic() + 120
+    while pool.capacity < 6 and time.monotonic() < deadline:  # it may start slower than they train
+        pool.submit(job("more", steps=50))
+        done |= ends(collect(pool, 1))
+    assert pool.capacity == 6
+    for number in range(4):
+        pool.submit(job(f"m{number}", steps=100))
+    done |= ends(collect(pool, 4))
     assert all(end.failure is None for end in done.values())
+    assert len({done[f"m{number}"].worker for number in range(4)}) == 2
