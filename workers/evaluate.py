@@ -41,7 +41,7 @@ from workers.device import choose
 from workers.layers import LayerFactory, layer_factory
 from workers.training import Training
 
-DETAIL_LENGTH = 300
+DETAIL_LENGTH = 600
 
 
 @dataclass(slots=True)
