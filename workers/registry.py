@@ -19,12 +19,15 @@ T = TypeVar("T")
 
 
 def not_found(kind: str, name: str, known: Iterable[str]) -> NotFound:
-    """The error for a name that names nothing: it lists the names, the closest one as a hint."""
+    """The error for a name that names nothing: it lists the names, the closest one as a hint.
+
+    A long list is left out where there is a close one: errors are cut, and hints stand last.
+    """
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     return NotFound(
         f"unknown {kind}",
-        expected="one of " + ", ".join(names),
+        expected=None if close and len(names) > 12 else "one of " + ", ".join(names),
         got=repr(name)[:60],
         hint=f"did you mean {close[0]}?" if close else None,
     )
