@@ -14,7 +14,7 @@ run: $(VENV)/run.stamp
 	$(BIN)/evosearch search start $(PRESET) $(ARGS)
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

@@ -40,7 +40,8 @@ def score_table(
     made.add_column("", justify="right", no_wrap=True)
     made.add_column("formula", overflow="ellipsis" if short else "fold", no_wrap=short, ratio=1)
     for anchor in anchors:
-        made.add_column(anchor, justify="right", overflow="fold", min_width=6, max_width=7)
+        width = 7 if short else 14
+        made.add_column(anchor, justify="right", overflow="fold", min_width=6, max_width=width)
     made.add_column("seeds", justify="right")
     for row in (*rows, *baselines):
         known = row in baselines

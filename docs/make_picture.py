@@ -19,7 +19,7 @@ def main(url: str, ref: str, path: str) -> None:
     store = open_store(url)
     info = store.search(ref)
     state = recover(store.events(info.id))
-    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=132, file=io.StringIO(), force_terminal=True)
     print_report(console, state)
     console.save_svg(path, title=f"evosearch search start {info.config.preset}")
     store.close()
