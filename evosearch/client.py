@@ -18,7 +18,6 @@ from evosearch.errors import ConfigError, EvosearchError, NotFound, StateConflic
 
 if TYPE_CHECKING:
     import httpx
-    from torch import nn
 
 ENDED = frozenset({"finished", "stopped", "failed"})
 RETRY_SECONDS = 1.0
@@ -231,13 +230,12 @@ class Client:
             self._requests.body_of(response)
         return response.content
 
-    def layer(self, ref: str, birth: int, num_features: int, **more: Any) -> nn.Module:
+    def layer(self, ref: str, birth: int, num_features: int, **more: Any) -> Any:
         """The candidate as an `nn.Module`, built here from its graph: no code is downloaded."""
         from evosearch import Graph, build_layer
 
         graph = Graph.from_json(self.candidate(ref, birth)["graph"])
-        layer: nn.Module = build_layer(graph, num_features, **more)
-        return layer
+        return build_layer(graph, num_features, **more)
 
     def check(self, formula: str, preset: str = "quickstart") -> dict[str, Any]:
         """What a layer is, and which check would reject it."""
