@@ -14,7 +14,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
 from db.engine import begin
-from db.schema import candidates, commands, evaluations, events, parents, searches, tallies, traces
+from db.schema import (
+    candidates,
+    commands,
+    evaluations,
+    events,
+    jobs,
+    parents,
+    searches,
+    tallies,
+    traces,
+)
 from db.schema_service import notes
 from db.sql_store import SqlStore
 
@@ -175,6 +185,13 @@ class RestQueries:
                  "seconds": float(row.seconds), "steps": int(row.steps)}
                 for row in connection.execute(wanted)
             ]  # fmt: skip
+
+    def worker_seconds(self, search_id: str) -> float:
+        """Time that workers spent on jobs that ended: first verdicts and all later jobs."""
+        first = select(func.sum(candidates.c.seconds)).where(candidates.c.search_id == search_id)
+        later = select(func.sum(jobs.c.seconds)).where(jobs.c.search_id == search_id)
+        with begin(self._engine) as connection:
+            return sum(float(connection.execute(one).scalar() or 0.0) for one in (first, later))
 
     def last_seqs(self) -> dict[str, tuple[int, str, Any]]:
         """Search -> (number of its last event, status, when it was created)."""

@@ -147,7 +147,7 @@ def costs(service: Here, ref: SearchRef) -> CostView:
     rejected = sum(row.count for row in rows if row.stage == "worker")
     of_search = sum(row["seconds"] for row in training if row["purpose"] == "search")
     mean = of_search / info.evaluated if info.evaluated else None
-    seconds = sum(row["seconds"] for row in training) + sum(checks.values())
+    seconds = service.rest.worker_seconds(info.id)
     price = settings.price_per_hour
     return CostView(
         worker_seconds=seconds, gpu_hours=seconds / 3600 * settings.gpus_per_worker,

@@ -294,7 +294,10 @@ class PurposeCost(View):
 
 
 class CostView(View):
-    """What the search has cost, and what the rejections saved (an estimate)."""
+    """What the search has cost, and what the rejections saved (an estimate).
+
+    ``check_seconds`` and ``training`` overlap: the first steps of a training are quality's own.
+    """
 
     worker_seconds: float
     gpu_hours: float
