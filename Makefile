@@ -36,6 +36,7 @@ bench: $(VENV)/test.stamp
 SIGNAL := $(BIN)/python -m tests.benchmarks.study_signal
 soak: export EVOSEARCH_DATA_DIR = $(DATA)
 soak: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -m soak tests
 	$(BIN)/python -m tests.benchmarks.soak_quickstart
 ifdef DATA
 	mkdir -p build
