@@ -84,6 +84,9 @@ def _rounded(response: Response, inputs: Inputs, factor: float) -> bytes:
             parts.append(_digits(np.zeros(shape), floor))
         else:
             parts.append(_digits(np.broadcast_to(gradient * factor, shape), floor))
+    shape = inputs.v0.shape
+    for name, own in sorted(response.by_vector.items()):
+        parts += [name.encode(), _digits(np.broadcast_to(own * factor, shape), floor)]
     return b"".join(parts)
 
 
