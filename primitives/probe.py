@@ -268,8 +268,9 @@ def make_inputs(
     return Inputs(x, v0, v1, cotangent, groups, vectors)
 
 
-def _at_initial_values(inputs: Inputs) -> Inputs:
+def at_initial_values(inputs: Inputs) -> Inputs:
+    """The probe with every trainable vector at the value that it starts from."""
     return inputs._replace(v0=np.zeros_like(inputs.v0), v1=np.ones_like(inputs.v1), vectors={})
 
 
-FAULT_PROBE = _at_initial_values(make_inputs(20260, (3, 4, 4), 2, (1.0, 10.0)))
+FAULT_PROBE = at_initial_values(make_inputs(20260, (3, 4, 4), 2, (1.0, 10.0)))
