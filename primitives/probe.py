@@ -70,6 +70,26 @@ def respond(graph: Graph, inputs: Inputs, moments: dict[int, Array] | None = Non
     The caller silences numpy's floating point warnings.
     """
     plan = _plan(graph)
+    values, used = _forward(plan, inputs, moments)
+    fixed = moments if moments is not None else {}
+    grads = _backward(plan, values, inputs, graph.output, fixed)
+    by_vector: dict[str, Array] = {}
+    for index, row, _ in plan:
+        if row.start is not None and index in grads:
+            by_vector[row.name] = by_vector.get(row.name, 0.0) + grads[index]
+    gradients = (grads.get(0), grads.get(2), grads.get(3))
+    return Response(values[graph.output], gradients, used, by_vector)
+
+
+def value_of(graph: Graph, inputs: Inputs) -> Array:
+    """The graph's value in training mode alone, at its reduced shape."""
+    return _forward(_plan(graph), inputs, None)[0][graph.output]
+
+
+def _forward(
+    plan: list[tuple[int, Primitive, Node]], inputs: Inputs, moments: dict[int, Array] | None
+) -> tuple[dict[int, Array], dict[int, Array]]:
+    """Values of all live nodes, and the batch moments that were used."""
     values: dict[int, Array] = {0: inputs.x, 1: _ZERO, 2: inputs.v0, 3: inputs.v1}
     used = {}
     for index, row, node in plan:
@@ -90,14 +110,7 @@ def respond(graph: Graph, inputs: Inputs, moments: dict[int, Array] | None = Non
         if node.over == "batch":
             used[index] = moment
         values[index] = _FINISH[row.moment.finish][0](moment)
-    fixed = moments if moments is not None else {}
-    grads = _backward(plan, values, inputs, graph.output, fixed)
-    by_vector: dict[str, Array] = {}
-    for index, row, _ in plan:
-        if row.start is not None and index in grads:
-            by_vector[row.name] = by_vector.get(row.name, 0.0) + grads[index]
-    gradients = (grads.get(0), grads.get(2), grads.get(3))
-    return Response(values[graph.output], gradients, used, by_vector)
+    return values, used
 
 
 def _leaf(row: Primitive, inputs: Inputs) -> Array:

@@ -1,4 +1,4 @@
-"""A search that chooses the extended op set: it draws from it, runs, and replays from its events."""
+"""A search that chooses the extended op set: it draws from it, runs and replays."""
 
 from __future__ import annotations
 
