@@ -42,7 +42,7 @@ def test_stored_facts_are_those_of_structure_and_probe_and_fit_into_json() -> No
     assert found["mixes_batch"]
     assert found["mixes_positions"]
     assert not found["mixes_channels"]
-    assert (found["scale_invariant"], found["symmetry"]) == (False, "none")
+    assert (found["scale_invariant"], found["symmetry"]) == (True, "none")
     token = stored_properties(CATALOG["simple-rms-norm"].graph)
     assert (token["mixes_channels"], token["mixes_positions"]) == (True, False)
     assert (token["scale_invariant"], token["symmetry"]) == (True, "odd")
