@@ -80,7 +80,8 @@ def cheap_checks(graph: Graph, config: SearchConfig) -> Iterator[tuple[str, str]
         yield "in the controller", f"rejects: {verdict.code}, {SCREEN_CODES[verdict.code]}"
     else:
         yield "in the controller", "passes"
-    if verdict.code != "ignores_input":  # without x there is no gradient to look at
+    # Without x there is no gradient to look at, and an anchor refuses what leaks.
+    if verdict.code not in ("ignores_input", "leaks_future"):
         yield from signal_checks(graph, config)
 
 
@@ -104,7 +105,7 @@ def signal_checks(graph: Graph, config: SearchConfig) -> Iterator[tuple[str, str
         )  # fmt: skip
         with one_thread():
             training = Training(
-                run, config.task, layer_factory(job), context.dataset(config.task.dataset)
+                run, config.task, layer_factory(job, anchor), context.dataset(config.task.dataset)
             )
             bounds = config.checks.signal.bounds.get(anchor, {})
             standard = config.checks.signal.reference

@@ -34,7 +34,7 @@ from db.engine import begin
 from db.schema import candidates
 from db.sql_store import SqlStore
 from evosearch.errors import ConfigError
-from evosearch.where import Both, Compare, Filter, Not
+from evosearch.where import PROPERTIES, Both, Compare, Filter, Not
 
 SORTS = ("birth", "mean_score", "live_nodes", "seconds", "seeds", "finished_at")
 """Columns that a page may be ordered by, besides ``score.ANCHOR``."""
@@ -43,7 +43,7 @@ COLUMNS = (
     "birth", "state", "origin", "formula", "live_nodes", "mean_score", "scores", "seeds",
     "on_front", "batch_independent", "causal_safe", "pointwise", "audit", "audit_passed",
     "duplicate_of", "rejection_code", "rejection_detail", "failure_cause", "failure_detail",
-    "note", "digest", "fingerprint", "worker", "seconds", "queued_at", "finished_at",
+    "note", "digest", "fingerprint", "worker", "seconds", "queued_at", "finished_at", "properties",
 )  # fmt: skip
 """What a list shows of a candidate; the graph is shown one at a time."""
 
@@ -121,9 +121,20 @@ class CandidatePages:
         return candidates.c[sort]
 
     def _score(self, anchor: str) -> ColumnElement[float]:
-        column = candidates.c.scores
-        data = cast(column, JSON) if self._json else type_coerce(column, JSON)
-        found: ColumnElement[float] = data[anchor].as_float()
+        found: ColumnElement[float] = self._within(candidates.c.scores)[anchor].as_float()
+        return found
+
+    def _within(self, column: ColumnElement[Any]) -> Any:
+        """A column of JSON text, to be looked into by name."""
+        return cast(column, JSON) if self._json else type_coerce(column, JSON)
+
+    def _property(self, name: str) -> ColumnElement[Any]:
+        """A column, or a fact inside the candidate's properties."""
+        if name in candidates.c:
+            return candidates.c[name]
+        fact = self._within(candidates.c.properties)[name]
+        kind = {"flag": fact.as_boolean, "number": fact.as_float, "text": fact.as_string}
+        found: ColumnElement[Any] = kind[PROPERTIES[name]]()
         return found
 
     def _conditions(self, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
@@ -154,7 +165,7 @@ class CandidatePages:
         if name.startswith("score."):
             column = self._score(name.removeprefix("score."))
         else:
-            column = candidates.c[name]
+            column = self._property(name)
         if all(isinstance(value, float) for value in values):
             column = cast(column, Float)
         found: ColumnElement[bool]
@@ -196,5 +207,6 @@ def _place(wanted: Wanted, cursor: str) -> tuple[float, int]:
 
 def _plain(row: Any) -> dict[str, Any]:
     found = {name: row[name] for name in COLUMNS}
-    found["scores"] = json.loads(found["scores"]) if found["scores"] else None
+    for name in ("scores", "properties"):
+        found[name] = json.loads(found[name]) if found[name] else None
     return found

@@ -33,6 +33,7 @@ _COMPARED = (
 _NOT_IN_EVENTS = {
     "formula", "title", "lease_owner", "lease_epoch", "lease_expires_at",
     "batch_independent", "causal_safe", "pointwise",  # unknown in rows of schema 0001
+    "properties",  # unknown in rows of schema 0002
 }  # fmt: skip
 
 

@@ -113,8 +113,11 @@ class Queries:
 
     def front(self, search_id: str) -> list[CandidateRow]:
         """The candidates that none dominates, the highest mean score first."""
+        # That births are not negative is always true; it decides for the front's own index where
+        # a planner without statistics takes any index that begins with the search.
+        wanted = (candidates.c.on_front, candidates.c.birth >= 0)
         return self._candidates(
-            _LIST.where(candidates.c.search_id == search_id, candidates.c.on_front).order_by(
+            _LIST.where(candidates.c.search_id == search_id, *wanted).order_by(
                 candidates.c.mean_score.desc(), candidates.c.birth
             )
         )
@@ -291,7 +294,8 @@ _EVENTS: Select[Any] = select(events.c.seq, events.c.at, events.c.kind, events.c
 def _candidate(row: Any) -> CandidateRow:
     fields = dict(row)
     fields["graph"] = Graph.from_json_text(fields["graph"])
-    fields["scores"] = json.loads(fields["scores"]) if fields["scores"] else None
+    for name in ("scores", "properties"):
+        fields[name] = json.loads(fields[name]) if fields[name] else None
     return CandidateRow(**fields)
 
 

@@ -15,6 +15,7 @@ from evosearch.records import Failure
 from primitives.errors import FormulaError
 from primitives.graph import Graph
 from primitives.printer import format_formula
+from primitives.properties import stored_properties
 from primitives.structure import analyse
 
 Row = dict[str, Any]
@@ -67,6 +68,7 @@ def new_candidate(birth: int, state: str, graph: Graph, at: datetime) -> Row:
         "birth": birth, "state": state, "graph": graph.to_json_text(), "formula": _formula(graph),
         "live_nodes": structure.live_nodes, "batch_independent": structure.batch_independent,
         "causal_safe": structure.causal_safe, "pointwise": structure.pointwise,
+        "properties": dumps(stored_properties(graph)),
         "digest": None, "fingerprint": None, "note": "",
         "duplicate_of": None, "audit": False, "on_front": False, "queued_at": at,
         **dict.fromkeys(OUTCOME_FIELDS[1:]), "seeds": 0, "worker": "", "seconds": 0.0,

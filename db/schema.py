@@ -42,7 +42,7 @@ from db.states import (
     STATUSES,
 )
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """All schema versions, oldest first; the names of the migrations."""
 
 metadata = MetaData(
@@ -183,6 +183,8 @@ candidates = Table(
     Column("batch_independent", Boolean),
     Column("causal_safe", Boolean),
     Column("pointwise", Boolean),
+    # Facts as JSON (`primitives.properties`); unknown in rows written before schema 0003.
+    Column("properties", Text),
     PrimaryKeyConstraint("search_id", "birth"),
     _candidate_key("duplicate_of"),
     _one_of("state", CANDIDATE_STATES),

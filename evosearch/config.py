@@ -24,7 +24,8 @@ class Settings(BaseModel):
 class Space(Settings):
     """The graphs that may be proposed."""
 
-    op_set: Literal["paper", "paper+token"] = "paper"
+    op_set: Literal["paper", "paper+token", "extended", "extended+token"] = "paper"
+    """Primitives that may be drawn (P: the paper's 24)."""
     nodes: Annotated[int, Field(ge=1, le=64)] = 10
     """Op nodes of a graph (P: 10 after the four initial ones)."""
     draw: Literal["rows", "typed"] = "rows"

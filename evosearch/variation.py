@@ -21,8 +21,14 @@ def draw_table(space: Space) -> Table:
     typed = tuple((kind, OPS[kind[0]].arity) for kind in OP_SETS[space.op_set])
     if space.draw == "typed":
         return tuple((entry,) for entry in typed)
-    names = dict.fromkeys(kind[0] for kind, _ in typed)
-    return tuple(tuple(entry for entry in typed if entry[0][0] == name) for name in names)
+    # Constants and vectors are one row together: each alone would make a quarter of all nodes.
+    names = dict.fromkeys(_row(entry) for entry in typed)
+    return tuple(tuple(entry for entry in typed if _row(entry) == name) for name in names)
+
+
+def _row(entry: tuple[TypedPrimitive, int]) -> str:
+    (op, _), arity = entry
+    return op if arity else "constants and vectors"
 
 
 def random_graph(rng: random.Random, table: Table, nodes: int) -> Graph:

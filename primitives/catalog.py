@@ -14,6 +14,7 @@ from typing import Literal
 from primitives.errors import EvosearchError
 from primitives.formula import parse
 from primitives.graph import Graph
+from primitives.ops import OP_SETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,12 @@ class Entry:
     def graph(self) -> Graph:
         """The formula's graph, parsed once."""
         return _graph(self.formula)
+
+    @property
+    def op_set(self) -> str:
+        """The smallest named op set that can say the layer."""
+        needed = {(node.op, node.over) for node in self.graph.nodes}
+        return next(name for name, kinds in OP_SETS.items() if needed <= set(kinds))
 
 
 @cache
@@ -62,6 +69,23 @@ _EVONORM = (
 def _normalised(index_set: str) -> str:
     """Mean 0 and deviation 1 over the index set, then the trainable affine inside the layer."""
     return f"(x - mean_{index_set}(x)) / std_{index_set}(x) * v1 + v0"
+
+
+_GELU = "activation: Hendrycks, Gimpel: Gaussian Error Linear Units (GELUs), 2016, arXiv 1606.08415"
+_INSTANCE_NORM = (
+    "Ulyanov, Vedaldi, Lempitsky: Instance Normalization: The Missing Ingredient for Fast "
+    "Stylization, 2016, arXiv 1607.08022"
+)
+_RMS_NORM = "Zhang, Sennrich: Root Mean Square Layer Normalization, NeurIPS 2019, arXiv 1910.07467"
+_POLY = (
+    "Zhuo et al.: Polynomial Composition Activations: Unleashing the Dynamics of Large Language "
+    "Models, ICLR 2025, arXiv 2411.03884"
+)
+
+
+def _gelu(inner: str) -> str:
+    """Exact GELU, with the Gaussian's distribution function."""
+    return f"a = {inner}; 0.5 * a * (1 + erf(a / root2))"
 
 
 _ENTRIES = (
@@ -105,13 +129,11 @@ _ENTRIES = (
     Entry("evonorm-s2", "EvoNorm-S2", "x * sigmoid(x) / rms_group(x)", _EVONORM, 2020),
     Entry(
         "in-relu", "InstanceNorm, then ReLU", f"relu({_normalised('instance')})",
-        "Ulyanov, Vedaldi, Lempitsky: Instance Normalization: The Missing Ingredient for Fast "
-        "Stylization, 2016, arXiv 1607.08022", 2016, "InstanceNorm2d(C, affine=True), ReLU()",
+        _INSTANCE_NORM, 2016, "InstanceNorm2d(C, affine=True), ReLU()",
     ),
     Entry(
         "rms-norm", "RMSNorm over the channels of a token", "x / rms_token(x) * v1",
-        "Zhang, Sennrich: Root Mean Square Layer Normalization, NeurIPS 2019, arXiv 1910.07467",
-        2019, slot="norm",
+        _RMS_NORM, 2019, slot="norm",
     ),
     Entry(
         "simple-rms-norm", "SimpleRMSNorm: RMSNorm without a gain", "x / rms_token(x)",
@@ -172,6 +194,91 @@ _ENTRIES = (
         "mish-like", "Mish, with the guarded logarithm", "x * tanh(log(1 + exp(x)))",
         "Misra: Mish: A Self Regularized Non-Monotonic Activation Function, BMVC 2020, "
         "arXiv 1908.08681", 2020, slot="act",
+    ),
+    Entry(
+        "layer-norm", "LayerNorm over the channels of a token", _normalised("token"), _LAYER_NORM,
+        2016, slot="norm",
+    ),
+    Entry(
+        "ln-silu", "LayerNorm over the whole sample, then SiLU", f"silu({_normalised('sample')})",
+        f"{_LAYER_NORM}; {_SILU}", 2017, "GroupNorm(1, C), SiLU()",
+    ),
+    Entry(
+        "in-silu", "InstanceNorm, then SiLU", f"silu({_normalised('instance')})",
+        f"{_INSTANCE_NORM}; {_SILU}", 2017, "InstanceNorm2d(C, affine=True), SiLU()",
+    ),
+    Entry(
+        "rms-relu", "RMSNorm over the channels of a token, then ReLU",
+        "relu(x / rms_token(x) * v1)",
+        _RMS_NORM, 2019,
+    ),
+    Entry(
+        "rms-silu", "RMSNorm over the channels of a token, then SiLU",
+        "silu(x / rms_token(x) * v1)",
+        f"{_RMS_NORM}; {_SILU}", 2019,
+    ),
+    Entry("gelu", "GELU, exact", _gelu("x"), _GELU, 2016, "GELU()", slot="act"),
+    Entry(
+        "bn-gelu", "BatchNorm, then GELU", _gelu(_normalised("batch")), f"{_BATCH_NORM}; {_GELU}",
+        2016, "BatchNorm2d(C), GELU()",
+    ),
+    Entry(
+        "gn-gelu", "GroupNorm, then GELU", _gelu(_normalised("group")), f"{_GROUP_NORM}; {_GELU}",
+        2018, "GroupNorm(G, C), GELU()",
+    ),
+    Entry(
+        "ln-gelu", "LayerNorm over the whole sample, then GELU", _gelu(_normalised("sample")),
+        f"{_LAYER_NORM}; {_GELU}", 2016, "GroupNorm(1, C), GELU()",
+    ),
+    Entry(
+        "in-gelu", "InstanceNorm, then GELU", _gelu(_normalised("instance")),
+        f"{_INSTANCE_NORM}; {_GELU}", 2016, "InstanceNorm2d(C, affine=True), GELU()",
+    ),
+    Entry(
+        "rms-gelu", "RMSNorm over the channels of a token, then GELU",
+        _gelu("x / rms_token(x) * v1"), f"{_RMS_NORM}; {_GELU}", 2019,
+    ),
+    Entry(
+        "frn-tlu", "Filter response normalization, then a thresholded linear unit",
+        "max(x / rms_instance(x) * v1 + v0, v2)",
+        "Singh, Krishnan: Filter Response Normalization Layer: Eliminating Batch Dependence in the "
+        "Training of Deep Neural Networks, CVPR 2020, arXiv 1911.09737", 2020,
+    ),
+    Entry(
+        "derf", "Derf: dynamic erf in the place of a normalization", "erf(v1 * x + v0)",
+        "Chen, Lu, Zhu, Sun, Liu: Stronger Normalization-Free Transformers, CVPR 2026, "
+        "arXiv 2512.10938", 2025, slot="norm",
+    ),
+    Entry(
+        "poly-relu", "PolyReLU of order 3, a coefficient vector for each power",
+        "a = relu(x); v0 + v1 * a + v3 * square(a) + v4 * (a * square(a))", _POLY, 2024, slot="act",
+    ),
+    Entry(
+        "poly-norm", "PolyNorm of order 3, a coefficient vector for each power",
+        "a = square(x); b = x * a; "
+        "v0 + v1 * (x / rms_token(x)) + v3 * (a / rms_token(a)) + v4 * (b / rms_token(b))",
+        _POLY, 2024, slot="act",
+    ),
+    Entry(
+        "celu", "CELU with a trainable alpha: ELU that stays smooth at zero",
+        "relu(x) + v1 * (exp(min(x, zero) / v1) - 1)",
+        "Barron: Continuously Differentiable Exponential Linear Units, 2017, arXiv 1704.07483",
+        2017, slot="act",
+    ),
+    Entry(
+        "mish", "Mish", "x * tanh(softplus(x))",
+        "Misra: Mish: A Self Regularized Non-Monotonic Activation Function, BMVC 2020, "
+        "arXiv 1908.08681", 2020, "Mish()", slot="act",
+    ),
+    Entry(
+        "serf", "Serf: Mish with the error function", "x * erf(softplus(x))",
+        "Nag, Bhattacharyya: SERF: Towards better training of deep neural networks using "
+        "log-Softplus ERror activation Function, WACV 2023, arXiv 2108.09598", 2021, slot="act",
+    ),
+    Entry(
+        "snake", "Snake with a trainable frequency", "x + square(sin(v1 * x)) / v1",
+        "Ziyin, Hartwig, Ueda: Neural Networks Fail to Learn Periodic Functions and How to Fix It, "
+        "NeurIPS 2020, arXiv 2006.08195", 2020, slot="act",
     ),
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from primitives.eager import NAMES
 from primitives.errors import LayerError
 from primitives.graph import Graph
 from primitives.numbering import FINISH, FUSED, Numbering, Step
-from primitives.ops import OPS
+from primitives.ops import OPS, V_INIT
 from primitives.template import Statistic, file_text
 
 CODEGEN_VERSION = 2
@@ -99,7 +99,8 @@ class _Body:
 
     def __init__(self, numbering: Numbering) -> None:
         self.steps, self.live = numbering.steps, numbering.live
-        self.parameters = [name for index, name in ((2, "v0"), (3, "v1")) if index in self.live]
+        leaves = {self.steps[position].op for position in self.live}
+        self.parameters = [name for name in V_INIT if name in leaves]
         self.statistics: list[Statistic] = []
         self.uses_groups = any(self.steps[position].over == "group" for position in self.live)
         self.lines: list[str] = []

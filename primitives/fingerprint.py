@@ -107,6 +107,11 @@ def _rounded(response: Response, inputs: Inputs, factor: float) -> bytes:
             parts.append(_digits(np.zeros(shape), floor))
         else:
             parts.append(_digits(np.broadcast_to(gradient * factor, shape), floor))
+    shape = inputs.v0.shape
+    unused = _digits(np.zeros(shape), floor)
+    for name, own in sorted(response.by_vector.items()):
+        digits = _digits(np.broadcast_to(own * factor, shape), floor)
+        parts += [name.encode(), digits] if digits != unused else []
     return b"".join(parts)
 
 

@@ -10,14 +10,14 @@ Grammar (names and numbers as below; spaces and line breaks are free)::
     term       = factor { ("*" | "/") factor }
     factor     = { "-" } power
     power      = atom { ("^" | "**") "2" }
-    atom       = "0" | "1" | name | function "(" expression { "," expression } ")"
+    atom       = "0" | "1" | constant | name | function "(" expression { "," expression } ")"
                | "(" expression ")"
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -34,7 +34,9 @@ _FUNCTIONS: dict[str, tuple[int, TypedPrimitive]] = {
     typed_name(op, over): (row.arity, (op, over))
     for op, row in OPS.items()
     for over in row.index_sets or (None,)
+    if row.arity
 }
+_LEAVES = {row.text: name for name, row in OPS.items() if row.arity == 0}
 _SHORTHANDS = {"sub": 2, "relu": 1, "silu": 1}
 _ARITY = {name: arity for name, (arity, _) in _FUNCTIONS.items()} | _SHORTHANDS
 _INFIX = {"+": "add", "-": "sub", "*": "mul", "/": "div"}
@@ -175,7 +177,8 @@ class _Parser:
 
     def _definition(self) -> None:
         name = self.tokens[self.next]
-        taken = name.text in INITIAL_NODES or name.text in _ARITY or name.text in self.named
+        known: tuple[Container[str], ...] = (INITIAL_NODES, _LEAVES, _ARITY, self.named)
+        taken = any(name.text in names for names in known)
         if taken or len(name.text) > MAX_NAME:
             raise FormulaError(
                 "this name cannot be given", position=name.at,
@@ -287,8 +290,10 @@ class _Parser:
             return 1
         if token.text == "1":
             return self._node("exp", (1,), None, token.at)
+        if token.text in _LEAVES:
+            return self._node(_LEAVES[token.text], (), None, token.at)
         raise FormulaError(
-            "this number is no part of the language", position=token.at, expected="0 or 1",
+            "this number is no part of the language", position=token.at, expected="0, 0.5, 1 or 2",
             got=_shown(token), hint="v0 and v1 are trainable; constants are built from 0 and 1",
         )  # fmt: skip
 
@@ -298,10 +303,12 @@ class _Parser:
             _refuse_name(token, "unknown function", list(_ARITY))
         if name in INITIAL_NODES:
             return INITIAL_NODES.index(name)
+        if name in _LEAVES:
+            return self._node(_LEAVES[name], (), None, token.at)
         if name in self.named:
             self.unused.pop(name, None)
             return self.named[name]
-        return _refuse_name(token, "unknown name", [*INITIAL_NODES, *self.named, *_ARITY])
+        return _refuse_name(token, "unknown name", [*INITIAL_NODES, *_LEAVES, *self.named, *_ARITY])
 
     def _square(self, token: _Token) -> None:
         exponent = self.tokens[self.next + 1]

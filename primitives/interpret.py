@@ -33,28 +33,37 @@ def interpret(
     groups: int = 1,
     eps: float = EPS,
     batch_moments: Mapping[int, Tensor] | None = None,
+    vectors: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
     """The graph's value, without the affine.
 
     Shapes: x and result (N, C, *spatial); v0, v1 (C,).
     ``batch_moments``: node index -> moment that broadcasts to x's shape, used in place of the
     batch's own (evaluation mode) for every node of `batch_statistics`; None is training mode.
+    ``vectors``: name -> (C,) for the vectors that are op nodes; those not given have their start.
 
     Raises:
         LayerError: the groups do not divide the channels, or a batch moment is missing.
     """
-    values, _ = _run(graph, x, v0, v1, groups, eps, batch_moments)
+    values, _ = _run(graph, x, v0, v1, groups, eps, batch_moments, vectors)
     return values[graph.output]
 
 
 def batch_moments_of(
-    graph: Graph, x: Tensor, v0: Tensor, v1: Tensor, *, groups: int = 1, eps: float = EPS
+    graph: Graph,
+    x: Tensor,
+    v0: Tensor,
+    v1: Tensor,
+    *,
+    groups: int = 1,
+    eps: float = EPS,
+    vectors: Mapping[str, Tensor] | None = None,
 ) -> dict[int, Tensor]:
     """Moments of one training pass, for `interpret` in evaluation mode.
 
     Shapes: each (1, C, 1, ...), one for every node of `batch_statistics`.
     """
-    return _run(graph, x, v0, v1, groups, eps, None)[1]
+    return _run(graph, x, v0, v1, groups, eps, None, vectors)[1]
 
 
 def _run(
@@ -65,6 +74,7 @@ def _run(
     groups: int,
     eps: float,
     batch_moments: Mapping[int, Tensor] | None,
+    vectors: Mapping[str, Tensor] | None,
 ) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     if x.ndim < 3 or x.shape[1] % groups:
         raise LayerError(
@@ -81,8 +91,11 @@ def _run(
         node = graph.node(index)
         row = OPS[node.op]
         inputs = [values[source] for source in node.inputs]
-        names: dict[str, Any] = {"torch": torch, "eps": eps}
-        if row.moment is None:
+        names: dict[str, Any] = {"torch": torch, "eps": eps, "x": x}
+        if row.start is not None:
+            given = (vectors or {}).get(node.op, torch.full_like(v0, row.start))
+            names[node.op] = given.view(per_channel).expand_as(x)
+        elif row.moment is None:
             names.update(zip("ab", inputs, strict=False))
         else:
             moment = _moment(row.moment.name, inputs[0], node.over or "", groups)

@@ -7,7 +7,7 @@ not import torch.
 from __future__ import annotations
 
 from primitives.graph import FIRST_OP, Graph
-from primitives.ops import INDEX_SETS
+from primitives.ops import INDEX_SETS, VECTORS
 
 INITIAL_AXES = ("bcs", "", "c", "c")
 """Axes (batch, channel, spatial) along which the initial nodes x, zero, v0, v1 vary."""
@@ -31,6 +31,7 @@ def node_axes(graph: Graph) -> dict[int, str]:
             axes[index] = reduced_axes(axes[node.inputs[0]], node.over)
         else:
             together = "".join(axes[source] for source in node.inputs)
+            together += "c" if node.op in VECTORS else ""
             axes[index] = "".join(axis for axis in "bcs" if axis in together)
     return axes
 

@@ -12,10 +12,12 @@ import numpy as np
 
 from primitives.graph import FIRST_OP, Graph
 from primitives.moments import INITIAL_AXES, reduced_axes
-from primitives.ops import COMMUTATIVE, INITIAL_NODES, OPS, V_INIT
+from primitives.ops import COMMUTATIVE, CONSTANTS, INITIAL_NODES, OPS, V_INIT, VECTORS
 
 FUSED = {"silu": "torch.nn.functional.silu(a)", "relu": "torch.relu(a)"}
 """Steps that are no primitives but one library call for two of them: a * sigmoid(a), max(a, 0)."""
+
+_KINKED = ("max", "min", "rectify")
 
 FINISH = "finish "
 """Prefix of a step that turns a known moment into an aggregation's value: ``finish std``."""
@@ -60,7 +62,9 @@ class Numbering:
         for index in graph.live_ops():
             node = graph.node(index)
             args = tuple(place[source] for source in node.inputs)
-            if node.over is None:
+            if not args:
+                place[index] = self._leaf(node.op, index)
+            elif node.over is None:
                 place[index] = self._elementwise(node.op, args, index)
             else:
                 place[index] = self._aggregation(node.op, args[0], node.over, index)
@@ -73,6 +77,12 @@ class Numbering:
             if position in needed:
                 needed.update(self.steps[position].args)
         return tuple(sorted(needed))
+
+    def _leaf(self, op: str, index: int) -> int:
+        """A constant or a trainable vector."""
+        axes = "c" if op in VECTORS else ""
+        zero = V_INIT.get(op) == 0.0
+        return self._add(Step(op, (), None, axes, index, CONSTANTS.get(op), vanishes=zero))
 
     def _aggregation(self, op: str, arg: int, over: str, index: int) -> int:
         """A moment; where the operand is constant over the index set, what that comes to."""
@@ -106,7 +116,7 @@ class Numbering:
         step = Step(
             op, args, None, axes, index, _folded(op, [step.literal for step in steps]),
             _vanishes(op, [step.vanishes for step in steps]),
-            op == "max" or any(step.kinked for step in steps),
+            op in _KINKED or any(step.kinked for step in steps),
         )  # fmt: skip
         return self._add(self._fused(step))
 

@@ -7,6 +7,7 @@ expression texts over the inputs ``a`` and ``b`` (and ``eps``), resolved where t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -38,8 +39,6 @@ channels of one group.
 INITIAL_NODES = ("x", "zero", "v0", "v1")
 """Nodes 0..3 of every graph: input, constant zero, trainable per-channel vectors (init 0 and 1)."""
 
-V_INIT = {"v0": 0.0, "v1": 1.0}
-
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -66,6 +65,9 @@ class Primitive:
     ``shape``: ``broadcast`` (of the inputs) or ``reduce`` (over the index set, broadcast back).
     ``cost``: floating point operations per element, transcendental functions counted as 10.
     ``samples``: input values on which tests try the row, away from kinks and poles.
+    A row of arity 0 is a ``constant`` or a trainable per-channel vector with the value ``start``;
+    its ``text`` is what formulas call it.
+    ``op_set``: the smallest named set that has the row.
     """
 
     name: str
@@ -81,6 +83,9 @@ class Primitive:
     properties: frozenset[str] = frozenset()
     cost: float = 1.0
     samples: tuple[float, ...] = (-2.0, -0.7, -0.1, 0.3, 1.0, 2.5)
+    constant: float | None = None
+    start: float | None = None
+    op_set: Literal["paper", "extended"] = "paper"
 
     @property
     def is_aggregation(self) -> bool:
@@ -90,6 +95,27 @@ class Primitive:
 def _sigmoid(a: Array) -> Array:
     """Logistic function without overflow for any finite ``a``."""
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * a)))
+
+
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+
+def _softplus(a: Array) -> Array:
+    return np.asarray(np.logaddexp(0.0, a))
+
+
+def _constant(name: str, text: str, sympy: str, value: float) -> Primitive:
+    return Primitive(
+        name, 0, f"torch.full_like(x, {value!r})", sympy, text, cost=0, constant=value,
+        properties=frozenset({"positive"}), op_set="extended",
+    )  # fmt: skip
+
+
+def _vector(name: str, start: float) -> Primitive:
+    return Primitive(
+        name, 0, name, f"sympy.Symbol({name!r}, real=True)", name, cost=0, start=start,
+        op_set="extended",
+    )  # fmt: skip
 
 
 def _aggregation(
@@ -201,29 +227,109 @@ _ROWS = (
         "std", "std", Moment("variance", "torch.sqrt(m + eps)", 1.0), 4,
         frozenset({"even", "positive"}),
     ),
+    # Below are rows that the paper does not have. Their place after all others keeps the order of
+    # the paper's, and with it every digest.
+    Primitive(
+        "subtract", 2, "a - b", "a - b", "subtract({a}, {b})",
+        forward=lambda a, b, eps: a - b,
+        vjp=lambda g, y, a, b, eps: (g, -g),
+        properties=frozenset({"derived"}), op_set="extended",
+    ),
+    Primitive(
+        "min", 2, "torch.minimum(a, b)", "sympy.Min(a, b)", "min({a}, {b})",
+        forward=lambda a, b, eps: np.minimum(a, b),
+        vjp=lambda g, y, a, b, eps: (
+            g * ((a < b) + 0.5 * (a == b)),
+            g * ((b < a) + 0.5 * (a == b)),
+        ),
+        properties=frozenset({"commutative", "idempotent", "derived"}), op_set="extended",
+    ),
+    Primitive(
+        # As torch.relu has it: no gradient at zero, where max(a, zero) passes half.
+        "rectify", 1, "torch.relu(a)", "sympy.Max(a, 0)", "rectify({a})",
+        forward=lambda a, eps: np.maximum(a, 0.0),
+        vjp=lambda g, y, a, eps: (g * (a > 0.0),),
+        properties=frozenset({"nonnegative", "fixes_zero", "fixes_nonnegative"}),
+        op_set="extended",
+    ),
+    Primitive(
+        "reciprocal", 1, "1 / a", "1 / a", "reciprocal({a})",
+        forward=lambda a, eps: 1.0 / a,
+        vjp=lambda g, y, a, eps: (-g * y / a,),
+        properties=frozenset({"odd", "involution", "derived"}), op_set="extended",
+    ),
+    Primitive(
+        "rsqrt", 1, "torch.rsqrt(torch.abs(a) + eps)", "1 / sympy.sqrt(sympy.Abs(a))", "rsqrt({a})",
+        forward=lambda a, eps: 1.0 / np.sqrt(np.abs(a) + eps),
+        vjp=lambda g, y, a, eps: (-0.5 * g * y * np.sign(a) / (np.abs(a) + eps),),
+        properties=frozenset({"even", "positive"}), cost=6, op_set="extended",
+    ),
+    Primitive(
+        "erf", 1, "torch.erf(a)", "sympy.erf(a)", "erf({a})",
+        forward=lambda a, eps: np.asarray(_erf(a), dtype=np.float64),
+        vjp=lambda g, y, a, eps: (g * np.exp(-a * a) * (2.0 / math.sqrt(math.pi)),),
+        properties=frozenset({"odd", "bounded", "increasing", "fixes_zero"}), cost=10,
+        samples=(-2.0, -0.7, -0.1, 0.0, 0.3, 1.0, 2.5), op_set="extended",
+    ),
+    Primitive(
+        # torch's is the identity above a threshold of 20 by default, where exp(-20) still counts.
+        "softplus", 1, "torch.nn.functional.softplus(a, 1.0, 40.0)", "sympy.log(1 + sympy.exp(a))",
+        "softplus({a})",
+        forward=lambda a, eps: _softplus(a),
+        vjp=lambda g, y, a, eps: (g * _sigmoid(a),),
+        properties=frozenset({"positive", "increasing"}), cost=20, op_set="extended",
+    ),
+    Primitive(
+        "sin", 1, "torch.sin(a)", "sympy.sin(a)", "sin({a})",
+        forward=lambda a, eps: np.sin(a),
+        vjp=lambda g, y, a, eps: (g * np.cos(a),),
+        properties=frozenset({"odd", "bounded", "fixes_zero"}), cost=10, op_set="extended",
+    ),
+    _constant("half", "0.5", "sympy.Rational(1, 2)", 0.5),
+    _constant("two", "2", "sympy.Integer(2)", 2.0),
+    _constant("root2", "root2", "sympy.sqrt(2)", math.sqrt(2.0)),
+    _vector("v2", 0.0),
+    _vector("v3", 1.0),
+    _vector("v4", 1.0),
 )  # fmt: skip
 
 OPS: dict[str, Primitive] = {row.name: row for row in _ROWS}
-ELEMENTWISE = tuple(row.name for row in _ROWS if not row.is_aggregation)
+ELEMENTWISE = tuple(row.name for row in _ROWS if row.arity and not row.is_aggregation)
 AGGREGATIONS = tuple(row.name for row in _ROWS if row.is_aggregation)
 COMMUTATIVE = frozenset(row.name for row in _ROWS if "commutative" in row.properties)
+CONSTANTS = {row.name: row.constant for row in _ROWS if row.constant is not None}
+VECTORS = {row.name: row.start for row in _ROWS if row.start is not None}
+"""Trainable per-channel vectors that are op nodes of arity 0, with the values they start from."""
+
+V_INIT = {"v0": 0.0, "v1": 1.0} | VECTORS
+"""Every trainable per-channel vector with the value it starts from, in a layer's order."""
 
 TypedPrimitive = tuple[str, str | None]
 """A primitive with its index set, e.g. ``("std", "batch")``; ``("add", None)``."""
 
 
-def _op_set(index_sets: tuple[str, ...]) -> tuple[TypedPrimitive, ...]:
-    plain: list[TypedPrimitive] = [(name, None) for name in ELEMENTWISE]
-    return tuple(plain + [(name, over) for name in AGGREGATIONS for over in index_sets])
+def _op_set(name: str, index_sets: tuple[str, ...]) -> tuple[TypedPrimitive, ...]:
+    def plain(of: str) -> list[TypedPrimitive]:
+        return [(row.name, None) for row in _ROWS if row.op_set == of and not row.is_aggregation]
 
+    aggregations = [(op, over) for op in AGGREGATIONS for over in index_sets]
+    more = plain("extended") if name == "extended" else []
+    return (*plain("paper"), *aggregations, *more)
+
+
+_PAPERS_INDEX_SETS = ("batch", "sample", "instance", "group")
 
 OP_SETS: dict[str, tuple[TypedPrimitive, ...]] = {
-    "paper": _op_set(("batch", "sample", "instance", "group")),
-    "paper+token": _op_set(("batch", "sample", "instance", "group", "token")),
+    "paper": _op_set("paper", _PAPERS_INDEX_SETS),
+    "paper+token": _op_set("paper", (*_PAPERS_INDEX_SETS, "token")),
+    "extended": _op_set("extended", _PAPERS_INDEX_SETS),
+    "extended+token": _op_set("extended", (*_PAPERS_INDEX_SETS, "token")),
 }
-"""Named op sets: ``paper`` = the 24 typed primitives of the paper, ``paper+token`` = 27.
+"""Named op sets: ``paper`` = the 24 typed primitives of the paper, ``paper+token`` = 27;
+``extended`` adds what known layers need beyond them (erf, softplus, three more vectors, ...).
 
-Source: Liu, Brock, Simonyan, Le, "Evolving Normalization-Activation Layers", NeurIPS 2020.
+Source of the paper's: Liu, Brock, Simonyan, Le, "Evolving Normalization-Activation Layers",
+NeurIPS 2020.
 """
 
 

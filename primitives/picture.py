@@ -9,7 +9,7 @@ from __future__ import annotations
 from html import escape
 
 from primitives.graph import FIRST_OP, Graph
-from primitives.ops import INITIAL_NODES, typed_name
+from primitives.ops import INITIAL_NODES, OPS, typed_name
 from primitives.rewrite import live_form
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 120, 34, 24, 46, 16
@@ -58,7 +58,8 @@ def _rows(graph: Graph) -> list[list[int]]:
         if index < FIRST_OP:
             levels[index] = 0
         else:
-            levels[index] = 1 + max(levels[source] for source in graph.node(index).inputs)
+            above = [levels[source] + 1 for source in graph.node(index).inputs]
+            levels[index] = max(above, default=0)
     rows: list[list[int]] = [[] for _ in range(max(levels.values()) + 1)]
     for index, level in levels.items():
         rows[level].append(index)
@@ -99,6 +100,8 @@ def _box(graph: Graph, index: int, x: float, y: float) -> str:
     else:
         node = graph.node(index)
         kind, label = ("agg" if node.over else "op"), typed_name(node.op, node.over)
+        if not node.inputs:
+            kind, label = "in", OPS[node.op].text
     if index == graph.output:
         kind += " out"
     corner = f'x="{x - _WIDTH / 2:g}" y="{y - _HEIGHT / 2:g}"'

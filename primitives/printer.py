@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from primitives.errors import FormulaError
 from primitives.graph import FIRST_OP, Graph, Node
-from primitives.ops import INITIAL_NODES, typed_name
+from primitives.ops import INITIAL_NODES, OPS, typed_name
 from primitives.rewrite import live_form
 
 MAX_PLAIN = 4_000
@@ -64,6 +64,8 @@ def _text(node: Node, nodes: tuple[Node, ...], texts: list[tuple[str, int]]) -> 
     """A node's text and how tightly it binds."""
     if _is_one(node):
         return "1", _ATOM
+    if not node.inputs:
+        return OPS[node.op].text, _ATOM
     parts = [texts[source] for source in node.inputs]
     if node.op == "add":
         return _sum(node, nodes, texts), _SUM
@@ -101,9 +103,9 @@ def _needing_names(nodes: tuple[Node, ...]) -> set[int]:
     named: set[int] = set()
     levels = [0] * FIRST_OP
     for index, node in enumerate(nodes, FIRST_OP):
-        level = 1 + max(levels[source] for source in node.inputs)
+        level = 1 + max((levels[source] for source in node.inputs), default=0)
         last = index == FIRST_OP + len(nodes) - 1
-        shared = uses[index] > 1 and node.op != "neg" and not _is_one(node)
+        shared = uses[index] > 1 and node.op != "neg" and not _is_one(node) and node.inputs
         if not last and (shared or level >= _MAX_LEVELS):
             named.add(index)
             level = 0

@@ -9,7 +9,7 @@ primitive tells apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from primitives.graph import FIRST_OP, Graph, Node
 from primitives.moments import batch_statistics
-from primitives.ops import EPS, INDEX_SETS, OPS, Primitive
+from primitives.ops import EPS, INDEX_SETS, OPS, VECTORS, Primitive
 
 Array = NDArray[np.float64]
 
@@ -37,26 +37,31 @@ _FINISH: dict[str, tuple[Callable[[Array], Array], Callable[[Array, Array], Arra
 
 
 class Inputs(NamedTuple):
-    """A fixed probe: x (P, N, C, S), v0 and v1 (1, 1, C, 1), cotangent (P, N, C, S), groups."""
+    """A fixed probe: x (P, N, C, S), v0 and v1 (1, 1, C, 1), cotangent (P, N, C, S), groups.
+
+    ``vectors``: name -> (1, 1, C, 1) of those that are op nodes; their start where none is given.
+    """
 
     x: Array
     v0: Array
     v1: Array
     cotangent: Array
     groups: int
+    vectors: Mapping[str, Array] = {}
 
 
 class Response(NamedTuple):
     """What a graph answers to a probe in one mode.
 
     ``value`` has its reduced shape; gradients are those of sum(value * cotangent) with respect to
-    x, v0 and v1, None where the graph does not depend on the input. ``moments`` are the batch
-    moments that were used.
+    x, v0 and v1, None where the graph does not depend on the input; ``by_vector`` those of the
+    live vectors that are op nodes. ``moments`` are the batch moments that were used.
     """
 
     value: Array
     gradients: tuple[Array | None, Array | None, Array | None]
     moments: dict[int, Array]
+    by_vector: dict[str, Array]
 
 
 def respond(graph: Graph, inputs: Inputs, moments: dict[int, Array] | None = None) -> Response:
@@ -65,6 +70,26 @@ def respond(graph: Graph, inputs: Inputs, moments: dict[int, Array] | None = Non
     The caller silences numpy's floating point warnings.
     """
     plan = _plan(graph)
+    values, used = _forward(plan, inputs, moments)
+    fixed = moments if moments is not None else {}
+    grads = _backward(plan, values, inputs, graph.output, fixed)
+    by_vector: dict[str, Array] = {}
+    for index, row, _ in plan:
+        if row.start is not None and index in grads:
+            by_vector[row.name] = by_vector.get(row.name, 0.0) + grads[index]
+    gradients = (grads.get(0), grads.get(2), grads.get(3))
+    return Response(values[graph.output], gradients, used, by_vector)
+
+
+def value_of(graph: Graph, inputs: Inputs) -> Array:
+    """The graph's value in training mode alone, at its reduced shape."""
+    return _forward(_plan(graph), inputs, None)[0][graph.output]
+
+
+def _forward(
+    plan: list[tuple[int, Primitive, Node]], inputs: Inputs, moments: dict[int, Array] | None
+) -> tuple[dict[int, Array], dict[int, Array]]:
+    """Values of all live nodes, and the batch moments that were used."""
     values: dict[int, Array] = {0: inputs.x, 1: _ZERO, 2: inputs.v0, 3: inputs.v1}
     used = {}
     for index, row, node in plan:
@@ -75,7 +100,9 @@ def respond(graph: Graph, inputs: Inputs, moments: dict[int, Array] | None = Non
             else:
                 values[index] = row.forward(values[sources[0]], values[sources[1]], EPS)
             continue
-        assert row.moment is not None
+        if row.moment is None:
+            values[index] = _leaf(row, inputs)
+            continue
         if moments is not None and index in moments:
             moment = moments[index]
         else:
@@ -83,9 +110,16 @@ def respond(graph: Graph, inputs: Inputs, moments: dict[int, Array] | None = Non
         if node.over == "batch":
             used[index] = moment
         values[index] = _FINISH[row.moment.finish][0](moment)
-    fixed = moments if moments is not None else {}
-    gradients = _backward(plan, values, inputs, graph.output, fixed)
-    return Response(values[graph.output], gradients, used)
+    return values, used
+
+
+def _leaf(row: Primitive, inputs: Inputs) -> Array:
+    """A constant, or a vector of the probe; both at a shape that broadcasts."""
+    if row.constant is not None:
+        return np.full((1, 1, 1, 1), row.constant)
+    if row.name in inputs.vectors:
+        return inputs.vectors[row.name]
+    return np.full(inputs.v0.shape, row.start)
 
 
 def evaluation_moments(graph: Graph, training: Response) -> dict[int, Array] | None:
@@ -127,7 +161,8 @@ def _fault(response: Response) -> str | None:
     largest = float(np.maximum.reduce(magnitude, axis=None))
     if not largest < np.inf:  # NaN fails too
         return "not_finite"
-    gradients = [float(np.abs(g).max()) for g in response.gradients if g is not None]
+    every = (*response.gradients, *response.by_vector.values())
+    gradients = [float(np.abs(g).max()) for g in every if g is not None]
     if not all(gradient < np.inf for gradient in gradients):
         return "not_finite"
     if not (high - low > FLAT * magnitude).any():
@@ -151,10 +186,11 @@ def _backward(
     inputs: Inputs,
     output: int,
     fixed: dict[int, Array],
-) -> tuple[Array | None, Array | None, Array | None]:
+) -> dict[int, Array]:
+    """Node index -> cotangent of its value."""
     grads: dict[int, Array] = {output: _sum_to(inputs.cotangent, values[output].shape)}
     for index, row, node in reversed(plan):
-        if index not in grads or index in fixed:
+        if index not in grads or index in fixed or not node.inputs:
             continue
         sources = node.inputs
         given = [values[source] for source in sources]
@@ -167,7 +203,7 @@ def _backward(
                 continue
             part = _sum_to(part, values[source].shape)
             grads[source] = grads[source] + part if source in grads else part
-    return grads.get(0), grads.get(2), grads.get(3)
+    return grads
 
 
 def _moment(kind: str, a: Array, over: str, groups: int) -> Array:
@@ -239,11 +275,15 @@ def make_inputs(
     x = rng.standard_normal((len(sizes), *shape)) * sizes
     channels = (1, 1, shape[1], 1)
     v0, v1 = rng.standard_normal(channels), 1.0 + 0.5 * rng.standard_normal(channels)
-    return Inputs(x, v0, v1, rng.standard_normal(x.shape), groups)
+    cotangent = rng.standard_normal(x.shape)
+    # Drawn last: what came before they existed stays as it was.
+    vectors = {name: start + 0.5 * rng.standard_normal(channels) for name, start in VECTORS.items()}
+    return Inputs(x, v0, v1, cotangent, groups, vectors)
 
 
-def _at_initial_values(inputs: Inputs) -> Inputs:
-    return inputs._replace(v0=np.zeros_like(inputs.v0), v1=np.ones_like(inputs.v1))
+def at_initial_values(inputs: Inputs) -> Inputs:
+    """The probe with every trainable vector at the value that it starts from."""
+    return inputs._replace(v0=np.zeros_like(inputs.v0), v1=np.ones_like(inputs.v1), vectors={})
 
 
-FAULT_PROBE = _at_initial_values(make_inputs(20260, (3, 4, 4), 2, (1.0, 10.0)))
+FAULT_PROBE = at_initial_values(make_inputs(20260, (3, 4, 4), 2, (1.0, 10.0)))

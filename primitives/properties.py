@@ -6,7 +6,7 @@ file must not import torch: the web process shows these facts too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from primitives.graph import Graph
 from primitives.moments import node_axes
-from primitives.ops import OPS
-from primitives.probe import Inputs, respond
+from primitives.ops import OPS, VECTORS
+from primitives.probe import Inputs, value_of
+from primitives.structure import analyse
 
 Array = NDArray[np.float64]
 
@@ -57,26 +58,47 @@ def properties(graph: Graph) -> Properties:
         >>> found.scale_invariant, found.parameters_per_channel
         (False, 3)
     """
+    with np.errstate(all="ignore"):
+        return _found(graph)
+
+
+def _found(graph: Graph) -> Properties:
     x = 20.0 * np.random.default_rng(7).normal(size=_SHAPE)
     plain = _value(graph, x)
     live = set(graph.live())
+    vectors = {graph.node(index).op for index in graph.live_ops()} & VECTORS.keys()
     return Properties(
         scale_invariant=_same(_value(graph, 8.0 * x), plain),
         shift_invariant=_same(_value(graph, x + 30.0), plain),
         symmetry=_symmetry(plain, _value(graph, -x)),
         bounded=_bounded(graph, x),
         monotone=_monotone(x, plain),
-        parameters_per_channel=2 + len(live & {2, 3}),
+        parameters_per_channel=2 + len(live & {2, 3}) + len(vectors),
         flops=_flops(graph),
         bytes_moved=_bytes(graph),
     )
 
 
+def stored_properties(graph: Graph) -> dict[str, bool | float | str]:
+    """What a store keeps of a candidate beside its structure: facts by name, ready for JSON.
+
+    ``mixes_...``: axes along which positions see each other; the rest are fields of `Properties`.
+    Times and memory are measured on a machine, and so no property of the graph.
+
+    Example:
+        >>> from primitives.catalog import CATALOG
+        >>> stored_properties(CATALOG["evonorm-s0"].graph)["mixes_batch"]
+        False
+    """
+    mixes = analyse(graph).mixes
+    axes = (("batch", "b"), ("channels", "c"), ("positions", "s"))
+    return {f"mixes_{word}": axis in mixes for word, axis in axes} | asdict(properties(graph))
+
+
 def _value(graph: Graph, x: Array) -> Array:
     channels = (1, 1, _SHAPE[2], 1)
     probe = Inputs(x, np.zeros(channels), np.ones(channels), np.ones(_SHAPE), 2)
-    with np.errstate(all="ignore"):
-        return np.broadcast_to(respond(graph, probe).value, _SHAPE)
+    return np.broadcast_to(value_of(graph, probe), _SHAPE)
 
 
 def _same(one: Array, other: Array) -> bool:
@@ -103,10 +125,12 @@ def _bounded(graph: Graph, x: Array) -> bool:
 
 
 def _monotone(x: Array, value: Array) -> Literal["increasing", "decreasing", "none"]:
+    if not np.isfinite(value).all():
+        return "none"
     order = np.argsort(x, axis=-1)
     steps = np.diff(np.take_along_axis(value, order, axis=-1), axis=-1)
     slack = 1e-9 * max(float(np.abs(value).max()), 1e-12)
-    if not np.isfinite(steps).all() or np.abs(steps).max() <= slack:
+    if np.abs(steps).max() <= slack:
         return "none"
     if steps.min() >= -slack:
         return "increasing"

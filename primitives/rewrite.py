@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import product
 
 from primitives.graph import FIRST_OP, Graph, Node
-from primitives.ops import COMMUTATIVE, INDEX_SETS, INITIAL_NODES, OPS, typed_name
+from primitives.ops import COMMUTATIVE, INDEX_SETS, INITIAL_NODES, OPS, VECTORS, typed_name
 from primitives.rules import ALGEBRAIC, EXACT, Pattern, Rule
 
 __all__ = ["ALGEBRAIC", "EXACT", "canonical", "canonical_nodes", "live_form", "simplify", "weight"]
@@ -47,6 +47,7 @@ _KEEPS_SIGN = frozenset(
     if op in ("add", "mul", "div", "max") or _keeps_sign(OPS[op].properties)
 )
 _MAX = _CODES["max"]
+_VECTOR_VARIES = {_CODES[name]: _LEAF_VARIES[2] for name in VECTORS}
 
 
 class _Index:
@@ -155,8 +156,9 @@ class _Table:
         self._ids[(code, *inputs)] = number
         self._code.append(code)
         self._inputs.append(inputs)
-        first = inputs[0]
-        height, varies, nonnegative = self._rank[first], self._varies[first], True
+        height, varies, nonnegative = 0, _VECTOR_VARIES.get(code, 0), True
+        if inputs:
+            height, varies = self._rank[inputs[0]], self._varies[inputs[0]]
         if len(inputs) == 2:
             height = max(height, self._rank[inputs[1]])
             varies |= self._varies[inputs[1]]
@@ -292,7 +294,8 @@ def weight(graph: Graph) -> int:
     """The size measure that every rule makes smaller, of the output written as a tree.
 
     Signs and absolute values cost less outside than inside, so that they may move outward;
-    the two functions that write constants (1 and sqrt(eps)) cost less than others.
+    the two functions that write constants (1 and sqrt(eps)) cost less than others, and a primitive
+    that rules write by others costs more than what they write.
     """
     weights = [1, 1, 1, 1]
     for op, inputs, over in graph.nodes:
@@ -303,5 +306,6 @@ def weight(graph: Graph) -> int:
             weights.append(2 + below)
         else:
             cheap = op == "exp" or (op, over) == ("rms", "instance")
-            weights.append((3 if cheap else 4) + 2 * below)
+            own = 20 if "derived" in OPS[op].properties else 3 if cheap else 4
+            weights.append(own + 2 * below)
     return weights[-1]

@@ -66,9 +66,12 @@ ONE = ("exp", "zero")
 ROOT_EPS = ("rms_instance", "zero")
 """The constant sqrt(eps), which every root-mean-square and deviation of a constant zero is."""
 
+_DERIVED = _having("derived")
 _EVEN = _having("even") + _having("even", of=AGGREGATIONS)
-_ODD = tuple(name for name in _having("odd") if name != "neg") + _having("linear", of=AGGREGATIONS)
+_ODD = tuple(name for name in _having("odd") if name != "neg" and name not in _DERIVED)
+_ODD += _having("linear", of=AGGREGATIONS)
 _FIXING = _having("fixes_zero") + _having("fixes_zero", of=AGGREGATIONS)
+_FIXING_NONNEGATIVE = _having("fixes_nonnegative")
 _RISING_ODD = _having("odd", "increasing")
 _BLIND_TO_SIGN = ("square", *(f"rms_{over}" for over in INDEX_SETS))
 # In evaluation mode a batch moment is a moving average that starts elsewhere: not the same bits.
@@ -118,6 +121,10 @@ EXACT: tuple[Rule, ...] = (
     Rule(("div", "a", ("neg", "b")), lambda a, b: ("neg", ("div", a, b))),  # a / (-b) = -(a / b)
     *(_even(f) for f in _EVEN),  # f(-a) = f(a): abs, square, rms, std
     *(_odd(f) for f in _ODD),  # f(-a) = -f(a): tanh, log, sqrt, mean
+    # Primitives that others say.
+    Rule(("subtract", "a", "b"), lambda a, b: ("add", a, ("neg", b))),  # a - b
+    Rule(("min", "a", "b"), lambda a, b: ("neg", ("max", ("neg", a), ("neg", b)))),  # min(a, b)
+    Rule(("reciprocal", "a"), lambda a: ("div", ONE, a)),  # 1 / a
     # Zero and one.
     *(_fixes_zero(f) for f in _FIXING),  # f(0) = 0: tanh, log, abs, square, sqrt, mean
     *(_root_of_guard(f"rms_{o}") for o in _MEMORYLESS if o != "instance"),  # rms(0) = sqrt(eps)
@@ -139,7 +146,7 @@ EXACT: tuple[Rule, ...] = (
          lambda n, m: m, _both_nonnegative),  # max(-n, m) = m, n, m >= 0
     # Squares and absolute values.
     Rule(("mul", "a", "a"), lambda a: ("square", a)),  # a a = a^2
-    Rule(("abs", "n"), lambda n: n, _nonnegative),  # |n| = n for n >= 0
+    *(Rule((f, "n"), lambda n: n, _nonnegative) for f in _FIXING_NONNEGATIVE),  # |n| = n for n >= 0
     *(_ignores_abs(f) for f in _BLIND_TO_SIGN),  # f(|a|) = f(a): square, rms
     *(_abs_outward(f) for f in _RISING_ODD),  # f(|a|) = |f(a)|: tanh, sqrt
     Rule(("mul", ("abs", "a"), "n"),

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from functools import cache
 
 from primitives.graph import FIRST_OP, Graph
-from primitives.ops import INDEX_SETS, INITIAL_NODES
+from primitives.ops import CONSTANTS, INDEX_SETS, INITIAL_NODES, VECTORS
 
 _B, _C, _S, _X = 1, 2, 4, 8
 """Bits of a node's mask: it varies over batch, channels, space; it depends on ``x``."""
 
 _AXES = {"b": _B, "c": _C, "g": _C, "s": _S}
 _LEAF = {"x": _B | _C | _S | _X, "zero": 0, "v0": _C, "v1": _C}
+_NO_INPUT = dict.fromkeys(CONSTANTS, 0) | dict.fromkeys(VECTORS, _C)
 _START = [_LEAF[name] for name in INITIAL_NODES]
 
 
@@ -85,13 +86,13 @@ def analyse(graph: Graph) -> Structure:
     """
     nodes = graph.nodes
     masks = _START.copy()
-    for _, inputs, over in nodes:
+    for op, inputs, over in nodes:
         if over is not None:
             masks.append(masks[inputs[0]] & _KEEP[over])
         elif len(inputs) == 2:
             masks.append(masks[inputs[0]] | masks[inputs[1]])
         else:
-            masks.append(masks[inputs[0]])
+            masks.append(masks[inputs[0]] if inputs else _NO_INPUT[op])
     last = len(masks) - 1
     live = bytearray(last + 1)
     live[last] = 1
@@ -131,13 +132,13 @@ def structural_fault(graph: Graph) -> str | None:
     # Only x varies over space, so a mask with that bit settles both questions.
     masks = _START.copy()
     append, keep = masks.append, _KEEP
-    for _, inputs, over in graph.nodes:
+    for op, inputs, over in graph.nodes:
         if over is not None:
             append(masks[inputs[0]] & keep[over])
         elif len(inputs) == 2:
             append(masks[inputs[0]] | masks[inputs[1]])
         else:
-            append(masks[inputs[0]])
+            append(masks[inputs[0]] if inputs else _NO_INPUT[op])
     last = masks[-1]
     if last & _S:
         return None

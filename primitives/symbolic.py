@@ -97,7 +97,7 @@ def _refuse_large(nodes: tuple[Node, ...]) -> None:
     sizes, depths = [1] * FIRST_OP, [0] * FIRST_OP
     for index, node in enumerate(nodes, FIRST_OP):
         sizes.append(1 + sum(sizes[source] for source in node.inputs))
-        depths.append(1 + max(depths[source] for source in node.inputs))
+        depths.append(1 + max((depths[source] for source in node.inputs), default=0))
         if sizes[-1] > MAX_TERMS or depths[-1] > MAX_DEPTH:
             raise GraphError(
                 "the expression is too large to write out", position=index,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from primitives.eager import eager_text
+from primitives.ops import V_INIT
 
 
 class Statistic(NamedTuple):
@@ -268,8 +269,7 @@ def file_text(
 def _state(parameters: Sequence[str], statistics: Sequence[Statistic]) -> str:
     lines = [
         f"self.{name} = nn.Parameter(torch.{start}(num_features, **kind))"
-        for name, start in (("v0", "zeros"), ("v1", "ones"))
-        if name in parameters
+        for name, start in ((name, "ones" if V_INIT[name] else "zeros") for name in parameters)
     ]
     for buffer, init, per_channel in statistics:
         size = "num_features" if per_channel else "1"

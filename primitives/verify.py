@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from primitives.errors import LayerError
 from primitives.graph import Graph
 from primitives.interpret import batch_moments_of, interpret
-from primitives.ops import OPS
+from primitives.ops import OPS, V_INIT
 
 CLASS_NAME = "EvolvedLayer"
 CHANNELS = 8
@@ -40,10 +40,11 @@ def verify_source(source: str, graph: Graph) -> None:
         for tensor in layer.parameters():
             tensor.add_(0.3 * torch.randn(CHANNELS, generator=generator, dtype=tensor.dtype))
         first, second = torch.randn(2, 4, CHANNELS, 5, 6, generator=generator, dtype=torch.float64)
-        v0, v1 = (getattr(layer, name, torch.zeros(CHANNELS).double()) for name in ("v0", "v1"))
-        moments = batch_moments_of(graph, first, v0, v1, groups=2)
-        trained = interpret(graph, first, v0, v1, groups=2)
-        judged = interpret(graph, second, v0, v1, groups=2, batch_moments=moments)
+        own = {name: getattr(layer, name, torch.zeros(CHANNELS).double()) for name in V_INIT}
+        given: dict[str, Any] = {"v0": own["v0"], "v1": own["v1"], "groups": 2, "vectors": own}
+        moments = batch_moments_of(graph, first, **given)
+        trained = interpret(graph, first, **given)
+        judged = interpret(graph, second, **given, batch_moments=moments)
         shape = (1, CHANNELS, 1, 1)
         for mode, x, meant in (("training", first, trained), ("evaluation", second, judged)):
             layer.train(mode == "training")
@@ -72,9 +73,11 @@ def meaning(graph: Graph, layer: nn.Module, x: Tensor, groups: int) -> Tensor:
     state = {name: value.detach() for name, value in layer.state_dict().items()}
     channels = x.shape[1]
     shape = (1, -1, *[1] * (x.ndim - 2))
-    v0, v1 = (state.get(name, torch.full((channels,), start)) for name, start in
-              (("v0", 0.0), ("v1", 1.0)))  # fmt: skip
-    own = batch_moments_of(graph, x, v0, v1, groups=groups)
+    vectors = {
+        name: state.get(name, torch.full((channels,), start)) for name, start in V_INIT.items()
+    }
+    v0, v1 = vectors["v0"], vectors["v1"]
+    own = batch_moments_of(graph, x, v0, v1, groups=groups, vectors=vectors)
     moments = {}
     known = {
         (key.removeprefix("running_").rpartition("_")[0],
@@ -87,7 +90,7 @@ def meaning(graph: Graph, layer: nn.Module, x: Tensor, groups: int) -> Tensor:
         assert row is not None
         kept = known.get((row.name, node.inputs), state.get(f"running_{row.name}_{index}"))
         moments[index] = batch if kept is None else kept.view(shape)
-    value = interpret(graph, x, v0, v1, groups=groups, batch_moments=moments)
+    value = interpret(graph, x, v0, v1, groups=groups, batch_moments=moments, vectors=vectors)
     with_affine: Tensor = value * state["weight"].view(shape) + state["bias"].view(shape)
     return with_affine
 

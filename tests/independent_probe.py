@@ -13,6 +13,7 @@ import torch
 
 from primitives.graph import Graph
 from primitives.interpret import batch_moments_of, interpret
+from primitives.ops import VECTORS
 
 SHAPES = (((5, 8, 3, 2), 4), ((3, 6, 2, 4), 3))
 """(N, C, H, W) and the number of groups, each of two channels."""
@@ -28,10 +29,15 @@ def responses(graph: Graph) -> np.ndarray:
         x, other = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in "ab")
         v0, v1 = (torch.randn(shape[1], generator=generator, dtype=torch.float64) for _ in "ab")
         weight = torch.randn(shape, generator=generator, dtype=torch.float64)
-        moments = batch_moments_of(graph, other, v0, v1, groups=groups)
+        vectors = {
+            name: torch.randn(shape[1], generator=generator, dtype=torch.float64)
+            for name in VECTORS
+        }
+        moments = batch_moments_of(graph, other, v0, v1, groups=groups, vectors=vectors)
         for mode in (None, moments):
-            inputs = [t.clone().requires_grad_() for t in (x, v0, v1)]
-            y = interpret(graph, *inputs, groups=groups, batch_moments=mode)
+            inputs = [t.clone().requires_grad_() for t in (x, v0, v1, *vectors.values())]
+            own = dict(zip(vectors, inputs[3:], strict=True))
+            y = interpret(graph, *inputs[:3], groups=groups, batch_moments=mode, vectors=own)
             gradients = torch.autograd.grad((y * weight).sum(), inputs, allow_unused=True)
             parts.append(y.detach())
             parts += [

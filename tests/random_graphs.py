@@ -8,18 +8,20 @@ from __future__ import annotations
 import numpy as np
 
 from primitives.graph import FIRST_OP, Graph, Node
-from primitives.ops import EPS, INDEX_SETS, OP_SETS, OPS, Array
+from primitives.ops import EPS, INDEX_SETS, OP_SETS, OPS, VECTORS, Array
 
 
-def random_graph(rng: np.random.Generator, nodes: int = 10, by: str = "typed") -> Graph:
-    """A graph grown node by node: uniform over the 24 typed primitives, or over the 15 rows."""
-    typed = OP_SETS["paper"]
+def random_graph(
+    rng: np.random.Generator, nodes: int = 10, by: str = "typed", op_set: str = "paper"
+) -> Graph:
+    """A graph grown node by node: uniform over the typed primitives, or over the rows."""
+    typed = OP_SETS[op_set]
     grown = []
     for index in range(FIRST_OP, FIRST_OP + nodes):
         if by == "typed":
             op, over = typed[int(rng.integers(len(typed)))]
         else:
-            rows = tuple(OPS)
+            rows = tuple(dict.fromkeys(name for name, _ in typed))
             op = rows[int(rng.integers(len(rows)))]
             choices = [which for name, which in typed if name == op]
             over = choices[int(rng.integers(len(choices)))]
@@ -28,22 +30,23 @@ def random_graph(rng: np.random.Generator, nodes: int = 10, by: str = "typed") -
     return Graph(tuple(grown))
 
 
-def random_graphs(count: int, seed: int, nodes: int = 10) -> list[Graph]:
+def random_graphs(count: int, seed: int, nodes: int = 10, op_set: str = "paper") -> list[Graph]:
     """Random graphs, by typed primitives and by rows in turn."""
     rng = np.random.default_rng(seed)
-    return [random_graph(rng, nodes, "typed" if i % 2 else "rows") for i in range(count)]
+    return [random_graph(rng, nodes, "typed" if i % 2 else "rows", op_set) for i in range(count)]
 
 
 def leaves(seed: int = 0, shape: tuple[int, int, int, int] = (3, 4, 2, 5)) -> dict[str, Array]:
-    """Initial nodes' values: x (N, C, H, W) and per-channel vectors away from 0 and 1."""
+    """Leaves' values: x (N, C, H, W) and per-channel vectors away from 0 and 1."""
     rng = np.random.default_rng(seed)
     channels = (1, shape[1], 1, 1)
-    return {
+    values = {
         "x": rng.normal(size=shape),
         "zero": np.zeros((1, 1, 1, 1)),
         "v0": rng.normal(size=channels),
         "v1": rng.normal(size=channels) + 1.0,
     }
+    return values | {name: rng.normal(size=channels) + 0.5 for name in VECTORS}
 
 
 def evaluate(graph: Graph, values: dict[str, Array], groups: int = 2) -> Array:
@@ -59,7 +62,10 @@ def evaluate_all(graph: Graph, values: dict[str, Array], groups: int = 2) -> lis
         for op, inputs, over in graph.nodes:
             row = OPS[op]
             got = [known[source] for source in inputs]
-            if over is not None:
+            if row.arity == 0:
+                leaf = values[op] if row.constant is None else row.constant
+                known.append(np.broadcast_to(leaf, shape))
+            elif over is not None:
                 known.append(_moment(op, got[0], over, groups))
             else:
                 assert row.forward is not None

@@ -73,7 +73,8 @@ class Context:
         if key not in self._references:
             layer = layer_factory(
                 Job(id="", purpose="baseline", subject=Subject(baseline=name), graph=None,
-                    runs=(run,), task=task)
+                    runs=(run,), task=task),
+                run.anchor,
             )  # fmt: skip
             training = Training(run, task, layer, self.dataset(task.dataset))
             self._references[key] = signal_statistics(training)

@@ -107,6 +107,9 @@ class CandidateView(View):
     seconds: float
     queued_at: datetime
     finished_at: datetime | None
+    properties: dict[str, bool | float | str] | None = Field(
+        description="what it does on a probe, by name; unknown where an older version stored it"
+    )
 
 
 class CandidatePage(View):

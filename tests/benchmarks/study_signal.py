@@ -69,7 +69,7 @@ def measure(task: tuple[dict[str, Any], str, bool, int]) -> dict[str, Any]:
     trainings = []
     for run in runs:
         begin = process_time()
-        training = Training(run, config.task, layer_factory(job), loaded)
+        training = Training(run, config.task, layer_factory(job, run.anchor), loaded)
         row["signal"][run.anchor] = signal_statistics(training)
         row["signal_seconds"] += process_time() - begin
         trainings.append(training)

@@ -32,7 +32,7 @@ def test_moving_averages_score_as_batch_statistics_do(name: str, statistics: str
     )
     data = datasets.load("polarity-digits", "cpu")
     with one_thread():
-        training = Training(run, task, layer_factory(job), data)
+        training = Training(run, task, layer_factory(job, run.anchor), data)
         training.advance(150)
         evaluation = training.score("select").accuracy
         network = training.network.train()

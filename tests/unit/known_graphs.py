@@ -92,9 +92,9 @@ KNOWN: dict[str, Graph] = {
 }
 
 
-def random_graph(rng: np.random.Generator, nodes: int = 10) -> Graph:
-    """A random graph as the paper grows them, over the 27 typed primitives."""
-    choices = OP_SETS["paper+token"]
+def random_graph(rng: np.random.Generator, nodes: int = 10, op_set: str = "paper+token") -> Graph:
+    """A random graph as the paper grows them, uniform over the op set's typed primitives."""
+    choices = OP_SETS[op_set]
     made = []
     for index in range(FIRST_OP, FIRST_OP + nodes):
         op, over = choices[rng.integers(len(choices))]
@@ -102,10 +102,10 @@ def random_graph(rng: np.random.Generator, nodes: int = 10) -> Graph:
     return Graph(tuple(made))
 
 
-def viable_graphs(seed: int, nodes: int = 10) -> Iterator[Graph]:
+def viable_graphs(seed: int, nodes: int = 10, op_set: str = "paper+token") -> Iterator[Graph]:
     """Endless random graphs with at least two live operations that the probe finds no fault in."""
     rng = np.random.default_rng(seed)
     while True:
-        graph = random_graph(rng, nodes)
+        graph = random_graph(rng, nodes, op_set)
         if len(graph.live_ops()) > 1 and 0 in graph.live() and probe_fault(graph) is None:
             yield graph

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from api.inspect_layer import cheap_checks
 from evosearch.config import Anchor, Task
 from evosearch.errors import ConfigError
 from evosearch.presets import load_preset
@@ -16,7 +17,11 @@ from evosearch.screen import Screen
 from primitives.formula import parse
 from primitives.module import build_layer
 from workers.anchors import ANCHORS
+from workers.checks import signal_statistics
+from workers.evaluate import Context
+from workers.inline import one_thread
 from workers.layers import layer_factory
+from workers.training import Training
 
 
 def bn_relu(channels):
@@ -180,6 +185,28 @@ def test_the_worker_refuses_a_leak_as_well():
         with pytest.raises(ConfigError, match="forbids"):
             layer_factory(leaking, "char-transformer")
     assert layer_factory(job(parse(TOKEN_LAYER)), "char-transformer")(8)
+
+
+def test_the_signal_reference_is_the_baselines_part_for_the_slot():
+    setting = Anchor(name="convnext", slot="norm")
+    task = Task(anchors=(setting,))
+    asked = job(baseline="token_ln-gelu", anchor=setting).model_copy(update={"task": task})
+    context, run = Context(device="cpu"), asked.runs[0]
+    data = context.dataset(task.dataset)
+    with one_thread():
+        found = context.reference(run, task, "token_ln-gelu")
+        norm = signal_statistics(Training(run, task, layer_factory(asked, "convnext"), data))
+        both = signal_statistics(Training(run, task, layer_factory(asked), data))
+    assert found == norm
+    assert found != both
+
+
+def test_a_leaking_layer_typed_by_hand_is_answered_not_trained():
+    plain = load_preset("quickstart")
+    config = plain.model_copy(update={"task": plain.task.model_copy(update={"anchors": (TEXT,)})})
+    verdicts = dict(cheap_checks(parse(LEAKS[0]), config))
+    assert verdicts["in the controller"].startswith("rejects: leaks_future")
+    assert len(verdicts) == 1
 
 
 def test_a_baseline_gives_its_part_for_the_slot():

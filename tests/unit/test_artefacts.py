@@ -62,7 +62,7 @@ def trained(graph: Graph, channels: int = 8) -> torch.nn.Module:
     return layer
 
 
-@pytest.mark.parametrize("name", ["evonorm-b0", "bn-relu", "evonorm-s0"])
+@pytest.mark.parametrize("name", ["evonorm-b0", "bn-relu", "evonorm-s0", "poly-norm", "serf"])
 def test_torch_export_carries_running_statistics_and_any_batch(name: str) -> None:
     layer = trained(CATALOG[name].graph)
     data = artefact(CATALOG[name].graph, "torch-export", layer=layer)
@@ -72,7 +72,7 @@ def test_torch_export_carries_running_statistics_and_any_batch(name: str) -> Non
 
 
 @pytest.mark.skipif(not ONNX, reason="onnx, onnxscript and onnxruntime are not installed")
-@pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0"])
+@pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0", "serf"])
 def test_onnx_carries_running_statistics_and_any_batch(name: str) -> None:
     import onnxruntime
 

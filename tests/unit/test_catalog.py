@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 from primitives.catalog import CATALOG, entry
 from primitives.errors import EvosearchError
@@ -16,7 +17,7 @@ from primitives.structure import analyse, structural_fault
 from tests.random_graphs import evaluate, leaves
 
 VALUES = leaves(seed=3)
-X, V0, V1 = VALUES["x"], VALUES["v0"], VALUES["v1"]
+X, V0, V1, V2, V3, V4 = (VALUES[name] for name in ("x", "v0", "v1", "v2", "v3", "v4"))
 N, C, H, W = X.shape
 GROUPS = 2
 
@@ -27,6 +28,16 @@ def relu(a: Array) -> Array:
 
 def sigmoid(a: Array) -> Array:
     return 1.0 / (1.0 + np.exp(-a))
+
+
+def phi(a: Array) -> Array:
+    """Distribution function of the standard normal."""
+    return ndtr(a)
+
+
+def unit(a: Array) -> Array:
+    """Root mean square 1 over the channels."""
+    return a / np.sqrt((a * a).sum(1, keepdims=True) / C + EPS)
 
 
 def over(axes: tuple[int, ...], square: bool = False) -> Array:
@@ -50,6 +61,8 @@ BN = (X - X.mean(BATCH, keepdims=True)) / over(BATCH) * V1 + V0
 GN = (X - group_mean()) / group() * V1 + V0
 LN = (X - X.mean(SAMPLE, keepdims=True)) / over(SAMPLE) * V1 + V0
 IN = (X - X.mean(INSTANCE, keepdims=True)) / over(INSTANCE) * V1 + V0
+TOKEN = (X - X.mean(1, keepdims=True)) / over((1,)) * V1 + V0
+RMS = V1 * X / over((1,), square=True)
 UNIT = (X - X.mean(BATCH, keepdims=True)) / over(BATCH)
 
 
@@ -85,6 +98,25 @@ BY_HAND = {
     "crrelu": np.maximum(0.0, X) + V0 * X * np.exp(-0.5 * X**2),
     "elu": np.where(X > 0, X, np.expm1(X)),
     "mish-like": X * np.tanh(np.log(1.0 + np.exp(X) + EPS)),
+    "layer-norm": TOKEN,
+    "ln-silu": LN * sigmoid(LN),
+    "in-silu": IN * sigmoid(IN),
+    "rms-relu": relu(RMS),
+    "rms-silu": RMS * sigmoid(RMS),
+    "gelu": X * phi(X),
+    "bn-gelu": BN * phi(BN),
+    "gn-gelu": GN * phi(GN),
+    "ln-gelu": LN * phi(LN),
+    "in-gelu": IN * phi(IN),
+    "rms-gelu": RMS * phi(RMS),
+    "frn-tlu": np.maximum(X / over(INSTANCE, square=True) * V1 + V0, V2),
+    "derf": 2.0 * phi(np.sqrt(2.0) * (V1 * X + V0)) - 1.0,
+    "poly-relu": V0 + V1 * relu(X) + V3 * relu(X) ** 2 + V4 * relu(X) ** 3,
+    "poly-norm": V0 + sum(v * unit(X**k) for k, v in ((1, V1), (2, V3), (3, V4))),
+    "celu": np.where(X > 0, X, V1 * np.expm1(np.minimum(X, 0) / V1)),
+    "mish": X * np.tanh(np.log1p(np.exp(X))),
+    "serf": X * (2.0 * phi(np.sqrt(2.0) * np.log1p(np.exp(X))) - 1.0),
+    "snake": X + (1.0 - np.cos(2.0 * V1 * X)) / (2.0 * V1),
 }
 
 
@@ -100,10 +132,18 @@ def test_a_wrong_formula_would_be_seen() -> None:
     assert np.abs(evaluate(wrong, VALUES, GROUPS) - BY_HAND["evonorm-b2"]).max() > 1e-3
 
 
+EXTENDED = {
+    "gelu", "bn-gelu", "gn-gelu", "ln-gelu", "in-gelu", "rms-gelu", "frn-tlu", "derf", "poly-relu",
+    "poly-norm", "celu", "mish", "serf", "snake",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("name", CATALOG)
-def test_each_layer_is_a_layer_of_the_papers_op_set(name: str) -> None:
+def test_each_layer_is_a_layer_of_the_op_set_that_it_names(name: str) -> None:
     row = entry(name)
-    op_set = "paper+token" if "token" in row.formula else "paper"
+    assert row.op_set.endswith("+token") == ("token" in row.formula)
+    assert row.op_set.startswith("extended") == (name in EXTENDED)
+    op_set = row.op_set
     assert parse(row.formula, op_set) == row.graph
     assert row.graph is row.graph
     assert structural_fault(row.graph) is None
@@ -133,7 +173,7 @@ def test_each_baseline_equals_torchs_own_modules(name: str) -> None:
 
 
 def test_the_layers_differ_and_the_published_graphs_have_their_sizes() -> None:
-    assert len({canonical(row.graph) for row in CATALOG.values()}) == len(CATALOG) == 25
+    assert len({canonical(row.graph) for row in CATALOG.values()}) == len(CATALOG) == 44
     assert len(entry("evonorm-b0").graph.nodes) == 6
     assert len(entry("evonorm-s1").graph.nodes) == 4
     assert [name for name in CATALOG if name != CATALOG[name].name] == []
@@ -155,4 +195,4 @@ def test_unknown_names_are_answered_with_known_ones(name: str, hint: str) -> Non
     with pytest.raises(EvosearchError, match="unknown catalog layer") as caught:
         entry(name)
     assert hint in str(caught.value)
-    assert len(str(caught.value)) < 400
+    assert len(str(caught.value)) < 600

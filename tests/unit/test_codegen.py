@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
@@ -10,29 +11,36 @@ import torch
 from known_graphs import KNOWN, V0, V1, ZERO, Build, X, viable_graphs
 from torch import Tensor, nn
 
-from primitives.graph import Graph, Node
+from primitives.graph import FIRST_OP, Graph, Node
 from primitives.groups import group_count
 from primitives.interpret import batch_moments_of, interpret
 from primitives.module import build_layer
-from primitives.ops import AGGREGATIONS, INDEX_SETS, OPS
+from primitives.ops import AGGREGATIONS, INDEX_SETS, INITIAL_NODES, OPS, V_INIT
 
-RANDOM = list(islice(viable_graphs(seed=11), 300))
+PAPER = list(islice(viable_graphs(seed=11), 400))
+EXTENDED = list(islice(viable_graphs(seed=12, op_set="extended+token"), 100))
+RANDOM = [*PAPER, *EXTENDED]
 
 
 class Case(NamedTuple):
-    """An input, the layer's parameters, and the moments of evaluation mode (None: training)."""
+    """An input, every vector by name, and the moments of evaluation mode (None: training)."""
 
     x: Tensor
-    v0: Tensor
-    v1: Tensor
     cotangent: Tensor
+    vectors: dict[str, Tensor]
     moments: dict[int, Tensor] | None
 
-    def to(self, dtype: torch.dtype) -> Case:
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Case:
+        """The same with inputs, vectors and moments changed."""
+        vectors = {name: change(vector) for name, vector in self.vectors.items()}
         moments = self.moments
         if moments is not None:
-            moments = {index: moment.to(dtype) for index, moment in moments.items()}
-        return Case(*(tensor.to(dtype) for tensor in self[:4]), moments)
+            moments = {index: change(moment) for index, moment in moments.items()}
+        return Case(change(self.x), self.cotangent, vectors, moments)
+
+    def to(self, dtype: torch.dtype) -> Case:
+        changed = self.changed(lambda tensor: tensor.to(dtype))
+        return changed._replace(cotangent=self.cotangent.to(dtype))
 
     def nudged(self) -> Case:
         """The same with every number changed by a relative 1e-9."""
@@ -42,10 +50,7 @@ class Case(NamedTuple):
             noise = torch.randn(tensor.shape, generator=rng, dtype=tensor.dtype)
             return tensor * (1 + 1e-9 * noise)
 
-        moments = self.moments
-        if moments is not None:
-            moments = {index: change(moment) for index, moment in moments.items()}
-        return Case(change(self.x), change(self.v0), change(self.v1), self.cotangent, moments)
+        return self.changed(change)
 
 
 def case(graph: Graph, shape: tuple[int, ...], training: bool, seed: int = 0) -> Case:
@@ -55,20 +60,33 @@ def case(graph: Graph, shape: tuple[int, ...], training: bool, seed: int = 0) ->
         return torch.randn(size, generator=rng, dtype=torch.float64)
 
     channels = shape[1]
-    v0, v1 = normal(channels), 1 + 0.3 * normal(channels)
+    vectors = {name: start + 0.5 * normal(channels) for name, start in V_INIT.items()}
     other = normal(*shape)
     moments = None
     if not training:
-        moments = batch_moments_of(graph, other, v0, v1, groups=group_count(channels))
-    return Case(normal(*shape), v0, v1, normal(*shape), moments)
+        moments = batch_moments_of(
+            graph, other, vectors["v0"], vectors["v1"], groups=group_count(channels),
+            vectors=vectors,
+        )  # fmt: skip
+    return Case(normal(*shape), normal(*shape), vectors, moments)
+
+
+def live_vectors(graph: Graph) -> list[str]:
+    """Names of the trainable vectors that the layer's value depends on."""
+    live = {graph.node(index).op for index in graph.live_ops()}
+    live |= {INITIAL_NODES[index] for index in graph.live() if index < FIRST_OP}
+    return [name for name in V_INIT if name in live]
 
 
 def by_interpreter(graph: Graph, given: Case) -> list[Tensor]:
     """Value and gradients with respect to x and the live parameters."""
-    x, v0, v1 = (tensor.detach().clone().requires_grad_() for tensor in given[:3])
-    groups = group_count(x.shape[1])
-    value = interpret(graph, x, v0, v1, groups=groups, batch_moments=given.moments)
-    wanted = [tensor for index, tensor in ((0, x), (2, v0), (3, v1)) if index in graph.live()]
+    x = given.x.detach().clone().requires_grad_()
+    own = {name: vector.clone().requires_grad_() for name, vector in given.vectors.items()}
+    value = interpret(
+        graph, x, own["v0"], own["v1"], groups=group_count(x.shape[1]),
+        batch_moments=given.moments, vectors=own,
+    )  # fmt: skip
+    wanted = [x, *(own[name] for name in live_vectors(graph))]
     gradients = torch.autograd.grad(
         value, wanted, given.cotangent, allow_unused=True, materialize_grads=True
     )
@@ -80,7 +98,7 @@ def prepared(graph: Graph, given: Case) -> nn.Module:
     layer = build_layer(graph, given.x.shape[1], affine=False, dtype=given.x.dtype)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
-            parameter.copy_(given.v0 if name == "v0" else given.v1)
+            parameter.copy_(given.vectors[name])
     if given.moments is not None:
         layer.eval()
         buffers = dict(layer.named_buffers())
@@ -99,9 +117,8 @@ def by_layer(graph: Graph, given: Case) -> list[Tensor]:
     x = given.x.detach().clone().requires_grad_()
     value = layer(x)
     own = dict(layer.named_parameters())
-    unused = torch.zeros_like(given.v0, requires_grad=True)
-    named = ((0, x), (2, own.get("v0", unused)), (3, own.get("v1", unused)))
-    wanted = [tensor for index, tensor in named if index in graph.live()]
+    unused = torch.zeros_like(given.vectors["v0"], requires_grad=True)
+    wanted = [x, *(own.get(name, unused) for name in live_vectors(graph))]
     gradients = torch.autograd.grad(
         value, wanted, given.cotangent, allow_unused=True, materialize_grads=True
     )
@@ -137,7 +154,7 @@ def worst_error(graph: Graph, given: Case) -> tuple[float, int, int]:
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
-def test_300_random_layers_equal_the_interpreter_in_float64(training: bool) -> None:
+def test_500_random_layers_equal_the_interpreter_in_float64(training: bool) -> None:
     failures, dropped, points = [], 0, 0
     for number, graph in enumerate(RANDOM):
         error, lost, total = worst_error(graph, case(graph, (3, 6, 4, 3), training, number))

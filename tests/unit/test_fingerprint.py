@@ -43,6 +43,15 @@ EQUAL: dict[str, tuple[Recipe, Recipe]] = {
         lambda b: b("tanh", X),
         lambda b: b("add", b("tanh", X), b("mul", ZERO, V1)),
     ),
+    "unused further vector in effect": (
+        lambda b: b("tanh", X),
+        lambda b: b("add", b("tanh", X), b("mul", ZERO, b("v3"))),
+    ),
+    "ways to write a minimum": (
+        lambda b: b("min", X, b("two")),
+        lambda b: b("subtract", b("add", X, b("two")), b("max", X, b("two"))),
+    ),
+    "rectify and max": (lambda b: b("rectify", X), lambda b: b("max", X, ZERO)),
     "square": (lambda b: b("mul", X, X), lambda b: b("square", X)),
     "distributed": (
         lambda b: b("mul", X, b("add", V0, V1)),
@@ -75,6 +84,9 @@ def test_equal_functions_have_equal_fingerprints(name: str) -> None:
 
 DIFFERENT: dict[str, tuple[Recipe, Recipe]] = {
     "tanh and a near sigmoid": (lambda b: b("tanh", X), lambda b: b("sigmoid", X)),
+    "two further vectors": (
+        lambda b: b("mul", X, b("v3")), lambda b: b("mul", X, b("v4")),
+    ),
     "v0 and v1": (lambda b: b("mul", X, V0), lambda b: b("mul", X, V1)),
     "evaluation mode only": (
         lambda b: b("div", X, b("std", X, over="batch")),

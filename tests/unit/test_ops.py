@@ -14,15 +14,18 @@ from primitives.graph import Graph, Node
 from primitives.ops import (
     AGGREGATIONS,
     COMMUTATIVE,
+    CONSTANTS,
     ELEMENTWISE,
     EPS,
     INDEX_SETS,
     OP_SETS,
     OPS,
+    VECTORS,
     primitive,
     typed_name,
 )
 from primitives.probe import _FINISH, Inputs, respond
+from primitives.rewrite import canonical
 
 SHAPE = (1, 3, 4, 5)
 GROUPS = 2
@@ -66,6 +69,32 @@ def test_max_splits_the_gradient_of_a_tie_as_torch_does() -> None:
     assert row.vjp is not None
     parts = row.vjp(np.ones(1), tie.numpy(), tie.numpy(), tie.numpy(), eps=EPS)
     assert [part.tolist() for part in parts] == [grad.tolist() for grad in expected]
+
+
+def test_numbers_and_vectors_have_one_value_everywhere() -> None:
+    inputs = Inputs(np.zeros((1, 1, 2, 3)), np.zeros((1, 1, 2, 1)), np.ones((1, 1, 2, 1)),
+                    np.ones((1, 1, 2, 3)), 1)  # fmt: skip
+    for name, value in (CONSTANTS | VECTORS).items():
+        got = respond(Graph((Node(name, ()),)), inputs)
+        assert np.unique(got.value).tolist() == [value]
+        assert (name in got.by_vector) == (name in VECTORS)
+    for name, value in CONSTANTS.items():
+        row = OPS[name]
+        assert float(eval(row.sympy, {"sympy": sympy})) == pytest.approx(value, rel=1e-15)
+        exact = eval(row.torch, {"torch": torch, "x": torch.zeros(1, dtype=torch.float64)})
+        assert exact.item() == value
+    assert VECTORS == {"v2": 0.0, "v3": 1.0, "v4": 1.0}
+
+
+def test_ties_share_or_drop_the_gradient_as_torch_does() -> None:
+    for name in ("min", "rectify"):
+        row = OPS[name]
+        zeros = [torch.zeros(1, dtype=torch.float64, requires_grad=True) for _ in range(row.arity)]
+        value = eval(row.torch, {"torch": torch, **dict(zip("ab", zeros, strict=False))})
+        expected = torch.autograd.grad(value.sum(), zeros)
+        assert row.vjp is not None
+        parts = row.vjp(np.ones(1), np.zeros(1), *[np.zeros(1)] * row.arity, eps=EPS)
+        assert [part.tolist() for part in parts] == [grad.tolist() for grad in expected]
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
@@ -150,6 +179,12 @@ def applied(name: str, *values: float) -> np.ndarray:
     return np.asarray(forward(*np.array(values)[:, None], eps=EPS))
 
 
+def is_derived(name: str) -> bool:
+    """Whether the rules write the primitive by others."""
+    written = canonical(Graph((Node(name, (0, 3)[: OPS[name].arity]),)))
+    return name not in {node.op for node in written.nodes}
+
+
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_declared_properties_hold(name: str) -> None:
     row = OPS[name]
@@ -166,28 +201,35 @@ def test_declared_properties_hold(name: str) -> None:
             "nonnegative": bool((value >= 0).all()),
             "bounded": bool((np.abs(row.forward(arrays[0] * 100, eps=EPS)) <= 1).all()),
             "increasing": bool((np.diff(value[order]) > 0).all()),
-            "fixes_zero": bool((applied(name, 0.0) == 0).all()),
+            "fixes_zero": name != "reciprocal" and bool((applied(name, 0.0) == 0).all()),
             "fixes_nonnegative": np.allclose(value[arrays[0] >= 0], arrays[0][arrays[0] >= 0]),
             "involution": np.allclose(row.forward(value, eps=EPS), arrays[0]),
+            "derived": is_derived(name),
         }
     else:
         facts = {
             "commutative": np.allclose(row.forward(*arrays[::-1], eps=EPS), value),
             "idempotent": np.allclose(row.forward(arrays[0], arrays[0], eps=EPS), arrays[0]),
+            "derived": is_derived(name),
         }
     implied = {"positive": "nonnegative"}
     declared = set(row.properties) | {implied[p] for p in row.properties if p in implied}
     held = {fact for fact, holds in facts.items() if holds}
     assert declared <= held
-    assert {"commutative", "idempotent", "odd", "even"} & held <= declared
+    assert {"commutative", "idempotent", "odd", "even", "derived"} & held <= declared
 
 
-def test_op_sets_are_the_papers_24_and_three_more() -> None:
+def test_op_sets_are_the_papers_24_and_more_by_name() -> None:
     assert len(OP_SETS["paper"]) == 24
+    assert OP_SETS["extended"][:24] == OP_SETS["paper"]
+    assert OP_SETS["extended+token"][:27] == OP_SETS["paper+token"]
+    named = {name for name, _ in OP_SETS["extended+token"]}
+    assert named == set(OPS)
+    assert {"erf", "softplus", "sin", "min", "rsqrt", "two", "v2"} < named
     assert set(OP_SETS["paper+token"]) - set(OP_SETS["paper"]) == {
         (name, "token") for name in AGGREGATIONS
     }
-    assert frozenset({"add", "mul", "max"}) == COMMUTATIVE
+    assert frozenset({"add", "mul", "max", "min"}) == COMMUTATIVE
     assert [typed_name(*typed) for typed in OP_SETS["paper"][-2:]] == ["std_instance", "std_group"]
 
 

@@ -12,6 +12,7 @@ from known_graphs import KNOWN, V0, V1, ZERO, Build, X, random_graph, viable_gra
 from primitives.graph import Graph, Node
 from primitives.interpret import batch_moments_of, interpret
 from primitives.moments import batch_statistics
+from primitives.ops import V_INIT, VECTORS
 from primitives.probe import (
     FAULT_PROBE,
     Inputs,
@@ -23,7 +24,8 @@ from primitives.probe import (
     respond,
 )
 
-GRAPHS = [*KNOWN.values(), *islice(viable_graphs(seed=5), 200)]
+EXTENDED = islice(viable_graphs(seed=6, op_set="extended+token"), 150)
+GRAPHS = [*KNOWN.values(), *islice(viable_graphs(seed=5), 200), *EXTENDED]
 INPUTS = make_inputs(31, (3, 4, 5), 2, (1.0,))
 CORNERS = [-0.6264939813601653, -5.561563976182752, 0.16294223751359546]
 
@@ -35,31 +37,40 @@ def tensors(inputs: Inputs, probe: int) -> tuple[torch.Tensor, ...]:
     return x.requires_grad_(), v0.requires_grad_(), v1.requires_grad_(), cotangent
 
 
+def vectors_of(inputs: Inputs) -> dict[str, torch.Tensor]:
+    own = inputs.vectors.items()
+    return {name: torch.tensor(a.reshape(-1)).requires_grad_() for name, a in own}
+
+
 def reference(graph: Graph, moments_from: int | None) -> list[np.ndarray]:
     """Values (P, N, C, S) and gradients by the interpreter; moments: the neighbour's or its own."""
-    values, by_x, by_v0, by_v1 = [], [], [], []
+    values, by_x = [], []
+    by_vector: list[list[np.ndarray]] = [[] for _ in V_INIT]
     for probe in range(len(INPUTS.x)):
         x, v0, v1, cotangent = tensors(INPUTS, probe)
+        vectors = vectors_of(INPUTS)
         moments = None
         if moments_from is not None:
             other = tensors(INPUTS, probe ^ 1)
             with torch.no_grad():
-                moments = batch_moments_of(graph, *other[:3], groups=2)
-        value = interpret(graph, x, v0, v1, groups=2, batch_moments=moments)
+                moments = batch_moments_of(graph, *other[:3], groups=2, vectors=vectors)
+        value = interpret(graph, x, v0, v1, groups=2, batch_moments=moments, vectors=vectors)
+        wanted = (x, v0, v1, *vectors.values())
         grads = torch.autograd.grad(
-            value, (x, v0, v1), cotangent, allow_unused=True, materialize_grads=True
+            value, wanted, cotangent, allow_unused=True, materialize_grads=True
         )
         values.append(value.detach().numpy())
-        for into, gradient in zip((by_x, by_v0, by_v1), grads, strict=True):
+        for into, gradient in zip((by_x, *by_vector), grads, strict=True):
             into.append(gradient.numpy())
-    return [np.stack(values), np.stack(by_x), np.sum(by_v0, 0), np.sum(by_v1, 0)]
+    return [np.stack(values), np.stack(by_x), *(np.sum(parts, 0) for parts in by_vector)]
 
 
 def assert_equal_response(got: Response, expected: list[np.ndarray]) -> None:
     value = np.broadcast_to(got.value, INPUTS.x.shape)
     scale = np.abs(expected[0]).max()
     np.testing.assert_allclose(value, expected[0], rtol=1e-10, atol=1e-13 * scale)
-    for gradient, want in zip(got.gradients, expected[1:], strict=True):
+    gradients = (*got.gradients, *(got.by_vector.get(name) for name in VECTORS))
+    for gradient, want in zip(gradients, expected[1:], strict=True):
         if gradient is None:
             assert np.abs(want).max() <= 1e-12 * scale
             continue

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from evosearch.where import PROPERTIES
 from primitives.catalog import CATALOG
 from primitives.cost import against_bn_relu
 from primitives.formula import parse
-from primitives.properties import properties
+from primitives.properties import properties, stored_properties
+from tests.random_graphs import random_graphs
 
 
 @pytest.mark.parametrize(
@@ -31,6 +35,27 @@ def test_known_functions(
     assert (found.scale_invariant, found.shift_invariant) == (scale, shift)
     assert (found.symmetry, found.monotone) == (symmetry, monotone)
     assert found.bounded == bounded
+
+
+def test_stored_facts_are_those_of_structure_and_probe_and_fit_into_json() -> None:
+    found = stored_properties(CATALOG["evonorm-b0"].graph)
+    assert found["mixes_batch"]
+    assert found["mixes_positions"]
+    assert not found["mixes_channels"]
+    assert (found["scale_invariant"], found["symmetry"]) == (True, "none")
+    token = stored_properties(CATALOG["simple-rms-norm"].graph)
+    assert (token["mixes_channels"], token["mixes_positions"]) == (True, False)
+    assert (token["scale_invariant"], token["symmetry"]) == (True, "odd")
+    assert stored_properties(CATALOG["poly-norm"].graph)["parameters_per_channel"] == 6
+    assert found.keys() == token.keys()
+    assert {name for name in found if name not in PROPERTIES} == set()
+    kinds = {"flag": bool, "number": (int, float), "text": str}
+    assert all(isinstance(value, kinds[PROPERTIES[name]]) for name, value in found.items())
+
+
+def test_facts_of_any_graph_are_found_without_a_warning() -> None:
+    for graph in random_graphs(600, seed=8, op_set="extended+token"):
+        json.dumps(stored_properties(graph), allow_nan=False)
 
 
 def test_costs_are_counted_by_hand() -> None:

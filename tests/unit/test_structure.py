@@ -38,6 +38,15 @@ def test_each_index_set_mixes_and_removes_its_axes(
     assert facts.pointwise is False
 
 
+def test_constants_and_further_vectors_have_their_axes() -> None:
+    scaled = Graph((Node("v2", ()), Node("two", ()), Node("mul", (4, 5)), Node("mul", (0, 6))))
+    assert analyse(Graph(scaled.nodes[:3])).varies == set("c")
+    assert analyse(Graph(scaled.nodes[:2])).varies == frozenset()
+    assert analyse(scaled).pointwise
+    assert structural_fault(scaled) is None
+    assert structural_fault(Graph(scaled.nodes[:3])) == "ignores_input"
+
+
 def test_dead_nodes_and_moments_of_parameters_mix_nothing() -> None:
     dead = Graph((Node("std", (X,), "batch"), Node("tanh", (X,))))
     assert analyse(dead).pointwise

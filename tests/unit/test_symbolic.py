@@ -16,7 +16,7 @@ from primitives.drawing import to_dot, to_networkx
 from primitives.errors import GraphError
 from primitives.formula import parse
 from primitives.graph import FIRST_OP, INITIAL_NODES, MAX_NODES, Graph, Node
-from primitives.ops import OPS
+from primitives.ops import CONSTANTS, ELEMENTWISE, OPS
 from primitives.structure import analyse
 from primitives.symbolic import MAX_TERMS, to_latex, to_sympy
 from tests.random_graphs import random_graphs
@@ -29,7 +29,7 @@ LIGHT = (
 X, V0, V1 = (sympy.Symbol(name, real=True) for name in ("x", "v0", "v1"))
 
 
-@pytest.mark.parametrize("name", [name for name, row in OPS.items() if not row.is_aggregation])
+@pytest.mark.parametrize("name", ELEMENTWISE)
 def test_each_primitives_expression_has_its_values(name: str) -> None:
     row = OPS[name]
     expression = to_sympy(Graph((Node(name, (0, 3)[: row.arity]),)))
@@ -40,6 +40,14 @@ def test_each_primitives_expression_has_its_values(name: str) -> None:
             wanted = float(row.forward(*arguments, eps=0.0))
             got = float(expression.subs({X: left, V1: right}).doit())
             assert got == pytest.approx(wanted, rel=1e-12)
+
+
+def test_numbers_are_exact_and_vectors_are_symbols() -> None:
+    for name, value in CONSTANTS.items():
+        expression = to_sympy(Graph((Node(name, ()),)))
+        assert not expression.is_Float
+        assert float(expression.doit()) == pytest.approx(value)
+    assert to_sympy(parse("v2 * x")).free_symbols == {X, sympy.Symbol("v2", real=True)}
 
 
 def test_a_layers_expression() -> None:
