@@ -23,6 +23,7 @@ from db.refusals import not_one
 from db.sql_store import SqlStore, insert_search, read_event, record
 from evosearch.config import SearchConfig
 from evosearch.errors import StoreError
+from evosearch.ports import Progress, unseen
 
 _BATCH = 500
 
@@ -36,7 +37,9 @@ _NOT_IN_EVENTS = {
 }  # fmt: skip
 
 
-def check(store: SqlStore, search_ids: Sequence[str] = ()) -> list[str]:
+def check(
+    store: SqlStore, search_ids: Sequence[str] = (), progress: Progress = unseen
+) -> list[str]:
     """The problems of these searches, or of all of them and of the database itself."""
     problems = [] if search_ids else _check_file(store)
     for search_id in search_ids or [info.id for info in store.searches()]:

@@ -5,7 +5,7 @@ Domain objects in and out; nothing here may know of SQL, HTTP or Ray.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal, Protocol
@@ -15,6 +15,13 @@ from pydantic import Field, TypeAdapter
 from evosearch.config import SearchConfig
 from evosearch.events import Event, SearchStatus, StoredEvent
 from evosearch.records import GraphData, Job, Message, Record
+
+Progress = Callable[[str, int, int], None]
+"""Told by long tasks now and then: what they are at, how much is done, of how much."""
+
+
+def unseen(what: str, done: int, of: int) -> None:
+    """The `Progress` that nobody looks at."""
 
 
 class Pause(Record):

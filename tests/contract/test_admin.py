@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
@@ -17,6 +18,8 @@ from sqlalchemy import text
 from db.admin import backup, vacuum
 from db.check import check, front
 from db.queries import Queries
+from db.queries_rest import Notes, RestQueries
+from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from db.transfer import export, import_searches
 from evosearch.errors import NotFound, StoreError
@@ -122,8 +125,15 @@ def test_carried_to_another_store_and_back_nothing_is_lost(
 ) -> None:
     search = fill(sql_store)
     fill(sql_store, "second", seed=9, batches=20)
+    about = Notes(tags=("a", "b"), text="why", priority=70, starred=True, archived=True)
+    ServiceWrites(sql_store).annotate(ID, about)
     lines = exported(sql_store)
-    done = import_searches(other, lines.splitlines(keepends=True))
+    seen: list[tuple[str, int, int]] = []
+    done = import_searches(other, lines.splitlines(keepends=True), lambda *told: seen.append(told))
+    last = sql_store.search(ID).last_seq
+    assert seen[0] == (ID, 0, last)
+    assert (ID, last, last) in seen
+    assert RestQueries(other).notes([ID, "second"]) == {ID: about}
     assert (done.added, done.same) == ([ID, "second"], [])
     assert check(other) == []
     assert exported(other) == lines
@@ -170,11 +180,16 @@ def test_a_longer_search_of_the_same_id_is_refused(tmp_path: Path) -> None:
     two.close()
 
 
-@pytest.mark.parametrize("cut", ["first", "middle", "tail", "changed", "swapped", "rubbish"])
+@pytest.mark.parametrize(
+    "cut", ["first", "middle", "tail", "changed", "swapped", "rubbish", "id", "command", "notes"]
+)
 def test_a_damaged_export_adds_nothing(sql_store: SqlStore, other: SqlStore, cut: str) -> None:
     fill(sql_store, batches=40)
+    ServiceWrites(sql_store).annotate(ID, Notes(tags=("a",)))
     lines = exported(sql_store).splitlines(keepends=True)
-    if cut == "first":
+    if cut in _FORGED:
+        lines = _forged(lines, *_FORGED[cut])
+    elif cut == "first":
         lines = lines[1:]
     elif cut == "middle":
         del lines[20]
@@ -191,6 +206,21 @@ def test_a_damaged_export_adds_nothing(sql_store: SqlStore, other: SqlStore, cut
     with pytest.raises(StoreError, match=r"no whole export.*export again"):
         import_searches(other, lines)
     assert other.searches() == []
+
+
+_FORGED = {
+    "id": (ID, "../etc"),
+    "command": ('"kind":"stop"', '"kind":"drop"'),
+    "notes": ('"tags":["a"]', '"tags":7'),
+}
+
+
+def _forged(lines: list[str], old: str, new: str) -> list[str]:
+    """The export with other words in it and a digest that fits them."""
+    changed = [line.replace(old, new) for line in lines]
+    assert changed != lines
+    digest = hashlib.sha256("".join(changed[1:-1]).encode()).hexdigest()
+    return [*changed[:-1], json.dumps(json.loads(changed[-1]) | {"sha256": digest}) + "\n"]
 
 
 def test_a_backup_is_a_store(tmp_path: Path) -> None:
