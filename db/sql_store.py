@@ -248,15 +248,20 @@ def insert_search(
     config = expect_created(search_id, created).config
     if connection.execute(select(searches.c.id).where(searches.c.id == search_id)).first():
         raise exists(search_id)
-    row = {
-        "id": search_id, "title": title, "config": config.model_dump_json(),
-        "preset": config.preset, "seed": config.seed, "status": "running", "phase": "search",
-        "budget": config.budget.evaluations, "created_at": at, "updated_at": at, "last_seq": 1,
-        "evaluated": 0, "hypervolume": 0.0, "lease_epoch": 0,
-    }  # fmt: skip
+    row = new_search(search_id, title, config, at) | {"lease_epoch": 0}
     first = {"seq": 1, "at": at, "kind": created.kind, "payload": dump_event(created)}
     connection.execute(insert(searches), row)
     connection.execute(insert(events), {"search_id": search_id, **first})
+
+
+def new_search(search_id: str, title: str, config: SearchConfig, at: datetime) -> dict[str, Any]:
+    """The row of a search that was just created, but for its lease."""
+    return {
+        "id": search_id, "title": title, "config": config.model_dump_json(),
+        "preset": config.preset, "seed": config.seed, "status": "running", "phase": "search",
+        "budget": config.budget.evaluations, "created_at": at, "updated_at": at, "last_seq": 1,
+        "evaluated": 0, "hypervolume": 0.0,
+    }  # fmt: skip
 
 
 def record(

@@ -260,14 +260,12 @@ class _Reader:
                 return
             try:
                 done = data["done_at"]
-                row = {
-                    "command": json.dumps(data["command"], separators=(",", ":")),
-                    "sent_at": _time(data["sent_at"]), "done_at": done and _time(done),
-                }  # fmt: skip
-                COMMANDS.validate_json(row["command"])
+                command = json.dumps(data["command"], separators=(",", ":"))
+                COMMANDS.validate_json(command)
+                times = {"sent_at": _time(data["sent_at"]), "done_at": done and _time(done)}
             except (KeyError, TypeError, ValueError) as err:
                 raise self._bad("a command of this version", str(err).splitlines()[0]) from err
-            yield row
+            yield {"command": command, **times}
 
     def notes(self) -> Notes | None:
         """What people wrote about the search, if they did."""

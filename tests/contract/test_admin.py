@@ -6,17 +6,15 @@ import hashlib
 import io
 import itertools
 import json
-import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from sqlalchemy import text
 
 from db.admin import backup, vacuum
-from db.check import check, front
+from db.check import check
 from db.queries import Queries
 from db.queries_rest import Notes, RestQueries
 from db.service_writes import ServiceWrites
@@ -24,7 +22,7 @@ from db.sql_store import SqlStore
 from db.transfer import export, import_searches
 from evosearch.errors import NotFound, StoreError
 from evosearch.ports import Pause, Stop
-from tests.support.events import CREATED, RandomSearch, pareto_front
+from tests.support.events import CREATED, RandomSearch
 from tests.support.postgres import Server
 
 ID = "k3f9a1c2"
@@ -79,6 +77,18 @@ def test_a_whole_store_has_no_problems(sql_store: SqlStore) -> None:
         ("UPDATE events SET payload = '{}' WHERE seq = 7", "do not replay"),
         ("UPDATE searches SET evaluated = evaluated + 1", "table searches: .*evaluated is"),
         ("UPDATE searches SET hypervolume = 9", "hypervolume is 9.0"),
+        ("UPDATE searches SET budget = 9", "budget is 9, by the events"),
+        ("UPDATE candidates SET mean_score = 0.01 WHERE seeds > 0", "mean_score is 0.01"),
+        ("DELETE FROM candidates WHERE birth = 1000000 OR state = 'rejected'", "candidates: birth"),
+        (
+            "INSERT INTO repeats SELECT search_id, min(birth), 5 FROM candidates"
+            " WHERE birth NOT IN (SELECT birth FROM repeats) GROUP BY search_id",
+            "table repeats: .*stands in the table only",
+        ),
+        (
+            "INSERT INTO parents SELECT search_id, child, position + 1, parent FROM parents",
+            "rows stand in the table only",
+        ),
         ("UPDATE candidates SET on_front = false WHERE on_front", "the front is "),
         ("UPDATE candidates SET worker = 'x' WHERE state = 'evaluated'", "worker is 'x'"),
         ("DELETE FROM parents", "table parents: .*stands in the events only"),
@@ -110,14 +120,6 @@ def test_a_row_that_refers_to_nothing_is_seen(tmp_path: Path) -> None:
         raw.execute("PRAGMA foreign_keys = ON")
     assert any("refers to nothing" in line for line in check(store))
     store.close()
-
-
-def test_the_front_of_random_points_is_that_of_all_pairs() -> None:
-    rng = random.Random(0)
-    for count in (1, 2, 30, 200):
-        points = [[rng.randint(0, 6) / 10 for _ in range(3)] for _ in range(count)]
-        expected = pareto_front(dict(enumerate(points)))
-        assert set(front(np.array(points))) == expected
 
 
 def test_carried_to_another_store_and_back_nothing_is_lost(
