@@ -132,10 +132,10 @@ def package_version(package: str) -> str:
 
 
 def load_state(store: Store, search_id: str) -> State:
-    """The search's state, folded from its events."""
-    from evosearch.state import recover
+    """The search's state: its snapshot, if it has one, and the events since."""
+    from evosearch.snapshot import reopen
 
-    return recover(store.events(search_id))
+    return reopen(store, search_id)
 
 
 def unfinished_twin(store: Store, config: SearchConfig) -> SearchInfo | None:

@@ -7,24 +7,25 @@ No row leaves this room: domain objects in and out.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, func, insert, literal_column, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, literal_column, or_, select, update
 
 from db import engine as engines
 from db.engine import begin, database_clock, parse_url, shown, use_wal, wrapped
 from db.migrate import HEAD, migrate, prepare, refuse_newer, version
 from db.projection import Projection, touched
-from db.refusals import exists, expect_created, held, lost, not_one, not_waiting
-from db.schema import commands, events, searches
+from db.refusals import exists, expect_created, expect_event, held, lost, not_one, not_waiting
+from db.schema import commands, events, searches, snapshots
 from db.writes import load_candidates, load_jobs, write
 from evosearch.config import SearchConfig
 from evosearch.errors import LeaseLost, StateConflict, StoreError
 from evosearch.events import Event, StoredEvent, dump_event, load_event
-from evosearch.ports import COMMANDS, Command, Lease, SearchInfo, StoredCommand
+from evosearch.ports import COMMANDS, Command, Lease, SearchInfo, Snapshot, StoredCommand
 
 _PAGE = 1000
 _SCHEMA_LOCK = 4_065_919_173  # any constant: two openers of one empty server must take turns
@@ -196,8 +197,31 @@ class SqlStore:
                     where=f"search {search_id}", hint="run: evosearch db check",
                 )  # fmt: skip
             for row in rows:
-                yield StoredEvent(seq=row.seq, at=row.at, event=read_event(row.seq, row.payload))
+                yield _stored(row.seq, row.at, read_event(row.seq, row.payload))
             after = rows[-1].seq
+
+    def save(self, lease: Lease, snapshot: Snapshot) -> None:
+        row = {
+            "search_id": lease.search_id, "seq": snapshot.seq,
+            "state": zlib.compress(snapshot.text.encode(), 1),
+        }  # fmt: skip
+        with begin(self.engine, write=True) as connection:
+            expect_event(snapshot.seq, self._lock(connection, lease))
+            connection.execute(delete(snapshots).where(snapshots.c.search_id == lease.search_id))
+            connection.execute(insert(snapshots), row)
+
+    def snapshot(self, search_id: str) -> Snapshot | None:
+        wanted = select(snapshots.c.seq, snapshots.c.state, searches.c.last_seq).where(
+            snapshots.c.search_id == search_id, searches.c.id == search_id
+        )
+        with begin(self.engine) as connection:
+            found = connection.execute(wanted).first()
+        if found is None or found.seq > found.last_seq:
+            return None
+        try:
+            return Snapshot(found.seq, zlib.decompress(found.state).decode())
+        except (zlib.error, UnicodeDecodeError):
+            return None  # the events tell the same
 
     def send(self, search_id: str, command: Command) -> int:
         text = COMMANDS.dump_json(command).decode()
@@ -221,6 +245,11 @@ class SqlStore:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _stored(seq: int, at: datetime, event: Event) -> StoredEvent:
+    # What is put together here was validated a moment ago, or was made by the database.
+    return StoredEvent.model_construct(seq=seq, at=at, event=event)
 
 
 def upgrade(url: str, *, busy_seconds: float = 30.0) -> tuple[str | None, str]:
