@@ -211,8 +211,10 @@ class SqlStore:
             connection.execute(insert(snapshots), row)
 
     def snapshot(self, search_id: str) -> Snapshot | None:
-        wanted = select(snapshots.c.seq, snapshots.c.state, searches.c.last_seq).where(
-            snapshots.c.search_id == search_id, searches.c.id == search_id
+        wanted = (
+            select(snapshots.c.seq, snapshots.c.state, searches.c.last_seq)
+            .join(searches, searches.c.id == snapshots.c.search_id)
+            .where(snapshots.c.search_id == search_id)
         )
         with begin(self.engine) as connection:
             found = connection.execute(wanted).first()
