@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.wiring import PoolName, database_url, make_pool, new_id, open_database
+from api.wiring import PATIENCE, PoolName, database_url, make_pool, new_id, open_database
 from evosearch.errors import ConfigError, StateConflict
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def start(
     from api.wiring import unfinished_twin, versions
     from evosearch.events import Created
 
-    store = open_database(db, create=True)
+    store = open_database(db, create=True, patience=PATIENCE)
     try:
         known = None if new else unfinished_twin(store, config)
         if known is None:
@@ -88,7 +88,7 @@ def resume(
 ) -> int:
     """Go on with a paused or interrupted search."""
     _check_run(pool, workers, out)
-    store = open_database(db)
+    store = open_database(db, patience=PATIENCE)
     try:
         info = store.search(ref)
         if info.status not in ("running", "paused"):

@@ -27,6 +27,9 @@ CACHE_VARIABLE = "EVOSEARCH_CACHE"
 ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 """Letters of ids: none that looks like another (no i, l, o, 0, 1)."""
 
+PATIENCE = 60.0
+"""Seconds that whoever runs a search waits for a database server that restarts."""
+
 PoolName = Literal["ray", "inline"]
 
 
@@ -35,8 +38,10 @@ def database_url(given: str | None) -> str:
     return given or os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
 
 
-def open_database(given: str | None, *, create: bool = False) -> Store:
+def open_database(given: str | None, *, create: bool = False, patience: float = 0.0) -> Store:
     """The store of that URL; one that does not exist is made only if ``create``.
+
+    ``patience``: seconds to wait for a database server that goes away meanwhile.
 
     Raises:
         StoreError: it does not exist, or the database refuses.
@@ -50,7 +55,7 @@ def open_database(given: str | None, *, create: bool = False) -> Store:
         )
     from db import open_store
 
-    return open_store(url)
+    return open_store(url, patience)
 
 
 def sqlite_path(url: str) -> Path | None:

@@ -21,6 +21,7 @@ def answer(job: Job) -> tuple[float, list[Message]]:
             JobDone(job_id=job.id, checks=(check,), rejection=rejected, audit_passed=audit)
         ]
     messages: list[Message] = []
+    noise = 0.0  # of a job that was killed after its last run
     for run in job.runs:
         noise = random.Random(f"{layer}/{run}").random()
         score, correct = 0.5 + 0.3 * quality + 0.1 * noise, ""
