@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from api.wiring import sql_database
 from evosearch.errors import StoreError
 
 if TYPE_CHECKING:
-    from db.sql_store import SqlStore
     from evosearch.ports import Progress
 
 DAMAGED = 1
@@ -62,7 +62,7 @@ def check(ids: Refs = None, db: Url = None) -> int:
     """Prove that the database is whole: its tables are what its events say; 1 if it is not."""
     from db.check import check as problems_of
 
-    with _store(db) as store, _progress("checking") as progress:
+    with sql_database(db) as store, _progress("checking") as progress:
         wanted = [store.search(ref).id for ref in ids or ()]
         problems = problems_of(store, wanted, progress)
         known = store.searches()
@@ -80,7 +80,7 @@ def vacuum(db: Url = None) -> None:
     """Give free room back and renew the planner's statistics."""
     from db.admin import vacuum as tidy
 
-    with _store(db) as store, _progress("vacuum"):
+    with sql_database(db) as store, _progress("vacuum"):
         tidy(store)
     typer.echo("done")
 
@@ -91,7 +91,7 @@ def backup(
     """Copy an SQLite database into a new file while searches go on."""
     from db.admin import backup as copy
 
-    with _store(db) as store, _progress("copying"):
+    with sql_database(db) as store, _progress("copying"):
         copy(store, file)
     typer.echo(f"{file}: {file.stat().st_size / 2**20:.1f} MiB")
 
@@ -106,7 +106,7 @@ def export(
     """Write searches as JSON lines, which `evosearch db import` reads into any database."""
     from db.transfer import export as write
 
-    with _store(db) as store:
+    with sql_database(db) as store:
         wanted = [store.search(ref).id for ref in ids or ()]
         with _progress("exporting") as progress, _new_file(out) as lines:
             count = write(store, lines, wanted, progress)
@@ -120,7 +120,11 @@ def import_file(
     """Add the searches of an export beside those that are there; ids are kept."""
     from db.transfer import import_searches
 
-    with _lines(file) as lines, _store(db, create=True) as store, _progress("reading") as progress:
+    with (
+        _lines(file) as lines,
+        sql_database(db, create=True) as store,
+        _progress("reading") as progress,
+    ):
         done = import_searches(store, lines, progress)
     for search_id in done.added:
         typer.echo(f"added {search_id}")
@@ -132,21 +136,6 @@ def import_file(
 
 def _searches(count: int) -> str:
     return f"{count} search" if count == 1 else f"{count:,} searches"
-
-
-@contextmanager
-def _store(db: str | None, *, create: bool = False) -> Iterator[SqlStore]:
-    """The database of the option or the environment."""
-    from api.wiring import open_database
-    from db.sql_store import SqlStore
-
-    store = open_database(db, create=create)
-    try:
-        if not isinstance(store, SqlStore):
-            raise StoreError("this store keeps nothing", expected="a database", got="memory:")
-        yield store
-    finally:
-        store.close()
 
 
 @contextmanager

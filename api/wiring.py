@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import platform
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from evosearch.errors import ConfigError, NotFound, StoreError
 
 if TYPE_CHECKING:
+    from db.sql_store import SqlStore
     from evosearch.config import SearchConfig
     from evosearch.ports import Pool, SearchInfo, Store
     from evosearch.state import State
@@ -56,6 +59,53 @@ def open_database(given: str | None, *, create: bool = False, patience: float = 
     from db import open_store
 
     return open_store(url, patience)
+
+
+@contextmanager
+def sql_database(given: str | None, *, create: bool = False) -> Iterator[SqlStore]:
+    """The database of the option or the environment, closed at the end.
+
+    Raises:
+        StoreError: there is none, it refuses, or it is none that keeps anything.
+    """
+    from db.sql_store import SqlStore
+
+    store = open_database(given, create=create)
+    try:
+        if not isinstance(store, SqlStore):
+            raise StoreError("this store keeps nothing", expected="a database", got="memory:")
+        yield store
+    finally:
+        store.close()
+
+
+def fronted(store: Store, ref: str) -> str:
+    """The id of a search that has a front.
+
+    Raises:
+        NotFound: there is no such search, or it has none.
+    """
+    info = store.search(ref)
+    if info.evaluated == 0:
+        raise NotFound(f"search {info.id} has no front", hint="no candidate has been evaluated")
+    return info.id
+
+
+def warm_start(store: Store, target: str, source: str) -> int:
+    """Has the front of the source evaluated first in the target; returns how many layers that are.
+
+    They are sent as layers that a person enqueued: each passes the target's own checks, and is
+    trained by its task.
+    """
+    from evosearch.confirm import ranked
+    from evosearch.ports import Enqueue
+
+    state = load_state(store, source)
+    births = [birth for birth in ranked(state) if birth in state.front.members]
+    for birth in births:
+        graph = state.members[birth].graph
+        store.send(target, Enqueue(graph=graph, note=f"front of {source}: {birth}"))
+    return len(births)
 
 
 def sqlite_path(url: str) -> Path | None:
