@@ -37,7 +37,8 @@ def test_killed_at_moments_and_at_commits_every_result_is_kept_once(case: Case) 
 
 def test_with_the_inline_pool_a_killed_search_ends_with_the_same_log(tmp_path: Path) -> None:
     numbers = itertools.count()
-    rounds = Rounds(Case("inline", lambda: f"{tmp_path}/{next(numbers)}.db", tmp_path, 1))
+    short = ("confirmation.enabled=false",)
+    rounds = Rounds(Case("inline", lambda: f"{tmp_path}/{next(numbers)}.db", tmp_path, 1, short))
     rounds.at_every_commit(limit=6)
     assert rounds.kills == 6
 

@@ -41,7 +41,7 @@ Place = Literal["before", "middle", "after"]
 """Of a commit: before COMMIT is sent, after a few of its statements, once it has returned."""
 PLACES: tuple[Place, ...] = ("middle", "before", "after")
 
-SMALL = ("confirmation.resamples=50", "confirmation.final_seeds=3", "confirmation.top=2",
+SMALL = ("confirmation.final_seeds=3", "confirmation.top=2",
          "confirmation.tune_seeds=1", "evolution.remeasure_every=4")  # fmt: skip
 SNAPSHOT_EVENTS = 25
 """Snapshots are written far more often than in a real search, so that they are killed too."""
@@ -55,13 +55,14 @@ class Case:
     new_url: Callable[[], str]
     folder: Path
     evaluations: int
+    overrides: tuple[str, ...] = ()
     searches: int = 0
 
     def create(self) -> str:
         """A new database with the search in it."""
         overrides = TINY[1::2] if self.pool == "inline" else SMALL
-        more = ("confirmation.resamples=50", f"budget.evaluations={self.evaluations}")
-        config = load_preset("quickstart", [*overrides, *more], seed=3)
+        more = (*self.overrides, f"budget.evaluations={self.evaluations}")
+        config = load_preset("quickstart", ["confirmation.resamples=50", *overrides, *more], seed=3)
         url = self.new_url()
         store = SqlStore(url)
         store.create(ID, "", ev.Created(config=config))
