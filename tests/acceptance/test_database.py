@@ -13,7 +13,7 @@ import pytest
 from api.cli import run
 from db.sql_store import SqlStore
 from db.transfer import FORMAT
-from tests.acceptance.command import assert_refused, evosearch
+from tests.acceptance.command import ROOT, assert_refused, evosearch
 from tests.support.events import CREATED, RandomSearch
 from tests.support.postgres import Server, postgres
 
@@ -120,3 +120,21 @@ def test_what_is_wrong_is_one_line(
     for word in words:
         assert word in said.err
     assert not list(laptop.glob("*.partial"))
+
+
+PAGE = (ROOT / "docs" / "store.md").read_text()
+LINES = [
+    line.split("#")[0].split() for line in PAGE.splitlines() if line.startswith("    evosearch")
+]
+
+
+@pytest.mark.parametrize("words", LINES, ids=" ".join)
+def test_the_page_about_the_database_names_commands_that_exist(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words[1:3], "--help"]) == 0
+    told = capsys.readouterr().out
+    assert f"evosearch {words[1]} {words[2]}" in told
+    for word in words:
+        if word.startswith("--"):
+            assert f" {word} " in told, f"{word} is no option"
