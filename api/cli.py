@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from api import (
+    commands_again,
     commands_bench,
     commands_data,
     commands_layer,
@@ -44,6 +45,7 @@ search = typer.Typer(
 app.add_typer(search, name="search")
 commands_search.register(search)
 commands_report.register(search)
+commands_again.register(search)
 commands_layer.register(app)
 commands_data.register(app)
 commands_watch.register(search)

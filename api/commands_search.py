@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.wiring import PoolName, database_url, make_pool, new_id, open_database
+from api.wiring import PATIENCE, PoolName, database_url, make_pool, new_id, open_database
 from evosearch.errors import ConfigError, StateConflict
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ def start(
     new: Annotated[
         bool, typer.Option("--new", help="Start anew even if the same search is unfinished.")
     ] = False,
+    warm: Annotated[
+        str | None,
+        typer.Option("--warm-start", metavar="ID", help="Begin with the front of that search."),
+    ] = None,
     out: Out = None,
 ) -> int:
     """Start a search; the same command goes on with an unfinished one of the same config."""
@@ -62,15 +66,19 @@ def start(
 
     _check_run(pool, workers, out)
     check_names(config)
-    from api.wiring import unfinished_twin, versions
+    from api.wiring import fronted, unfinished_twin, versions, warm_start
     from evosearch.events import Created
 
-    store = open_database(db, create=True)
+    store = open_database(db, create=True, patience=PATIENCE)
     try:
+        source = None if warm is None else fronted(store, warm)
         known = None if new else unfinished_twin(store, config)
         if known is None:
             title = f"{config.preset}, seed {config.seed}"
             info = store.create(new_id(), title, Created(config=config, versions=versions()))
+            if source is not None:
+                count = warm_start(store, info.id, source)
+                typer.echo(f"begins with the {count} layers of the front of {source}")
         else:
             info = known
         word = "new search" if known is None else "going on with search"
@@ -88,7 +96,7 @@ def resume(
 ) -> int:
     """Go on with a paused or interrupted search."""
     _check_run(pool, workers, out)
-    store = open_database(db)
+    store = open_database(db, patience=PATIENCE)
     try:
         info = store.search(ref)
         if info.status not in ("running", "paused"):

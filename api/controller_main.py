@@ -18,6 +18,7 @@ from api.controlling import Controlling
 from api.lease import owner_name
 from api.settings import ServiceSettings
 from api.shared_pool import SharedPool
+from api.wiring import PATIENCE
 from db.controllers import Controllers
 from db.sql_store import SqlStore
 from evosearch.ports import Pool
@@ -37,7 +38,7 @@ def run_controller(settings: ServiceSettings, owner: str | None = None) -> int:
     name = owner or owner_name()
     ending = threading.Event()
     catch(ending)
-    store = SqlStore(settings.db)
+    store = SqlStore(settings.db, patience=PATIENCE)
     try:
         pool, workers = open_pool(settings)
         catch(ending)  # Ray puts handlers of its own in place

@@ -111,10 +111,17 @@ class Controlling:
                 continue
             if search_id not in self._held and len(self._held) < self._max:
                 self._take(search_id)
+        for search_id in [*self._held]:
+            if search_id not in runnable and self._runs(search_id):
+                log.warning("search %s was deleted", search_id, extra={"search": search_id})
+                self._let_go(search_id)
         running = [one for one, held in self._held.items()
                    if held.controller.state.status == "running"]  # fmt: skip
         notes = self._queries.notes(running)
         self._pool.share({one: notes.get(one, Notes()).priority for one in running})
+
+    def _runs(self, search_id: str) -> bool:
+        return self._held[search_id].controller.state.status == "running"
 
     def _take(self, search_id: str) -> None:
         try:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import platform
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from evosearch.errors import ConfigError, NotFound, StoreError
 
 if TYPE_CHECKING:
+    from db.sql_store import SqlStore
     from evosearch.config import SearchConfig
     from evosearch.ports import Pool, SearchInfo, Store
     from evosearch.state import State
@@ -27,6 +30,9 @@ CACHE_VARIABLE = "EVOSEARCH_CACHE"
 ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 """Letters of ids: none that looks like another (no i, l, o, 0, 1)."""
 
+PATIENCE = 60.0
+"""Seconds that whoever runs a search waits for a database server that restarts."""
+
 PoolName = Literal["ray", "inline"]
 
 
@@ -35,8 +41,10 @@ def database_url(given: str | None) -> str:
     return given or os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
 
 
-def open_database(given: str | None, *, create: bool = False) -> Store:
+def open_database(given: str | None, *, create: bool = False, patience: float = 0.0) -> Store:
     """The store of that URL; one that does not exist is made only if ``create``.
+
+    ``patience``: seconds to wait for a database server that goes away meanwhile.
 
     Raises:
         StoreError: it does not exist, or the database refuses.
@@ -50,7 +58,54 @@ def open_database(given: str | None, *, create: bool = False) -> Store:
         )
     from db import open_store
 
-    return open_store(url)
+    return open_store(url, patience)
+
+
+@contextmanager
+def sql_database(given: str | None, *, create: bool = False) -> Iterator[SqlStore]:
+    """The database of the option or the environment, closed at the end.
+
+    Raises:
+        StoreError: there is none, it refuses, or it is none that keeps anything.
+    """
+    from db.sql_store import SqlStore
+
+    store = open_database(given, create=create)
+    try:
+        if not isinstance(store, SqlStore):
+            raise StoreError("this store keeps nothing", expected="a database", got="memory:")
+        yield store
+    finally:
+        store.close()
+
+
+def fronted(store: Store, ref: str) -> str:
+    """The id of a search that has a front.
+
+    Raises:
+        NotFound: there is no such search, or it has none.
+    """
+    info = store.search(ref)
+    if info.evaluated == 0:
+        raise NotFound(f"search {info.id} has no front", hint="no candidate has been evaluated")
+    return info.id
+
+
+def warm_start(store: Store, target: str, source: str) -> int:
+    """Has the front of the source evaluated first in the target; returns how many layers that are.
+
+    They are sent as layers that a person enqueued: each passes the target's own checks, and is
+    trained by its task.
+    """
+    from evosearch.confirm import ranked
+    from evosearch.ports import Enqueue
+
+    state = load_state(store, source)
+    births = [birth for birth in ranked(state) if birth in state.front.members]
+    for birth in births:
+        graph = state.members[birth].graph
+        store.send(target, Enqueue(graph=graph, note=f"front of {source}: {birth}"))
+    return len(births)
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -132,10 +187,10 @@ def package_version(package: str) -> str:
 
 
 def load_state(store: Store, search_id: str) -> State:
-    """The search's state, folded from its events."""
-    from evosearch.state import recover
+    """The search's state: its snapshot, if it has one, and the events since."""
+    from evosearch.snapshot import reopen
 
-    return recover(store.events(search_id))
+    return reopen(store, search_id)
 
 
 def unfinished_twin(store: Store, config: SearchConfig) -> SearchInfo | None:

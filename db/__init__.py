@@ -8,8 +8,10 @@ if TYPE_CHECKING:
     from evosearch.ports import Store
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, patience: float = 0.0) -> Store:
     """The store of that URL: ``memory:``, a path, ``sqlite:///PATH`` or ``postgresql://...``.
+
+    ``patience``: seconds to wait for a database server that is away, each time that it is.
 
     Raises:
         StoreError: the database cannot be used; the message says why and what to do.
@@ -20,4 +22,4 @@ def open_store(url: str) -> Store:
         return MemoryStore()
     from db.sql_store import SqlStore
 
-    return SqlStore(url)
+    return SqlStore(url, patience=patience)

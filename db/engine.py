@@ -6,6 +6,7 @@ It must not know tables.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemy
 
 from evosearch.errors import StateConflict, StoreError
 
+RETRY_SECONDS = 0.25
+"""Between two looks whether a server is back."""
 SCHEMES = "memory:, a path, sqlite:///PATH or postgresql://USER@HOST/DATABASE"
 
 
@@ -49,15 +52,24 @@ def is_sqlite(url: URL) -> bool:
     return url.drivername == "sqlite"
 
 
-def open_engine(url: URL, busy_seconds: float) -> Engine:
-    """An engine whose transactions are durable; SQLite writes begin with ``BEGIN IMMEDIATE``."""
+class ConnectionLost(StoreError):
+    """The connection to the server broke; what was being committed may stand there or not."""
+
+
+def open_engine(url: URL, busy_seconds: float, patience: float = 0.0) -> Engine:
+    """An engine whose transactions are durable; SQLite writes begin with ``BEGIN IMMEDIATE``.
+
+    ``patience``: seconds to wait for a database server that is away.
+    """
     if not is_sqlite(url):
         try:
-            return create_engine(url, pool_pre_ping=True)
+            engine = create_engine(url, pool_pre_ping=True)
         except ImportError as err:
             raise StoreError(
                 "PostgreSQL needs a driver", hint="run: pip install 'evosearch[postgres]'"
             ) from err
+        event.listen(engine, "do_connect", _Patient(patience))
+        return engine
     _expect_place(Path(str(url.database)))
     engine = create_engine(url, connect_args={"timeout": busy_seconds})
     event.listen(engine, "connect", _prepare_sqlite)
@@ -73,6 +85,26 @@ def _expect_place(path: Path) -> None:
         )  # fmt: skip
     if path.is_dir():
         raise StoreError("a folder is no database", expected="a file", got=str(path))
+
+
+class _Patient:
+    """Connects, and waits for a server that has gone away; one that was never there is told."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._met = seconds, False
+
+    def __call__(self, dialect: Any, _record: Any, args: Any, options: Any) -> Any:
+        deadline = time.monotonic() + (self._seconds if self._met else 0.0)
+        while True:
+            try:
+                connection = dialect.connect(*args, **options)
+            except dialect.loaded_dbapi.OperationalError:
+                if time.monotonic() >= deadline:
+                    raise
+            else:
+                self._met = True
+                return connection
+            time.sleep(RETRY_SECONDS)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
@@ -132,9 +164,17 @@ def wrapped(url: URL) -> Iterator[None]:
             where=shown(url), hint="nothing was written",
         ) from err  # fmt: skip
     except DBAPIError as err:
-        raise translate(err.orig, url) from err
+        told = translate(err.orig, url)
+        if not is_sqlite(url) and (err.connection_invalidated or _is_away(err.orig)):
+            told = ConnectionLost(told.what, got=told.got, where=told.where, hint=told.hint)
+        raise told from err
     except (SQLAlchemyError, sqlite3.Error, OverflowError) as err:
         raise translate(err, url) from err
+
+
+def _is_away(err: BaseException | None) -> bool:
+    code = getattr(err, "sqlstate", None)
+    return isinstance(err, Exception) and (not code or str(code).startswith(("57P", "08")))
 
 
 def translate(err: BaseException | None, url: URL) -> StoreError:

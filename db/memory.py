@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from db.projection import Projection
-from db.refusals import exists, expect_created, held, lost, not_one, not_waiting
+from db.refusals import exists, expect_created, expect_event, held, lost, not_one, not_waiting
 from db.rows import KnownCandidate, KnownJob
 from evosearch.errors import StateConflict
 from evosearch.events import Event, StoredEvent, dump_event, load_event
-from evosearch.ports import Command, Lease, SearchInfo, StoredCommand
+from evosearch.ports import Command, Lease, SearchInfo, Snapshot, StoredCommand
 
 
 @dataclass(slots=True)
@@ -28,6 +28,7 @@ class _Search:
     jobs: dict[str, KnownJob] = field(default_factory=dict)
     unique: set[tuple[object, ...]] = field(default_factory=set)
     commands: dict[int, Command] = field(default_factory=dict)
+    snapshot: Snapshot | None = None
     owner: str | None = None
     epoch: int = 0
     expires: float = 0.0
@@ -116,6 +117,16 @@ class MemoryStore:
             StoredEvent(seq=seq, at=log[seq - 1][0], event=load_event(log[seq - 1][1]))
             for seq in range(max(after, 0) + 1, last + 1)
         )
+
+    def save(self, lease: Lease, snapshot: Snapshot) -> None:
+        with self._lock:
+            one = self._owned(lease)
+            expect_event(snapshot.seq, one.info.last_seq)
+            one.snapshot = snapshot
+
+    def snapshot(self, search_id: str) -> Snapshot | None:
+        with self._lock:
+            return self._get(search_id).snapshot
 
     def send(self, search_id: str, command: Command) -> int:
         with self._lock:

@@ -74,12 +74,17 @@ class Projection:
     ``candidates`` and ``jobs`` are new rows; ``outcomes``, ``flips``, ``scores`` and
     ``job_changes`` change stored ones, and each carries the state that it was read in (``was``),
     so that a writer can compare and set. ``now`` and ``jobs_now`` tell the states after the batch.
+    ``lean``: without the rows of events and without formulas, for those who only compare.
     """
 
     def __init__(
-        self, known: Mapping[int, KnownCandidate], known_jobs: Mapping[str, KnownJob]
+        self,
+        known: Mapping[int, KnownCandidate],
+        known_jobs: Mapping[str, KnownJob],
+        *,
+        lean: bool = False,
     ) -> None:
-        self._known, self._known_jobs = known, known_jobs
+        self._known, self._known_jobs, self._lean = known, known_jobs, lean
         self.now: dict[int, KnownCandidate] = {}
         self.jobs_now: dict[str, KnownJob] = {}
         self._where = ""
@@ -109,7 +114,9 @@ class Projection:
             StateConflict: the event does not fit the state it meets.
         """
         self._seq, self._at, self._where = seq, at, f"event {seq} ({event.kind})"
-        self.events.append({"seq": seq, "at": at, "kind": event.kind, "payload": dump_event(event)})
+        if not self._lean:
+            payload = dump_event(event)
+            self.events.append({"seq": seq, "at": at, "kind": event.kind, "payload": payload})
         self.search["last_seq"], self.search["updated_at"] = seq, at
         match event:
             case CandidateQueued():
@@ -176,7 +183,7 @@ class Projection:
         for older in (*more.pop("parents", ()), more.get("duplicate_of")):
             if older is not None and older >= birth:
                 raise self._conflict("bad birth", f"one before {birth}", str(older))
-        row = new_candidate(birth, state, event.graph, self._at) | more
+        row = new_candidate(birth, state, event.graph, self._at, formula=not self._lean) | more
         self.candidates[birth] = row
         self.now[birth] = KnownCandidate(state)
         self._tally("state", state, 1)

@@ -21,6 +21,12 @@ def expect_created(search_id: str, event: Event) -> Created:
     return event
 
 
+def expect_event(seq: int, last: int) -> None:
+    """Refuses a number that no event of the search has."""
+    if not 1 <= seq <= last:
+        raise StateConflict("no such event", expected=f"1 to {last}", got=str(seq))
+
+
 def exists(search_id: str) -> StateConflict:
     """A search of that id is there already."""
     return StateConflict(

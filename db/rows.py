@@ -20,6 +20,8 @@ from primitives.structure import analyse
 
 Row = dict[str, Any]
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
 
 class KnownCandidate(NamedTuple):
     """What the rules must know of a stored candidate."""
@@ -61,11 +63,14 @@ def open_job(attempt: int = 1) -> Row:
     }  # fmt: skip
 
 
-def new_candidate(birth: int, state: str, graph: Graph, at: datetime) -> Row:
+def new_candidate(
+    birth: int, state: str, graph: Graph, at: datetime, *, formula: bool = True
+) -> Row:
     """A candidate's row before anything else is known of it."""
     structure = analyse(graph)
     return {
-        "birth": birth, "state": state, "graph": graph.to_json_text(), "formula": _formula(graph),
+        "birth": birth, "state": state, "graph": graph.to_json_text(),
+        "formula": _formula(graph) if formula else None,
         "live_nodes": structure.live_nodes, "batch_independent": structure.batch_independent,
         "causal_safe": structure.causal_safe, "pointwise": structure.pointwise,
         "properties": dumps(stored_properties(graph)),
@@ -89,7 +94,7 @@ def clean(text: str) -> str:
 
 def dumps(value: Any) -> str:
     """Compact JSON text."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return _COMPACT.encode(value)
 
 
 def plain(findings: Mapping[str, float]) -> dict[str, float | str]:

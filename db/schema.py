@@ -23,6 +23,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -405,6 +406,16 @@ jobs = Table(
     ),
     Index("ix_jobs_open", "search_id", "id", **_where("finished_at IS NULL")),
 )
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("search_id", Text, ForeignKey("searches.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, nullable=False),  # of the last event in it
+    Column("state", LargeBinary, nullable=False),  # JSON text, deflated
+    CheckConstraint("seq >= 1", name="seq"),
+)
+"""A shortcut beside the log: whoever cannot read one folds the events."""
 
 commands = Table(
     "commands",

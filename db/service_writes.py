@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, delete, insert, literal, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
 
 from db.engine import begin
 from db.queries_rest import Notes
@@ -24,6 +24,7 @@ from evosearch.events import Created, Event, StatusChanged
 KEPT = timedelta(days=7)
 """How long a retried request is recognised."""
 _BATCH = 500
+_OPEN = ("running", "paused")
 
 
 class ServiceWrites:
@@ -116,6 +117,30 @@ class ServiceWrites:
             if connection.execute(gone).rowcount != 1:
                 raise not_one(search_id, [])
 
+    def branch_point(self, search_id: str) -> int:
+        """The last event at which the search was still proposing: a clone from there goes on.
+
+        Raises:
+            NotFound: there is no such search.
+        """
+        last = select(searches.c.last_seq).where(searches.c.id == search_id)
+        moved_on = select(func.min(events.c.seq)).where(
+            events.c.search_id == search_id, events.c.kind == "phase_entered"
+        )
+        stopped = select(func.max(events.c.seq)).where(
+            events.c.search_id == search_id, events.c.kind == "status_changed"
+        )
+        with begin(self._engine) as connection:
+            status = connection.execute(
+                select(searches.c.status).where(searches.c.id == search_id)
+            ).scalar()
+            if status is None:
+                raise not_one(search_id, [])
+            phase = connection.execute(moved_on).scalar()
+            end = connection.execute(last if status in _OPEN else stopped).scalar_one()
+        ended = int(end) - (status not in _OPEN)
+        return ended if phase is None else min(ended, int(phase) - 1)
+
     def clone(self, source: str, target: str, title: str, upto: int, about: Notes) -> None:
         """Adds a search whose log is the source's first ``upto`` events; it begins paused.
 
@@ -133,7 +158,7 @@ class ServiceWrites:
                     "no such event", expected=f"1 to {last}", got=str(upto), where=source
                 )
             status = _copy(connection, source, target, title, upto)
-            if status in ("running", "paused"):
+            if status in _OPEN:
                 if status == "running":
                     pause = StatusChanged(status="paused", reason=f"cloned from {source}")
                     record(connection, target, upto, [(upto + 1, datetime.now(UTC), pause)])

@@ -7,33 +7,59 @@ No row leaves this room: domain objects in and out.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, func, insert, literal_column, or_, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, literal_column, or_, select, update
 
 from db import engine as engines
-from db.engine import begin, database_clock, parse_url, shown, use_wal, wrapped
+from db.engine import ConnectionLost, begin, database_clock, parse_url, shown, use_wal, wrapped
 from db.migrate import HEAD, migrate, prepare, refuse_newer, version
 from db.projection import Projection, touched
-from db.refusals import exists, expect_created, held, lost, not_one, not_waiting
-from db.schema import commands, events, searches
+from db.refusals import exists, expect_created, expect_event, held, lost, not_one, not_waiting
+from db.schema import commands, events, searches, snapshots
 from db.writes import load_candidates, load_jobs, write
 from evosearch.config import SearchConfig
 from evosearch.errors import LeaseLost, StateConflict, StoreError
 from evosearch.events import Event, StoredEvent, dump_event, load_event
-from evosearch.ports import COMMANDS, Command, Lease, SearchInfo, StoredCommand
+from evosearch.ports import COMMANDS, Command, Lease, SearchInfo, Snapshot, StoredCommand
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TRIES = 3
+"""How often a task is begun whose connection breaks."""
 _PAGE = 1000
 _SCHEMA_LOCK = 4_065_919_173  # any constant: two openers of one empty server must take turns
+
+
+def _again(
+    method: Callable[Concatenate[SqlStore, P], T],
+) -> Callable[Concatenate[SqlStore, P], T]:
+    """The method, once more if the connection broke in it; opening the next one is patient."""
+
+    @wraps(method)
+    def patient(store: SqlStore, /, *args: P.args, **options: P.kwargs) -> T:
+        for _ in range(store.tries - 1):
+            try:
+                return method(store, *args, **options)
+            except ConnectionLost:
+                continue
+        return method(store, *args, **options)
+
+    return patient
 
 
 class SqlStore:
     """The memory of all searches in a database; it may be used by many threads.
 
     Opening creates the schema in an empty database and refuses any other schema than its own.
+    A server that is away is waited for up to ``patience`` seconds, and what a lost connection cut
+    off is done again, where it did not happen.
 
     Raises:
         StoreError: the database cannot be used; the message says why and what to do.
@@ -44,11 +70,13 @@ class SqlStore:
         url: str,
         *,
         busy_seconds: float = 30.0,
+        patience: float = 0.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._now = now
+        self.tries = TRIES if patience > 0 else 1
         self.url = shown(parse_url(url))
-        self.engine = engines.open_engine(parse_url(url), busy_seconds)
+        self.engine = engines.open_engine(parse_url(url), busy_seconds, patience)
         try:
             self._open()
         except BaseException:
@@ -84,6 +112,7 @@ class SqlStore:
             rows = connection.execute(newest).all()
         return [_info(row) for row in rows]
 
+    @_again
     def search(self, ref: str) -> SearchInfo:
         matches = _INFO.where(
             or_(searches.c.id == ref, func.substr(searches.c.id, 1, len(ref)) == ref)
@@ -124,6 +153,7 @@ class SqlStore:
             raise not_one(search_id, [])
         raise held(search_id, str(found[0]), found[1] or 0.0)
 
+    @_again
     def renew(self, lease: Lease, seconds: float) -> None:
         longer = update(searches).where(*_owned(lease))
         longer = longer.values(lease_expires_at=self._clock + seconds)
@@ -131,20 +161,48 @@ class SqlStore:
             if connection.execute(longer).rowcount != 1:
                 raise self._lost(connection, lease)
 
+    @_again
     def release(self, lease: Lease) -> None:
         free = update(searches).where(*_owned(lease))
         with begin(self.engine, write=True) as connection:
             connection.execute(free.values(lease_owner=None, lease_expires_at=None))
 
     def append(self, lease: Lease, events: Sequence[Event], done: Sequence[int] = ()) -> int:
+        before: list[int] = []
+        return self._append(lease, events, sorted(set(done)), before)
+
+    @_again
+    def _append(
+        self, lease: Lease, events: Sequence[Event], done: Sequence[int], before: list[int]
+    ) -> int:
+        """``before``: the last number that an earlier try found, if it came so far."""
         with begin(self.engine, write=True) as connection:
             last = self._lock(connection, lease)
+            if before and self._landed(connection, lease, before[0], last, len(events), done):
+                return last
+            before[:] = [last]
             at = self._now()
             numbered = [(seq, at, event) for seq, event in enumerate(events, last + 1)]
             if numbered:
                 record(connection, lease.search_id, last, numbered)
-            self._finish(connection, lease.search_id, sorted(set(done)))
+            self._finish(connection, lease.search_id, done)
         return last + len(numbered)
+
+    def _landed(
+        self, connection: Connection, lease: Lease, before: int, last: int, count: int,
+        done: Sequence[int],
+    ) -> bool:  # fmt: skip
+        """Whether a commit whose answer never came stands in the database.
+
+        Nobody else has written since: the lease, which only its owner may write with, is held.
+        """
+        if count:
+            return last == before + count
+        finished = select(func.count()).where(
+            commands.c.search_id == lease.search_id, commands.c.id.in_(done),
+            commands.c.done_at.is_not(None),
+        )  # fmt: skip
+        return connection.execute(finished).scalar_one() == len(done)
 
     def _lock(self, connection: Connection, lease: Lease) -> int:
         """Locks the search for this transaction; returns its last sequence number."""
@@ -170,6 +228,7 @@ class SqlStore:
         if connection.execute(finished.values(done_at=self._now())).rowcount != len(done):
             raise not_waiting(", ".join(map(str, done)))
 
+    @_again
     def events(self, search_id: str, after: int = 0) -> Iterator[StoredEvent]:
         exact = select(searches.c.last_seq).where(searches.c.id == search_id)
         with begin(self.engine) as connection:
@@ -181,23 +240,54 @@ class SqlStore:
     def _stream(self, search_id: str, after: int, last: int) -> Iterator[StoredEvent]:
         """Pages of the log; what is committed never changes, so no transaction stays open."""
         while after < last:
-            page = (
-                select(events.c.seq, events.c.at, events.c.payload)
-                .where(events.c.search_id == search_id, events.c.seq > after)
-                .where(events.c.seq <= last)
-                .order_by(events.c.seq)
-                .limit(_PAGE)
-            )
-            with begin(self.engine) as connection:
-                rows = connection.execute(page).all()
+            rows = self._page(search_id, after, last)
             if not rows:
                 raise StoreError(
                     "events are missing", expected=f"event {after + 1}", got="none",
                     where=f"search {search_id}", hint="run: evosearch db check",
                 )  # fmt: skip
             for row in rows:
-                yield StoredEvent(seq=row.seq, at=row.at, event=read_event(row.seq, row.payload))
+                yield _stored(row.seq, row.at, read_event(row.seq, row.payload))
             after = rows[-1].seq
+
+    @_again
+    def _page(self, search_id: str, after: int, last: int) -> Sequence[Any]:
+        page = (
+            select(events.c.seq, events.c.at, events.c.payload)
+            .where(events.c.search_id == search_id, events.c.seq > after)
+            .where(events.c.seq <= last)
+            .order_by(events.c.seq)
+            .limit(_PAGE)
+        )
+        with begin(self.engine) as connection:
+            return connection.execute(page).all()
+
+    @_again
+    def save(self, lease: Lease, snapshot: Snapshot) -> None:
+        row = {
+            "search_id": lease.search_id, "seq": snapshot.seq,
+            "state": zlib.compress(snapshot.text.encode(), 1),
+        }  # fmt: skip
+        with begin(self.engine, write=True) as connection:
+            expect_event(snapshot.seq, self._lock(connection, lease))
+            connection.execute(delete(snapshots).where(snapshots.c.search_id == lease.search_id))
+            connection.execute(insert(snapshots), row)
+
+    @_again
+    def snapshot(self, search_id: str) -> Snapshot | None:
+        wanted = (
+            select(snapshots.c.seq, snapshots.c.state, searches.c.last_seq)
+            .join(searches, searches.c.id == snapshots.c.search_id)
+            .where(snapshots.c.search_id == search_id)
+        )
+        with begin(self.engine) as connection:
+            found = connection.execute(wanted).first()
+        if found is None or found.seq > found.last_seq:
+            return None
+        try:
+            return Snapshot(found.seq, zlib.decompress(found.state).decode())
+        except (zlib.error, UnicodeDecodeError):
+            return None  # the events tell the same
 
     def send(self, search_id: str, command: Command) -> int:
         text = COMMANDS.dump_json(command).decode()
@@ -209,6 +299,7 @@ class SqlStore:
             sent = connection.execute(insert(commands).returning(commands.c.id), row)
             return int(sent.scalar_one())
 
+    @_again
     def commands(self, lease: Lease) -> list[StoredCommand]:
         waiting = (
             select(commands.c.id, commands.c.command)
@@ -221,6 +312,11 @@ class SqlStore:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _stored(seq: int, at: datetime, event: Event) -> StoredEvent:
+    # What is put together here was validated a moment ago, or was made by the database.
+    return StoredEvent.model_construct(seq=seq, at=at, event=event)
 
 
 def upgrade(url: str, *, busy_seconds: float = 30.0) -> tuple[str | None, str]:
@@ -248,15 +344,20 @@ def insert_search(
     config = expect_created(search_id, created).config
     if connection.execute(select(searches.c.id).where(searches.c.id == search_id)).first():
         raise exists(search_id)
-    row = {
-        "id": search_id, "title": title, "config": config.model_dump_json(),
-        "preset": config.preset, "seed": config.seed, "status": "running", "phase": "search",
-        "budget": config.budget.evaluations, "created_at": at, "updated_at": at, "last_seq": 1,
-        "evaluated": 0, "hypervolume": 0.0, "lease_epoch": 0,
-    }  # fmt: skip
+    row = new_search(search_id, title, config, at) | {"lease_epoch": 0}
     first = {"seq": 1, "at": at, "kind": created.kind, "payload": dump_event(created)}
     connection.execute(insert(searches), row)
     connection.execute(insert(events), {"search_id": search_id, **first})
+
+
+def new_search(search_id: str, title: str, config: SearchConfig, at: datetime) -> dict[str, Any]:
+    """The row of a search that was just created, but for its lease."""
+    return {
+        "id": search_id, "title": title, "config": config.model_dump_json(),
+        "preset": config.preset, "seed": config.seed, "status": "running", "phase": "search",
+        "budget": config.budget.evaluations, "created_at": at, "updated_at": at, "last_seq": 1,
+        "evaluated": 0, "hypervolume": 0.0,
+    }  # fmt: skip
 
 
 def record(

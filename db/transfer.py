@@ -8,23 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, TextIO
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, insert, select
 
 from db.engine import begin
+from db.queries_rest import Notes
 from db.refusals import not_one
 from db.schema import commands, events, searches, traces
+from db.schema_service import notes
 from db.sql_store import SqlStore, insert_search, record
 from evosearch.errors import StoreError
 from evosearch.events import EvaluationRecorded, Event, dump_event, load_event
+from evosearch.ports import COMMANDS, Progress, unseen
 
 FORMAT = {"format": "evosearch export", "version": 1}
 _BATCH = 500
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NOTES = TypeAdapter(Notes)
 
 
 @dataclass(slots=True)
@@ -35,7 +41,9 @@ class Imported:
     same: list[str] = field(default_factory=list)
 
 
-def export(store: SqlStore, out: TextIO, search_ids: Sequence[str] = ()) -> int:
+def export(
+    store: SqlStore, out: TextIO, search_ids: Sequence[str] = (), progress: Progress = unseen
+) -> int:
     """Writes these searches, or all of them, and returns their number."""
     if not search_ids:
         oldest = select(searches.c.id).order_by(searches.c.created_at, searches.c.id)
@@ -45,20 +53,21 @@ def export(store: SqlStore, out: TextIO, search_ids: Sequence[str] = ()) -> int:
     for search_id in search_ids:
         digest = hashlib.sha256()
         with begin(store.engine, snapshot=True) as connection:
-            for line in _search_lines(connection, search_id):
+            for line in _search_lines(connection, search_id, progress):
                 digest.update(line.encode())
                 out.write(line)
         out.write(_line({"end": search_id, "sha256": digest.hexdigest()}))
     return len(search_ids)
 
 
-def _search_lines(connection: Connection, search_id: str) -> Iterator[str]:
+def _search_lines(connection: Connection, search_id: str, progress: Progress) -> Iterator[str]:
     head = select(searches.c.title, searches.c.last_seq).where(searches.c.id == search_id)
     found = connection.execute(head).first()
     if found is None:
         raise not_one(search_id, [])
     yield _line({"search": search_id, "title": found.title, "events": found.last_seq})
     for first in range(1, found.last_seq + 1, _BATCH):
+        progress(search_id, first - 1, found.last_seq)
         yield from _event_lines(connection, search_id, first, first + _BATCH - 1)
     sent = select(commands.c.command, commands.c.sent_at, commands.c.done_at)
     sent = sent.where(commands.c.search_id == search_id).order_by(commands.c.id)
@@ -66,6 +75,11 @@ def _search_lines(connection: Connection, search_id: str) -> Iterator[str]:
         done = row.done_at and row.done_at.isoformat()
         times = {"sent_at": row.sent_at.isoformat(), "done_at": done}
         yield _line({"command": json.loads(row.command), **times})
+    written = connection.execute(select(notes).where(notes.c.search_id == search_id)).first()
+    if written is not None:
+        about = dict(written._mapping) | {"tags": json.loads(written.tags)}
+        yield _line({"notes": {name: about[name] for name in Notes.__dataclass_fields__}})
+    progress(search_id, found.last_seq, found.last_seq)
 
 
 def _event_lines(connection: Connection, search_id: str, first: int, last: int) -> Iterator[str]:
@@ -84,14 +98,16 @@ def _event_lines(connection: Connection, search_id: str, first: int, last: int) 
         yield _line(line)
 
 
-def import_searches(store: SqlStore, lines: Iterable[str]) -> Imported:
-    """Adds the searches of an export; each comes in whole or not at all.
+def import_searches(store: SqlStore, lines: Iterable[str], progress: Progress = unseen) -> Imported:
+    """Adds the searches of an export beside those that are there, under the ids that they had.
+
+    Each comes in whole or not at all. One that is there already, event by event, stays as it is.
 
     Raises:
         StoreError: the file is damaged or cut off, or holds another search under an id that is
             there already; the searches before it stay added.
     """
-    reader = _Reader(lines)
+    reader = _Reader(lines, progress)
     reader.head()
     done = Imported()
     while (head := reader.search()) is not None:
@@ -125,6 +141,10 @@ def _add(connection: Connection, head: dict[str, Any], reader: _Reader) -> None:
     rows = [{"search_id": search_id, **row} for row in reader.commands()]
     if rows:
         connection.execute(insert(commands), rows)
+    about = reader.notes()
+    if about is not None:
+        row = asdict(about) | {"search_id": search_id, "tags": json.dumps(about.tags)}
+        connection.execute(insert(notes), row)
     reader.end()
 
 
@@ -141,27 +161,29 @@ def _compare(store: SqlStore, search_id: str, reader: _Reader) -> None:
         raise _differs(search_id, left.seq)
     for _ in reader.commands():
         pass
+    reader.notes()
     reader.end()
 
 
 def _differs(search_id: str, seq: int) -> StoreError:
     return StoreError(
         f"another search {search_id} is there already", expected="the same events",
-        got=f"a difference at event {seq}", hint="import it into another store",
+        got=f"a difference at event {seq}",
+        hint="nothing was changed; import it into another store",
     )  # fmt: skip
 
 
 class _Reader:
     """The lines of an export, checked one by one."""
 
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = iter(lines)
+    def __init__(self, lines: Iterable[str], progress: Progress) -> None:
+        self._lines, self._progress = iter(lines), progress
         self._number = 0
         self._digest = hashlib.sha256()
         self._ahead: dict[str, Any] | None = None
         self._before = b""
-        self._left = 0
-        self._last = 0
+        self._left = self._last = self._all = 0
+        self._id = ""
 
     def _next(self) -> dict[str, Any] | None:
         if self._ahead is not None:
@@ -204,12 +226,17 @@ class _Reader:
             or data["events"] < 1
         ):
             raise self._bad("a search", ", ".join(data)[:80])
+        if not _ID.fullmatch(data["search"]):
+            raise self._bad("an id of letters and digits", repr(data["search"])[:80])
         self._digest, self._left, self._last = hashlib.sha256(), data["events"], 0
+        self._id, self._all = data["search"], data["events"]
         return data
 
     def events(self) -> Iterator[tuple[int, datetime, Event]]:
         """The events of the search, as many as its head promised, with their curves."""
         while self._left:
+            if self._last % _BATCH == 0:
+                self._progress(self._id, self._last, self._all)
             data = self._next() or {}
             if data.get("event") != self._last + 1:
                 raise self._bad(f"event {self._last + 1}", f"event {data.get('event')}")
@@ -233,16 +260,28 @@ class _Reader:
                 return
             try:
                 done = data["done_at"]
-                yield {
-                    "command": json.dumps(data["command"], separators=(",", ":")),
-                    "sent_at": _time(data["sent_at"]), "done_at": done and _time(done),
-                }  # fmt: skip
+                command = json.dumps(data["command"], separators=(",", ":"))
+                COMMANDS.validate_json(command)
+                times = {"sent_at": _time(data["sent_at"]), "done_at": done and _time(done)}
             except (KeyError, TypeError, ValueError) as err:
-                raise self._bad("a command", str(err)) from err
+                raise self._bad("a command of this version", str(err).splitlines()[0]) from err
+            yield {"command": command, **times}
+
+    def notes(self) -> Notes | None:
+        """What people wrote about the search, if they did."""
+        data = self._next()
+        if data is None or "notes" not in data:
+            self._ahead = data
+            return None
+        try:
+            return _NOTES.validate_python(data["notes"])
+        except ValidationError as err:
+            raise self._bad("notes of this version", str(err).splitlines()[0]) from err
 
     def end(self) -> None:
         """Refuses a search that was cut off or changed."""
         data = self._next() or {}
+        self._progress(self._id, self._last, self._all)
         if "end" not in data or data.get("sha256") != self._digest.hexdigest():
             raise self._bad(
                 "the end of a search with its digest", ", ".join(data)[:80] or "nothing"

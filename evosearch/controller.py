@@ -20,13 +20,15 @@ from evosearch.ports import (
     Pool,
     Remeasure,
     Resume,
+    Snapshot,
     Stop,
     Store,
     StoredCommand,
 )
 from evosearch.propose import Proposer, no_clock, remeasurement
 from evosearch.screen import Clock
-from evosearch.state import State, recover
+from evosearch.snapshot import dump_state, reopen, worth_saving
+from evosearch.state import State
 
 Listener = Callable[[State, ev.Event], None]
 
@@ -47,7 +49,8 @@ class Controller:
         listener: Listener | None = None,
     ) -> None:
         self.store, self.pool, self.lease = store, pool, lease
-        self.state: State = recover(store.events(lease.search_id))
+        self.state: State = reopen(store, lease.search_id)
+        self._saved = self.state.seq
         self.proposer = Proposer(self.state, clock)
         self._listener = listener
         self._submitted: set[str] = set()
@@ -82,6 +85,9 @@ class Controller:
                 self._submitted.discard(message.job_id)
             elif message.kind == "job_done":
                 self._submitted.discard(message.job_id)  # lost: it will be submitted again
+        if worth_saving(self.state, self._saved):
+            self._saved = self.state.seq
+            self.store.save(self.lease, Snapshot(self._saved, dump_state(self.state)))
 
     def _fresh_seeds(self, birth: int, seeds: int) -> tuple[ev.Event, ...]:
         member = self.state.members.get(birth)

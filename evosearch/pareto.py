@@ -40,11 +40,16 @@ def dominates(a: Points, b: Points) -> bool:
 def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
     """Mask (n,) of the rows of an (n, k) array that no other row dominates; equal rows all stay."""
     points = as_points(values)
-    keep = np.ones(len(points), dtype=bool)
-    for index, point in enumerate(points):
-        if keep[index]:
-            beaten = (point <= points).all(axis=1) & (point < points).any(axis=1)
-            keep[beaten] = False
+    keep = np.zeros(len(points), dtype=bool)
+    # By sums, and by coordinates where rounding makes sums equal: a dominating row comes first.
+    with np.errstate(over="ignore"):
+        left = np.lexsort((*points.T[::-1], points.sum(axis=1)))
+    while left.size:
+        best, left = left[0], left[1:]
+        keep[best] = True
+        rest = points[left]
+        beaten = (points[best] <= rest).all(axis=1) & (points[best] < rest).any(axis=1)
+        left = left[~beaten]
     return keep
 
 
@@ -98,6 +103,8 @@ class Front:
         self.reference = np.asarray(reference, dtype=np.float64)
         self.points: dict[int, Points] = {}
         self.members: frozenset[int] = frozenset()
+        self._volume: float | None = None
+        """Of the members as they stand, once it was asked for."""
 
     def change(self, member: int, objectives: ArrayLike) -> Change:
         """What follows if the member has these objectives; nothing is changed yet.
@@ -106,25 +113,49 @@ class Front:
         """
         point = as_points(np.asarray(objectives, dtype=np.float64)[None])[0]
         after = self._members_with(member, point)
-        rows = [point if m == member else self.points[m] for m in sorted(after)]
-        volume = hypervolume(np.stack(rows), self.reference) if rows else 0.0
+        if after == self.members and member not in after:
+            if self._volume is None:
+                self._volume = self._volume_of(after, member, point)
+            return Change((), (), self._volume)
+        volume = self._volume_of(after, member, point)
         return Change(
             tuple(sorted(after - self.members)), tuple(sorted(self.members - after)), volume
         )
+
+    def _volume_of(self, after: frozenset[int], member: int, point: Points) -> float:
+        rows = [point if m == member else self.points[m] for m in sorted(after)]
+        return hypervolume(np.stack(rows), self.reference) if rows else 0.0
 
     def apply(
         self, member: int, objectives: ArrayLike, entered: Iterable[int], left: Iterable[int]
     ) -> None:
         """Give the member its objectives and move the members that a `Change` names."""
+        was = self.members
         self.points[member] = np.asarray(objectives, dtype=np.float64)
-        self.members = (self.members | frozenset(entered)) - frozenset(left)
+        self.members = (was | frozenset(entered)) - frozenset(left)
+        if self.members != was or member in was:
+            self._volume = None
 
     def _members_with(self, member: int, point: Points) -> frozenset[int]:
         if member in self.points:
-            changed = {**self.points, member: point}
-            mask = non_dominated(np.stack(list(changed.values())))
-            return frozenset(m for m, keep in zip(changed, mask, strict=True) if keep)
+            return self._members_after_move(member, point)
         if any(dominates(self.points[other], point) for other in self.members):
             return self.members
         beaten = {other for other in self.members if dominates(point, self.points[other])}
         return (self.members - beaten) | {member}
+
+    def _members_after_move(self, member: int, point: Points) -> frozenset[int]:
+        """The front once a known member has moved.
+
+        Only what the member itself dominated may return: all else that is off the front is
+        dominated by another member, which stands where it stood.
+        """
+        contenders = self.members | {member}
+        off = [one for one in self.points if one not in contenders]
+        if member in self.members and off:
+            table, old = np.stack([self.points[one] for one in off]), self.points[member]
+            freed = (old <= table).all(axis=1) & (old < table).any(axis=1)
+            contenders |= {off[index] for index in np.flatnonzero(freed)}
+        order = sorted(contenders)
+        mask = non_dominated(np.stack([point if m == member else self.points[m] for m in order]))
+        return frozenset(one for one, keep in zip(order, mask, strict=True) if keep)

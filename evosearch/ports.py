@@ -5,7 +5,7 @@ Domain objects in and out; nothing here may know of SQL, HTTP or Ray.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal, Protocol
@@ -15,6 +15,13 @@ from pydantic import Field, TypeAdapter
 from evosearch.config import SearchConfig
 from evosearch.events import Event, SearchStatus, StoredEvent
 from evosearch.records import GraphData, Job, Message, Record
+
+Progress = Callable[[str, int, int], None]
+"""Told by long tasks now and then: what they are at, how much is done, of how much."""
+
+
+def unseen(what: str, done: int, of: int) -> None:
+    """The `Progress` that nobody looks at."""
 
 
 class Pause(Record):
@@ -94,6 +101,14 @@ class Lease:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the events up to number ``seq`` fold to, as text that the store does not read."""
+
+    seq: int
+    text: str
+
+
 class Store(Protocol):
     """The memory of all searches.
 
@@ -143,6 +158,17 @@ class Store(Protocol):
 
     def events(self, search_id: str, after: int = 0) -> Iterator[StoredEvent]:
         """The events of a search with a sequence number above ``after``, in order."""
+
+    def save(self, lease: Lease, snapshot: Snapshot) -> None:
+        """Keep the snapshot in place of an older one.
+
+        Raises:
+            LeaseLost: the lease is another's by now; nothing was written.
+            StateConflict: the search has no such event.
+        """
+
+    def snapshot(self, search_id: str) -> Snapshot | None:
+        """The search's snapshot that can be read, if there is one."""
 
     def send(self, search_id: str, command: Command) -> int:
         """Leave a command for whoever runs the search; returns its id."""

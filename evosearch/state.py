@@ -191,6 +191,18 @@ class State:
         handler(event)
         self.seq += 1
 
+    def follow(self, entry: ev.StoredEvent) -> None:
+        """Fold the next event of the log.
+
+        Raises:
+            StateConflict: it is not the next one, or it does not fit.
+        """
+        if entry.seq != self.seq + 1:
+            raise StateConflict(
+                "the log has a gap", expected=f"event {self.seq + 1}", got=str(entry.seq)
+            )
+        self.apply(entry.event)
+
     def _on_candidate_duplicate(self, event: ev.CandidateDuplicate) -> None:
         self.digests[event.digest] = event.of
         self.next_birth = event.birth + 1
@@ -379,9 +391,5 @@ def recover(stored: Iterable[ev.StoredEvent]) -> State:
         raise StateConflict("the log does not begin with the search's creation")
     state = State(first.event)
     for entry in log:
-        if entry.seq != state.seq + 1:
-            raise StateConflict(
-                "the log has a gap", expected=f"event {state.seq + 1}", got=str(entry.seq)
-            )
-        state.apply(entry.event)
+        state.follow(entry)
     return state

@@ -1,8 +1,10 @@
-"""Speed of the SQLite store: ``python -m tests.benchmarks.bench_store [--candidates N]``.
+"""Speed of the SQLite store as a search grows: ``python -m tests.benchmarks.bench_store``.
 
-Reads on a large search (queries counted, median milliseconds), durable outcome transactions a
-second on a small and a large one, the bare driver with the same statements and rows in the same
-run, and the time to read the whole log for a resume. Figures of a busy machine are worth little.
+At each size: reads (queries counted, median milliseconds), durable outcome transactions a second,
+the bare driver with the same statements and rows in the same run, and the time to open the search
+for a resume, from its snapshot and by folding its whole log. ``--sizes`` names the sizes; with a
+million as the last one it takes about an hour. It writes results/store.json, a table and a chart.
+Figures of a busy machine are worth little.
 """
 
 from __future__ import annotations
@@ -10,27 +12,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import shutil
 import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy
 from sqlalchemy import event as hooks
 
 from db.admin import vacuum
 from db.check import check
 from db.engine import begin
 from db.queries import Queries
-from db.sql_store import SqlStore, insert_search, record
+from db.sql_store import SqlStore, record
 from evosearch.events import Event, Skipped
+from evosearch.ports import Snapshot
+from evosearch.snapshot import dump_state, reopen, worth_saving
+from evosearch.state import State, recover
+from evosearch.streams import evaluation_seed
+from tests.benchmarks.chart import write_chart
+from tests.benchmarks.record import RESULTS, write_result
 from tests.support.events import (
     ANCHORS,
     CREATED,
@@ -44,6 +50,7 @@ from tests.support.events import (
 )
 
 ID = "bench001"
+SEED = evaluation_seed(CREATED.config.seed, "search", 0)
 
 
 class Log:
@@ -83,7 +90,7 @@ class Log:
             self._front = {k: v for k, v in self._front.items() if k not in out} | {birth: scores}
         curve = tuple((step, 2.0 / step) for step in range(1, 101, 10))
         runs: list[Event] = [
-            evaluation(birth, anchor, score, curve=curve)
+            evaluation(birth, anchor, score, seed=SEED, curve=curve)
             for anchor, score in zip(ANCHORS, scores, strict=True)
         ]
         return [*runs, evaluated(birth, standing(scores, into, out, self.birth / 1e9))]
@@ -94,24 +101,58 @@ class Log:
         return [new, rejected(self.birth)] if self.birth % 2 else [new, *self.outcome()]
 
 
-def grow(store: SqlStore, log: Log, last: int, candidates: int) -> int:
-    """Records candidates in one transaction; returns the last sequence number."""
-    at = datetime.now(UTC)
-    with begin(store.engine, write=True) as connection:
-        while log.birth < candidates:
-            events = [one for _ in range(250) for one in log.both()]
-            numbered = [(seq, at, one) for seq, one in enumerate(events, last + 1)]
-            record(connection, ID, last, numbered)
-            last = numbered[-1][0]
-    return last
+class Search:
+    """The search in the store, grown as a controller would grow it, snapshots included."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self.store, self.log = store, Log()
+        self.state, self.saved = State(CREATED), 0
+        store.create(ID, "benchmark", CREATED)
+
+    def apply(self, events: Sequence[Event]) -> None:
+        """What was stored happens to the state too."""
+        for event in events:
+            self.state.apply(event)
+
+    def grow(self, candidates: int) -> None:
+        """Records candidates, many in one transaction."""
+        lease = self.store.acquire(ID, "bench", 3600)
+        while self.log.birth < candidates:
+            with begin(self.store.engine, write=True) as connection:
+                for _ in range(min(20, -(-(candidates - self.log.birth) // 250))):
+                    count = min(250, candidates - self.log.birth)
+                    events = [one for _ in range(count) for one in self.log.both()]
+                    at, last = datetime.now(UTC), self.state.seq
+                    numbered = [(seq, at, one) for seq, one in enumerate(events, last + 1)]
+                    record(connection, ID, last, numbered)
+                    self.apply(events)
+            if worth_saving(self.state, self.saved):
+                self.saved = self.state.seq
+                self.store.save(lease, Snapshot(self.saved, dump_state(self.state)))
+        self.store.release(lease)
+
+    def opening(self, fold: bool) -> dict[str, float]:
+        """Seconds to open the search, and how many events came after its snapshot."""
+        figures: dict[str, float] = {"events after the snapshot": self.state.seq - self.saved}
+        figures["open_s"] = round(timed(lambda: self.same(reopen(self.store, ID))), 2)
+        if fold:
+            figures["fold_s"] = round(timed(lambda: self.same(recover(self.store.events(ID)))), 2)
+        figures["save_s"] = round(timed(lambda: dump_state(self.state)), 2)
+        return figures
+
+    def same(self, state: State) -> None:
+        """Fail unless that is this search's state."""
+        assert (state.seq, state.hypervolume) == (self.state.seq, self.state.hypervolume)
+        assert state.front.members == self.state.front.members
 
 
-def outcomes(store: SqlStore, log: Log, count: int) -> dict[str, float]:
+def outcomes(search: Search, count: int) -> dict[str, float]:
     """Durable outcome transactions a second, through the store and through the bare driver.
 
     The bare driver gets the writing statements and rows of the very same transactions, on a copy
     of the database as it was before them.
     """
+    store, log = search.store, search.log
     path = Path(store.url)
     lease = store.acquire(ID, "bench", 3600)
     batches = []
@@ -120,6 +161,7 @@ def outcomes(store: SqlStore, log: Log, count: int) -> dict[str, float]:
         queue.append(log.queue())
         batches.append(log.outcome())
     store.append(lease, queue)
+    search.apply(queue)
     with store.engine.connect() as connection:
         raw = connection.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
@@ -137,6 +179,7 @@ def outcomes(store: SqlStore, log: Log, count: int) -> dict[str, float]:
     hooks.listen(store.engine, "before_cursor_execute", note)
     mine = [timed(lambda batch=batch: store.append(lease, batch)) for batch in batches]
     hooks.remove(store.engine, "before_cursor_execute", note)
+    search.apply([event for batch in batches for event in batch])
     bare = sqlite3.connect(copy, isolation_level=None)
     bare.execute("PRAGMA foreign_keys = ON")
     bare.execute("PRAGMA synchronous = FULL")
@@ -210,45 +253,81 @@ def reads(store: SqlStore, log: Log) -> Iterator[tuple[str, dict[str, float]]]:
         )
 
 
-def main() -> None:
-    """Fills a store, measures it, prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--candidates", type=int, default=100_000)
-    parser.add_argument("--outcomes", type=int, default=300)
-    parser.add_argument("--folder", type=Path, help="where the database is put meanwhile")
-    parser.add_argument("--json", type=Path, help="where the figures are written")
-    told = parser.parse_args()
-    figures: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
-        "versions": {
-            "python": platform.python_version(),
-            "sqlite": sqlite3.sqlite_version,
-            "sqlalchemy": sqlalchemy.__version__,
-        },
-    }
-    with tempfile.TemporaryDirectory(dir=told.folder) as folder:
-        store, log = SqlStore(f"{folder}/store.db"), Log()
-        with begin(store.engine, write=True) as connection:
-            insert_search(connection, ID, "benchmark", CREATED, datetime.now(UTC))
-        grow(store, log, 1, 100)
-        figures["outcomes at 100"] = outcomes(store, log, told.outcomes)
-        start = time.perf_counter()
-        last = grow(store, log, store.search(ID).last_seq, told.candidates)
-        figures["candidates"], figures["events"] = log.birth, last
-        figures["fill_s"] = round(time.perf_counter() - start, 1)
-        figures["outcomes at the end"] = outcomes(store, log, told.outcomes)
-        vacuum(store)
-        figures["file_mib"] = round(Path(store.url).stat().st_size / 2**20, 1)
-        figures["reads"] = dict(reads(store, log))
-        figures["read_log_s"] = round(timed(lambda: sum(1 for _ in store.events(ID))), 2)
+def measure(search: Search, count: int, whole: bool) -> dict[str, Any]:
+    """All figures at the size that the search has."""
+    store = search.store
+    figures: dict[str, Any] = {"candidates": search.log.birth, "events": search.state.seq}
+    figures["file_mib"] = round(Path(store.url).stat().st_size / 2**20, 1)
+    figures["reads"] = dict(reads(store, search.log))
+    figures["opening"] = search.opening(whole)
+    if whole:
         problems: list[str] = []
         figures["check_s"] = round(timed(lambda: problems.extend(check(store))), 1)
-        figures["problems"] = problems
+        assert problems == []
+    # Last, for it leaves candidates of its own behind.
+    figures["outcomes"] = outcomes(search, count)
+    return figures
+
+
+def table(figures: Sequence[dict[str, Any]]) -> str:
+    """The figures as a Markdown table, a column a size."""
+    names = list(figures[0]["reads"])
+    rows = [["candidates", *(f"{one['candidates']:,}" for one in figures)]]
+    rows.append(["---", *("---:" for _ in figures)])
+    for name in names:
+        rows.append([f"{name}, ms", *(f"{one['reads'][name]['median_ms']:g}" for one in figures)])
+    rows.append(["durable outcomes/s", *(f"{one['outcomes']['store_per_s']:g}" for one in figures)])
+    rows.append(["of the bare driver's", *(f"{one['outcomes']['ratio']:.0%}" for one in figures)])
+    for name in ("open_s", "fold_s"):
+        cells = (one["opening"].get(name) for one in figures)
+        rows.append([name.replace("_", ", "), *("-" if x is None else f"{x:g}" for x in cells)])
+    rows.append(["check, s", *(f"{one['check_s']:g}" if "check_s" in one else "-"
+                               for one in figures)])  # fmt: skip
+    rows.append(["file, MiB", *(f"{one['file_mib']:,.0f}" for one in figures)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def chart(figures: Sequence[dict[str, Any]], path: Path) -> None:
+    """Median milliseconds over candidates."""
+    shown = ("first page", "page by score", "front", "funnel", "population summary", "candidate")
+    lines = {
+        name: {one["candidates"]: max(one["reads"][name]["median_ms"], 0.01) for one in figures}
+        for name in shown
+    }
+    lines["record an outcome"] = {
+        one["candidates"]: one["outcomes"]["store_median_ms"] for one in figures
+    }
+    lines["open for a resume"] = {
+        one["candidates"]: max(one["opening"]["open_s"] * 1e3, 0.01) for one in figures
+    }
+    write_chart(path, "SQLite store", "candidates in the search", "median ms", lines)
+
+
+def main() -> None:
+    """Fills a store, measures it at each size, writes the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", default="100,1000,10000,100000,1000000")
+    parser.add_argument("--outcomes", type=int, default=300)
+    parser.add_argument("--whole", type=int, default=100_000, help="largest size to fold and check")
+    parser.add_argument("--folder", type=Path, help="where the database is put meanwhile")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written")
+    told = parser.parse_args()
+    figures: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(dir=told.folder) as folder:
+        store = SqlStore(f"{folder}/store.db")
+        search = Search(store)
+        for size in map(int, told.sizes.split(",")):
+            seconds = timed(lambda size=size: search.grow(size))
+            vacuum(store)
+            figures.append(measure(search, told.outcomes, size <= told.whole))
+            figures[-1]["fill_s"] = round(seconds, 1)
+            print(json.dumps(figures[-1]), flush=True)
         store.close()
-    text = json.dumps(figures, indent=1)
-    print(text)
-    if told.json:
-        told.json.write_text(text + "\n")
+    versions = {"sqlite": sqlite3.sqlite_version, "load": round(os.getloadavg()[0], 1)}
+    path = write_result("store", {**versions, "sizes": figures}, told.out)
+    path.with_suffix(".md").write_text(table(figures))
+    chart(figures, path.with_suffix(".svg"))
+    print(table(figures))
 
 
 if __name__ == "__main__":

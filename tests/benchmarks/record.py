@@ -37,9 +37,9 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):,.0f} (range {low:,.0f} to {high:,.0f}, n={len(values)})"
 
 
-def write_result(name: str, data: dict[str, Any]) -> Path:
-    """Write ``results/NAME.json`` and return its path."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def write_result(name: str, data: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write ``NAME.json`` in the folder of results and return its path."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps({"environment": environment(), **data}, indent=1) + "\n")
     return path

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
 import json
-import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from sqlalchemy import text
 
 from db.admin import backup, vacuum
-from db.check import check, front
+from db.check import check
 from db.queries import Queries
+from db.queries_rest import Notes, RestQueries
+from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from db.transfer import export, import_searches
 from evosearch.errors import NotFound, StoreError
 from evosearch.ports import Pause, Stop
-from tests.support.events import CREATED, RandomSearch, pareto_front
+from tests.support.events import CREATED, RandomSearch
 from tests.support.postgres import Server
 
 ID = "k3f9a1c2"
@@ -76,6 +77,18 @@ def test_a_whole_store_has_no_problems(sql_store: SqlStore) -> None:
         ("UPDATE events SET payload = '{}' WHERE seq = 7", "do not replay"),
         ("UPDATE searches SET evaluated = evaluated + 1", "table searches: .*evaluated is"),
         ("UPDATE searches SET hypervolume = 9", "hypervolume is 9.0"),
+        ("UPDATE searches SET budget = 9", "budget is 9, by the events"),
+        ("UPDATE candidates SET mean_score = 0.01 WHERE seeds > 0", "mean_score is 0.01"),
+        ("DELETE FROM candidates WHERE birth = 1000000 OR state = 'rejected'", "candidates: birth"),
+        (
+            "INSERT INTO repeats SELECT search_id, min(birth), 5 FROM candidates"
+            " WHERE birth NOT IN (SELECT birth FROM repeats) GROUP BY search_id",
+            "table repeats: .*stands in the table only",
+        ),
+        (
+            "INSERT INTO parents SELECT search_id, child, position + 1, parent FROM parents",
+            "rows stand in the table only",
+        ),
         ("UPDATE candidates SET on_front = false WHERE on_front", "the front is "),
         ("UPDATE candidates SET worker = 'x' WHERE state = 'evaluated'", "worker is 'x'"),
         ("DELETE FROM parents", "table parents: .*stands in the events only"),
@@ -109,21 +122,20 @@ def test_a_row_that_refers_to_nothing_is_seen(tmp_path: Path) -> None:
     store.close()
 
 
-def test_the_front_of_random_points_is_that_of_all_pairs() -> None:
-    rng = random.Random(0)
-    for count in (1, 2, 30, 200):
-        points = [[rng.randint(0, 6) / 10 for _ in range(3)] for _ in range(count)]
-        expected = pareto_front(dict(enumerate(points)))
-        assert set(front(np.array(points))) == expected
-
-
 def test_carried_to_another_store_and_back_nothing_is_lost(
     sql_store: SqlStore, other: SqlStore
 ) -> None:
     search = fill(sql_store)
     fill(sql_store, "second", seed=9, batches=20)
+    about = Notes(tags=("a", "b"), text="why", priority=70, starred=True, archived=True)
+    ServiceWrites(sql_store).annotate(ID, about)
     lines = exported(sql_store)
-    done = import_searches(other, lines.splitlines(keepends=True))
+    seen: list[tuple[str, int, int]] = []
+    done = import_searches(other, lines.splitlines(keepends=True), lambda *told: seen.append(told))
+    last = sql_store.search(ID).last_seq
+    assert seen[0] == (ID, 0, last)
+    assert (ID, last, last) in seen
+    assert RestQueries(other).notes([ID, "second"]) == {ID: about}
     assert (done.added, done.same) == ([ID, "second"], [])
     assert check(other) == []
     assert exported(other) == lines
@@ -170,11 +182,16 @@ def test_a_longer_search_of_the_same_id_is_refused(tmp_path: Path) -> None:
     two.close()
 
 
-@pytest.mark.parametrize("cut", ["first", "middle", "tail", "changed", "swapped", "rubbish"])
+@pytest.mark.parametrize(
+    "cut", ["first", "middle", "tail", "changed", "swapped", "rubbish", "id", "command", "notes"]
+)
 def test_a_damaged_export_adds_nothing(sql_store: SqlStore, other: SqlStore, cut: str) -> None:
     fill(sql_store, batches=40)
+    ServiceWrites(sql_store).annotate(ID, Notes(tags=("a",)))
     lines = exported(sql_store).splitlines(keepends=True)
-    if cut == "first":
+    if cut in _FORGED:
+        lines = _forged(lines, *_FORGED[cut])
+    elif cut == "first":
         lines = lines[1:]
     elif cut == "middle":
         del lines[20]
@@ -191,6 +208,21 @@ def test_a_damaged_export_adds_nothing(sql_store: SqlStore, other: SqlStore, cut
     with pytest.raises(StoreError, match=r"no whole export.*export again"):
         import_searches(other, lines)
     assert other.searches() == []
+
+
+_FORGED = {
+    "id": (ID, "../etc"),
+    "command": ('"kind":"stop"', '"kind":"drop"'),
+    "notes": ('"tags":["a"]', '"tags":7'),
+}
+
+
+def _forged(lines: list[str], old: str, new: str) -> list[str]:
+    """The export with other words in it and a digest that fits them."""
+    changed = [line.replace(old, new) for line in lines]
+    assert changed != lines
+    digest = hashlib.sha256("".join(changed[1:-1]).encode()).hexdigest()
+    return [*changed[:-1], json.dumps(json.loads(changed[-1]) | {"sha256": digest}) + "\n"]
 
 
 def test_a_backup_is_a_store(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from evosearch.events import (
     StatusChanged,
     dump_event,
 )
-from evosearch.ports import Enqueue, Lease, Pause, Stop, Store
+from evosearch.ports import Enqueue, Lease, Pause, Snapshot, Stop, Store
 from evosearch.records import Failure, Rejection
 from tests.support.events import (
     ANCHORS,
@@ -382,3 +382,20 @@ class TestCommands:
 def test_closing_twice_is_no_error(store: Store) -> None:
     store.close()
     store.close()
+
+
+def test_the_newest_snapshot_is_kept_with_its_event(store: Store) -> None:
+    lease = begin(store)
+    assert store.snapshot(lease.search_id) is None
+    last = store.append(lease, [queued(1), queued(2)])
+    store.save(lease, Snapshot(last - 1, "first"))
+    store.save(lease, Snapshot(last, "näxt" * 1000))
+    assert store.snapshot(lease.search_id) == Snapshot(last, "näxt" * 1000)
+    for seq in (0, last + 1):
+        with pytest.raises(StateConflict, match="no such event"):
+            store.save(lease, Snapshot(seq, ""))
+    store.release(lease)
+    store.acquire(lease.search_id, "you", 60)
+    with pytest.raises(LeaseLost):
+        store.save(lease, Snapshot(last, "late"))
+    assert store.snapshot(lease.search_id) == Snapshot(last, "näxt" * 1000)

@@ -14,7 +14,7 @@ from pathlib import Path
 from db.admin import backup, vacuum
 from db.migrate import HEAD
 from db.sql_store import SqlStore
-from evosearch.ports import Pause
+from evosearch.ports import Pause, Snapshot
 from tests.support.events import CREATED, RandomSearch
 
 FOLDER = Path(__file__).parent
@@ -29,6 +29,8 @@ def main() -> None:
         search = RandomSearch(1)
         for batch in itertools.islice(search.batches(), 60):
             store.append(lease, batch)
+        last = store.search("frozen01").last_seq
+        store.save(lease, Snapshot(last, '{"version":0}'))
         store.send("frozen01", Pause())
         store.release(lease)
         vacuum(store)

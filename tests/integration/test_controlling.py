@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from evosearch import events as ev
 from evosearch.errors import NotFound
 from evosearch.ports import Pause, Remeasure, Resume
 from evosearch.presets import load_preset
+from evosearch.records import Job, Message
 from tests.simulated_worker import answer
 from workers.simulated import SimulatedPool
 
@@ -108,6 +109,32 @@ def test_a_deleted_search_is_let_go(store: SqlStore, control: Controlling) -> No
     assert control.held == []
     with pytest.raises(NotFound):
         store.search("aaaaaaaa")
+
+
+def test_delete_and_priority_are_acted_on_within_two_seconds(
+    store: SqlStore, tmp_path: Path
+) -> None:
+    def slow(job: Job) -> tuple[float, Sequence[Message]]:
+        return 1e9, []  # no message comes that the controller could notice it by
+
+    pool = SharedPool(SimulatedPool(slow, 10), 10)
+    alerts = Alerts(None, None, 3600.0)
+    control = Controlling(store, pool, "me", alerts=alerts)
+    create(store, "aaaaaaaa")
+    create(store, "bbbbbbbb")
+    step_until(control, lambda: {len(jobs) for jobs in pool.running().values()} == {5})
+    begin = time.monotonic()
+    ServiceWrites(store).annotate("bbbbbbbb", Notes(priority=40))
+    step_until(control, lambda: len(pool.running()["bbbbbbbb"]) == 8)
+    assert time.monotonic() - begin < 2
+    begin = time.monotonic()
+    ServiceWrites(store).delete("bbbbbbbb")
+    step_until(control, lambda: control.held == ["aaaaaaaa"])
+    assert time.monotonic() - begin < 2
+    assert set(pool.running()) == {"aaaaaaaa"}
+    step_until(control, lambda: len(pool.running()["aaaaaaaa"]) == 10)
+    control.close()
+    alerts.close()
 
 
 @pytest.mark.parametrize("limit", ["budget.train_steps=2000", "budget.no_gain=4"])

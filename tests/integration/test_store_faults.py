@@ -10,19 +10,29 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
+from api.lease import Keeper
 from db.check import check
 from db.migrate import migrate
 from db.sql_store import SqlStore
-from evosearch.errors import StoreError
+from evosearch.controller import Controller
+from evosearch.errors import LeaseLost, StoreError
+from evosearch.events import Created
+from evosearch.ports import Pause
+from evosearch.presets import load_preset
+from tests.simulated_worker import answer
 from tests.support.events import CREATED, RandomSearch, queued
 from tests.support.postgres import Server
+from workers.simulated import SimulatedPool
 
 ROOT = Path(__file__).parents[2]
 SNAPSHOTS = int(os.environ.get("EVOSEARCH_SNAPSHOTS", "12"))
@@ -231,4 +241,102 @@ def test_a_dropped_connection_is_replaced(postgres: Server) -> None:
         )
     assert store.append(lease, [queued(3)]) == 2
     other.close()
+    store.close()
+
+
+def cut(store: SqlStore, when: str) -> Callable[[], None]:
+    """Breaks the store's connection at its next commit, before or after the server has done it.
+
+    Returns what must be called in the end; it says whether the connection was broken.
+    """
+    dialect, broken = store.engine.dialect, []
+    commit = dialect.do_commit
+
+    def torn(connection: Any) -> None:
+        dialect.do_commit = commit  # type: ignore[method-assign]
+        broken.append(when)
+        if when == "after":
+            commit(connection)
+        connection.dbapi_connection.close()
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    dialect.do_commit = torn  # type: ignore[method-assign]
+    return lambda: broken.remove(when)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("what", ["events", "command", "both"])
+def test_a_commit_whose_connection_broke_is_made_once(
+    postgres: Server, when: str, what: str
+) -> None:
+    store = SqlStore(postgres.new_database(), patience=20)
+    store.create("run", "", CREATED)
+    lease = store.acquire("run", "me", 60)
+    store.append(lease, [queued(1)])
+    done = [store.send("run", Pause())] if what != "events" else []
+    events = [queued(2), queued(3)] if what != "command" else []
+    was_cut = cut(store, when)
+    last = store.append(lease, events, done)
+    was_cut()
+    assert last == 2 + len(events) == store.search("run").last_seq
+    assert store.commands(lease) == []
+    assert store.append(lease, [queued(4)]) == last + 1
+    assert check(store) == []
+    store.close()
+
+
+def test_without_patience_a_broken_commit_is_told(postgres: Server) -> None:
+    store = SqlStore(postgres.new_database())
+    store.create("run", "", CREATED)
+    lease = store.acquire("run", "me", 60)
+    cut(store, "before")
+    with pytest.raises(StoreError, match="what was committed is safe"):
+        store.append(lease, [queued(1)])
+    assert store.search("run").last_seq == 1
+    store.close()
+
+
+def test_a_late_writer_does_not_mistake_anothers_events_for_its_own(postgres: Server) -> None:
+    """The commit is lost, and meanwhile another controller took over and wrote as much."""
+    url = postgres.new_database()
+    store, other = SqlStore(url, patience=20), SqlStore(url)
+    store.create("run", "", CREATED)
+    lease = store.acquire("run", "me", 0.0)
+    cut(store, "before")
+    torn = store.engine.dialect.do_commit
+
+    def taken_over(connection: Any) -> None:
+        connection.rollback()
+        other.append(other.acquire("run", "you", 60), [queued(7)])
+        torn(connection)
+
+    store.engine.dialect.do_commit = taken_over  # type: ignore[method-assign]
+    with pytest.raises(LeaseLost):
+        store.append(lease, [queued(1)])
+    assert store.search("run").last_seq == 2
+    store.close()
+    other.close()
+
+
+def test_a_search_goes_on_by_itself_after_its_server_restarts(postgres: Server) -> None:
+    store = SqlStore(postgres.new_database(), patience=60)
+    overrides = ["budget.evaluations=8", "confirmation.resamples=50", "confirmation.final_seeds=3"]
+    store.create("run", "", Created(config=load_preset("quickstart", overrides, seed=1)))
+    lease = store.acquire("run", "me", 60)
+    running = Controller(store, SimulatedPool(answer, 3), lease)
+    restarts = iter([(signal.SIGINT, 40), (signal.SIGQUIT, 90)])
+    sign, at = next(restarts)
+    with Keeper(store, lease, every=0.2) as keeper:
+        while not running.over:
+            if running.state.seq >= at:
+                postgres.stop(sign)
+                back = threading.Timer(1.0, postgres.start)
+                back.start()
+                sign, at = next(restarts, (sign, 10**9))
+            running.step(0.0)
+            keeper.check()
+    back.join()
+    assert at == 10**9, "the server was not restarted twice"
+    assert running.state.status == "finished"
+    assert check(store) == []
     store.close()

@@ -66,6 +66,11 @@ def test_non_dominated_equals_pymoo_with_ties() -> None:
         assert set(np.flatnonzero(non_dominated(points))) == expected
 
 
+def test_non_dominated_where_rounding_makes_sums_equal() -> None:
+    points = [[1e16, 1.0], [1e16, 0.0], [1.7e308, 1.7e308], [1e16, 0.0]]
+    assert non_dominated(points).tolist() == [False, True, False, True]
+
+
 def test_equal_points_do_not_dominate_each_other() -> None:
     assert not dominates(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
     assert non_dominated([[1.0, 2.0], [1.0, 2.0]]).all()
