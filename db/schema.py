@@ -43,7 +43,7 @@ from db.states import (
     STATUSES,
 )
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """All schema versions, oldest first; the names of the migrations."""
 
 metadata = MetaData(
@@ -184,7 +184,7 @@ candidates = Table(
     Column("batch_independent", Boolean),
     Column("causal_safe", Boolean),
     Column("pointwise", Boolean),
-    # Facts as JSON (`primitives.properties`); unknown in rows written before schema 0003.
+    # Facts as JSON (`primitives.properties`); unknown in rows written before schema 0004.
     Column("properties", Text),
     PrimaryKeyConstraint("search_id", "birth"),
     _candidate_key("duplicate_of"),
