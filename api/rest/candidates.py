@@ -68,6 +68,12 @@ MEDIA = {
     "bundle": ("application/zip", "zip"),
 }
 """Export format -> media type and ending; formats that are not named here are plain text."""
+EXPORTED: dict[int | str, dict[str, Any]] = {200: {"content": {
+    media: {"schema": {"type": "object"} if ending == "json"
+            else {"type": "string", "format": "binary"}}
+    for media, ending in MEDIA.values()
+}}}  # fmt: skip
+"""How an exported layer comes, for the document of the interface."""
 
 
 def filters(
@@ -196,11 +202,10 @@ def show_lineage(
 
 
 @router.get(
-    "/candidates/{birth}/export", response_class=Response,
-    responses=FOUND | UNCHANGED | {200: {
-        "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-    }},
-)  # fmt: skip
+    "/candidates/{birth}/export",
+    response_class=Response,
+    responses=FOUND | UNCHANGED | EXPORTED,
+)
 def export_candidate(
     service: Here, ref: SearchRef, birth: Birth, request: Request, response: Response,
     form: Annotated[Format, Query(alias="format")] = "python",

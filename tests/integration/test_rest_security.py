@@ -253,6 +253,7 @@ def test_a_thousand_hostile_layers_are_refused_quickly(service: Running) -> None
             assert 400 <= answer.status_code < 500, (body, answer.text)
             told = answer.json()
             assert told["detail"], body
+            assert told.get("position", -1) >= 0 or told["errors"][0]["where"], (body, told)
             assert "Traceback" not in answer.text
             if number == 200:
                 before = resident_bytes() or 0
