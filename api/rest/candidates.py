@@ -41,6 +41,7 @@ from api.service import Service
 from db.candidate_pages import COLUMNS, Wanted
 from db.queries_rest import LINEAGE_LIMIT
 from db.states import CANDIDATE_STATES
+from db.step_time import step_time_of
 from evosearch.errors import NotFound
 from evosearch.report import known_as
 from evosearch.where import parse_where
@@ -52,7 +53,7 @@ router = APIRouter(prefix="/searches/{ref}", tags=["candidates"])
 State = Literal[CANDIDATE_STATES]  # type: ignore[valid-type]
 Sort = Annotated[
     str,
-    Query(pattern=r"^-?(birth|mean_score|live_nodes|seconds|seeds|finished_at|score\.[A-Za-z0-9_-]{1,40})$",
+    Query(pattern=r"^-?(birth|mean_score|live_nodes|seconds|seeds|finished_at|step_time|score\.[A-Za-z0-9_-]{1,40})$",
           description="a property, or score.ANCHOR; with - in front the highest first"),
 ]  # fmt: skip
 MEDIA = {
@@ -169,6 +170,7 @@ def show_candidate(
     return CandidateDetail(
         **candidate_view(row_of(row, facts)).model_dump(),
         graph=row.graph.to_json(), properties=facts, latex=latex_of(row.graph),
+        step_time=step_time_of(service.store.engine, search_id, birth),
         known_as=known_as(row.graph), verdict=verdict(row), parents=list(found.parents),
         children=list(found.children), repeats=found.repeats,
         checks=[CheckView.model_validate(one) for one in found.checks],
