@@ -88,6 +88,11 @@ class Shown:
         self._view.__exit__(kind, err, trace)
 
     @property
+    def seq(self) -> int:
+        """Number of the last event that was seen."""
+        return self._state.seq
+
+    @property
     def over(self) -> bool:
         """Whether the search has ended, or is no more."""
         return self._gone or self._state.status in ("finished", "stopped", "failed")

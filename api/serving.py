@@ -26,7 +26,8 @@ from evosearch.config import SearchConfig
 from evosearch.errors import ConfigError, WorkerError
 
 HOPELESS_DEATHS = 4
-"""Deaths of a process in a row after which a search without a terminal is given up."""
+"""Deaths of a process without any event between them, after which a search without a terminal is
+given up."""
 
 
 def serve_all(
@@ -138,15 +139,19 @@ def _attend(supervisor: Supervisor, shown: Shown, console: Console) -> int | Non
     Raises:
         WorkerError: a process dies again and again, and nobody sits at a terminal to help.
     """
+    seen, before = shown.seq, [child.ends for child in supervisor.children]
     with shown:
         while not supervisor.ending.is_set() and not shown.over:
             supervisor.watch()
             shown.look()
-            for child in supervisor.children:
-                if child.deaths >= HOPELESS_DEATHS and not console.is_terminal:
+            if shown.seq > seen or console.is_terminal:
+                seen, before = shown.seq, [child.ends for child in supervisor.children]
+            for child, ends in zip(supervisor.children, before, strict=True):
+                if child.ends - ends >= HOPELESS_DEATHS:
                     raise WorkerError(
                         f"the {child.name} process does not stay alive",
-                        got=f"{child.deaths} deaths in a row", hint="its own lines say why",
+                        got=f"{child.ends - ends} deaths without an event between them",
+                        hint="its own lines say why",
                     )  # fmt: skip
     if shown.over:
         return shown.close()

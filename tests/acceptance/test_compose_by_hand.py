@@ -120,7 +120,8 @@ class Composed:
             log = (self.folder / f"{name}.log").read_text()[-2000:]
             assert self.services[name]["restart"] == "unless-stopped", (name, log)
             self.restarts += 1
-            assert self.restarts <= 6, (name, log)
+            assert self.restarts <= 20, (name, log)
+            time.sleep(2.0)
             self.start(name)
 
     def wait(self, true: Callable[[], Any], what: str) -> None:

@@ -184,3 +184,32 @@ def test_a_port_that_is_taken_is_no_obstacle_unless_it_was_chosen() -> None:
             bind_somewhere(ServiceSettings(port=port), True)
         with pytest.raises(ConfigError, match="choose one with --port"):
             bind_somewhere(by_default, False)
+
+
+def test_a_controller_that_never_lives_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    from rich.console import Console
+
+    from api import serving, supervisor
+    from api.serve_search import Shown, find_or_create
+    from db.sql_store import SqlStore
+    from evosearch.errors import WorkerError
+    from evosearch.presets import load_preset
+
+    monkeypatch.setattr(supervisor, "WAITS", (0.1,))
+    watched = supervisor.Supervisor(
+        [supervisor.Child("controller", [sys.executable, "-c", "1"], {})]
+    )
+    console = Console(quiet=True)
+    store = SqlStore(f"{tmp_path}/store.db")
+    try:
+        watched.start()
+        shown = Shown(store, find_or_create(store, load_preset("quickstart"), console), console)
+        with pytest.raises(WorkerError, match="does not stay alive; got 4 deaths"):
+            serving._attend(watched, shown, console)
+    finally:
+        watched.close()
+        store.close()
