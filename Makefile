@@ -1,4 +1,4 @@
-# The two commands: `make run` evolves layers, `make test` tests everything. Set-up is made once and
+# The two commands: `make run` serves and evolves layers, `make test` tests everything. Set-up is made once and
 # again only when the dependencies change.
 
 PYTHON ?= python3
@@ -13,7 +13,7 @@ TIMM := timm==1.0.31 huggingface_hub==0.36.2 safetensors==0.8.0 tqdm==4.67.1
 .PHONY: run test lint types bench soak clean
 
 run: $(VENV)/run.stamp
-	$(BIN)/evosearch search start $(PRESET) $(ARGS)
+	$(BIN)/evosearch serve --start $(PRESET) $(ARGS)
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

@@ -14,6 +14,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from api import health, problems
 from api.guard import Guard
+from api.links import add_links
 from api.problems import Problem
 from api.rest import candidates, figures, known, layers, live, searches, session, steer
 from api.service import Service
@@ -87,6 +88,7 @@ def _described(app: FastAPI) -> Any:
             parts["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
             made["security"] = [{"bearer": []}, {}]
             _drop_default_422(made)
+            add_links(made)
         return dict(app.openapi_schema or {})
 
     return openapi

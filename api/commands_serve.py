@@ -52,11 +52,20 @@ def serve(
     no_controller: Annotated[
         bool, typer.Option("--no-controller", help="Serve only; controllers run elsewhere.")
     ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option("--start", metavar="PRESET", help="Start a search of that preset, or go on "
+                     "with it; report at its end, and without a terminal end there."),
+    ] = None,
     quickstart: Annotated[
-        bool,
-        typer.Option("--quickstart", help="Start a quickstart search, or go on with it; report "
-                     "at its end, and without a terminal end there."),
+        bool, typer.Option("--quickstart", help="The same as --start quickstart.")
     ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting of that search; may "
+                     "be repeated."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of that search.")] = None,
     db: Database = None,
     pool: PoolKind = None,
     workers: Workers = None,
@@ -73,7 +82,15 @@ def serve(
         "allowed_hosts": tuple(allowed_host) if allowed_host else None,
     }  # fmt: skip
     settings = load_settings(flags, config)
-    return serve_all(settings, controller=not no_controller, quickstart=quickstart)
+    preset = start or ("quickstart" if quickstart else None)
+    if preset is None:
+        if overrides or seed is not None:
+            raise ConfigError("--set and --seed need a search", hint="add --start PRESET")
+        return serve_all(settings, controller=not no_controller)
+    from api.serve_search import wanted_config
+
+    wanted = wanted_config(preset, overrides or (), seed)
+    return serve_all(settings, controller=not no_controller, config=wanted)
 
 
 def controller(

@@ -18,7 +18,7 @@ from api.controlling import Controlling
 from api.lease import owner_name
 from api.settings import ServiceSettings
 from api.shared_pool import SharedPool
-from api.wiring import PATIENCE
+from api.wiring import PATIENCE, with_cache
 from db.controllers import Controllers
 from db.sql_store import SqlStore
 from evosearch.ports import Pool
@@ -90,8 +90,10 @@ def open_pool(settings: ServiceSettings) -> tuple[Pool, int]:
         return InlinePool(), 1
     from workers.ray_pool import BACKLOG, RayPool
 
-    pool = RayPool(settings.workers, address=settings.ray_address)
-    return pool, pool.capacity // (1 + BACKLOG)
+    # One part of a GPU is what a worker holds and what is counted.
+    share = min(1.0, settings.gpus_per_worker) or None
+    pool = RayPool(settings.workers, address=settings.ray_address, gpu_share=share)
+    return with_cache(pool), pool.capacity // (1 + BACKLOG)
 
 
 def disk_free(settings: ServiceSettings) -> int | None:

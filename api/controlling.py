@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from api.alerts import Alerts
@@ -19,6 +20,7 @@ from api.stop_rules import StopRules
 from db.controllers import Controllers
 from db.queries_rest import Notes, RestQueries
 from db.sql_store import SqlStore
+from db.worked import worked_seconds
 from evosearch.controller import Controller
 from evosearch.errors import EvosearchError, LeaseHeld, LeaseLost, NotFound, WorkerError
 from evosearch.ports import Extend
@@ -131,6 +133,7 @@ class Controlling:
         keeper = Keeper(self._store, lease)
         keeper.__enter__()
         try:
+            worked = worked_seconds(self._store, search_id)
             controller = Controller(
                 self._store, self._pool.view(search_id), lease, clock=time.perf_counter,
                 listener=self._alerts.listener(search_id),
@@ -140,7 +143,11 @@ class Controlling:
             self._pool.forget(search_id)
             self._troubled(search_id, err)
             return
-        rules = StopRules(controller.state, self._gpus)
+        rules = StopRules(
+            controller.state, self._gpus, self._clock,
+            worked=worked,
+            worker_seconds=partial(self._queries.worker_seconds, search_id),
+        )  # fmt: skip
         self._held[search_id] = Held(controller, keeper, rules, self._clock())
         log.info("running search %s", search_id, extra={"search": search_id})
 

@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from evosearch.errors import EvosearchError
+from evosearch.state import State
 from primitives.artefacts import BINARY, Format, artefact
 from primitives.graph import Graph
 
-__all__ = ["BINARY", "Format", "artefact", "checked_source", "write_bytes", "write_file"]
+__all__ = ["BINARY", "Format", "artefact", "checked_source", "write_bytes", "write_file",
+           "write_leader"]  # fmt: skip
 
 
 def checked_source(graph: Graph, notes: Iterable[str] = ()) -> str:
@@ -50,3 +52,18 @@ def write_bytes(path: Path, data: bytes) -> None:
             "cannot write the file", where=str(path), got=err.strerror or str(err),
             hint="name another one with --out",
         ) from err  # fmt: skip
+
+
+def write_leader(state: State, search_id: str, out: Path | None = None) -> Path | None:
+    """Write the leader of a finished search as a module, by default to ``leader-ID.py``.
+
+    Returns:
+        The file; None if the search found no leader.
+    """
+    leader = (state.report or {}).get("leader")
+    if leader is None:
+        return None
+    graph = state.members[leader["birth"]].graph
+    path = out or Path(f"leader-{search_id}.py")
+    write_file(path, checked_source(graph, notes=[f"Search: {search_id}, {leader['birth']}"]))
+    return path

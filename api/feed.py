@@ -42,13 +42,17 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event on its way: ready as text, with the place behind it in the stream of all."""
+    """An event on its way: ready as text, with the place behind it in the stream of all.
+
+    ``over``: nothing follows it in its search.
+    """
 
     search_id: str
     seq: int
     kind: str
     data: str
     place: str
+    over: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -105,6 +109,7 @@ class Feed:
         now = await run_sync(self._queries.last_seqs)
         for gone in self._known.keys() - now.keys():
             del self._known[gone]
+            self._let_go(gone)
         for search_id, (last, _, created) in now.items():
             known = self._known.setdefault(search_id, Known(0, False, created))
             while known.seq < last:
@@ -118,8 +123,9 @@ class Feed:
                     self._tell(row, known)
 
     def _tell(self, row: LogRow, known: Known) -> None:
-        known.seq, known.over = row.seq, is_end(row) or known.over
-        told = Told(row.search_id, row.seq, row.kind, as_data(row), place_of(self._known))
+        end = is_end(row)
+        known.seq, known.over = row.seq, end or known.over
+        told = Told(row.search_id, row.seq, row.kind, as_data(row), place_of(self._known), end)
         for listener in [*self._listeners]:
             if listener.search_id in (None, row.search_id):
                 try:
@@ -128,12 +134,19 @@ class Feed:
                     listener.lost = True
                     self._listeners.discard(listener)
 
+    def _let_go(self, search_id: str) -> None:
+        """The search was deleted: nothing will come any more."""
+        for listener in [*self._listeners]:
+            if listener.search_id == search_id:
+                listener.lost = True
+                self._listeners.discard(listener)
+
     async def listen(
         self, search_id: str | None, after: dict[str, Known] | None
     ) -> AsyncGenerator[Told | None]:
         """Events beyond ``after`` (None: from now on); None now and then where nothing comes.
 
-        Ends when the listener could not keep up.
+        Ends when the listener could not keep up, or its search was deleted.
         """
         listener = Listener(search_id)
         self._listeners.add(listener)
@@ -168,8 +181,21 @@ class Feed:
                 if not rows:
                     break
                 for row in rows:
-                    known.seq, known.over = row.seq, is_end(row) or known.over
-                    yield Told(name, row.seq, row.kind, as_data(row), place_of(place))
+                    end = is_end(row)
+                    known.seq, known.over = row.seq, end or known.over
+                    yield Told(name, row.seq, row.kind, as_data(row), place_of(place), end)
+
+    async def listen_to_end(self, search_id: str, after: int) -> AsyncGenerator[Told | None]:
+        """Events of one search beyond ``after``; ends with the search."""
+        now = (await run_sync(self._queries.last_seqs)).get(search_id)
+        if now is None or (now[1] in ENDED and after >= now[0]):
+            return
+        place = {search_id: Known(after, False, now[2])}
+        async with contextlib.aclosing(self.listen(search_id, place)) as events:
+            async for told in events:
+                yield told
+                if told is not None and told.over:
+                    return
 
     def resume(self, text: str) -> dict[str, Known]:
         """The place behind an event of the stream of all.

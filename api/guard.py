@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Access, Caller
 from api.logs import request_id
@@ -23,11 +23,6 @@ from api.metrics import Metrics
 from api.problems import problem, unexpected
 from api.settings import ServiceSettings
 from api.strict_json import JsonError, check_json
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COOKIE = "evosearch_token"
 OPEN = ("/healthz", "/readyz", "/api/v1/session", "/assets/", "/static/", "/favicon")
@@ -52,7 +47,7 @@ class Guard:
     """The outermost layer of the app."""
 
     def __init__(
-        self, app: App, settings: ServiceSettings, access: Access, metrics: Metrics
+        self, app: ASGIApp, settings: ServiceSettings, access: Access, metrics: Metrics
     ) -> None:
         self._app, self._settings, self._access, self._metrics = app, settings, access, metrics
         self._rate = Rate(settings.rate_per_minute / 60.0, settings.rate_burst)
@@ -193,7 +188,7 @@ class _Answer:
         self.status: int | None = None
         self.complete = False
 
-    async def __call__(self, message: dict[str, Any]) -> None:
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(raw=message.setdefault("headers", []))
@@ -256,7 +251,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     """The body that was read already, then whatever comes: the client's going away."""
     sent = False
 
-    async def again() -> dict[str, Any]:
+    async def again() -> Message:
         nonlocal sent
         if sent:
             return await receive()

@@ -116,4 +116,5 @@ def _error(found: dict[str, Any]) -> EvosearchError:
     from evosearch import errors
 
     kind = getattr(errors, str(found.get("kind")), LayerError)
-    return kind(str(found.get("error")))  # type: ignore[no-any-return]
+    made: EvosearchError = kind(str(found.get("error")))
+    return made

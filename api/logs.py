@@ -77,6 +77,7 @@ def set_up(form: str, level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers[:] = []
         logger.propagate = True
+    logging.getLogger("alembic.runtime").setLevel("WARNING")  # its plug-ins are no news
     logging.getLogger("uvicorn.access").disabled = True  # the guard writes its own
     if level != "debug":
         logging.getLogger("evosearch.access").setLevel("WARNING")

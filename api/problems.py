@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from evosearch.errors import (
     ConfigError,
     EvosearchError,
+    GraphError,
     LeaseHeld,
     NotFound,
     StateConflict,
@@ -147,7 +148,11 @@ async def _ours(request: Request, err: Exception) -> JSONResponse:
             503, "the store or the workers cannot be reached now; try again", cause=err,
             headers={"Retry-After": "5"},
         )  # fmt: skip
-    return problem(status, str(err), position=getattr(err, "position", None))
+    position = getattr(err, "position", None)
+    # What is wrong with a graph as a whole has no node to point at.
+    whole = isinstance(err, GraphError) and position is None
+    errors = [FieldProblem(where="graph", reason=str(err))] if whole else None
+    return problem(status, str(err), position=position, errors=errors)
 
 
 async def _invalid(request: Request, err: Exception) -> JSONResponse:

@@ -130,22 +130,14 @@ def _close(
         return signals.exit_code
     print_report(console, state)
     if state.status == "finished":
-        _write_leader(state, search_id, console, out)
+        from api.export import write_leader
+
+        path = write_leader(state, search_id, out)
+        if path is not None:
+            say(console, f"the leader as a PyTorch module: {path}")
     else:
         say(console, f"search {search_id} is {state.status}")
     return 0
-
-
-def _write_leader(state: State, search_id: str, console: Console, out: Path | None) -> None:
-    from api.export import checked_source, write_file
-
-    leader = (state.report or {}).get("leader")
-    if leader is None:
-        return
-    graph = state.members[leader["birth"]].graph
-    path = out or Path(f"leader-{search_id}.py")
-    write_file(path, checked_source(graph, notes=[f"Search: {search_id}, {leader['birth']}"]))
-    say(console, f"the leader as a PyTorch module: {path}")
 
 
 def _countdown(console: Console, search_id: str) -> Callable[[float], None]:

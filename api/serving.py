@@ -1,57 +1,79 @@
 """What `evosearch serve` does: checks what could be wrong, starts the processes, looks after them.
 
-With ``quickstart`` it also starts a search, says how it goes, and prints the report at its end.
+With a search of its own it also says how that goes, prints the report at its end, and without a
+terminal ends there.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-import time
+import socket
+from contextlib import suppress
 from pathlib import Path
+
+from rich.console import Console
 
 from api.lease import owner_name
 from api.logs import set_up
+from api.report_text import say
+from api.serve_search import Shown, find_or_create
 from api.settings import ServiceSettings
 from api.supervisor import Child, Supervisor, python_command
 from api.web import address_of, bind
-from api.wiring import new_id, unfinished_twin, versions
-from db.queries_rest import Notes
-from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from db.tokens import Tokens
-from evosearch.errors import ConfigError, EvosearchError
+from evosearch.config import SearchConfig
+from evosearch.errors import ConfigError, WorkerError
 
-log = logging.getLogger("evosearch.serve")
-SAID_SECONDS = 15.0
+HOPELESS_DEATHS = 4
+"""Deaths of a process without any event between them, after which a search without a terminal is
+given up."""
 
 
-def serve_all(settings: ServiceSettings, *, controller: bool, quickstart: bool) -> int:
-    """Serve until a signal, or with ``quickstart`` and no terminal until the search has ended.
+def serve_all(
+    settings: ServiceSettings, *, controller: bool, config: SearchConfig | None = None
+) -> int:
+    """Serve until a signal; with ``config`` and no terminal until that search has ended.
 
     Raises:
         EvosearchError: an address, a database or a setting is wrong; nothing was started.
     """
+    if config is not None and "log_level" not in settings.model_fields_set:
+        # The picture of the search is enough to read.
+        settings = settings.model_copy(update={"log_level": "warning"})
     set_up(settings.log_format, settings.log_level)
+    console = Console()
     store = SqlStore(settings.db)  # makes or refuses the database before anything starts
     try:
         refuse_open_address(settings, Tokens(store))
-        bound = bind(settings)
+        settings, bound = bind_somewhere(settings, config is not None)
         supervisor = Supervisor(_children(settings, bound.fileno(), controller))
         supervisor.catch()
-        search_id = start_quickstart(store) if quickstart else None
-        supervisor.start()
-        address = address_of(settings, bound)
-        print(f"evosearch serves at {address}", flush=True)
         try:
-            code = _look_after(supervisor, store, search_id)
+            supervisor.start()  # before the search, which waits for the processes anyway
+            search_id = None if config is None else find_or_create(store, config, console)
+            say(console, f"evosearch serves at {address_of(settings, bound)}")
+            return _look_after(supervisor, store, search_id, console)
         finally:
             supervisor.close()
             bound.close()
     finally:
         store.close()
-    return code
+
+
+def bind_somewhere(
+    settings: ServiceSettings, anywhere: bool
+) -> tuple[ServiceSettings, socket.socket]:
+    """A socket at the settings' port; if ``anywhere`` and nobody chose that port, at a free one.
+
+    Raises:
+        ConfigError: the address cannot be listened on.
+    """
+    if anywhere and "port" not in settings.model_fields_set:
+        with suppress(ConfigError):
+            return settings, bind(settings)
+        settings = settings.model_copy(update={"port": 0})
+    return settings, bind(settings)
 
 
 def refuse_open_address(settings: ServiceSettings, tokens: Tokens) -> None:
@@ -72,25 +94,6 @@ def refuse_open_address(settings: ServiceSettings, tokens: Tokens) -> None:
             "an address that others can reach needs a token", got=settings.host,
             hint="make one: evosearch token create NAME --scope write",
         )  # fmt: skip
-
-
-def start_quickstart(store: SqlStore) -> str:
-    """The unfinished quickstart search, resumed, or a new one."""
-    from evosearch.events import Created
-    from evosearch.ports import Resume
-    from evosearch.presets import load_preset
-
-    config = load_preset("quickstart")
-    known = unfinished_twin(store, config)
-    if known is not None:
-        if known.status == "paused":
-            store.send(known.id, Resume())
-        print(f"going on with search {known.id} ({known.title})", flush=True)
-        return known.id
-    created = Created(config=config, versions=versions())
-    found = ServiceWrites(store).create(new_id(), "quickstart, seed 0", created, Notes())
-    print(f"new search {found} (quickstart)", flush=True)
-    return found
 
 
 def _children(settings: ServiceSettings, descriptor: int, controller: bool) -> list[Child]:
@@ -116,47 +119,41 @@ def as_variables(settings: ServiceSettings) -> dict[str, str]:
     return found
 
 
-def _look_after(supervisor: Supervisor, store: SqlStore, search_id: str | None) -> int:
-    said = time.monotonic()
+def _look_after(
+    supervisor: Supervisor, store: SqlStore, search_id: str | None, console: Console
+) -> int:
+    if search_id is not None:
+        code = _attend(supervisor, Shown(store, search_id, console), console)
+        if code is not None and not console.is_terminal:
+            return code
+        if code is not None:
+            say(console, "still serving; Ctrl-C ends it")
     while not supervisor.ending.is_set():
         supervisor.watch()
-        if search_id is None or time.monotonic() - said < 1.0:
-            continue
-        try:
-            info = store.search(search_id)
-        except EvosearchError as err:
-            log.warning("%s", err)
-            search_id = None
-            continue
-        if info.status in ("finished", "stopped", "failed"):
-            report(store, search_id)
-            if not sys.stdout.isatty():
-                return 0
-            print("still serving; Ctrl-C ends it", flush=True)
-            search_id = None
-        elif time.monotonic() - said > SAID_SECONDS:
-            said = time.monotonic()
-            budget = info.config.budget.evaluations
-            print(f"{info.evaluated} of {budget} evaluated, {info.status}", flush=True)
     return 0 if supervisor.caught is None else 128 + supervisor.caught
 
 
-def report(store: SqlStore, search_id: str) -> None:
-    """Print the final report, and write the leader as a module."""
-    from rich.console import Console
+def _attend(supervisor: Supervisor, shown: Shown, console: Console) -> int | None:
+    """Show the search to its end; None if a signal came before.
 
-    from api.report_text import print_report
-    from api.wiring import load_state
-
-    console = Console()
-    state = load_state(store, search_id)
-    print_report(console, state)
-    found = (state.report or {}).get("leader")
-    if found is not None:
-        from api.export import checked_source, write_file
-        from primitives.graph import Graph
-
-        graph = Graph.from_json(found["graph"])
-        path = Path(f"leader-{search_id}.py")
-        write_file(path, checked_source(graph, [f"Search: {search_id}, {found['birth']}"]))
-        print(f"the leader as a PyTorch module: {path}", flush=True)
+    Raises:
+        WorkerError: a process dies again and again, and nobody sits at a terminal to help.
+    """
+    seen, before = shown.seq, [child.ends for child in supervisor.children]
+    with shown:
+        while not supervisor.ending.is_set() and not shown.over:
+            supervisor.watch()
+            shown.look()
+            if shown.seq > seen or console.is_terminal:
+                seen, before = shown.seq, [child.ends for child in supervisor.children]
+            for child, ends in zip(supervisor.children, before, strict=True):
+                if child.ends - ends >= HOPELESS_DEATHS:
+                    raise WorkerError(
+                        f"the {child.name} process does not stay alive",
+                        got=f"{child.ends - ends} deaths without an event between them",
+                        hint="its own lines say why",
+                    )  # fmt: skip
+    if shown.over:
+        return shown.close()
+    say(console, f"search {shown.search_id} keeps everything; the same command goes on with it")
+    return None

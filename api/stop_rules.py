@@ -1,7 +1,7 @@
 """When a search has had enough beside its number of evaluations: steps, hours, GPU-hours, no gain.
 
 A limit that is reached ends the search phase; the confirmation follows as it always does. Hours
-count while a controller runs the search, from when it took it over.
+count while a controller runs the search, whichever it was; GPU-hours are those of the workers.
 """
 
 from __future__ import annotations
@@ -13,15 +13,29 @@ import numpy as np
 
 from evosearch.state import State
 
+ASK_SECONDS = 60.0
+"""How often the store is asked what the workers have spent."""
+
 
 class StopRules:
     """The limits of one search; each is judged at most once a second."""
 
     def __init__(
-        self, state: State, gpus_per_worker: float, clock: Callable[[], float] = time.monotonic
+        self,
+        state: State,
+        gpus_per_worker: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        worked: float = 0.0,
+        worker_seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """``worked``: seconds that earlier controllers ran the search.
+
+        ``worker_seconds``: what its workers have spent until now, asked for once a minute.
+        """
         self._clock, self._gpus = clock, gpus_per_worker
-        self._began, self._judged = clock(), float("-inf")
+        self._began, self._judged = clock() - worked, float("-inf")
+        self._worker_seconds, self._asked, self._spent = worker_seconds, float("-inf"), 0.0
         self._leading, self._since = float("-inf"), state.evaluated
 
     def due(self, state: State) -> str | None:
@@ -39,9 +53,14 @@ class StopRules:
         hours = (now - self._began) / 3600
         if budget.hours is not None and hours >= budget.hours:
             return f"{budget.hours:g} hours are used up"
-        if budget.gpu_hours is not None and hours * self._gpus >= budget.gpu_hours:
+        if budget.gpu_hours is not None and self._gpu_hours(now) >= budget.gpu_hours:
             return f"{budget.gpu_hours:g} GPU-hours are used up"
         return self._gain(state)
+
+    def _gpu_hours(self, now: float) -> float:
+        if now - self._asked >= ASK_SECONDS and self._gpus:
+            self._asked, self._spent = now, self._worker_seconds()
+        return self._gpus * self._spent / 3600
 
     def _gain(self, state: State) -> str | None:
         """Scores of several seeds count; a single seed's luck is no gain."""

@@ -26,7 +26,10 @@ END_SECONDS = 30.0
 
 @dataclass
 class Child:
-    """A process that is kept running. ``pass_fds``: descriptors that it inherits."""
+    """A process that is kept running. ``pass_fds``: descriptors that it inherits.
+
+    ``deaths``: in a row, each soon after its start; ``ends``: all of them.
+    """
 
     name: str
     command: list[str]
@@ -35,6 +38,7 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     deaths: int = 0
+    ends: int = 0
     next_start: float = 0.0
     stop: bool = field(default=False)
 
@@ -56,6 +60,7 @@ class Child:
         code = self.process.poll()
         if code is None:
             return
+        self.ends += 1
         self.deaths = 1 if now - self.started > YOUNG_SECONDS else self.deaths + 1
         wait = WAITS[min(self.deaths, len(WAITS)) - 1]
         log.warning("the %s process ended with %d, again in %g s", self.name, code, wait)

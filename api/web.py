@@ -8,7 +8,6 @@ from typing import Any
 
 import uvicorn
 
-from api.app import make_app
 from api.settings import ServiceSettings
 from evosearch.errors import ConfigError
 
@@ -22,6 +21,7 @@ def bind(settings: ServiceSettings) -> socket.socket:
     Raises:
         ConfigError: the address cannot be listened on.
     """
+    made = None
     try:
         found = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -32,6 +32,8 @@ def bind(settings: ServiceSettings) -> socket.socket:
         made.bind(address)
         made.listen(512)
     except OSError as err:
+        if made is not None:
+            made.close()
         raise ConfigError(
             "cannot listen there", got=f"{settings.host}:{settings.port}: {err.strerror}",
             hint="another program may have this port; choose one with --port",
@@ -56,6 +58,8 @@ def serve_web(settings: ServiceSettings, bound: socket.socket) -> int:
     Raises:
         EvosearchError: the store cannot be used.
     """
+    from api.app import make_app  # here, for whoever only binds the socket does without
+
     app: Any = make_app(settings)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False,

@@ -139,7 +139,11 @@ def make_pool(name: PoolName, workers: int | None) -> Pool:
         return InlinePool()
     from workers.ray_pool import RayPool
 
-    pool = RayPool(workers)
+    return with_cache(RayPool(workers))
+
+
+def with_cache(pool: Pool) -> Pool:
+    """The pool, behind the cache of evaluations where ``EVOSEARCH_CACHE`` names a folder."""
     folder = os.environ.get(CACHE_VARIABLE)
     if not folder:
         return pool

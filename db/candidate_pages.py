@@ -33,10 +33,11 @@ from sqlalchemy import (
 from db.engine import begin
 from db.schema import candidates
 from db.sql_store import SqlStore
+from db.step_time import step_time
 from evosearch.errors import ConfigError
 from evosearch.where import PROPERTIES, Both, Compare, Filter, Not
 
-SORTS = ("birth", "mean_score", "live_nodes", "seconds", "seeds", "finished_at")
+SORTS = ("birth", "mean_score", "live_nodes", "seconds", "seeds", "finished_at", "step_time")
 """Columns that a page may be ordered by, besides ``score.ANCHOR``."""
 
 COLUMNS = (
@@ -82,12 +83,14 @@ class CandidatePages:
         Raises:
             ConfigError: the sort is unknown, or the cursor is none that this order gave out.
         """
-        key = self._key(wanted.sort)
+        key = self._key(search_id, wanted.sort)
         order = [key.desc(), candidates.c.birth.desc()]
         if not wanted.descending:
             order = [key.asc(), candidates.c.birth.asc()]
         query = select(*(candidates.c[name] for name in COLUMNS), key.label("sort_key"))
-        query = query.where(candidates.c.search_id == search_id, *self._conditions(wanted))
+        query = query.where(
+            candidates.c.search_id == search_id, *self._conditions(search_id, wanted)
+        )
         if wanted.sort != "birth":
             query = query.where(key.is_not(None))
         if cursor is not None:
@@ -109,7 +112,7 @@ class CandidatePages:
             if cursor is None:
                 return
 
-    def _key(self, sort: str) -> ColumnElement[Any]:
+    def _key(self, search_id: str, sort: str) -> ColumnElement[Any]:
         if sort.startswith("score."):
             return self._score(sort.removeprefix("score."))
         if sort not in SORTS:
@@ -118,6 +121,8 @@ class CandidatePages:
             )
         if sort == "finished_at":  # a moment cannot stand in a cursor; the order is the same
             return candidates.c.outcome_seq
+        if sort == "step_time":
+            return step_time(self._engine, search_id)
         return candidates.c[sort]
 
     def _score(self, anchor: str) -> ColumnElement[float]:
@@ -137,7 +142,7 @@ class CandidatePages:
         found: ColumnElement[Any] = kind[PROPERTIES[name]]()
         return found
 
-    def _conditions(self, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    def _conditions(self, search_id: str, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
         if wanted.states:
             yield candidates.c.state.in_(wanted.states)
         if wanted.stages:
@@ -147,30 +152,26 @@ class CandidatePages:
         for anchor, least in wanted.scores:
             yield self._score(anchor) >= least
         if wanted.where is not None:
-            yield self._filter(wanted.where)
+            yield self._filter(search_id, wanted.where)
 
-    def _filter(self, tree: Filter) -> ColumnElement[bool]:
+    def _filter(self, search_id: str, tree: Filter) -> ColumnElement[bool]:
         """The tree as a condition that is never NULL, so that ``not`` is its complement."""
         match tree:
             case Not(inner):
-                return not_(self._filter(inner))
+                return not_(self._filter(search_id, inner))
             case Both(op, parts):
-                joined = [self._filter(part) for part in parts]
+                joined = [self._filter(search_id, part) for part in parts]
                 return and_(*joined) if op == "and" else or_(*joined)
             case Compare(name, op, values):
-                return func.coalesce(self._compare(name, op, values), False, type_=Boolean)
+                column = self._column(search_id, name)
+                return func.coalesce(_compare(column, op, values), False, type_=Boolean)
 
-    def _compare(self, name: str, op: str, values: tuple[Any, ...]) -> ColumnElement[bool]:
-        column: ColumnElement[Any]
+    def _column(self, search_id: str, name: str) -> ColumnElement[Any]:
         if name.startswith("score."):
-            column = self._score(name.removeprefix("score."))
-        else:
-            column = self._property(name)
-        if all(isinstance(value, float) for value in values):
-            column = cast(column, Float)
-        found: ColumnElement[bool]
-        found = column.in_(values) if op == "in" else _OPERATORS[op](column, values[0])
-        return found
+            return self._score(name.removeprefix("score."))
+        if name == "step_time":
+            return step_time(self._engine, search_id)
+        return self._property(name)
 
     def _beyond(self, wanted: Wanted, key: ColumnElement[Any], cursor: str) -> ColumnElement[bool]:
         value, birth = _place(wanted, cursor)
@@ -180,6 +181,14 @@ class CandidatePages:
         if wanted.descending:
             return or_(key < value, and_(key == value, candidates.c.birth < birth))
         return or_(key > value, and_(key == value, candidates.c.birth > birth))
+
+
+def _compare(column: ColumnElement[Any], op: str, values: tuple[Any, ...]) -> ColumnElement[bool]:
+    if all(isinstance(value, float) for value in values):
+        column = cast(column, Float)
+    found: ColumnElement[bool]
+    found = column.in_(values) if op == "in" else _OPERATORS[op](column, values[0])
+    return found
 
 
 def _cursor(wanted: Wanted, value: Any, birth: int) -> str:

@@ -232,10 +232,7 @@ class Client:
 
     def layer(self, ref: str, birth: int, num_features: int, **more: Any) -> Any:
         """The candidate as an `nn.Module`, built here from its graph: no code is downloaded."""
-        from evosearch import Graph, build_layer
-
-        graph = Graph.from_json(self.candidate(ref, birth)["graph"])
-        return build_layer(graph, num_features, **more)
+        return _build(self.candidate(ref, birth)["graph"], num_features, more)
 
     def check(self, formula: str, preset: str = "quickstart") -> dict[str, Any]:
         """What a layer is, and which check would reject it."""
@@ -245,14 +242,17 @@ class Client:
         """A search's events, from the one behind ``after`` on, each once, until it ends.
 
         A broken stream is taken up where it broke off.
+
+        Raises:
+            NotFound: there is no such search, or it was deleted meanwhile.
         """
         import httpx
 
         path = f"/searches/{self.search(ref).id}/events/stream"
         while True:
             try:
-                headers = {"Last-Event-ID": str(after)}
-                with self._http.stream("GET", path, headers=headers, timeout=_timeout()) as answer:
+                before = after
+                with self._http.stream("GET", path, **_following(after)) as answer:
                     if not answer.is_success:
                         answer.read()
                         self._requests.body_of(answer)
@@ -261,6 +261,8 @@ class Client:
                         yield event
                         if _is_end(event):
                             return
+                if after == before and self.search(ref).ended:
+                    return
             except httpx.TransportError:
                 pass
             except ServiceError as err:
@@ -320,6 +322,17 @@ class AsyncClient:
         body, headers = self._requests.create(preset, config, key, more)
         return Search.of(await self._ask("POST", "/searches", json=body, headers=headers))
 
+    async def estimate(
+        self, preset: str | None = None, *, config: Mapping[str, Any] | None = None, **more: Any
+    ) -> dict[str, Any]:
+        """What such a search would take; nothing is written."""
+        body, _ = self._requests.create(preset, config, None, more)
+        return dict(await self._ask("POST", "/searches/dry-run", json=body))
+
+    async def delete(self, search_id: str) -> None:
+        """Delete a search and everything about it."""
+        await self._ask("DELETE", f"/searches/{search_id}")
+
     async def command(self, ref: str, word: str, **body: Any) -> None:
         """Send ``pause``, ``resume``, ``stop``, ``extend`` or ``enqueue``."""
         await self._ask("POST", f"/searches/{ref}/{word}", **({"json": body} if body else {}))
@@ -328,6 +341,17 @@ class AsyncClient:
         """The Pareto front, the highest mean score first."""
         found = (await self._ask("GET", f"/searches/{ref}/front"))["candidates"]
         return [Candidate.of(one) for one in found]
+
+    async def candidates(self, ref: str, **filters: Any) -> AsyncIterator[Candidate]:
+        """All candidates that the filters let through (where, state, sort, ...), page by page."""
+        cursor: dict[str, Any] = {}
+        while True:
+            page = await self._ask("GET", f"/searches/{ref}/candidates", params=filters | cursor)
+            for one in page["candidates"]:
+                yield Candidate.of(one)
+            if page["next"] is None:
+                return
+            cursor = {"cursor": page["next"]}
 
     async def candidate(self, ref: str, birth: int) -> dict[str, Any]:
         """Everything about one candidate."""
@@ -341,6 +365,23 @@ class AsyncClient:
             self._requests.body_of(response)
         return response.content
 
+    async def layer(self, ref: str, birth: int, num_features: int, **more: Any) -> Any:
+        """The candidate as an `nn.Module`, built here from its graph: no code is downloaded."""
+        return _build((await self.candidate(ref, birth))["graph"], num_features, more)
+
+    async def check(self, formula: str, preset: str = "quickstart") -> dict[str, Any]:
+        """What a layer is, and which check would reject it."""
+        body = {"formula": formula, "preset": preset}
+        return dict(await self._ask("POST", "/layers/check", json=body))
+
+    async def wait(self, ref: str, seconds: float = 1.0) -> Search:
+        """The search once it has ended."""
+        import asyncio
+
+        while not (found := await self.search(ref)).ended:
+            await asyncio.sleep(seconds)
+        return found
+
     async def watch(self, ref: str, *, after: int = 0) -> AsyncIterator[Event]:
         """A search's events, from the one behind ``after`` on, each once, until it ends."""
         import asyncio
@@ -350,10 +391,8 @@ class AsyncClient:
         path = f"/searches/{(await self.search(ref)).id}/events/stream"
         while True:
             try:
-                headers = {"Last-Event-ID": str(after)}
-                async with self._http.stream(
-                    "GET", path, headers=headers, timeout=_timeout()
-                ) as answer:
+                before = after
+                async with self._http.stream("GET", path, **_following(after)) as answer:
                     if not answer.is_success:
                         await answer.aread()
                         self._requests.body_of(answer)
@@ -366,12 +405,20 @@ class AsyncClient:
                         yield event
                         if _is_end(event):
                             return
+                if after == before and (await self.search(ref)).ended:
+                    return
             except httpx.TransportError:
                 pass
             except ServiceError as err:
                 if err.status not in (429, 502, 503, 504):
                     raise
             await asyncio.sleep(RETRY_SECONDS)
+
+
+def _build(graph: Mapping[str, Any], num_features: int, more: Mapping[str, Any]) -> Any:
+    from evosearch import Graph, build_layer
+
+    return build_layer(Graph.from_json(dict(graph)), num_features, **more)
 
 
 class _Reader:
@@ -410,7 +457,11 @@ def _is_end(event: Event) -> bool:
     return event.kind == "status_changed" and event.data["status"] in ENDED
 
 
-def _timeout() -> httpx.Timeout:
+def _following(after: int) -> dict[str, Any]:
+    """How a stream is asked for: from where on, to the search's end, with its own time limit."""
     import httpx
 
-    return httpx.Timeout(10.0, read=STREAM_SECONDS)
+    return {
+        "headers": {"Last-Event-ID": str(after)}, "params": {"until": "end"},
+        "timeout": httpx.Timeout(10.0, read=STREAM_SECONDS),
+    }  # fmt: skip

@@ -111,7 +111,18 @@ def _dump_members(members: Mapping[int, Member]) -> list[Any]:
 
 def _load_members(rows: list[Any], _state: State) -> dict[int, Member]:
     found = {}
-    for birth, graph, origin, operator, parents, audit, evaluated, scores, repeats, measured in rows:
+    for (
+        birth,
+        graph,
+        origin,
+        operator,
+        parents,
+        audit,
+        evaluated,
+        scores,
+        repeats,
+        measured,
+    ) in rows:
         known = defaultdict(list, scores)
         found[birth] = Member(
             birth, Graph.from_json(graph), origin, operator, tuple(parents), audit, evaluated,

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 Rights = NDArray[np.float64]
 """Share of right draws: (anchors, seeds, images)."""
@@ -80,9 +79,12 @@ def false_rejection_rate(
     """
     if not audited or share <= 0.0:
         return None
+    # Here, for it takes a good part of a second and every start of the service would wait for it.
+    from scipy.special import gammaincinv
+
     tail = (1.0 - level) / 2.0
-    low = float(chi2.ppf(tail, 2 * wrong)) / 2 if wrong else 0.0
-    high = float(chi2.ppf(1.0 - tail, 2 * (wrong + 1))) / 2
+    low = float(gammaincinv(wrong, tail)) if wrong else 0.0
+    high = float(gammaincinv(wrong + 1, 1.0 - tail))
     if not wrong and not passed:
         return None
     rates = [count / share / (count / share + passed) for count in (wrong, low, high)]

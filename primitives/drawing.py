@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import networkx
-
 from primitives.graph import FIRST_OP, Graph
 from primitives.ops import INITIAL_NODES, typed_name
 
@@ -29,6 +27,8 @@ def to_networkx(graph: Graph) -> Any:
         >>> drawn.nodes[4]["label"], drawn.number_of_edges(0, 4)
         ('mul', 2)
     """
+    import networkx  # here, so that whoever prints no picture need not wait for it
+
     drawn = networkx.MultiDiGraph()
     live = set(graph.live())
     used = {source for node in graph.nodes for source in node.inputs}

@@ -41,6 +41,7 @@ from api.service import Service
 from db.candidate_pages import COLUMNS, Wanted
 from db.queries_rest import LINEAGE_LIMIT
 from db.states import CANDIDATE_STATES
+from db.step_time import step_time_of
 from evosearch.errors import NotFound
 from evosearch.report import known_as
 from evosearch.where import parse_where
@@ -52,7 +53,7 @@ router = APIRouter(prefix="/searches/{ref}", tags=["candidates"])
 State = Literal[CANDIDATE_STATES]  # type: ignore[valid-type]
 Sort = Annotated[
     str,
-    Query(pattern=r"^-?(birth|mean_score|live_nodes|seconds|seeds|finished_at|score\.[A-Za-z0-9_-]{1,40})$",
+    Query(pattern=r"^-?(birth|mean_score|live_nodes|seconds|seeds|finished_at|step_time|score\.[A-Za-z0-9_-]{1,40})$",
           description="a property, or score.ANCHOR; with - in front the highest first"),
 ]  # fmt: skip
 MEDIA = {
@@ -68,6 +69,12 @@ MEDIA = {
     "bundle": ("application/zip", "zip"),
 }
 """Export format -> media type and ending; formats that are not named here are plain text."""
+EXPORTED: dict[int | str, dict[str, Any]] = {200: {"content": {
+    media: {"schema": {"type": "object"} if ending == "json"
+            else {"type": "string", "format": "binary"}}
+    for media, ending in MEDIA.values()
+}}}  # fmt: skip
+"""How an exported layer comes, for the document of the interface."""
 
 
 def filters(
@@ -163,6 +170,7 @@ def show_candidate(
     return CandidateDetail(
         **candidate_view(row_of(row, facts)).model_dump(),
         graph=row.graph.to_json(), properties=facts, latex=latex_of(row.graph),
+        step_time=step_time_of(service.store.engine, search_id, birth),
         known_as=known_as(row.graph), verdict=verdict(row), parents=list(found.parents),
         children=list(found.children), repeats=found.repeats,
         checks=[CheckView.model_validate(one) for one in found.checks],
@@ -196,11 +204,10 @@ def show_lineage(
 
 
 @router.get(
-    "/candidates/{birth}/export", response_class=Response,
-    responses=FOUND | UNCHANGED | {200: {
-        "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-    }},
-)  # fmt: skip
+    "/candidates/{birth}/export",
+    response_class=Response,
+    responses=FOUND | UNCHANGED | EXPORTED,
+)
 def export_candidate(
     service: Here, ref: SearchRef, birth: Birth, request: Request, response: Response,
     form: Annotated[Format, Query(alias="format")] = "python",

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.export import Format
 from api.layer_text import read_layer
-from api.rest.candidates import MEDIA, latex_of, rendered
+from api.rest.candidates import EXPORTED, MEDIA, latex_of, rendered
 from api.rest.schemas import LayerReport
 from api.rest.types import CHANGED, Body, Here
 from api.rest.views import properties
@@ -54,11 +54,10 @@ def check_layer(service: Here, body: LayerCheck) -> LayerReport:
 
 
 @router.post(
-    "/export", response_class=Response,
-    responses=CHANGED | {200: {
-        "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-    }},
-)  # fmt: skip
+    "/export",
+    response_class=Response,
+    responses=CHANGED | EXPORTED,
+)
 def export_layer(service: Here, body: LayerExport) -> Response:
     """The layer as a file, verified against the interpreter."""
     graph = read_layer(body.formula, body.graph)

@@ -164,6 +164,9 @@ class CandidateDetail(CandidateView):
     properties: dict[str, Any]
     latex: str | None
     known_as: str | None = Field(description="the catalog layer that it equals in function")
+    step_time: float | None = Field(
+        description="a training step's time beside the first baseline's, 1.3 for 30 % more"
+    )
     verdict: Verdict
     parents: list[int]
     children: list[int]

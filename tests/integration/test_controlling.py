@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import bindparam, update
 
 from api.alerts import Alerts
 from api.controlling import Controlling
 from api.shared_pool import SharedPool
+from api.stop_rules import StopRules
 from db.queries_rest import Notes
+from db.schema import events
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
+from db.worked import LONGEST_SILENCE, worked_seconds
 from evosearch import events as ev
 from evosearch.errors import NotFound
 from evosearch.ports import Pause, Remeasure, Resume
 from evosearch.presets import load_preset
 from evosearch.records import Job, Message
+from evosearch.state import State
 from tests.simulated_worker import answer
 from workers.simulated import SimulatedPool
 
@@ -148,6 +154,70 @@ def test_a_limit_ends_the_search_phase_and_is_confirmed(
     kinds = [entry.event.kind for entry in store.events("aaaaaaaa")]
     assert "budget_changed" in kinds
     assert "reported" in kinds
+
+
+def test_hours_count_over_restarts_and_idle_time_does_not(
+    store: SqlStore, control: Controlling
+) -> None:
+    limits = ("budget.evaluations=2000", "budget.hours=2.0")
+    create(store, "aaaaaaaa", *limits)
+    step_until(control, lambda: store.search("aaaaaaaa").evaluated >= 3)
+    control.close()
+    count = store.search("aaaaaaaa").last_seq
+    assert count > 14
+    assert worked_seconds(store, "aaaaaaaa") < 600
+    # As if it had run for an hour and a half, then a night had passed, then the same again.
+    age(store, "aaaaaaaa", [5400.0 * seq / count for seq in range(count)])
+    assert worked_seconds(store, "aaaaaaaa") == pytest.approx(5400 * (count - 2) / count, abs=1)
+    half = count // 2
+    times = [5400.0 * seq / half + (36_000.0 if seq > half else 0.0) for seq in range(count)]
+    age(store, "aaaaaaaa", times)
+    worked = worked_seconds(store, "aaaaaaaa")
+    assert worked == pytest.approx(2 * 5400 + LONGEST_SILENCE, rel=0.1)
+    step_until(control, lambda: status(store, "aaaaaaaa") == "finished", 20_000)
+    assert store.search("aaaaaaaa").evaluated < 100
+
+
+def age(store: SqlStore, name: str, seconds: list[float]) -> None:
+    """Sets the times of a search's events, counted from now on."""
+    now = datetime.now(UTC)
+    rows = [{"number": seq, "moment": now + timedelta(seconds=after)}
+            for seq, after in enumerate(seconds, 1)]  # fmt: skip
+    change = (
+        update(events)
+        .where(events.c.search_id == name, events.c.seq == bindparam("number"))
+        .values(at=bindparam("moment"))
+    )
+    with store.engine.begin() as connection:
+        connection.execute(change, rows)
+
+
+def test_pauses_are_no_work(store: SqlStore, control: Controlling) -> None:
+    create(store, "aaaaaaaa", "budget.evaluations=2000")
+    step_until(control, lambda: store.search("aaaaaaaa").evaluated >= 2)
+    store.send("aaaaaaaa", Pause())
+    step_until(control, lambda: status(store, "aaaaaaaa") == "paused")
+    paused = store.search("aaaaaaaa").last_seq
+    store.send("aaaaaaaa", Resume())
+    step_until(control, lambda: store.search("aaaaaaaa").last_seq > paused + 1)
+    control.close()
+    count = store.search("aaaaaaaa").last_seq
+    age(store, "aaaaaaaa", [0.0 if seq <= paused else 1000.0 for seq in range(1, count + 1)])
+    assert worked_seconds(store, "aaaaaaaa") == 0.0
+
+
+def test_gpu_hours_are_those_of_the_workers() -> None:
+    config = load_preset("quickstart", ["budget.gpu_hours=1.0"])
+    state = State(ev.Created(config=config))
+    state.evaluated = 1
+    spent, now = 0.0, 0.0
+    rules = StopRules(state, 0.5, lambda: now, worker_seconds=lambda: spent)
+    assert rules.due(state) is None
+    spent = 7000.0
+    now = 61.0
+    assert rules.due(state) is None
+    spent, now = 7200.0, 122.0
+    assert rules.due(state) == "1 GPU-hours are used up"
 
 
 def test_alerts_reach_the_command_once(store: SqlStore, tmp_path: Path) -> None:

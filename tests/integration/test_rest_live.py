@@ -15,6 +15,7 @@ import pytest
 
 from db.sql_store import SqlStore
 from evosearch.client import AsyncClient, Client, Event
+from evosearch.errors import NotFound
 from evosearch.events import StatusChanged
 from tests.support.events import RandomSearch
 from tests.support.service import SEARCH, Running, fill, running
@@ -193,7 +194,12 @@ def test_the_async_client_watches_too(tmp_path: Path, store: SqlStore) -> None:
     async def watch(url: str) -> list[int]:
         async with AsyncClient(url) as client:
             assert (await client.search(SEARCH)).ended
-            assert await client.front(SEARCH)
+            (best, *_) = await client.front(SEARCH)
+            found = [one.birth async for one in client.candidates(SEARCH, where="on_front")]
+            assert best.birth in found
+            layer = await client.layer(SEARCH, best.birth, 8)
+            assert sum(one.numel() for one in layer.parameters()) > 0
+            assert (await client.estimate("quickstart"))["evaluations"] > 0
             return [event.seq async for event in client.watch(SEARCH, after=3)]
 
     with running(tmp_path) as service:
@@ -203,7 +209,7 @@ def test_the_async_client_watches_too(tmp_path: Path, store: SqlStore) -> None:
 def test_the_client_brings_layers_home(tmp_path: Path, store: SqlStore) -> None:
     import torch
 
-    from evosearch.errors import NotFound, StateConflict
+    from evosearch.errors import StateConflict
 
     fill(store, 40)
     finish(store)
@@ -220,3 +226,44 @@ def test_the_client_brings_layers_home(tmp_path: Path, store: SqlStore) -> None:
             client.search("zzzz")
         with pytest.raises(StateConflict, match="finished"):
             client.command(SEARCH, "pause")
+
+
+def test_a_stream_to_the_end_closes_with_the_search(tmp_path: Path, store: SqlStore) -> None:
+    fill(store, 5)
+    last = finish(store)
+    with running(tmp_path) as service:
+        url = f"{service.url}/api/v1/searches/{SEARCH}/events/stream"
+
+        def told(**params: object) -> list[int]:
+            text = httpx.get(url, params={"until": "end", **params}, timeout=20).text
+            return [
+                json.loads(line[6:])["seq"] for line in text.splitlines() if line[:6] == "data: "
+            ]
+
+        assert told(after=0) == list(range(1, last + 1))
+        assert told(after=last - 1) == [last]
+        assert told(after=last) == told() == []
+        with Client(service.url) as client:
+            assert list(client.watch(SEARCH, after=last)) == []
+
+
+def test_a_deleted_search_lets_its_watchers_go(tmp_path: Path, store: SqlStore) -> None:
+    fill(store, 5)
+    ends: list[str] = []
+    with running(tmp_path) as service:
+
+        def watch() -> None:
+            with Client(service.url) as client:
+                try:
+                    list(client.watch(SEARCH))
+                except NotFound as err:
+                    ends.append(str(err))
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        assert wait_for(lambda: service.app.service.feed.count == 1)
+        with Client(service.url) as client:
+            client.delete(SEARCH)
+        watcher.join(30)
+    assert not watcher.is_alive()
+    assert "no such search" in ends[0]

@@ -244,15 +244,17 @@ def test_a_thousand_hostile_layers_are_refused_quickly(service: Running) -> None
     seconds, before = [], 0
     with httpx.Client(timeout=60) as http:
         for number, body in enumerate(hostile(1000)):
-            begin = time.perf_counter()
+            # Of this process, the service in it: other work on the machine must not count.
+            begin = time.process_time()
             if isinstance(body, bytes):
                 answer = http.post(url, content=body, headers=headers)
             else:
                 answer = http.post(url, json=body)
-            seconds.append(time.perf_counter() - begin)
+            seconds.append(time.process_time() - begin)
             assert 400 <= answer.status_code < 500, (body, answer.text)
             told = answer.json()
             assert told["detail"], body
+            assert told.get("position", -1) >= 0 or told["errors"][0]["where"], (body, told)
             assert "Traceback" not in answer.text
             if number == 200:
                 before = resident_bytes() or 0

@@ -1,0 +1,122 @@
+"""Alerts as their receivers see them: over HTTP, once each, and never in anyone's way."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from api.alerts import Alerts
+from evosearch.events import Created, StatusChanged
+from evosearch.presets import load_preset
+from evosearch.state import State
+
+HOUR = 3600.0
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keeps what is posted to it; answers with ``status``."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.status = 204
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                kind = self.headers["Content-Type"]
+                receiver.told.append((kind, json.loads(body)))
+                self.send_response(receiver.status)
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hook/secret"
+
+    def kinds(self) -> list[str]:
+        return [told["alert"] for _, told in self.told]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as made:
+        thread = threading.Thread(target=made.serve_forever, daemon=True)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+@contextmanager
+def alerts(url: str, **more: Any) -> Iterator[Alerts]:
+    made = Alerts(url, None, HOUR, **more)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def a_state() -> State:
+    return State(Created(config=load_preset("quickstart")))
+
+
+def test_an_end_is_posted_once_as_json(receiver: Receiver) -> None:
+    state = a_state()
+    with alerts(receiver.url) as made:
+        hear = made.listener("aaaaaaaa")
+        for _ in range(2):
+            hear(state, StatusChanged(status="finished", reason="done"))
+        made.listener("bbbbbbbb")(state, StatusChanged(status="failed", reason="no data"))
+        made.listener("bbbbbbbb")(state, StatusChanged(status="paused", reason="asked to"))
+    assert receiver.told == [
+        ("application/json", {"alert": "finished", "search": "aaaaaaaa", "text": "done"}),
+        ("application/json", {"alert": "failed", "search": "bbbbbbbb", "text": "no data"}),
+    ]
+
+
+def test_silence_and_a_filling_disk_are_posted(receiver: Receiver) -> None:
+    state, now = a_state(), 0.0
+    with alerts(receiver.url, clock=lambda: now, disk_free=lambda: 10**9 if now < HOUR else 5) as m:
+        hear = m.listener("aaaaaaaa")
+        m.look("aaaaaaaa", state)
+        now = 0.9 * HOUR
+        hear(state, StatusChanged(status="running", reason="news"))
+        now = 1.8 * HOUR
+        m.look("aaaaaaaa", state)
+        assert "stalled" not in receiver.kinds()
+        now = 2.0 * HOUR
+        for _ in range(3):
+            m.look("aaaaaaaa", state)
+        now = 9.0 * HOUR  # still silent: told again, hours later
+        m.look("aaaaaaaa", state)
+    assert receiver.kinds().count("stalled") == 2
+    assert receiver.kinds().count("disk_nearly_full") == 2
+
+
+def test_a_receiver_that_refuses_or_is_gone_stops_nothing(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.status = 500
+    with alerts(receiver.url) as made:
+        made.tell("finished", "aaaaaaaa", "one")
+        made.tell("failed", "aaaaaaaa", "two")
+    assert receiver.kinds() == ["finished", "failed"]
+    begin = time.monotonic()
+    with alerts("http://127.0.0.1:1/hook/secret") as made:
+        for number in range(300):
+            made.tell("finished", f"s{number}", "nobody hears it")
+        assert time.monotonic() - begin < 5.0
+    assert "the alert webhook failed" in caplog.text
+    assert "secret" not in caplog.text  # such addresses carry their secret in the path
