@@ -11,6 +11,7 @@ from typing import Any
 
 _PUBLIC = {
     "AsyncClient": "evosearch.client",
+    "Budget": "evosearch.config",
     "CATALOG": "primitives.catalog",
     "Client": "evosearch.client",
     "ConfigError": "evosearch.errors",
@@ -20,6 +21,7 @@ _PUBLIC = {
     "Objective": "evosearch.objectives",
     "PluginError": "evosearch.errors",
     "Primitive": "primitives.ops",
+    "Run": "api.run",
     "SearchConfig": "evosearch.config",
     "Stopped": "evosearch.errors",
     "activations_left": "primitives.factory",
@@ -39,10 +41,15 @@ _PUBLIC = {
     "open_store": "db",
     "parse": "primitives.formula",
     "primitive": "evosearch.own",
+    "plot": "api.plot",
     "replace_norm_act": "primitives.placement",
+    "search": "api.run",
     "synchronise_batch_statistics": "primitives.factory",
 }
 """Public name -> the module that defines it."""
+
+_MODULES = frozenset({"plot"})
+"""Public names that are modules themselves."""
 
 __all__ = sorted(_PUBLIC)
 
@@ -52,7 +59,8 @@ def __getattr__(name: str) -> Any:
         module = _PUBLIC[name]
     except LookupError:
         raise AttributeError(f"module 'evosearch' has no attribute {name!r}") from None
-    return getattr(import_module(module), name)
+    loaded = import_module(module)
+    return loaded if name in _MODULES else getattr(loaded, name)
 
 
 def __dir__() -> list[str]:

@@ -27,6 +27,7 @@ from evosearch.ports import (
 from evosearch.propose import Proposer, no_clock, remeasurement
 from evosearch.screen import Clock
 from evosearch.state import State, recover
+from primitives.named import layer_graph
 
 Listener = Callable[[State, ev.Event], None]
 
@@ -74,6 +75,7 @@ class Controller:
             self._act(entry)
         if self.state.status != "running":
             return
+        self._start()
         self._commit(advance(self.state, self._exhausted))
         self._fill()
         for message in self.pool.poll(poll_seconds):
@@ -82,6 +84,13 @@ class Controller:
                 self._submitted.discard(message.job_id)
             elif message.kind == "job_done":
                 self._submitted.discard(message.job_id)  # lost: it will be submitted again
+
+    def _start(self) -> None:
+        """The layers that the search starts from are its first births."""
+        first = self.state.config.space.start_from
+        while self.state.phase == "search" and self.state.next_birth < len(first):
+            text = first[self.state.next_birth]
+            self._commit(self.proposer.enqueue(self.state, layer_graph(text), f"from: {text}"))
 
     def _fresh_seeds(self, birth: int, seeds: int) -> tuple[ev.Event, ...]:
         member = self.state.members.get(birth)

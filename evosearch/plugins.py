@@ -369,3 +369,8 @@ def plugin_error(err: BaseException, what: str, source: Source | None = None) ->
         return err
     place = user_line(err) or (source.name if source is not None else None)
     return PluginError(what, where=place, got=f"{type(err).__name__}: {err}"[:300])
+
+
+def all_loaded() -> list[Loaded]:
+    """Every plug-in that this process has executed."""
+    return [*_LOADED.values()]

@@ -152,8 +152,9 @@ def check_quality(
 
 def _falls_short(goal: Objective, score: float, least: float, anchor: str, step: int) -> str:
     word = "below" if goal.direction == "max" else "above"
-    limit = f"{goal.value(least):g}" + (f" {goal.unit}" if goal.unit else "")
-    return f"{goal.name} {goal.text(score)} on {anchor} after {step} steps, {word} {limit}"
+    return (
+        f"{goal.name} {goal.text(score)} on {anchor} after {step} steps, {word} {goal.text(least)}"
+    )
 
 
 def check_hurdle(training: Training, step: int, least: float | None, clock: Clock) -> CheckRun:
