@@ -33,9 +33,9 @@ from evosearch.confirm import leader, ranked
 from evosearch.controller import Controller
 from evosearch.errors import ConfigError, NotFound, PluginError, StateConflict
 from evosearch.events import Created
-from evosearch.ports import Enqueue, Extend, Pause, Pool, Resume, Stop, Store
 from evosearch.own import is_loading
 from evosearch.plugins import ensure
+from evosearch.ports import Enqueue, Extend, Pause, Pool, Resume, Stop, Store
 from evosearch.trouble import Trouble
 
 if TYPE_CHECKING:

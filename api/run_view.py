@@ -63,7 +63,9 @@ class Candidate:
         word = "provisional" if self.seeds == 1 else f"{self.seeds} seeds"
         lines.append(f"{'scores on select':20} {shown} ({word})")
         parents = ", ".join(map(str, self.parents))
-        lines.append(f"{'born':20} {self.birth}, {self.origin}" + (f" of {parents}" if parents else ""))
+        lines.append(
+            f"{'born':20} {self.birth}, {self.origin}" + (f" of {parents}" if parents else "")
+        )
         if known:
             lines.append(f"{'no discovery':20} it equals {known} in function")
         return "\n".join(lines)

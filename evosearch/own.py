@@ -237,9 +237,7 @@ def dataset(name: str) -> Callable[[T], T]:
     return _decorator("dataset", name)
 
 
-def objective(
-    name: str, direction: str = "max", unit: str = "", **others: Any
-) -> Callable[[T], T]:
+def objective(name: str, direction: str = "max", unit: str = "", **others: Any) -> Callable[[T], T]:
     """Decorates ``measure(model) -> number``: a further objective of trained networks."""
     goal = Objective(name, direction, unit, **others)
     where, module = _caller()

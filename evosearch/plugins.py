@@ -61,9 +61,7 @@ class Source:
     @property
     def plugin(self) -> Plugin:
         """The plug-in as configs name it."""
-        return Plugin(
-            name=self.name, sha256=self.sha256, file=self.file, folder=self.folder
-        )
+        return Plugin(name=self.name, sha256=self.sha256, file=self.file, folder=self.folder)
 
     def to_json(self) -> dict[str, Any]:
         """What a worker is sent."""
@@ -76,9 +74,7 @@ class Source:
     def from_json(cls, data: Mapping[str, Any]) -> Source:
         """The source that `to_json` said; the user's folder is none of the worker's."""
         extra = tuple((str(path), str(text)) for path, text in data["extra"])
-        return cls(
-            data["name"], data["file"], data["text"], extra, "", bool(data["entry_point"])
-        )
+        return cls(data["name"], data["file"], data["text"], extra, "", bool(data["entry_point"]))
 
 
 @dataclass(slots=True)
@@ -283,6 +279,18 @@ def _text_of(entries: Iterable[Entry]) -> str:
         except (OSError, TypeError):
             texts.append(f"{entry.kind} {entry.name}")
     return "\n".join(texts)
+
+
+def receive(data: Mapping[str, Any], sources: dict[str, Source]) -> None:
+    """On a worker: keep a source that came with a job; what has no file came as bytes of Ray's."""
+    source = Source.from_json(data)
+    sources[source.sha256] = source
+    if "pickled" in data:
+        import pickle
+
+        entries = pickle.loads(data["pickled"])
+        _files.update(code_files(entries))
+        _LOADED[source.sha256] = Loaded(source, types.ModuleType("notebook"), entries)
 
 
 def loaded(sha256: str) -> Loaded | None:

@@ -63,9 +63,11 @@ def final_report(state: State) -> dict[str, Any]:
         "false_rejection_rate": None if rate is None else rate._asdict(),
         "audited": state.audit.audited,
         "notes": list(state.notes),
+        "objectives": {a.name: a.objective.model_dump(mode="json")
+                       for a in state.config.task.anchors},
         "leader": None,
         "verdict": "no candidate was evaluated",
-    }
+    }  # fmt: skip
     if not state.chosen:
         return report
     report["leader"] = _leader(state, state.chosen[0])

@@ -32,5 +32,6 @@ class Trouble:
         elif isinstance(event, (ev.CandidateEvaluated, ev.CandidateRejected)):
             self._failed = 0
         elif isinstance(event, ev.JobFinished) and event.purpose == "baseline":
-            if event.failure is not None and event.failure.cause == "error":
-                self.reason = f"the baseline {event.subject.key} failed: {event.failure.detail}"
+            failure = event.failure
+            if failure is not None and failure.cause == "error":
+                self.reason = f"the baseline {event.subject.key} failed: {failure.detail}"

@@ -51,9 +51,7 @@ def goal_of(name: str) -> Objective:
     raise NotFound("unknown objective", expected="one of " + ", ".join(known), got=repr(name)[:60])
 
 
-def measure_all(
-    goals: Iterable[Objective], model: nn.Module, anchor: str
-) -> dict[str, float]:
+def measure_all(goals: Iterable[Objective], model: nn.Module, anchor: str) -> dict[str, float]:
     """Objective -> score, of those that are measured on the network.
 
     Raises:

@@ -32,9 +32,7 @@ class Batches(Protocol):
         """Every row once, in order, for an evaluation."""
 
 
-def batches_of(
-    data: Any, batch_size: int, device: torch.device, what: str, where: str
-) -> Batches:
+def batches_of(data: Any, batch_size: int, device: torch.device, what: str, where: str) -> Batches:
     """The batches of what the user returned.
 
     Raises:
@@ -74,7 +72,7 @@ def _tensors(data: Any, device: torch.device) -> Any:
         return data.to(device)
     if isinstance(data, np.ndarray):
         return torch.from_numpy(data).to(device)
-    plain = isinstance(data, tuple) or isinstance(data, Mapping)
+    plain = isinstance(data, (tuple, Mapping))
     if not plain or not data:
         return None
     values = data.values() if isinstance(data, Mapping) else data

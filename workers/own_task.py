@@ -274,9 +274,7 @@ class OwnTraining(Training):
             module.momentum = momentum
 
 
-def scores_of(
-    found: Any, goals: list[Objective], where: str, what: str
-) -> dict[str, float]:
+def scores_of(found: Any, goals: list[Objective], where: str, what: str) -> dict[str, float]:
     """Objective -> score of what the user's code returned.
 
     Raises:

@@ -53,7 +53,7 @@ def preflight(task: Task, anchor: str, baseline: str, context: Context) -> Untra
     if bad:
         raise PluginError(
             f"the evaluation of {anchor} is not finite before any training",
-            where=own.where if own is not None else None, got=f"{', '.join(bad)} is NaN or infinite",
+            where=own.where if own is not None else None, got=f"{', '.join(bad)} NaN or infinite",
         )  # fmt: skip
     return found
 
@@ -87,4 +87,3 @@ def _pass(task: Task, anchor: str, baseline: str, context: Context) -> Untrained
     if training.diverged:
         raise PluginError("the loss is not finite after one step")
     return Untrained(score.accuracy, more)
-

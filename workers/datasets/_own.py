@@ -30,9 +30,7 @@ def load_own(entry: Entry) -> Dataset:
         )  # fmt: skip
     parts = {name: _split(found[name], entry, name) for name in SPLITS if name in found}
     classes = found.get("num_classes") or 1 + max(int(y.max()) for _, y in parts.values())
-    return build(
-        entry.name, parts["train"], parts.get("select"), parts.get("final"), int(classes)
-    )
+    return build(entry.name, parts["train"], parts.get("select"), parts.get("final"), int(classes))
 
 
 def _split(pair: Any, entry: Entry, name: str) -> tuple[Any, Any]:
