@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from api import (
+    commands_anchor,
     commands_bench,
     commands_data,
     commands_layer,
@@ -51,6 +52,7 @@ commands_serve.register(app)
 commands_store.register(app)
 commands_preset.register(app)
 commands_bench.register(app)
+commands_anchor.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -382,3 +382,8 @@ def plugin_error(err: BaseException, what: str, source: Source | None = None) ->
 def all_loaded() -> list[Loaded]:
     """Every plug-in that this process has executed."""
     return [*_LOADED.values()]
+
+
+def user_files() -> frozenset[str]:
+    """Names of the files in which a user's line is looked for."""
+    return frozenset(_files)

@@ -1,9 +1,9 @@
 """The pool of Ray actors, on this machine or on a cluster; the only file that imports ray.
 
-Jobs go to long-lived actors that keep data warm, and messages stream back as JSON: nothing of ours
-is pickled, but for what a notebook's cells define, which has no file to send. Ray runs with an empty working folder, for with the default one it would import a
-user's own folders ``db`` or ``api`` in place of this package's. This file must not know what a job
-computes.
+Jobs go to long-lived actors that keep data warm, and messages stream back as JSON. Nothing of ours
+is pickled but what a notebook's cells define, which has no file to send. Ray runs with an empty
+working folder, for with the default one it would import a user's own folders ``db`` or ``api`` in
+place of this package's. This file must not know what a job computes.
 """
 
 from __future__ import annotations
