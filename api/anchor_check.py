@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -19,11 +20,18 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from evosearch.errors import PluginError
 
-TAIL = 300
+
+class Child(Protocol):
+    """A process that leads a session of its own and writes to a pipe."""
+
+    pid: int
+    stdout: Any
+
+    def wait(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -49,25 +57,33 @@ def check_anchor(
     plugin_path: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     told: Callable[[dict[str, Any]], None] = lambda finding: None,
+    start: Callable[[dict[str, Any], IO[bytes]], Child] | None = None,
 ) -> Checked:
     """Check ``file.py:Name`` or a registered anchor; nothing is left running afterwards.
 
-    ``seconds``: time limit of the whole check. ``told`` hears each finding as it comes.
+    ``seconds``: time limit of the whole check. ``told`` hears each finding as it comes. ``start``:
+    how the process is made that checks; by default `new_process`.
     """
+    start = start or new_process
     wanted = {
         "anchor": reference, "seeds": seeds, "steps": steps, "device": device,
         "plugin_path": str(plugin_path or ""), "settings": dict(settings or {}),
     }  # fmt: skip
     with tempfile.TemporaryFile() as noise:
-        child = subprocess.Popen(
-            [sys.executable, "-c", "from api.check_child import main; main()", json.dumps(wanted)],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=noise,
-            start_new_session=True, env=_environment(), text=True,
-        )  # fmt: skip
+        child = start(wanted, noise)
         try:
-            return _listen(child, seconds, told, noise)
+            return _listen(child, seconds, told, noise, reference)
         finally:
             _end(child)
+
+
+def new_process(wanted: dict[str, Any], noise: IO[bytes]) -> Child:
+    """The check in an interpreter of its own, with its errors in the file ``noise``."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from api.check_child import main; main()", json.dumps(wanted)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=noise,
+        start_new_session=True, env=_environment(), text=True,
+    )  # fmt: skip
 
 
 def _environment() -> dict[str, str]:
@@ -78,8 +94,8 @@ def _environment() -> dict[str, str]:
 
 
 def _listen(
-    child: subprocess.Popen[str], seconds: float, told: Callable[[dict[str, Any]], None],
-    noise: IO[bytes],
+    child: Child, seconds: float, told: Callable[[dict[str, Any]], None],
+    noise: IO[bytes], reference: str,
 ) -> Checked:  # fmt: skip
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(child, lines), daemon=True).start()
@@ -89,13 +105,13 @@ def _listen(
         try:
             text = lines.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            found.error = f"{line or reference_of(child)}: {stage} takes longer than {seconds:g} s"
+            found.error = f"{line or reference}: {stage} takes longer than {seconds:g} s"
             return found
         if text is None:
             if not found.error:
-                found.error = f"{line + ': ' if line else ''}the check's process died: " + _end_of(
-                    child, noise
-                )
+                code, said = _end_of(child, noise)
+                place = crashed_at(said, reference) or line or reference
+                found.error = f"{place}: the check's process died: {code}"
             return found
         data = json.loads(text)
         if "finding" in data:
@@ -110,14 +126,7 @@ def _listen(
             stage, line = data["stage"], data["line"]
 
 
-def reference_of(child: subprocess.Popen[str]) -> str:
-    """What the child was asked to check."""
-    arguments = child.args
-    assert isinstance(arguments, list)
-    return str(json.loads(str(arguments[-1]))["anchor"])
-
-
-def _read(child: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
+def _read(child: Child, lines: queue.Queue[str | None]) -> None:
     assert child.stdout is not None
     with suppress(ValueError, OSError):  # closed by the end of the check
         for line in child.stdout:
@@ -125,15 +134,25 @@ def _read(child: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
     lines.put(None)
 
 
-def _end_of(child: subprocess.Popen[str], noise: IO[bytes]) -> str:
+def _end_of(child: Child, noise: IO[bytes]) -> tuple[str, str]:
+    """How it ended, and what it said last."""
     code = child.wait()
     noise.seek(0)
-    tail = " ".join(noise.read().decode(errors="replace").split())[-TAIL:]
-    word = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return word + (f", {tail}" if tail else "")
+    return (
+        f"signal {-code}" if code < 0 else f"exit code {code}",
+        noise.read().decode(errors="replace"),
+    )
 
 
-def _end(child: subprocess.Popen[str]) -> None:
+def crashed_at(said: str, reference: str) -> str:
+    """The user's line in what Python's fault handler wrote about a crash."""
+    name = reference.rpartition(":")[0] or reference
+    file = re.escape(Path(name).name)
+    found = re.search(rf'File "[^"]*{file}", line (\d+) in (\S+)', said)
+    return f"{Path(name).name}:{found[1]} in {found[2]}" if found else ""
+
+
+def _end(child: Child) -> None:
     """The child and everything in its session."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)

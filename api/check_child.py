@@ -7,6 +7,7 @@ ends with its parent.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import sys
@@ -14,7 +15,9 @@ import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from evosearch.plugins import user_line
 
 SAMPLE_SECONDS = 0.5
 SLOW_SECONDS = 5.0
@@ -24,14 +27,20 @@ NETWORK = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyna
 
 def main() -> None:
     """Check what the JSON on the command line names."""
-    wanted = json.loads(sys.argv[1])
+    check(json.loads(sys.argv[1]))
+
+
+def check(wanted: dict[str, Any]) -> NoReturn:
+    """Check, tell the findings on standard output, and end the process."""
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    faulthandler.enable(file=2)  # a crash in C tells the line, too
     watching = _Watch(out)
     try:
         _check(wanted, out, watching)
     except SystemExit as err:
-        _say(out, error=f"{watching.line}: the plug-in ends the process: exit code {err.code}")
+        line = user_line(err) or watching.line
+        _say(out, error=f"{line}: the plug-in ends the process: exit code {err.code}")
     except BaseException as err:  # everything a user's code may do is told in one line
         from workers.anchor_check import failure_line
 

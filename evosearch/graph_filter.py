@@ -86,6 +86,8 @@ def own_check(name: str) -> Callable[[Graph], str | None]:
     def refuse(graph: Graph) -> str | None:
         try:
             found = entry.value(graph)
+        except PluginError:
+            raise
         except Exception as err:  # whatever a user's check does wrong
             raise plugin_error(err, f"the check {name} failed") from err
         if found is not None and not isinstance(found, str):

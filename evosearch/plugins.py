@@ -190,8 +190,9 @@ def _execute(source: Source) -> Loaded:
             sys.modules[name] = module
             try:
                 exec(compile(source.text, source.file, "exec"), module.__dict__)
+            except PluginError:
+                raise
             except Exception as err:  # whatever a user's file does wrong when it is loaded
-                sys.modules.pop(name, None)
                 raise plugin_error(err, f"{source.name} cannot be loaded", source) from err
     entries = register.entries()
     if not entries:
@@ -210,6 +211,8 @@ def _import_entry(source: Source) -> types.ModuleType:
     sys.modules.pop(point.module, None)  # what it registered before is registered here again
     try:
         return importlib.import_module(point.module)
+    except PluginError:
+        raise
     except Exception as err:  # whatever an installed plug-in does wrong when it is imported
         raise plugin_error(err, f"the plug-in {source.name} cannot be loaded", source) from err
 
@@ -366,15 +369,13 @@ def user_line(err: BaseException) -> str:
         if frame.filename in _files:
             place = f" in {frame.name}" if frame.name != "<module>" else ""
             found = f"{Path(frame.filename).name}:{frame.lineno}{place}: {(frame.line or '')[:80]}"
-    if not found and err.__cause__ is not None:
+    if not found and err.__cause__ is not None and err.__cause__ is not err:
         return user_line(err.__cause__)
     return found
 
 
-def plugin_error(err: BaseException, what: str, source: Source | None = None) -> EvosearchError:
+def plugin_error(err: BaseException, what: str, source: Source | None = None) -> PluginError:
     """The error as one line that names the user's own line."""
-    if isinstance(err, PluginError):
-        return err
     place = user_line(err) or (source.name if source is not None else None)
     return PluginError(what, where=place, got=f"{type(err).__name__}: {err}"[:300])
 

@@ -39,7 +39,7 @@ from workers.training import anchor_setting
 
 TIMED_STEPS = 5
 RANDOM_CALLS = re.compile(
-    r"default_rng\(\s*\)|SystemRandom|urandom|secrets\.|uuid|time\.time|perf_counter|RandomState\(\s*\)"
+    r"default_rng\(\s*\)|SystemRandom|urandom|secrets\.|uuid|time\.time|time_ns|perf_counter|RandomState\(\s*\)"
 )
 GLOBAL_CALLS = re.compile(
     r"set_default_dtype|set_default_device|set_num_threads|environ|chdir|sys\.path|"
@@ -123,7 +123,8 @@ def _placed(it: Checked, context: Context) -> Iterator[Finding]:
     rows = placement(training.network, layers)
     lost = [row for row in rows if row.module == "-"]
     for row in rows:
-        yield Finding("placed", row.module != "-", f"{row.module}: {row.channels} channels")
+        yield Finding("placed", True if row.module != "-" else None,
+                      f"{row.module}: {row.channels} channels")  # fmt: skip
     text = f"{len(rows) - len(lost)} of {len(rows)} layers stand in the network"
     yield Finding("placement", not lost, text, _line_of(it, r"layer\("))
 
@@ -274,6 +275,8 @@ def failure_line(err: BaseException) -> str:
     """The error in one line, with the user's own line in front."""
     place = user_line(err)
     text = " ".join(str(err).split())
-    if isinstance(err, PluginError) or not place:
-        return text or type(err).__name__
+    if isinstance(err, PluginError) and (err.where or not place):
+        return text
+    if not place:
+        return f"{type(err).__name__}: {text}"
     return f"{place}: {type(err).__name__}: {text}"

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 from evosearch.config import Task
-from evosearch.errors import EvosearchError, PluginError
+from evosearch.errors import PluginError
 from evosearch.plugins import plugin_error
 from evosearch.records import Job, Run, Subject
 from workers.anchors import ANCHORS
@@ -43,8 +43,8 @@ def preflight(task: Task, anchor: str, baseline: str, context: Context) -> Untra
     try:
         with one_thread():
             found = _pass(task, anchor, baseline, context)
-    except EvosearchError as err:
-        raise plugin_error(err, f"anchor {anchor} fails: {err}") from err
+    except PluginError:
+        raise
     except Exception as err:  # whatever a user's code does wrong
         raise plugin_error(err, f"anchor {anchor} fails with {baseline}") from err
     goal = anchor_setting(_run(task, anchor), task).objective
