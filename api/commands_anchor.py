@@ -11,12 +11,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from api.commands_data import DataDir, use_data_dir
+from api.commands_search import PluginPath
 from evosearch.errors import ConfigError
 
-PluginPath = Annotated[
-    Path | None,
-    typer.Option("--plugin-path", help="Folder of your own package that the plug-in imports."),
-]
 MARKS = {True: "ok", False: "FAIL", None: "-"}
 
 

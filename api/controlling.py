@@ -21,7 +21,11 @@ from db.queries_rest import Notes, RestQueries
 from db.sql_store import SqlStore
 from evosearch.controller import Controller
 from evosearch.errors import EvosearchError, LeaseHeld, LeaseLost, NotFound, WorkerError
-from evosearch.ports import Extend
+from evosearch.events import Event
+from evosearch.plugins import ensure
+from evosearch.ports import Extend, Pause
+from evosearch.state import State
+from evosearch.trouble import Trouble
 
 log = logging.getLogger("evosearch.controller")
 LEASE_SECONDS = 15.0
@@ -41,6 +45,7 @@ class Held:
     keeper: Keeper
     rules: StopRules
     began: float
+    trouble: Trouble
 
 
 @dataclass(slots=True)
@@ -123,10 +128,18 @@ class Controlling:
             return  # another one runs it, or it was deleted this moment
         keeper = Keeper(self._store, lease)
         keeper.__enter__()
+        trouble = Trouble()
+        hear = self._alerts.listener(search_id)
+
+        def listener(state: State, event: Event) -> None:
+            hear(state, event)
+            trouble.hear(state, event)
+
         try:
+            ensure(self._store.search(search_id).config.task.plugins, registered_only=True)
             controller = Controller(
                 self._store, self._pool.view(search_id), lease, clock=time.perf_counter,
-                listener=self._alerts.listener(search_id),
+                listener=listener,
             )  # fmt: skip
         except EvosearchError as err:
             keeper.__exit__(None, None, None)
@@ -134,7 +147,7 @@ class Controlling:
             self._troubled(search_id, err)
             return
         rules = StopRules(controller.state, self._gpus)
-        self._held[search_id] = Held(controller, keeper, rules, self._clock())
+        self._held[search_id] = Held(controller, keeper, rules, self._clock(), trouble)
         log.info("running search %s", search_id, extra={"search": search_id})
 
     def _step(self, search_id: str) -> None:
@@ -142,6 +155,11 @@ class Controlling:
         try:
             held.keeper.check()
             held.controller.step(0.0)
+            if held.trouble.reason is not None:
+                self._store.send(search_id, Pause())
+                log.error("paused: %s", held.trouble.reason, extra={"search": search_id})
+                self._alerts.failed(search_id, held.trouble.reason)
+                held.trouble.reason = None
             reason = held.rules.due(held.controller.state)
             if reason is not None:
                 self._end_phase(held, search_id, reason)

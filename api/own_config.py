@@ -225,8 +225,49 @@ def complete(config: SearchConfig, context: Context | None = None) -> SearchConf
         for one in config.task.anchors
     ]
     task = config.task.model_copy(update={"plugins": plugins, "anchors": tuple(anchors)})
+    config = _with_baselines(config.model_copy(update={"task": task}))
     filled = tuple(_measured(task, one, config.baselines, context) for one in task.anchors)
     task = task.model_copy(update={"anchors": filled})
+    return config.model_copy(update={"task": task})
+
+
+def _with_baselines(config: SearchConfig) -> SearchConfig:
+    """Baselines that no anchor takes give way to those that the user's own code names."""
+    from workers.anchors import ANCHORS
+
+    anchors = config.task.anchors
+    if all(ANCHORS.get(one.name).own is None for one in anchors):
+        return config
+    fitting = allowed_baselines(anchors, config.baselines) or default_baselines(anchors)
+    rivals = allowed_baselines(anchors, config.confirmation.rivals) or fitting[:2]
+    confirmation = config.confirmation.model_copy(update={"rivals": tuple(rivals)})
+    return config.model_copy(update={"baselines": tuple(fitting), "confirmation": confirmation})
+
+
+def resolve(
+    config: SearchConfig, references: Iterable[str], plugin_path: Path | None
+) -> SearchConfig:
+    """The config with plug-ins loaded and anchors named by file given their own names.
+
+    What an anchor's code says (slot, axes, objectives, baselines) is filled in by `complete`; the
+    baselines of an own anchor replace those of a preset that does not fit it.
+
+    Raises:
+        PluginError: a plug-in cannot be loaded.
+    """
+    parts = Parts(plugin_path)
+    for reference in references:
+        parts.take(load(read_source(reference, plugin_path)))
+    anchors: list[Anchor] = []
+    for one in config.task.anchors:
+        names = (
+            parts.anchors(one.name) if ":" in one.name or one.name.endswith(".py") else [one.name]
+        )
+        anchors += [one.model_copy(update={"name": name}) for name in names]
+    known = {plugin.sha256: plugin for plugin in (*config.task.plugins, *parts.plugins.values())}
+    task = config.task.model_copy(
+        update={"anchors": tuple(anchors), "plugins": tuple(known.values())}
+    )
     return config.model_copy(update={"task": task})
 
 

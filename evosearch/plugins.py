@@ -301,10 +301,16 @@ def loaded(sha256: str) -> Loaded | None:
     return _LOADED.get(sha256)
 
 
-def ensure(plugins: Iterable[Plugin], sources: Mapping[str, Source] | None = None) -> None:
+def ensure(
+    plugins: Iterable[Plugin],
+    sources: Mapping[str, Source] | None = None,
+    *,
+    registered_only: bool = False,
+) -> None:
     """Have these plug-ins loaded and in force: those of other searches step back.
 
-    ``sources``: sha256 -> source that travelled with a job.
+    ``sources``: sha256 -> source that travelled with a job. ``registered_only``: nothing is loaded
+    from where a config says, but only what `VARIABLE` names.
 
     Raises:
         PluginError: one is not to be found, or is not what was hashed.
@@ -315,6 +321,8 @@ def ensure(plugins: Iterable[Plugin], sources: Mapping[str, Source] | None = Non
             REGISTER.replace(known.entries)
             continue
         source = (sources or {}).get(plugin.sha256)
+        if registered_only:
+            plugin = plugin.model_copy(update={"file": "", "folder": ""})
         load(source if source is not None else find(plugin))
 
 
@@ -350,7 +358,8 @@ def find(plugin: Plugin) -> Source:
 
 def _places(plugin: Plugin) -> list[str]:
     offered = [one for one in registered() if Path(one).name == plugin.name or one == plugin.name]
-    places = [plugin.file, plugin.name, *offered]
+    here = [plugin.file, plugin.name] if plugin.file else []
+    places = [*here, *offered]
     return list(dict.fromkeys(place for place in places if place))
 
 

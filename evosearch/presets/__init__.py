@@ -165,17 +165,17 @@ def _keys(model: Any, prefix: str = "") -> Iterable[str]:
             yield from _keys(field.annotation, f"{prefix}{name}.")
 
 
-def _table(path: str, value: dict[str, Any]) -> str:
+def _table(path: str, value: dict[str, Any], head: str = "[{}]") -> str:
     plain, inner = [], []
     for key, entry in value.items():
         name = key if key.replace("_", "").replace("-", "").isalnum() else json.dumps(key)
         if isinstance(entry, dict):
-            inner.append(_table(f"{path}.{name}", entry))
+            inner += [_table(f"{path}.{name}", entry)] if entry else []
         elif isinstance(entry, list) and entry and all(isinstance(row, dict) for row in entry):
-            inner += [_table(f"[{path}.{name}]", row) for row in entry]
+            inner += [_table(f"{path}.{name}", row, "[[{}]]") for row in entry]
         elif entry is not None:
             plain.append(f"{name} = {_value(entry)}")
-    return "\n".join([f"[{path}]", *plain, "", *inner])
+    return "\n".join([head.format(path), *plain, "", *inner])
 
 
 def _value(value: Any) -> str:
