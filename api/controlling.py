@@ -25,7 +25,7 @@ from evosearch.events import Event
 from evosearch.plugins import ensure
 from evosearch.ports import Extend, Pause
 from evosearch.state import State
-from evosearch.trouble import Trouble
+from evosearch.trouble import FailureWatch
 
 log = logging.getLogger("evosearch.controller")
 LEASE_SECONDS = 15.0
@@ -45,7 +45,7 @@ class Held:
     keeper: Keeper
     rules: StopRules
     began: float
-    trouble: Trouble
+    watch: FailureWatch
 
 
 @dataclass(slots=True)
@@ -128,12 +128,12 @@ class Controlling:
             return  # another one runs it, or it was deleted this moment
         keeper = Keeper(self._store, lease)
         keeper.__enter__()
-        trouble = Trouble()
+        watch = FailureWatch()
         hear = self._alerts.listener(search_id)
 
         def listener(state: State, event: Event) -> None:
             hear(state, event)
-            trouble.hear(state, event)
+            watch.hear(state, event)
 
         try:
             ensure(self._store.search(search_id).config.task.plugins, registered_only=True)
@@ -147,7 +147,7 @@ class Controlling:
             self._troubled(search_id, err)
             return
         rules = StopRules(controller.state, self._gpus)
-        self._held[search_id] = Held(controller, keeper, rules, self._clock(), trouble)
+        self._held[search_id] = Held(controller, keeper, rules, self._clock(), watch)
         log.info("running search %s", search_id, extra={"search": search_id})
 
     def _step(self, search_id: str) -> None:
@@ -155,11 +155,11 @@ class Controlling:
         try:
             held.keeper.check()
             held.controller.step(0.0)
-            if held.trouble.reason is not None:
+            if held.watch.reason is not None:
                 self._store.send(search_id, Pause())
-                log.error("paused: %s", held.trouble.reason, extra={"search": search_id})
-                self._alerts.failed(search_id, held.trouble.reason)
-                held.trouble.reason = None
+                log.error("paused: %s", held.watch.reason, extra={"search": search_id})
+                self._alerts.failed(search_id, held.watch.reason)
+                held.watch.reason = None
             reason = held.rules.due(held.controller.state)
             if reason is not None:
                 self._end_phase(held, search_id, reason)

@@ -36,7 +36,7 @@ from evosearch.events import Created
 from evosearch.own import is_loading
 from evosearch.plugins import ensure
 from evosearch.ports import Enqueue, Extend, Pause, Pool, Resume, Stop, Store
-from evosearch.trouble import Trouble
+from evosearch.trouble import FailureWatch
 
 if TYPE_CHECKING:
     from api.live import View
@@ -265,7 +265,7 @@ class Run:
             if signals is not None:
                 signals.pool = pool
                 signals.install()  # Ray has put a handler of its own in place
-            trouble = Trouble()
+            trouble = FailureWatch()
             try:
                 with self._view() as view:
                     controller = Controller(
@@ -286,7 +286,7 @@ class Run:
 
     def _loop(
         self, controller: Controller, keeper: Keeper, signals: _Interrupts | None,
-        trouble: Trouble, view: View,
+        trouble: FailureWatch, view: View,
     ) -> None:  # fmt: skip
         from api.progress import Meter
         from api.stop_rules import StopRules

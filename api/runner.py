@@ -24,7 +24,7 @@ from evosearch.errors import LeaseHeld, PluginError, WorkerError
 from evosearch.ports import Lease, Pause, Pool, Resume, Store
 from evosearch.records import Job, Message
 from evosearch.state import State
-from evosearch.trouble import Trouble
+from evosearch.trouble import FailureWatch
 
 POLL_SECONDS = 0.5
 
@@ -99,7 +99,7 @@ def act_on_commands(store: Store, search_id: str) -> str | None:
 def _loop(
     store: Store, pool: Pool, lease: Lease, keeper: Keeper, signals: Signals, view: View
 ) -> State:
-    trouble = Trouble()
+    trouble = FailureWatch()
     controller = Controller(store, pool, lease, clock=time.perf_counter, listener=trouble.hear)
     meter = Meter(lease.search_id, controller.state, time.monotonic)
     asked = False

@@ -13,7 +13,7 @@ FAILURES = 8
 """Candidates that fail one after the other with an error before the search counts as in trouble."""
 
 
-class Trouble:
+class FailureWatch:
     """A listener of a search's events; ``reason`` is set once it cannot go on."""
 
     def __init__(self) -> None:
