@@ -108,7 +108,7 @@ def test_the_data_set_loads():
 
 PRIMITIVE = '''"""A primitive of your own: one row of the op table.
 
-Use:  evosearch search start quickstart --plugin {file}
+Use:  evosearch search start quickstart --plugin {file} --set 'space.primitives=["{op}"]'
 """
 
 import numpy as np

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from evosearch.config import Plugin
-from evosearch.errors import EvosearchError, PluginError
+from evosearch.errors import EvosearchError, GraphError, PluginError
 from evosearch.own import REGISTER, Entry, collecting
 
 GROUP = "evosearch.plugins"
@@ -168,8 +168,20 @@ def load(source: Source) -> Loaded:
     known = _LOADED.get(source.sha256)
     if known is None:
         known = _LOADED[source.sha256] = _execute(source)
+        for entry in known.entries:
+            if entry.kind == "primitive":
+                _add_row(entry)
     REGISTER.replace(known.entries)
     return known
+
+
+def _add_row(entry: Entry) -> None:
+    from primitives.extension import add_row
+
+    try:
+        add_row(entry.value)
+    except GraphError as err:
+        raise PluginError(str(err), where=entry.where) from err
 
 
 def _execute(source: Source) -> Loaded:
