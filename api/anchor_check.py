@@ -79,8 +79,9 @@ def check_anchor(
 
 def new_process(wanted: dict[str, Any], noise: IO[bytes]) -> Child:
     """The check in an interpreter of its own, with its errors in the file ``noise``."""
+    code = "from api.check_child import main; main()"
     return subprocess.Popen(
-        [sys.executable, "-c", "from api.check_child import main; main()", json.dumps(wanted)],
+        [sys.executable, "-P", "-c", code, json.dumps(wanted)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=noise,
         start_new_session=True, env=_environment(), text=True,
     )  # fmt: skip

@@ -6,8 +6,32 @@ used, so that ``import evosearch`` loads neither torch nor ray.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 from typing import Any
+
+_ROOMS = frozenset({"api", "db", "primitives", "workers"})
+_ROOT = __file__.replace("\\", "/").rsplit("/", 2)[0]
+
+
+class _Rooms:
+    """Finds this package's rooms beside it, whatever lies in the folder of a user's script."""
+
+    @staticmethod
+    def find_spec(
+        fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in _ROOMS or path is not None:
+            return None
+        return PathFinder.find_spec(fullname, [_ROOT])
+
+
+if not any(type(one).__name__ == "_Rooms" for one in sys.meta_path):
+    # No subclass of importlib.abc's finder: that module takes as long to import as all of this one.
+    sys.meta_path.insert(0, _Rooms())  # type: ignore[arg-type]
 
 _PUBLIC = {
     "AsyncClient": "evosearch.client",
@@ -59,6 +83,13 @@ def __getattr__(name: str) -> Any:
         module = _PUBLIC[name]
     except LookupError:
         raise AttributeError(f"module 'evosearch' has no attribute {name!r}") from None
+    room = module.partition(".")[0]
+    known = getattr(sys.modules.get(room), "__file__", None)
+    if known is not None and not known.replace("\\", "/").startswith(f"{_ROOT}/{room}/"):
+        raise ImportError(
+            f"evosearch has a package {room} of its own, and {known} was imported before it; "
+            f"import evosearch first, and name a package of yours otherwise than {room}"
+        )
     loaded = import_module(module)
     return loaded if name in _MODULES else getattr(loaded, name)
 

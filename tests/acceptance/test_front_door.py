@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import ROOT, environment, evosearch
+from tests.acceptance.command import ROOT, environment
 
 TASK = ROOT / "tests" / "support" / "my_task.py"
 PATIENT = {"RAY_raylet_start_wait_time_s": "150"}
@@ -45,10 +45,17 @@ def script(folder: Path, body: str, **more: str) -> subprocess.CompletedProcess[
     file = folder / "search.py"
     head = "import evosearch as es\n" + SMALL
     file.write_text(head + "if __name__ == '__main__':\n" + textwrap.indent(body, "    "))
-    # -P: the editable install of a working tree comes after the script's own folder otherwise.
     return subprocess.run(
-        [sys.executable, "-P", str(file)], cwd=folder, env=environment() | PATIENT | more,
+        [sys.executable, str(file)], cwd=folder, env=environment() | PATIENT | more,
         capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def evosearch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The installed command, which does not look into the folder it is started from."""
+    return subprocess.run(
+        [sys.executable, "-P", "-c", "from api.cli import main; main()", *arguments],
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
 
@@ -115,7 +122,7 @@ def test_a_script_that_registers_itself_runs_on_ray(folder: Path) -> None:
     )
     (folder / "whole.py").write_text(text)
     done = subprocess.run(
-        [sys.executable, "-P", "whole.py"], cwd=folder, env=environment() | PATIENT,
+        [sys.executable, "whole.py"], cwd=folder, env=environment() | PATIENT,
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -158,7 +165,7 @@ run = es.search("my_task.py:TinySeq", budget=4, pool="inline", db="sqlite:///run
 print(run.status, run.state.evaluated, run.id)
 """
     (folder / "search.py").write_text("import evosearch as es\n" + SMALL + textwrap.dedent(body))
-    command = [sys.executable, "-P", "search.py"]
+    command = [sys.executable, "search.py"]
     child = subprocess.Popen(command, cwd=folder, env=environment(), text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
     assert child.stdout is not None
@@ -179,6 +186,14 @@ print(run.status, run.state.evaluated, run.id)
                           timeout=120)  # fmt: skip
     assert done.returncode == 1
     assert "made with other code in my_task.py" in done.stderr
+
+
+def test_a_package_of_the_users_that_came_first_is_named(folder: Path) -> None:
+    (folder / "db" / "__init__.py").write_text("")
+    code = "import db, evosearch; evosearch.open_store"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment(),
+                          capture_output=True, text=True)  # fmt: skip
+    assert "evosearch has a package db of its own" in done.stderr
 
 
 def test_import_is_quick_and_loads_no_torch() -> None:
