@@ -102,6 +102,7 @@ def check_names(config: SearchConfig) -> None:
     """
     from evosearch.own import ORIGINAL
     from evosearch.screen import Screen
+    from evosearch.template_space import drawer
     from primitives.catalog import CATALOG
     from primitives.named import layer_graph
     from workers.anchors import ANCHORS
@@ -118,6 +119,7 @@ def check_names(config: SearchConfig) -> None:
                 "unknown baseline", expected="one of " + ", ".join(known), got=repr(name)
             )
     Screen(config)  # refuses a constraint or a check that nobody can judge
+    drawer(config.space)  # likewise a template that is none
     for formula in config.space.start_from:
         layer_graph(formula)
 

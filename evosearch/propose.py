@@ -16,7 +16,7 @@ from evosearch.screen import SCREEN_CODES, Clock, Screen, Verdict
 from evosearch.selection import tournament
 from evosearch.state import MAX_EXAMPLES, Member, State
 from evosearch.streams import evaluation_seed, stream
-from evosearch.variation import Table, draw_table, mutate, random_graph
+from evosearch.template_space import drawer
 from primitives.graph import Graph
 
 Origin = Literal["random", "mutation"]
@@ -32,7 +32,7 @@ class Proposer:
 
     def __init__(self, state: State, clock: Clock = no_clock) -> None:
         self.screen = Screen(state.config)
-        self.table: Table = draw_table(state.config.space)
+        self.drawer = drawer(state.config.space)
         self.clock = clock
 
     def propose(self, state: State) -> tuple[ev.Event, ...]:
@@ -98,14 +98,14 @@ class Proposer:
 
     def _draw(self, state: State, birth: int) -> tuple[Graph, Origin, tuple[int, ...]]:
         rng = stream(state.config.seed, "propose", birth)
-        evolution, nodes = state.config.evolution, state.config.space.nodes
+        evolution = state.config.evolution
         warm = len(state.population) > 0 and state.evaluated >= evolution.warm_up
         if not warm or rng.random() < evolution.random_share:
-            return random_graph(rng, self.table, nodes), "random", ()
+            return self.drawer.random(rng), "random", ()
         parent = self._parent(rng, state)
         graph = parent.graph
         for _ in range(evolution.mutations):
-            graph = mutate(rng, self.table, graph)
+            graph = self.drawer.mutate(rng, graph)
         return graph, "mutation", (parent.birth,)
 
     def _parent(self, rng: random.Random, state: State) -> Member:
