@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from evosearch import events as ev
+from evosearch.own import REGISTER
+from evosearch.plugins import user_line
 from evosearch.state import State
 
 log = logging.getLogger("evosearch.alerts")
@@ -79,7 +81,7 @@ class Alerts:
 
     def tell(self, kind: str, search_id: str, text: str) -> None:
         """Send one alert, unless the same was sent a short while ago."""
-        if self._webhook is None and self._command is None:
+        if self._webhook is None and self._command is None and not REGISTER.entries("alert_sink"):
             return
         now = self._clock()
         if now - self._sent.get((kind, search_id), float("-inf")) < 6 * 3600:
@@ -113,6 +115,12 @@ class Alerts:
     def _work(self) -> None:
         while (alert := self._queue.get()) is not None:
             text = json.dumps(alert)
+            for sink in REGISTER.entries("alert_sink"):
+                try:
+                    sink.value(dict(alert))
+                except Exception as err:  # whatever a user's sink does wrong holds nothing up
+                    place = user_line(err) or sink.where
+                    log.warning("the alert sink %s failed at %s: %s", sink.name, place, err)
             if self._command is not None:
                 self._run(text)
             if self._webhook is not None:

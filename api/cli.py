@@ -14,6 +14,7 @@ import typer
 
 from api import (
     commands_again,
+    commands_anchor,
     commands_bench,
     commands_data,
     commands_layer,
@@ -53,6 +54,7 @@ commands_serve.register(app)
 commands_store.register(app)
 commands_preset.register(app)
 commands_bench.register(app)
+commands_anchor.register(app)
 
 
 def _version(wanted: bool) -> None:

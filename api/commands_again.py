@@ -6,7 +6,7 @@ What they do is done in `evosearch` and `db`; here are options and words.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -104,7 +104,7 @@ def mark(
     with sql_database(db) as store:
         info = store.search(ref)
         about = RestQueries(store).notes([info.id]).get(info.id, Notes())
-        given = {
+        given: dict[str, Any] = {
             "tags": None if tags is None else tuple(tag for tag in tags if tag), "text": note,
             "priority": priority, "starred": star, "archived": archive,
         }  # fmt: skip

@@ -13,7 +13,7 @@ from api.wiring import load_state, open_database
 def register(app: typer.Typer) -> None:
     """Add the commands to ``evosearch search``."""
     app.command("list")(list_searches)
-    for command in (show, front, report):
+    for command in (show, front, report, diff):
         app.command()(command)
 
 
@@ -99,3 +99,15 @@ def report(ref: SearchRef, db: Database = None) -> None:
     finally:
         store.close()
     print_report(Console(), state)
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="A search, or a .toml file.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
+    db: Database = None,
+) -> None:
+    """Say in which settings two searches differ, and in what came of them."""
+    from api.config_diff import differences
+
+    for line in differences(first, second, db):
+        typer.echo(line)

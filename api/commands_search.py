@@ -6,6 +6,7 @@ a command runs, never before.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from api.wiring import PATIENCE, PoolName, database_url, make_pool, new_id, open
 from evosearch.errors import ConfigError, StateConflict
 
 if TYPE_CHECKING:
+    from evosearch.config import SearchConfig
     from evosearch.ports import Command, SearchInfo, Store
 
 Database = Annotated[
@@ -30,6 +32,12 @@ Workers = Annotated[
 ]
 Out = Annotated[
     Path | None, typer.Option("--out", help="File for the leader; default: leader-ID.py.")
+]
+
+
+PluginPath = Annotated[
+    Path | None,
+    typer.Option("--plugin-path", help="Folder of your own package that plug-ins import."),
 ]
 
 
@@ -57,15 +65,29 @@ def start(
         typer.Option("--warm-start", metavar="ID", help="Begin with the front of that search."),
     ] = None,
     out: Out = None,
+    plugins: Annotated[
+        list[str] | None,
+        typer.Option("--plugin", help="A file or entry point of yours; may be repeated."),
+    ] = None,
+    plugin_path: PluginPath = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and say what it takes; store none.")
+    ] = False,
 ) -> int:
     """Start a search; the same command goes on with an unfinished one of the same config."""
     from evosearch.presets import load_preset
 
     config = load_preset(preset, settings or (), seed)
+    _check_run(pool, workers, out)
+    config = with_plugins(config, plugins or (), plugin_path)
+    from api.own_config import complete
     from api.wiring import check_names
 
-    _check_run(pool, workers, out)
+    config = complete(config)
     check_names(config)
+    if dry_run:
+        return tell_plan(config)
+    from api.run import refuse_changed_code
     from api.wiring import fronted, unfinished_twin, versions, warm_start
     from evosearch.events import Created
 
@@ -74,6 +96,8 @@ def start(
         source = None if warm is None else fronted(store, warm)
         known = None if new else unfinished_twin(store, config)
         if known is None:
+            if not new:
+                refuse_changed_code(store, config)
             title = f"{config.preset}, seed {config.seed}"
             info = store.create(new_id(), title, Created(config=config, versions=versions()))
             if source is not None:
@@ -104,6 +128,9 @@ def resume(
                 f"search {info.id} is {info.status} and cannot go on",
                 hint=f"see: evosearch search report {info.id}",
             )
+        from evosearch.plugins import ensure
+
+        ensure(info.config.task.plugins)  # refuses code that is gone or has changed
         return _run(store, info, "going on with search", db, pool, workers, out)
     finally:
         store.close()
@@ -121,6 +148,41 @@ def enqueue(
 
     graph = layer_graph(formula)
     _send(ref, Enqueue(graph=graph, note=note), "the layer comes next", db)
+
+
+def with_plugins(
+    config: SearchConfig, references: Iterable[str], plugin_path: Path | None
+) -> SearchConfig:
+    """The config with these plug-ins added, and anchors of the form ``FILE.py:NAME`` resolved.
+
+    Raises:
+        PluginError: one of them cannot be loaded.
+    """
+    from api.own_config import resolve
+
+    return resolve(config, references, plugin_path)
+
+
+def tell_plan(config: SearchConfig) -> int:
+    """Print what the search would do and take; nothing is stored."""
+    from api.estimate import train_steps
+
+    for anchor in config.task.anchors:
+        goal = anchor.objective
+        typer.echo(
+            f"anchor {anchor.name}: {anchor.size}, {goal.label}; the hypervolume counts from "
+            f"{goal.text(anchor.reference)}"
+        )
+    for plugin in config.task.plugins:
+        typer.echo(f"plug-in {plugin.name}: sha256 {plugin.sha256[:12]}, {plugin.file}")
+    typer.echo(f"baselines: {', '.join(config.baselines)}")
+    budget = config.budget.evaluations
+    typer.echo(
+        f"{budget} evaluations, {train_steps(config):,} training steps with the confirmation; "
+        "what checks take comes on top"
+    )
+    typer.echo("dry run: everything is in order, and nothing was stored")
+    return 0
 
 
 def pause(ref: SearchRef, db: Database = None) -> None:

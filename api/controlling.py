@@ -23,7 +23,11 @@ from db.sql_store import SqlStore
 from db.worked import worked_seconds
 from evosearch.controller import Controller
 from evosearch.errors import EvosearchError, LeaseHeld, LeaseLost, NotFound, WorkerError
-from evosearch.ports import Extend
+from evosearch.events import Event
+from evosearch.plugins import ensure
+from evosearch.ports import Extend, Pause
+from evosearch.state import State
+from evosearch.trouble import FailureWatch
 
 log = logging.getLogger("evosearch.controller")
 LEASE_SECONDS = 15.0
@@ -43,6 +47,7 @@ class Held:
     keeper: Keeper
     rules: StopRules
     began: float
+    watch: FailureWatch
 
 
 @dataclass(slots=True)
@@ -132,11 +137,19 @@ class Controlling:
             return  # another one runs it, or it was deleted this moment
         keeper = Keeper(self._store, lease)
         keeper.__enter__()
+        watch = FailureWatch()
+        hear = self._alerts.listener(search_id)
+
+        def listener(state: State, event: Event) -> None:
+            hear(state, event)
+            watch.hear(state, event)
+
         try:
             worked = worked_seconds(self._store, search_id)
+            ensure(self._store.search(search_id).config.task.plugins, registered_only=True)
             controller = Controller(
                 self._store, self._pool.view(search_id), lease, clock=time.perf_counter,
-                listener=self._alerts.listener(search_id),
+                listener=listener,
             )  # fmt: skip
         except EvosearchError as err:
             keeper.__exit__(None, None, None)
@@ -148,7 +161,7 @@ class Controlling:
             worked=worked,
             worker_seconds=partial(self._queries.worker_seconds, search_id),
         )  # fmt: skip
-        self._held[search_id] = Held(controller, keeper, rules, self._clock())
+        self._held[search_id] = Held(controller, keeper, rules, self._clock(), watch)
         log.info("running search %s", search_id, extra={"search": search_id})
 
     def _step(self, search_id: str) -> None:
@@ -156,6 +169,11 @@ class Controlling:
         try:
             held.keeper.check()
             held.controller.step(0.0)
+            if held.watch.reason is not None:
+                self._store.send(search_id, Pause())
+                log.error("paused: %s", held.watch.reason, extra={"search": search_id})
+                self._alerts.failed(search_id, held.watch.reason)
+                held.watch.reason = None
             reason = held.rules.due(held.controller.state)
             if reason is not None:
                 self._end_phase(held, search_id, reason)

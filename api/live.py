@@ -19,6 +19,7 @@ from rich.text import Text
 from api.progress import Progress
 from api.tables import funnel_text, score_table
 from api.text import count, duration
+from evosearch.objectives import ACCURACY
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 10.0
@@ -135,7 +136,10 @@ def progress_line(progress: Progress) -> str:
     if progress.front:
         best = progress.front[0]
         mark = "provisional" if best.seeds == 1 else f"{best.seeds} seeds"
-        means = " / ".join(f"{best.mean(anchor) or 0:.3f}" for anchor in progress.anchors)
+        means = " / ".join(
+            progress.goals.get(anchor, ACCURACY).text(best.mean(anchor) or 0.0)
+            for anchor in progress.anchors
+        )
         parts.append(f"leader {means} ({mark})")
     if progress.failures:
         parts.append(f"failures {sum(progress.failures.values())}")
@@ -173,5 +177,8 @@ def picture(progress: Progress, age: float = 0.0, height: int = 40) -> Renderabl
     room = height - OTHER_LINES - len(progress.baselines)
     rows = progress.front[: max(1, min(FRONT_ROWS, room))]
     title = "front" if len(rows) == len(progress.front) else f"front, first {len(rows)}"
-    scores = score_table(rows, progress.baselines, progress.anchors, title=title, short=True)
+    scores = score_table(
+        rows, progress.baselines, progress.anchors, title=title, short=True,
+        goals=progress.goals or None,
+    )  # fmt: skip
     return Group(head, bar, rates, funnel_text(progress.funnel), Text(), scores)

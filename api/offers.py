@@ -10,15 +10,32 @@ from typing import Any
 
 
 def offers() -> dict[str, Any]:
-    """Anchors, data sets, baselines, presets and versions of this installation."""
+    """Anchors, data sets, baselines, presets, plug-ins and versions of this installation.
+
+    Raises:
+        PluginError: a plug-in of the server's settings cannot be loaded.
+    """
+    from api.own_config import anchor_setting
     from api.wiring import versions
+    from evosearch.plugins import load, read_source, registered
     from evosearch.presets import preset_names
     from primitives.catalog import CATALOG
     from workers.anchors import ANCHORS
     from workers.datasets import DATASETS
     from workers.layers import TORCH_BASELINES
 
+    plugins = []
+    for reference in registered():
+        loaded = load(read_source(reference))
+        names = {kind: [one.name for one in loaded.entries if one.kind == kind]
+                 for kind in ("anchor", "dataset", "check", "objective", "alert_sink")}  # fmt: skip
+        plugins.append({
+            "name": loaded.source.name, "sha256": loaded.source.sha256,
+            "anchors": {name: anchor_setting(name) for name in names["anchor"]},
+            "datasets": names["dataset"], "checks": names["check"],
+        })  # fmt: skip
     return {
+        "plugins": plugins,
         "anchors": list(ANCHORS.names()),
         "datasets": list(DATASETS.names()),
         "baselines": list(dict.fromkeys((*CATALOG, *TORCH_BASELINES))),

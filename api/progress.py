@@ -7,11 +7,12 @@ file must not know how anything is drawn.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from evosearch.confirm import leader, ranked
+from evosearch.objectives import SEPARATOR, Objective
 from evosearch.report import formula_of
 from evosearch.screen import SCREEN_CODES
 from evosearch.state import State
@@ -76,6 +77,7 @@ class Progress:
     baselines: tuple[ScoreRow, ...]
     failures: dict[str, int]
     notes: tuple[str, ...]
+    goals: dict[str, Objective] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -116,6 +118,7 @@ class Meter:
             baselines=baseline_rows(state),
             failures=dict(state.failures),
             notes=tuple(state.notes),
+            goals={name: goal for name, (goal, _) in state.config.coordinates.items()},
         )
 
     def _seconds_left(self, state: State, elapsed: float) -> float | None:
@@ -201,6 +204,9 @@ def baseline_rows(state: State) -> tuple[ScoreRow, ...]:
         for purpose, evaluation in state.results.get(name, ()):
             if purpose == "baseline":
                 scores.setdefault(evaluation.anchor, []).append(evaluation.score)
+                for further, one in evaluation.more.items():
+                    key = f"{evaluation.anchor}{SEPARATOR}{further}"
+                    scores.setdefault(key, []).append(one)
         if scores:
             rows.append(ScoreRow(name, "", {a: tuple(v) for a, v in scores.items()}))
     return tuple(rows)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from api.progress import baseline_rows, front_rows, funnel
 from api.tables import final_table, funnel_table, score_table, yield_table
-from api.text import count, score
+from api.text import count, goal_of
 from evosearch.report import audited_rate
 from evosearch.state import State
 
@@ -52,7 +52,8 @@ def print_yields(console: Console, report: dict[str, Any]) -> None:
 def print_front(console: Console, state: State) -> None:
     """The front beside the baselines of the same run."""
     anchors = state.config.anchor_names
-    console.print(score_table(front_rows(state), baseline_rows(state), anchors))
+    goals = {name: goal for name, (goal, _) in state.config.coordinates.items()}
+    console.print(score_table(front_rows(state), baseline_rows(state), anchors, goals=goals))
 
 
 def print_final(console: Console, report: dict[str, Any]) -> None:
@@ -66,7 +67,11 @@ def print_final(console: Console, report: dict[str, Any]) -> None:
         say(console, f"  {leader['formula']}")
         seeds = leader["confirmed_seeds"]
         if seeds:
-            means = " / ".join(score(value) for value in leader["confirmed"].values())
+            goals = report.get("objectives", {})
+            means = " / ".join(
+                goal_of(goals.get(anchor)).text(value)
+                for anchor, value in leader["confirmed"].items()
+            )
             say(console, f"  confirmed on select with {seeds} fresh seeds: {means}")
         known = leader["known_as"]
         if known:

@@ -20,10 +20,11 @@ from api.report_text import print_report, say
 from api.signals import Signals
 from api.text import duration
 from evosearch.controller import Controller
-from evosearch.errors import LeaseHeld, WorkerError
+from evosearch.errors import LeaseHeld, PluginError, WorkerError
 from evosearch.ports import Lease, Pause, Pool, Resume, Store
 from evosearch.records import Job, Message
 from evosearch.state import State
+from evosearch.trouble import FailureWatch
 
 POLL_SECONDS = 0.5
 
@@ -98,16 +99,22 @@ def act_on_commands(store: Store, search_id: str) -> str | None:
 def _loop(
     store: Store, pool: Pool, lease: Lease, keeper: Keeper, signals: Signals, view: View
 ) -> State:
-    controller = Controller(store, pool, lease, clock=time.perf_counter)
+    trouble = FailureWatch()
+    controller = Controller(store, pool, lease, clock=time.perf_counter, listener=trouble.hear)
     meter = Meter(lease.search_id, controller.state, time.monotonic)
     asked = False
     while True:
-        if signals.caught is not None and not asked:
+        if (signals.caught is not None or trouble.reason is not None) and not asked:
             store.send(lease.search_id, Pause())
             asked = True
         controller.step(POLL_SECONDS)
         keeper.check()
         if controller.over or controller.state.status == "paused":
+            if trouble.reason is not None:
+                raise PluginError(
+                    f"search {lease.search_id} is paused, for it cannot come to anything: "
+                    f"{trouble.reason}"
+                )
             return controller.state
         if view.due:
             view.show(meter.read(controller.state))

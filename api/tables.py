@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from api.progress import FunnelRow, ScoreRow
-from api.text import cost, count, interval, score
+from api.text import changed, cost, count, goal_of, heading, shown
+from evosearch.objectives import ACCURACY, Objective
 from evosearch.ports import SearchInfo
 
 PROVISIONAL = "~ provisional: one seed on select"
@@ -31,21 +32,27 @@ def score_table(
     *,
     title: str = "front",
     short: bool = False,
+    goals: Mapping[str, Objective] | None = None,
 ) -> Table:
     """Layers beside baselines: scores on ``select`` per anchor, and how many seeds they have.
 
-    ``short`` cuts formulas to one line instead of folding them.
+    ``short`` cuts formulas to one line instead of folding them. ``goals``: coordinate -> what its
+    scores mean; further objectives stand in columns of their own.
     """
+    means = dict.fromkeys(anchors, ACCURACY) if goals is None else goals
     made = table(title, caption=PROVISIONAL if any(row.seeds == 1 for row in rows) else "")
     made.add_column("", justify="right", no_wrap=True)
     made.add_column("formula", overflow="ellipsis" if short else "fold", no_wrap=short, ratio=1)
-    for anchor in anchors:
+    for anchor, goal in means.items():
         width = 7 if short else 14
-        made.add_column(anchor, justify="right", overflow="fold", min_width=6, max_width=width)
+        made.add_column(
+            heading(anchor, goal), justify="right", overflow="fold", min_width=6, max_width=width
+        )
     made.add_column("seeds", justify="right")
     for row in (*rows, *baselines):
         known = row in baselines
-        scores = [score(row.mean(a), provisional=row.seeds == 1) for a in anchors]
+        scores = [shown(row.mean(a), goal, provisional=row.seeds == 1)
+                  for a, goal in means.items()]  # fmt: skip
         label = ("" if known else row.label) + ("*" if row.is_leader else "")
         made.add_row(
             label,
@@ -119,18 +126,26 @@ def final_table(final: dict[str, Any]) -> Table:
         caption=f"{final['layers_judged']} layers were judged on this split; "
         f"differences to the better rival, {level} intervals",
     )
+    if final["images"] == 1:
+        made.caption = Text("this metric has no rows: intervals are over seeds alone", style="dim")
     made.add_column("anchor")
     for name in ("leader", *rivals):
         made.add_column(name, justify="right", overflow="fold")
     made.add_column(f"difference [{level}]", justify="right", no_wrap=True)
-    for row in final["anchors"]:
-        scores = [score(row[name]) for name in ("leader", *rivals)]
-        made.add_row(row["anchor"], *scores, interval(row["difference"]))
     rows = final["anchors"]
+    goals = [goal_of(row.get("objective")) for row in rows]
+    for row, goal in zip(rows, goals, strict=True):
+        scores = [shown(row[name], goal) for name in ("leader", *rivals)]
+        made.add_row(heading(row["anchor"], goal), *scores, changed(row["difference"], goal))
+    if any(goal != goals[0] for goal in goals):
+        # Values in several units have no mean; scores have.
+        goals = [ACCURACY]
+    goal = goals[0]
     means = [sum(row[name] for row in rows) / len(rows) for name in ("leader", *rivals)]
     made.add_section()
-    made.add_row("mean", *map(score, means), interval(final["mean_difference"]), style="bold")
+    cells = [shown(one, goal) for one in means]
+    made.add_row("mean", *cells, changed(final["mean_difference"], goal), style="bold")
     for name in rivals:
         blanks = [""] * (1 + len(rivals))
-        made.add_row(f"  to {name}", *blanks, interval(final["mean_difference_to"][name]))
+        made.add_row(f"  to {name}", *blanks, changed(final["mean_difference_to"][name], goal))
     return made

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
+
+from evosearch.objectives import ACCURACY, Objective
+
+DIGITS = 3
 
 
 def duration(seconds: float | None) -> str:
@@ -29,6 +34,34 @@ def score(value: float | None, *, provisional: bool = False) -> str:
     if value is None:
         return "-"
     return f"{'~' if provisional else ''}{value:.3f}"
+
+
+def shown(score_: float | None, goal: Objective, *, provisional: bool = False) -> str:
+    """A score as its objective's value, without the unit; an accuracy as `score` says it."""
+    if score_ is None:
+        return "-"
+    return f"{'~' if provisional else ''}{goal.value(score_):.{DIGITS}f}"
+
+
+def changed(data: Mapping[str, float], goal: Objective) -> str:
+    """A difference of scores with its interval, in the objective's unit; gains may be negative."""
+    low, high = sorted((data["low"], data["high"]), key=goal.value)
+    return f"{goal.change(data['value'])} [{goal.change(low)}, {goal.change(high)}]"
+
+
+def goal_of(data: Mapping[str, Any] | None) -> Objective:
+    """The objective that a report names; the accuracy for reports that name none."""
+    return ACCURACY if data is None else Objective.model_validate(data)
+
+
+def heading(anchor: str, goal: Objective) -> str:
+    """An anchor as the head of a column: with its objective where that is no accuracy."""
+    if goal == ACCURACY or goal.name == "accuracy":
+        return anchor
+    arrow = "higher" if goal.direction == "max" else "lower"
+    unit = f" {goal.unit}" if goal.unit else ""
+    name = anchor if "#" in anchor else f"{anchor} {goal.name}"
+    return f"{name}{unit} ({arrow})"
 
 
 def interval(data: Mapping[str, float]) -> str:

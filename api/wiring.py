@@ -120,9 +120,10 @@ def new_id() -> str:
     return "".join(secrets.choice(ID_LETTERS) for _ in range(8))
 
 
-def make_pool(name: PoolName, workers: int | None) -> Pool:
+def make_pool(name: str, workers: int | None, address: str | None = None) -> Pool:
     """A pool of that kind; ``workers`` None: one for each CPU, or several a GPU.
 
+    ``address``: an existing Ray cluster.
     With ``EVOSEARCH_CACHE`` set to a folder, Ray's evaluations are kept there and found again.
 
     Raises:
@@ -139,7 +140,7 @@ def make_pool(name: PoolName, workers: int | None) -> Pool:
         return InlinePool()
     from workers.ray_pool import RayPool
 
-    return with_cache(RayPool(workers))
+    return with_cache(RayPool(workers, address=address))
 
 
 def with_cache(pool: Pool) -> Pool:
@@ -158,7 +159,11 @@ def check_names(config: SearchConfig) -> None:
     Raises:
         NotFound: a name names nothing.
     """
+    from evosearch.own import ORIGINAL
+    from evosearch.screen import Screen
+    from evosearch.template_space import drawer
     from primitives.catalog import CATALOG
+    from primitives.named import layer_graph
     from workers.anchors import ANCHORS
     from workers.datasets import DATASETS
     from workers.layers import TORCH_BASELINES
@@ -167,11 +172,15 @@ def check_names(config: SearchConfig) -> None:
         ANCHORS.get(anchor.name).check_forbids(anchor)
     DATASETS.get(config.task.dataset)
     for name in (*config.baselines, *config.confirmation.rivals):
-        if name not in CATALOG and name not in TORCH_BASELINES:
+        if name not in CATALOG and name not in (*TORCH_BASELINES, ORIGINAL):
             known = dict.fromkeys((*CATALOG, *TORCH_BASELINES))
             raise NotFound(
                 "unknown baseline", expected="one of " + ", ".join(known), got=repr(name)
             )
+    Screen(config)  # refuses a constraint or a check that nobody can judge
+    drawer(config.space)  # likewise a template that is none
+    for formula in config.space.start_from:
+        layer_graph(formula)
 
 
 def versions() -> dict[str, str]:

@@ -46,6 +46,7 @@ from evosearch.events import (
     StatusChanged,
     dump_event,
 )
+from evosearch.objectives import SEPARATOR
 from evosearch.records import CheckRun, Subject
 
 
@@ -318,7 +319,7 @@ class Projection:
         if not standing.scores:
             raise self._conflict("no scores", "a score for each anchor", "none")
         self._finite("standing", standing.hypervolume, *standing.scores.values())
-        values = standing.scores.values()
+        values = [one for name, one in standing.scores.items() if SEPARATOR not in name]
         return {
             "scores": dumps(standing.scores), "seeds": standing.seeds,
             "mean_score": math.fsum(values) / len(values),

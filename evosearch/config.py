@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from evosearch.objectives import ACCURACY, SEPARATOR, Objective
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -30,6 +32,16 @@ class Space(Settings):
     """Op nodes of a graph (P: 10 after the four initial ones)."""
     draw: Literal["rows", "typed"] = "rows"
     """Uniform over the 15 rows and then the index set, or over the typed primitives (?)."""
+    where: Annotated[str, Field(max_length=1000)] = ""
+    """What a layer must be, in the language of filters: ``causal_safe and live_nodes <= 6``."""
+    template: Annotated[str, Field(max_length=1000)] = ""
+    """A formula with holes such as ``x * f(x) / g(x)``; only the holes are searched."""
+    primitives: Annotated[tuple[str, ...], Field(max_length=40)] = ()
+    """Primitives of plug-ins that are drawn beside those of the op set, by name."""
+    checks: Annotated[tuple[str, ...], Field(max_length=20)] = ()
+    """Checks of plug-ins that every proposal must pass, by name."""
+    start_from: Annotated[tuple[str, ...], Field(max_length=200)] = ()
+    """Catalog names and formulas that are evaluated first."""
 
 
 Operator = Literal["paper", "redraw", "swap", "rewire", "insert", "branch", "delete", "cross"]
@@ -51,7 +63,8 @@ class Evolution(Settings):
     mutations: Count = 2
     """Mutations from parent to child (M); with ``operators`` the largest number of edits."""
     operators: dict[Operator, Annotated[float, Field(gt=0.0)]] = Field(default_factory=dict)
-    """Operator -> weight, of `evosearch.operators`; empty: the paper's mutation alone (P)."""
+    """Operator -> weight, of `evosearch.operators`; empty: the paper's mutation alone (P), which is
+    also what a template takes."""
     random_share: Share = 0.5
     """Probability that a child is replaced by a fresh random graph (M)."""
     remeasure_every: Annotated[int, Field(ge=0)] = 0
@@ -88,6 +101,41 @@ class Anchor(Settings):
     """Factor on the run's learning rate, so that anchors of several optimizers share a task."""
     reference: float = 0.0
     """This anchor's coordinate of the hypervolume's reference point (a score)."""
+    objectives: Annotated[tuple[Objective, ...], Field(max_length=8)] = ()
+    """What its evaluation gives, the first one is its score; by default the accuracy."""
+    quality: float | None = None
+    """Smallest score after the first steps; where none is set, that of ``checks.quality``."""
+    references: dict[str, float] = Field(default_factory=dict)
+    """Further objective -> its coordinate of the reference point (a score)."""
+
+    @property
+    def objective(self) -> Objective:
+        """What its score means."""
+        return self.objectives[0] if self.objectives else ACCURACY
+
+    @model_validator(mode="after")
+    def _objectives_are_distinct(self) -> Self:
+        names = [one.name for one in self.objectives]
+        if len(set(names)) != len(names):
+            raise ValueError(f"each objective once; got {', '.join(names)}")
+        if SEPARATOR in self.name:
+            raise ValueError(f"an anchor's name has no {SEPARATOR}")
+        return self
+
+
+class Plugin(Settings):
+    """A file of a user's own, or an entry point, that a search needs; never its text.
+
+    ``sha256``: of what was loaded when the search was made; workers load that and nothing else.
+    """
+
+    name: Annotated[str, Field(max_length=200)]
+    """File name, or the name of an entry point."""
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    file: Annotated[str, Field(max_length=1000)] = ""
+    """Where it was found; only a hint, for a resume elsewhere finds it by name and sha256."""
+    folder: Annotated[str, Field(max_length=1000)] = ""
+    """The user's own package that it imports (``--plugin-path``); part of the sha256."""
 
 
 class Augmentation(Settings):
@@ -130,6 +178,10 @@ class Task(Settings):
     """Of matrix products; auto: float32 on a CPU, bfloat16 (else float16) on a GPU."""
     select_rows: Count | None = None
     """The first rows of ``select`` that are scored; by default all."""
+    evaluation_seconds: Annotated[float, Field(gt=0.0)] | None = None
+    """Longest training of a user's own task or evaluator; after it a layer is rejected."""
+    plugins: Annotated[tuple[Plugin, ...], Field(max_length=20)] = ()
+    """Code of the user's own that defines anchors or data sets of this task."""
     statistics: Literal["reestimated", "moving"] = "reestimated"
     """Evaluation mode uses moving averages, re-estimated over training batches after training."""
 
@@ -258,3 +310,19 @@ class SearchConfig(Settings):
     def anchor_names(self) -> tuple[str, ...]:
         """Names of the anchors in training order."""
         return tuple(anchor.name for anchor in self.task.anchors)
+
+    @property
+    def coordinates(self) -> dict[str, tuple[Objective, float]]:
+        """Coordinate of the front -> its objective and reference: the anchors' scores first."""
+        anchors = self.task.anchors
+        found = {anchor.name: (anchor.objective, anchor.reference) for anchor in anchors}
+        for anchor in anchors:
+            for one in anchor.objectives[1:]:
+                name = f"{anchor.name}{SEPARATOR}{one.name}"
+                found[name] = (one, anchor.references.get(one.name, 0.0))
+        return found
+
+    def objective(self, coordinate: str) -> Objective:
+        """What a coordinate of the front means; the accuracy for a name that is none."""
+        found = self.coordinates.get(coordinate)
+        return ACCURACY if found is None else found[0]

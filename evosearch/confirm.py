@@ -61,8 +61,12 @@ def leader(state: State) -> int | None:
 
 
 def ranked(state: State) -> list[int]:
-    """Births of the evaluated candidates, the highest mean score first, the older before equals."""
-    means = {b: float(-np.mean(point)) for b, point in state.front.points.items()}
+    """Births of the evaluated candidates, the highest mean score first, the older before equals.
+
+    The mean is that of the anchors' scores; further objectives count for the front alone.
+    """
+    anchors = len(state.config.task.anchors)
+    means = {b: float(-np.mean(point[:anchors])) for b, point in state.front.points.items()}
     return sorted(means, key=lambda b: (-means[b], b))
 
 

@@ -29,6 +29,7 @@ from evosearch.propose import Proposer, no_clock, remeasurement
 from evosearch.screen import Clock
 from evosearch.snapshot import dump_state, reopen, worth_saving
 from evosearch.state import State
+from primitives.named import layer_graph
 
 Listener = Callable[[State, ev.Event], None]
 
@@ -77,6 +78,7 @@ class Controller:
             self._act(entry)
         if self.state.status != "running":
             return
+        self._start()
         self._commit(advance(self.state, self._exhausted))
         self._fill()
         for message in self.pool.poll(poll_seconds):
@@ -88,6 +90,13 @@ class Controller:
         if worth_saving(self.state, self._saved):
             self._saved = self.state.seq
             self.store.save(self.lease, Snapshot(self._saved, dump_state(self.state)))
+
+    def _start(self) -> None:
+        """The layers that the search starts from are its first births."""
+        first = self.state.config.space.start_from
+        while self.state.phase == "search" and self.state.next_birth < len(first):
+            text = first[self.state.next_birth]
+            self._commit(self.proposer.enqueue(self.state, layer_graph(text), f"from: {text}"))
 
     def _fresh_seeds(self, birth: int, seeds: int) -> tuple[ev.Event, ...]:
         member = self.state.members.get(birth)

@@ -29,6 +29,21 @@ class StateConflict(StoreError):
     """An event that does not fit the state it meets."""
 
 
+class PluginError(EvosearchError):
+    """Code of a user's own that cannot be loaded or used; ``where`` is the user's own line."""
+
+
+class Stopped(EvosearchError):
+    """Raised by ``ctx.report`` in an evaluator that must end; let it pass.
+
+    ``reason``: hurdle, cancelled or deadline.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(f"the evaluation was stopped: {reason}", got=detail or None)
+
+
 class WorkerError(EvosearchError):
     """Workers could not be started or reached."""
 
@@ -42,7 +57,9 @@ __all__ = [
     "LeaseHeld",
     "LeaseLost",
     "NotFound",
+    "PluginError",
     "StateConflict",
+    "Stopped",
     "StoreError",
     "WorkerError",
 ]

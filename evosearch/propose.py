@@ -17,7 +17,7 @@ from evosearch.screen import SCREEN_CODES, Clock, Screen, Verdict
 from evosearch.selection import tournament
 from evosearch.state import MAX_EXAMPLES, Member, State
 from evosearch.streams import below, evaluation_seed, stream
-from evosearch.variation import Table, draw_table, mutate, random_graph
+from evosearch.template_space import drawer
 from primitives.graph import Graph
 
 Origin = Literal["random", "mutation"]
@@ -47,7 +47,7 @@ class Proposer:
 
     def __init__(self, state: State, clock: Clock = no_clock) -> None:
         self.screen = Screen(state.config)
-        self.table: Table = draw_table(state.config.space)
+        self.drawer = drawer(state.config.space)
         self.clock = clock
 
     def propose(self, state: State) -> tuple[ev.Event, ...]:
@@ -117,16 +117,16 @@ class Proposer:
 
     def _draw(self, state: State, birth: int) -> _Draft:
         rng = stream(state.config.seed, "propose", birth)
-        evolution, nodes = state.config.evolution, state.config.space.nodes
+        evolution = state.config.evolution
         warm = len(state.population) > 0 and state.evaluated >= evolution.warm_up
         if not warm or rng.random() < evolution.random_share:
-            return _Draft(random_graph(rng, self.table, nodes), "random")
+            return _Draft(self.drawer.random(rng), "random")
         parent = self._parent(rng, state)
-        if evolution.operators:
+        if evolution.operators and not state.config.space.template:
             return self._edited(rng, state, parent)
         graph = parent.graph
         for _ in range(evolution.mutations):
-            graph = mutate(rng, self.table, graph)
+            graph = self.drawer.mutate(rng, graph)
         return _Draft(graph, "mutation", parents=(parent.birth,))
 
     def _edited(self, rng: random.Random, state: State, parent: Member) -> _Draft:
@@ -139,7 +139,7 @@ class Proposer:
             if OPERATORS[name].parents > 1:
                 other = self._parent(rng, state)
                 parents.append(other.birth)
-            graph = apply_operator(rng, self.table, name, graph, other.graph, nodes)
+            graph = apply_operator(rng, self.drawer.table, name, graph, other.graph, nodes)
         return _Draft(graph, "mutation", "+".join(names), tuple(dict.fromkeys(parents)))
 
     def _parent(self, rng: random.Random, state: State) -> Member:

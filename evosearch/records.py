@@ -102,6 +102,7 @@ class Evaluation(Record):
 
     ``score``: accuracy on the split, 0 to 1 (of texts minus bits per character); chance level if
     the training diverged.
+    ``more``: further objective of the anchor -> its score.
     ``milestones``: step -> score on ``select``, at the steps of hurdles.
     ``curve``: (step, training loss) at a few points; stored apart, and empty in events.
     ``correct``: on ``final`` only, one digit an image: how many of its draws were right.
@@ -115,6 +116,7 @@ class Evaluation(Record):
     diverged: bool = False
     steps: int
     seconds: float
+    more: dict[str, float] = {}
     milestones: dict[int, float] = {}
     groups: dict[str, int] = {}
     curve: tuple[tuple[int, float], ...] = ()

@@ -84,9 +84,11 @@ def final_report(state: State) -> dict[str, Any]:
         "audited": state.audit.audited,
         "operators": operator_yields(state),
         "notes": list(state.notes),
+        "objectives": {a.name: a.objective.model_dump(mode="json")
+                       for a in state.config.task.anchors},
         "leader": None,
         "verdict": "no candidate was evaluated",
-    }
+    }  # fmt: skip
     if not state.chosen:
         return report
     report["leader"] = _leader(state, state.chosen[0])
@@ -129,8 +131,15 @@ def _final_rights(state: State) -> dict[str, Rights] | None:
     rows = [found[key].get(anchor, {}) for key in keys for anchor in state.config.anchor_names]
     seeds = sorted(set.intersection(*(set(row) for row in rows)))
     counted = [e for row in rows for e in row.values() if e.correct and e.score > 0.0]
-    if not seeds or not counted:
+    if not seeds or not all(len(row) for row in rows):
         return None
+    if any(not e.correct and not e.diverged for row in rows for e in row.values()) or not counted:
+        # A user's own metric has no rows: then seeds alone are drawn, of scores as they are.
+        return {
+            key: np.array([[[found[key][anchor][seed].score] for seed in seeds]
+                           for anchor in state.config.anchor_names])
+            for key in keys
+        }  # fmt: skip
     images = len(counted[0].correct)
     right = sum(int(digit) for digit in counted[0].correct)
     draws = round(right / (counted[0].score * images))
@@ -170,6 +179,7 @@ def _comparison(state: State, rights: Mapping[str, Rights]) -> dict[str, Any]:
     rows = [
         {
             "anchor": anchor,
+            "objective": state.config.objective(anchor).model_dump(mode="json"),
             "leader": float(ours[i].mean()),
             **{name: float(values[i]) for name, values in means.items()},
             "better_rival": better[i],

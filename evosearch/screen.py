@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from evosearch.config import SearchConfig
+from evosearch.graph_filter import graph_filter, own_check
 from primitives.digest import digest as digest_of
 from primitives.fingerprint import fingerprint as fingerprint_of
 from primitives.fingerprint import initial_fingerprint
@@ -25,6 +26,8 @@ SCREEN_CODES = {
     "no_spatial": "the output does not vary over the spatial axes",
     "uses_batch": "batch statistics are live, and the series is S",
     "leaks_future": "the layer mixes positions or batch, which an anchor forbids",
+    "constraint": "the layer is not what the search's where asks for",
+    "own_check": "a check of a plug-in refused it",
     "repeat": "the canonical digest was seen before",
     "not_finite": "an output or gradient of the probe is NaN or infinite",
     "constant": "the output of the probe is constant",
@@ -58,6 +61,8 @@ class Screen:
     def __init__(self, config: SearchConfig, cache_size: int = 200_000) -> None:
         self._batch_allowed = config.series == "B"
         self._forbidden = {_AXES[axis] for anchor in config.task.anchors for axis in anchor.forbids}
+        self._constraint = graph_filter(config.space.where) if config.space.where else None
+        self._own_checks = [own_check(name) for name in config.space.checks]
         self._modulo_affine = config.evolution.modulo_affine
         self._same_start = config.evolution.same_start
         self._probed: dict[str, tuple[str | None, str]] = {}
@@ -82,6 +87,10 @@ class Screen:
             return Verdict("uses_batch")
         if self._forbidden and self._forbidden & analyse(graph).mixes:
             return Verdict("leaks_future")
+        if self._constraint is not None and not self._constraint(graph):
+            return Verdict("constraint")
+        if any(refuse(graph) is not None for refuse in self._own_checks):
+            return Verdict("own_check")
         digest = digest_of(graph)
         seen = digests.get(digest)
         if seen is not None:

@@ -103,8 +103,8 @@ def _keep(value: Any, _state: State) -> Any:
 
 def _dump_members(members: Mapping[int, Member]) -> list[Any]:
     return [
-        [one.birth, one.graph.to_json(), one.origin, one.operator, one.parents, one.audit, one.evaluated,
-         one.scores, one.repeats, one.measured]
+        [one.birth, one.graph.to_json(), one.origin, one.operator, one.parents, one.audit,
+         one.evaluated, one.scores, one.repeats, one.measured]
         for one in members.values()
     ]  # fmt: skip
 

@@ -16,6 +16,7 @@ import numpy as np
 from evosearch import events as ev
 from evosearch.config import SearchConfig
 from evosearch.errors import StateConflict
+from evosearch.objectives import SEPARATOR
 from evosearch.pareto import Front, Points
 from evosearch.records import CheckRun, Evaluation, Job, Purpose, Run, Subject
 from evosearch.streams import evaluation_seed
@@ -116,7 +117,8 @@ class State:
         self.operators: dict[str, Yield] = defaultdict(Yield)
         self.members: dict[int, Member] = {}
         self.population: deque[int] = deque(maxlen=config.evolution.population_size)
-        self.front = Front([-anchor.reference for anchor in config.task.anchors])
+        self.coordinates = tuple(config.coordinates)
+        self.front = Front([-reference for _, reference in config.coordinates.values()])
         self.hypervolume = 0.0
         self.pending: dict[str, Job] = {}
         self.job_ids: set[str] = set()
@@ -140,8 +142,8 @@ class State:
     # -- reading -----------------------------------------------------------------------------
 
     def objectives(self, scores: dict[str, float]) -> Points:
-        """Minimised objectives (k,): negated scores in the order of the config's anchors."""
-        return np.array([-scores[name] for name in self.config.anchor_names])
+        """Minimised objectives (k,): negated scores in the order of the config's coordinates."""
+        return np.array([-scores[name] for name in self.coordinates])
 
     def search_jobs(self) -> list[Job]:
         """Pending jobs of candidates that wait for their first verdict."""
@@ -273,6 +275,8 @@ class State:
         birth = event.subject.birth
         if birth is not None and event.purpose in SCORED:
             self.members[birth].scores[done.anchor].append(done.score)
+            for name, score in done.more.items():
+                self.members[birth].scores[f"{done.anchor}{SEPARATOR}{name}"].append(score)
         if event.purpose != "search":
             self.results[event.subject.key].append((event.purpose, done))
         self.train_steps[event.purpose] += done.steps

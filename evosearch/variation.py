@@ -10,7 +10,7 @@ import random
 from evosearch.config import Space
 from evosearch.streams import below, pick
 from primitives.graph import FIRST_OP, Graph, Node
-from primitives.ops import OP_SETS, OPS, TypedPrimitive
+from primitives.ops import OP_SETS, TypedPrimitive, primitive
 
 Table = tuple[tuple[tuple[TypedPrimitive, int], ...], ...]
 """Equally likely groups of equally likely (typed primitive, arity)."""
@@ -18,7 +18,8 @@ Table = tuple[tuple[tuple[TypedPrimitive, int], ...], ...]
 
 def draw_table(space: Space) -> Table:
     """The table that primitives are drawn from: by row and then index set, or all alike."""
-    typed = tuple((kind, OPS[kind[0]].arity) for kind in OP_SETS[space.op_set])
+    own = tuple((name, None) for name in space.primitives)
+    typed = tuple((kind, primitive(kind[0]).arity) for kind in (*OP_SETS[space.op_set], *own))
     if space.draw == "typed":
         return tuple((entry,) for entry in typed)
     # Constants and vectors are one row together: each alone would make a quarter of all nodes.

@@ -24,6 +24,12 @@ _VALUE: dict[str, CodeType] = {
 """The torch expression of each row, from the op table's own constants."""
 
 
+def _expression(name: str) -> CodeType:
+    if name not in _VALUE:  # a row that was added since
+        _VALUE[name] = compile(OPS[name].torch, f"<op {name}>", "eval")
+    return _VALUE[name]
+
+
 def interpret(
     graph: Graph,
     x: Tensor,
@@ -102,7 +108,7 @@ def _run(
             if index in tracked:
                 moment = moments[index] = _given(index, moment, batch_moments)
             names["m"] = moment.expand_as(x)
-        value = eval(_VALUE[node.op], names)
+        value = eval(_expression(node.op), names)
         assert isinstance(value, Tensor)
         values[index] = value
     assert all(index < FIRST_OP or values[index].shape == x.shape for index in values)

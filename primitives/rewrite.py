@@ -21,7 +21,7 @@ _NAMES = (*INITIAL_NODES, *(typed_name(op, over) for op, over in _TYPED))
 _CODES = {name: code for code, name in enumerate(_NAMES)}
 _CODE_OF = {typed: code for code, typed in enumerate(_TYPED, FIRST_OP)}
 _SWAPS = frozenset(_CODES[name] for name in COMMUTATIVE)
-_SPAN = len(_NAMES)
+_SPAN = 4096  # more than all codes; rows of users' own get the next ones
 _ANY = -1
 
 # Axes a value varies over; the channels are split into those inside ("g") and between groups.

@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evosearch.config import Bounds, Quality, Stability
+from evosearch.objectives import Objective
 from evosearch.records import CheckRun, Rejection
-from workers.training import Training, build_network, undisturbed
+from workers.training import Training, anchor_setting, undisturbed
 
 Clock = Callable[[], float]
 
@@ -37,13 +38,13 @@ def signal_statistics(training: Training) -> dict[str, float]:
     """
     network = training.network
     network.train()
-    x, y = training.batch(0)
     with undisturbed(network):
-        features = network.forward_features(x)
-        logits = network.classifier(features)
-        loss = training.loss(logits, y)
-        weight = network.stem.weight
+        features, logits, loss, weight = training.first_pass()
         (gradient,) = torch.autograd.grad(loss, [weight])
+    if features is None or logits is None:  # a user's own loss says nothing of what is before it
+        ratio = gradient.norm() / weight.detach().norm()
+        return dict(zip(("loss", "grad_ratio"), torch.stack((loss.detach(), ratio)).tolist(),
+                        strict=True))  # fmt: skip
     measured = (
         logits.detach().std(dim=0, correction=0).mean(),
         features.detach().std(dim=0, correction=0).mean(),
@@ -129,13 +130,14 @@ def check_quality(
             code="not_finite", detail=f"training loss within {training.step} steps on {anchor}"
         )
     else:
-        accuracy = training.score("select").accuracy
-        findings["accuracy"] = accuracy
-        if accuracy < settings.accuracy:
+        setting = anchor_setting(training.run, training.task)
+        least = settings.accuracy if setting.quality is None else setting.quality
+        score = training.score("select").accuracy
+        findings["accuracy"] = score if math.isfinite(score) else 0.0
+        if not score >= least:
             rejection = Rejection(
                 code="quality",
-                detail=f"accuracy {accuracy:.3f} on {anchor} after {training.step} steps, "
-                f"below {settings.accuracy:g}",
+                detail=_falls_short(setting.objective, score, least, anchor, training.step),
             )
     return CheckRun(
         check="quality",
@@ -148,23 +150,31 @@ def check_quality(
     )
 
 
+def _falls_short(goal: Objective, score: float, least: float, anchor: str, step: int) -> str:
+    word = "below" if goal.direction == "max" else "above"
+    return (
+        f"{goal.name} {goal.text(score)} on {anchor} after {step} steps, {word} {goal.text(least)}"
+    )
+
+
 def check_hurdle(training: Training, step: int, least: float | None, clock: Clock) -> CheckRun:
     """Score on ``select`` at that step of the training; a rejection where it is below ``least``."""
     start = clock()
-    anchor = training.run.anchor
     steps = training.advance(step)
     score = training.worst if training.diverged else training.score("select").accuracy
-    judged = judge_hurdle(anchor, step, score, None if training.diverged else least)
+    judged = judge_hurdle(training, step, score, None if training.diverged else least)
     return judged.model_copy(update={"seconds": clock() - start, "steps": steps})
 
 
-def judge_hurdle(anchor: str, step: int, score: float, least: float | None) -> CheckRun:
+def judge_hurdle(training: Training, step: int, score: float, least: float | None) -> CheckRun:
     """A score in the middle of training against its hurdle; nothing is trained here."""
-    rejection = None
+    rejection, anchor = None, training.run.anchor
     if least is not None and score < least:
         rejection = Rejection(
             code="hurdle",
-            detail=f"score {score:.3f} on {anchor} after {step} steps, below {least:.3f}",
+            detail=_falls_short(
+                anchor_setting(training.run, training.task).objective, score, least, anchor, step
+            ),
         )
     return CheckRun(
         check="training",
@@ -181,17 +191,10 @@ def check_stability(training: Training, settings: Stability, clock: Clock) -> Ch
     From the initial weights of the run; ``ascent_steps`` are no training steps.
     """
     start = clock()
-    network = build_network(training.run, training.task, training.layer, training.data)
-    network.train()
-    x, y = (rows[: settings.batch_size] for rows in training.batch(0))
-    # Of token networks the linear maps are what convolutions are to the paper's.
-    kinds = (nn.Conv2d,) if network.layout == "image" else (nn.Conv2d, nn.Linear)
-    weights = list(
-        {id(m.weight): m.weight for m in network.modules() if isinstance(m, kinds)}.values()
-    )
+    loss, weights = training.ascent(settings.batch_size)
     norm, step = 0.0, 0
     while step < settings.steps and norm <= settings.limit:
-        norm = _ascend(training.loss(network(x), y), weights, settings.rate)
+        norm = _ascend(loss(), weights, settings.rate)
         step += 1
     # Written so that NaN counts as above the limit.
     blown = not norm <= settings.limit

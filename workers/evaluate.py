@@ -7,6 +7,7 @@ it runs in. It is the worker's entry: the one place that catches every error of 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from functools import partial
 from pathlib import Path
 
 from evosearch.config import Checks, Task
+from evosearch.errors import Stopped
+from evosearch.own import OwnAnchor
+from evosearch.plugins import Source, ensure, user_line
 from evosearch.records import (
     CheckRun,
     Evaluation,
@@ -27,6 +31,7 @@ from evosearch.records import (
     Subject,
 )
 from workers import datasets
+from workers.anchors import ANCHORS
 from workers.checkpoint import checkpoint_path, resume, save
 from workers.checks import (
     Clock,
@@ -40,7 +45,9 @@ from workers.checks import (
 from workers.datasets import Dataset
 from workers.device import choose
 from workers.layers import LayerFactory, layer_factory
-from workers.training import Training
+from workers.own_evaluator import OwnEvaluation
+from workers.own_task import OwnData, OwnTraining
+from workers.training import Training, anchor_setting
 
 DETAIL_LENGTH = 600
 
@@ -50,7 +57,8 @@ class Context:
     """What a worker keeps between jobs: its name, clock, device, and the data it has loaded.
 
     ``device``: cpu, cuda, or auto for the GPU where there is one. ``checkpoints``: folder in which
-    a training is kept when ``preempted`` is set while it runs.
+    a training is kept when ``preempted`` is set while it runs. ``sources``: sha256 -> plug-in that
+    came with a job.
     """
 
     worker: str = "inline"
@@ -58,6 +66,8 @@ class Context:
     device: str = "auto"
     checkpoints: Path | None = None
     preempted: bool = False
+    sources: dict[str, Source] = field(default_factory=dict)
+    _own: dict[str, OwnData] = field(default_factory=dict)
     _loaded: dict[str, Dataset] = field(default_factory=dict)
     _references: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -66,6 +76,14 @@ class Context:
         if name not in self._loaded:
             self._loaded[name] = datasets.load(name, choose(self.device))
         return self._loaded[name]
+
+    def own_data(self, own: OwnAnchor, task: Task) -> OwnData:
+        """The user's task with its data on this worker's device, made once."""
+        hashes = ",".join(plugin.sha256 for plugin in task.plugins)
+        key = f"{hashes} {own.name} {id(own.made_by)} {task.batch_size} {task.steps}"
+        if key not in self._own:
+            self._own[key] = OwnData(own, task, choose(self.device))
+        return self._own[key]
 
     def reference(self, run: Run, task: Task, name: str) -> dict[str, float]:
         """Signal statistics of the reference layer in that run's network, measured once."""
@@ -76,28 +94,37 @@ class Context:
                     runs=(run,), task=task),
                 run.anchor,
             )  # fmt: skip
-            training = Training(run, task, layer, self.dataset(task.dataset))
+            training = make_training(run, task, layer, self)
             self._references[key] = signal_statistics(training)
         return self._references[key]
 
 
-class Preempted(Exception):
-    """The worker was told to go; the training at hand is kept."""
+def make_training(run: Run, task: Task, layer: LayerFactory, context: Context) -> Training:
+    """The run's training: of a built-in anchor, or of a user's own task."""
+    own = ANCHORS.get(run.anchor).own
+    if own is not None and own.kind == "task":
+        return OwnTraining(run, task, layer, context.own_data(own, task))
+    name = own.dataset if own is not None and own.dataset else task.dataset
+    return Training(run, task, layer, context.dataset(name))
 
 
 def run_job(job: Job, context: Context) -> Iterator[Message]:
     """Messages of the job as they come; the last one is its `JobDone`, whatever happens."""
     work = _Work(job, context)
     try:
+        ensure(job.task.plugins, context.sources)
         yield from work.messages()
-    except Exception as err:  # the worker's entry: a layer's error is a recorded failure
+    except Stopped as err:
+        yield work.stopped(err)
+    except (Exception, SystemExit) as err:  # the worker's entry: an error is a recorded failure
         yield work.done(failure=_failure(err))
 
 
-def _failure(err: Exception) -> Failure:
+def _failure(err: BaseException) -> Failure:
     line = " ".join(f"{type(err).__name__}: {err}".split())
-    if isinstance(err, Preempted):
-        return Failure(cause="died", detail=line[:DETAIL_LENGTH])
+    place = user_line(err)
+    if place and place not in line:
+        line = f"{place}: {line}"
     short_of_memory = isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError"
     # torch's allocator on the CPU has no error class of its own.
     short_of_memory |= isinstance(err, RuntimeError) and "allocate memory" in str(err)
@@ -134,6 +161,22 @@ class _Work:
             )
         yield self.done()
 
+    def stopped(self, err: Stopped) -> JobDone:
+        """The job's end after a stop: a rejection, or a failure where a worker must go."""
+        if err.reason == "cancelled":
+            return self.done(failure=Failure(cause="died", detail=err.detail[:DETAIL_LENGTH]))
+        if self.job.purpose != "search":
+            return self.done(failure=Failure(cause="error", detail=str(err)[:DETAIL_LENGTH]))
+        code = "hurdle" if err.reason == "hurdle" else "too_slow"
+        return self.done(rejection=Rejection(code=code, detail=err.detail[:DETAIL_LENGTH]))
+
+    def checked(self) -> list[int]:
+        """Indices of the runs that checks can look into: a user's evaluator hides its network."""
+        return [
+            index for index, run in enumerate(self.job.runs)
+            if (own := ANCHORS.get(run.anchor).own) is None or own.kind != "evaluator"
+        ]  # fmt: skip
+
     def reject(self, checks: Checks) -> JobDone | None:
         """The job's end, if a check rejects the layer."""
         rejection = self.signal(checks) if checks.signal.enabled else None
@@ -142,14 +185,15 @@ class _Work:
             return self.done(rejection=rejection, audit_passed=passed)
         if checks.quality.enabled:
             rejection = self.quality(checks)
-        if rejection is None and checks.stability.enabled and self.job.runs:
-            rejection = self.record(
-                check_stability(self.training(0), checks.stability, self.clock), 0
-            )
+        places = self.checked()
+        if rejection is None and checks.stability.enabled and places:
+            result = check_stability(self.training(places[0]), checks.stability, self.clock)
+            rejection = self.record(result, places[0])
         return self.done(rejection=rejection) if rejection is not None else None
 
     def signal(self, checks: Checks) -> Rejection | None:
-        for index, run in enumerate(self.job.runs):
+        for index in self.checked():
+            run = self.job.runs[index]
             bounds = checks.signal.bounds.get(run.anchor, {})
             # An anchor without bounds may be no place for the reference layer at all.
             name = checks.signal.reference
@@ -166,7 +210,7 @@ class _Work:
         return None
 
     def quality(self, checks: Checks, *, audited: bool = False) -> Rejection | None:
-        for index in range(len(self.job.runs)):
+        for index in self.checked():
             result = check_quality(
                 self.training(index), checks.quality, self.clock, audited=audited
             )
@@ -185,7 +229,7 @@ class _Work:
         score = quality.findings["accuracy"]
         self.early[index] = score
         least = self.job.hurdles.get(run.anchor, {}).get(step)
-        return self.record(judge_hurdle(run.anchor, step, score, least), index)
+        return self.record(judge_hurdle(self.training(index), step, score, least), index)
 
     def audit(self, checks: Checks) -> bool:
         """Whether a layer that signal rejected passes quality on every anchor."""
@@ -216,13 +260,19 @@ class _Work:
         Returns:
             None if a hurdle ended it.
         """
+        if index not in self.checked():
+            return self.evaluate(index, run)
         milestones = self.hurdle(index, run)
         if milestones is None:
             return None
         start = self.clock()
         training = self.training(index)
         steps = training.advance(self.job.task.steps)
-        score = None if training.diverged else training.score(run.split)
+        score, more = None, {}
+        if not training.diverged:
+            score, more = training.measured(run.split)
+            finite = all(math.isfinite(one) for one in (score.accuracy, *more.values()))
+            training.diverged = not finite
         rejection = None
         if training.diverged and self.job.purpose == "search":
             rejection = Rejection(
@@ -249,7 +299,8 @@ class _Work:
             seed=run.seed,
             learning_rate=run.learning_rate,
             split=run.split,
-            score=training.worst if score is None else score.accuracy,
+            score=training.worst if score is None or training.diverged else score.accuracy,
+            more=self.further(run, more, training.diverged),
             diverged=training.diverged,
             steps=training.step,
             seconds=self.seconds[index],
@@ -259,30 +310,88 @@ class _Work:
             correct=score.correct if score is not None and run.split == "final" else "",
         )
 
+    def further(self, run: Run, more: dict[str, float], diverged: bool) -> dict[str, float]:
+        """Scores of further objectives; after a divergence the worst that is known of each."""
+        if not diverged:
+            return more
+        goals = anchor_setting(run, self.job.task).objectives[1:]
+        return {one.name: one.score(one.worst or 0.0) for one in goals}
+
+    def evaluate(self, index: int, run: Run) -> Evaluation | None:
+        """The run by a user's evaluator, which trains and scores in one go."""
+        start = self.clock()
+        layer = layer_factory(self.job, run.anchor)
+        own = ANCHORS.get(run.anchor).own
+        assert own is not None
+        hurdles = {}
+        if self.job.checks is not None and self.job.purpose == "search":
+            known = self.job.hurdles.get(run.anchor, {})
+            hurdles = {at: known.get(at, -math.inf) for at in self.job.checks.hurdles.steps}
+        work = OwnEvaluation(
+            own, run, self.job.task, layer, choose(self.context.device), self.clock, hurdles,
+            self.leave_if_told,
+        )  # fmt: skip
+        score, more = work.evaluate()
+        rejection = None
+        if work.diverged and self.job.purpose == "search":
+            rejection = Rejection(code="not_finite", detail=f"the evaluation on {run.anchor}")
+        self.record(
+            CheckRun(check="training", anchor=run.anchor, seconds=self.clock() - start,
+                     steps=work.step, rejection=rejection),
+            index,
+        )  # fmt: skip
+        if rejection is not None:
+            return None
+        return Evaluation(
+            anchor=run.anchor, seed=run.seed, learning_rate=run.learning_rate, split=run.split,
+            score=work.worst if work.diverged else score.accuracy,
+            more=self.further(run, more, work.diverged), diverged=work.diverged, steps=work.step,
+            seconds=self.seconds[index], milestones=work.milestones, groups=layer.groups,
+        )  # fmt: skip
+
+    def leave_if_told(self) -> None:
+        """Raise where the worker must go.
+
+        Raises:
+            Stopped: it must.
+        """
+        if self.context.preempted:
+            raise Stopped("cancelled", "the worker was told to go")
+
     def training(self, index: int) -> Training:
         """The training of that run, made when it is first asked for."""
         if index not in self.trainings:
-            layer = layer_factory(self.job, self.job.runs[index].anchor)
-            data = self.context.dataset(self.job.task.dataset)
-            training = Training(self.job.runs[index], self.job.task, layer, data)
+            run, task = self.job.runs[index], self.job.task
+            layer = layer_factory(self.job, run.anchor)
+            training = make_training(run, task, layer, self.context)
             self.trainings[index] = training, layer
-            folder = self.context.checkpoints
+            folder, path = self.context.checkpoints, None
             if folder is not None:
-                path = checkpoint_path(folder, self.job, self.job.runs[index])
+                path = checkpoint_path(folder, self.job, run)
                 if self.job.attempt > 1:
                     resume(training, path)
-                training.interrupted = partial(self.keep, path)
+            training.interrupted = partial(self.keep, path, self.clock())
         return self.trainings[index][0]
 
-    def keep(self, path: Path, training: Training) -> None:
+    def keep(self, path: Path | None, start: float, training: Training) -> None:
         """Before each step: whether the worker must go, and if so, save the training.
 
         Raises:
-            Preempted: it must.
+            Stopped: it must, or a user's own task takes longer than it may.
         """
         if self.context.preempted:
-            save(training, path)
-            raise Preempted(f"told to go at step {training.step} on {training.run.anchor}, kept")
+            if path is not None:
+                save(training, path)
+            kept = ", kept" if path is not None else ""
+            raise Stopped(
+                "cancelled", f"told to go at step {training.step} on {training.run.anchor}{kept}"
+            )
+        limit = self.job.task.evaluation_seconds
+        if limit is not None and self.clock() - start > limit:
+            raise Stopped(
+                "deadline",
+                f"{limit:g} seconds on {training.run.anchor} are over at step {training.step}",
+            )
 
     def told_checks(self) -> tuple[CheckRun, ...]:
         """The checks that no message has told yet."""

@@ -34,7 +34,12 @@ class InlinePool:
         """
         if self._closed:
             raise WorkerError("the pool is closed", hint="make a new one")
+        self._context.preempted = False
         self._waiting.append(job)
+
+    def interrupt(self) -> None:
+        """End the job at hand at its next step; it is not lost, it can be submitted again."""
+        self._context.preempted = True
 
     def poll(self, timeout: float) -> list[Message]:
         """The next message, computed now however long it takes; none without a job."""
@@ -47,6 +52,8 @@ class InlinePool:
             message = next(self._running[1])
         if isinstance(message, JobDone):
             self._running = None
+            if self._context.preempted and message.failure is not None:
+                return []  # taken back, and no failure of the layer's
         return [message]
 
     def cancel(self, job_id: str) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from evosearch.config import Forbidden, Slot
 from evosearch.errors import ConfigError
+from evosearch.own import ORIGINAL
 from evosearch.records import Job
 from primitives.catalog import CATALOG
 from primitives.graph import Graph
@@ -78,7 +79,8 @@ class LayerFactory:
         self.groups: dict[str, int] = {}
         self._graph, self._baseline, self._most_groups = graph, baseline, most_groups
         self._slot, self._authors_rule = slot, authors_rule
-        if graph is None and baseline not in TORCH_BASELINES:
+        self.baseline = baseline if graph is None else None
+        if graph is None and baseline not in (*TORCH_BASELINES, ORIGINAL):
             self._graph = _catalog_graph(str(baseline))
         if self._graph is not None:
             live = (self._graph.node(index).over for index in self._graph.live_ops())
@@ -86,7 +88,19 @@ class LayerFactory:
         else:
             self._has_groups = str(baseline).startswith("gn-")
 
+    @property
+    def graph(self) -> Graph | None:
+        """The layer as a graph, where it has one: torch's own modules have the catalog's."""
+        if self._graph is not None or self.baseline not in CATALOG:
+            return self._graph
+        return CATALOG[self.baseline].graph
+
     def __call__(self, num_features: int) -> nn.Module:
+        if self.baseline == ORIGINAL:
+            raise ConfigError(
+                f'the baseline "{ORIGINAL}" is a finished model as it came',
+                expected="an anchor of es.anchor(..., model=...)",
+            )
         count = self._count(num_features)
         if self._has_groups:
             self.groups[str(num_features)] = count
@@ -111,6 +125,8 @@ class LayerFactory:
             return frozenset(
                 axis for axis, letter in (("batch", "b"), ("positions", "s")) if letter in mixed
             )
+        if self.baseline == ORIGINAL:
+            return frozenset()  # the user's own model; what it mixes is the user's own choice
         normalisation = str(self._baseline).split("-")[0]
         if self._slot == "act" or normalisation in KEEPS_POSITIONS_APART:
             return frozenset()

@@ -44,7 +44,7 @@ class FlatParameters:
         scale: float = 1.0,
         channels_last: bool = False,
     ) -> None:
-        parameters = list(network.parameters())
+        parameters = [one for one in network.parameters() if one.requires_grad]
         decayed = {
             id(module.weight)
             for module in network.modules()

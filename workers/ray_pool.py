@@ -1,9 +1,9 @@
 """The pool of Ray actors, on this machine or on a cluster; the only file that imports ray.
 
-Jobs go to long-lived actors that keep data warm, and messages stream back as JSON: nothing of ours
-is pickled. Ray runs with an empty working folder, for with the default one it would import a
-user's own folders ``db`` or ``api`` in place of this package's. This file must not know what a job
-computes.
+Jobs go to long-lived actors that keep data warm, and messages stream back as JSON. Nothing of ours
+is pickled but what a notebook's cells define, which has no file to send. Ray runs with an empty
+working folder, for with the default one it would import a user's own folders ``db`` or ``api`` in
+place of this package's. This file must not know what a job computes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from evosearch.errors import WorkerError
+from evosearch.plugins import loaded
 from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message
 
 BACKLOG = 2
@@ -81,10 +82,16 @@ class _Worker:
         """Process id, once everything is imported."""
         return os.getpid()
 
-    def run(self, job_text: str) -> Iterator[str]:
-        """The job's messages as JSON, each as soon as it is there."""
+    def run(self, job_text: str, sources: list[dict[str, Any]]) -> Iterator[str]:
+        """The job's messages as JSON, each as soon as it is there.
+
+        ``sources``: plug-ins that this worker has not been sent before, as text.
+        """
+        from evosearch.plugins import receive
         from workers.evaluate import run_job
 
+        for data in sources:
+            receive(data, self._context.sources)
         for message in run_job(Job.model_validate_json(job_text), self._context):
             yield message.model_dump_json()
 
@@ -111,6 +118,7 @@ class _Actor:
     starting: Any
     jobs: deque[_Assigned] = field(default_factory=deque)
     since: float = 0.0
+    sent: set[str] = field(default_factory=set)
 
 
 class RayPool:
@@ -298,7 +306,8 @@ class RayPool:
             run = actor.handle.run.options(num_returns="streaming")
             if not actor.jobs:
                 actor.since = time.monotonic()
-            actor.jobs.append(_Assigned(job, run.remote(job.model_dump_json())))
+            sources = _sources(job, actor.sent)
+            actor.jobs.append(_Assigned(job, run.remote(job.model_dump_json(), sources)))
 
     def _ready(self, timeout: float) -> list[_Actor]:
         """Actors that have something to say, or died."""
@@ -370,6 +379,24 @@ class RayPool:
         self._waiting.extendleft(reversed(back))
         ray.kill(actor.handle)
         self._actors[self._actors.index(actor)] = self._new_actor()
+
+
+def _sources(job: Job, sent: set[str]) -> list[dict[str, Any]]:
+    """The job's plug-ins that were not sent before, as text; a notebook's as Ray's own bytes.
+
+    A plug-in that this process has not loaded is left out: the worker looks for it itself.
+    """
+    found = []
+    for plugin in job.task.plugins:
+        known = loaded(plugin.sha256)
+        if known is None or plugin.sha256 in sent:
+            continue
+        sent.add(plugin.sha256)
+        data = known.source.to_json()
+        if not known.source.file:
+            data["pickled"] = ray.cloudpickle.dumps(known.entries)
+        found.append(data)
+    return found
 
 
 def _limit_memory(more: int) -> None:

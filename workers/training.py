@@ -21,10 +21,11 @@ from torch.nn import functional as F
 from evosearch.config import Anchor, Task
 from evosearch.errors import ConfigError
 from evosearch.records import Run, Split
-from workers.anchors import ANCHORS, HostNetwork, Layer, initialise
+from workers.anchors import ANCHORS, Layer, initialise
 from workers.augment import Crops, crop_side, wanted
 from workers.datasets import Dataset, SplitData
 from workers.device import autocast, precision
+from workers.measures import measure_all
 from workers.optimizers import FLOAT16_SCALE, AdamW, FlatParameters, Optimizer, Sgd
 
 CURVE_POINTS = 8
@@ -60,7 +61,7 @@ def anchor_setting(run: Run, task: Task) -> Anchor:
     return settings[run.anchor]
 
 
-def build_network(run: Run, task: Task, layer: Layer, data: Dataset) -> HostNetwork:
+def build_network(run: Run, task: Task, layer: Layer, data: Dataset) -> Any:
     """The run's anchor network around the layer, with the initial weights of the run's seed.
 
     Raises:
@@ -82,12 +83,13 @@ def build_network(run: Run, task: Task, layer: Layer, data: Dataset) -> HostNetw
             expected="crops with padding, of the image's own side", got=f"crops of {side[0]}",
         )  # fmt: skip
     spec = anchor.spec(setting, data.channels, data.num_classes, side[-1])
-    weights_seed = _stream(run.seed, 0)
+    weights_seed = stream_seed(run.seed, 0)
     with torch.random.fork_rng(devices=[]):
         # For whatever an anchor draws besides convolutions, linear maps and embeddings.
         torch.default_generator.manual_seed(weights_seed)
         network = anchor.build(layer, spec)
-    initialise(network, task.weight_init, torch.Generator().manual_seed(weights_seed))
+    if anchor.own is None:
+        initialise(network, task.weight_init, torch.Generator().manual_seed(weights_seed))
     device = data.train.x.device
     if device.type == "cuda":
         return network.to(device, memory_format=torch.channels_last)
@@ -129,7 +131,7 @@ class Training:
         self.network = build_network(run, task, layer, data)
         device = data.train.x.device
         steps = max(task.steps, STATISTICS_BATCHES)
-        order = batch_order(len(data.train), task.batch_size, steps, _stream(run.seed, 1))
+        order = batch_order(len(data.train), task.batch_size, steps, stream_seed(run.seed, 1))
         self._order = order.to(device)
         self._losses = torch.zeros(task.steps, device=device)
         self._points = {
@@ -152,7 +154,7 @@ class Training:
                 steps=steps,
                 batch_size=task.batch_size,
                 image=(data.train.x.shape[-2], data.train.x.shape[-1]),
-                seed=_stream(run.seed, 3),
+                seed=stream_seed(run.seed, 3),
                 device=device,
             )
 
@@ -164,7 +166,7 @@ class Training:
             x = self._crops.apply(step, x)
         x = self.data.prepare(x)
         if self.data.augment is not None:
-            generator = torch.Generator(x.device).manual_seed(_stream(self.run.seed, 2, step))
+            generator = torch.Generator(x.device).manual_seed(stream_seed(self.run.seed, 2, step))
             x = self.data.augment(x, generator)
         return x, y
 
@@ -244,6 +246,28 @@ class Training:
             return rows
         return SplitData(rows.x[:count], rows.y[:count], rows.image[:count])
 
+    def first_pass(self) -> tuple[Tensor | None, Tensor | None, Tensor, nn.Parameter]:
+        """Features, logits and loss of the first batch, and the weight at the bottom."""
+        x, y = self.batch(0)
+        features, logits, weight = self.network.signal_parts(x)
+        return features, logits, self.loss(logits, y), weight
+
+    def ascent(self, batch_size: int) -> tuple[Callable[[], Tensor], list[Tensor]]:
+        """The loss of so many rows in a network of its own, and the weights that may move."""
+        network = build_network(self.run, self.task, self.layer, self.data)
+        network.train()
+        x, y = (rows[:batch_size] for rows in self.batch(0))
+        # Of token networks the linear maps are what convolutions are to the paper's.
+        kinds = (nn.Conv2d,) if network.layout == "image" else (nn.Conv2d, nn.Linear)
+        found = {id(m.weight): m.weight for m in network.modules() if isinstance(m, kinds)}
+        return lambda: self.loss(network(x), y), list(found.values())
+
+    def measured(self, split: Split) -> tuple[Score, dict[str, float]]:
+        """The score on a split, and those of the anchor's further objectives."""
+        further = anchor_setting(self.run, self.task).objectives[1:]
+        found = self.score(split)
+        return found, measure_all(further, self.network, self.run.anchor)
+
     @property
     def worst(self) -> float:
         """The score of knowing nothing, which a training that diverged gets."""
@@ -292,16 +316,16 @@ class Training:
 
     def _reestimate(self) -> None:
         """Moving averages anew: the plain average over a few training batches, in training mode."""
-        tracked = _tracked(self.network)
-        if not tracked:
+        found = tracked(self.network)
+        if not found:
             return
-        momenta = [module.momentum for module in tracked]
-        for module in tracked:
+        momenta = [module.momentum for module in found]
+        for module in found:
             module.reset_running_stats()
             module.momentum = None
         for step in range(STATISTICS_BATCHES):
             self(self.batch(step)[0])
-        for module, momentum in zip(tracked, momenta, strict=True):
+        for module, momentum in zip(found, momenta, strict=True):
             module.momentum = momentum
 
 
@@ -318,7 +342,7 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def _tracked(network: nn.Module) -> list[nn.modules.batchnorm._NormBase]:
+def tracked(network: nn.Module) -> list[nn.modules.batchnorm._NormBase]:
     """Modules with moving averages; generated layers follow BatchNorm's names."""
     return [
         module  # type: ignore[misc]
@@ -327,6 +351,6 @@ def _tracked(network: nn.Module) -> list[nn.modules.batchnorm._NormBase]:
     ]
 
 
-def _stream(seed: int, *purpose: int) -> int:
+def stream_seed(seed: int, *purpose: int) -> int:
     """A seed of its own for each purpose, from the run's seed."""
     return int(np.random.SeedSequence(seed, spawn_key=purpose).generate_state(1, np.uint64)[0]) >> 1

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from api.estimate import estimate
 from api.problems import Refused
+from api.rest.own import with_offered_plugins
 from api.rest.schemas import Estimate, SearchDetail, SearchList, SearchView, Status
 from api.rest.types import (
     CHANGED,
@@ -239,6 +240,7 @@ def config_of(service: Service, body: NewSearch) -> SearchConfig:
         config = config_from(data, where=str(body.preset))
     if body.seed is not None:
         config = config.model_copy(update={"seed": body.seed})
+    config = with_offered_plugins(service.offers(), config)
     check_offered(service, config)
     return config
 

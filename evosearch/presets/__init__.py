@@ -37,7 +37,7 @@ def load_preset(name: str, overrides: Iterable[str] = (), seed: int | None = Non
     """
     data = _read(name)
     for text in overrides:
-        _override(data, text)
+        set_override(data, *parse_override(text))
     if seed is not None:
         data["seed"] = seed
     return config_from(data, where=name)
@@ -110,7 +110,12 @@ def _read(name: str) -> dict[str, Any]:
         raise ConfigError(f"{name} is not TOML", got=str(err)) from err
 
 
-def _override(data: dict[str, Any], text: str) -> None:
+def parse_override(text: str) -> tuple[str, Any]:
+    """The dotted key and the value of ``key=value``.
+
+    Raises:
+        ConfigError: it is no such text.
+    """
     key, equals, raw = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(
@@ -120,7 +125,7 @@ def _override(data: dict[str, Any], text: str) -> None:
         value = tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
         value = raw.strip()
-    set_override(data, key.strip(), value)
+    return key.strip(), value
 
 
 def set_override(data: dict[str, Any], key: str, value: Any) -> None:
@@ -160,17 +165,17 @@ def _keys(model: Any, prefix: str = "") -> Iterable[str]:
             yield from _keys(field.annotation, f"{prefix}{name}.")
 
 
-def _table(path: str, value: dict[str, Any]) -> str:
+def _table(path: str, value: dict[str, Any], head: str = "[{}]") -> str:
     plain, inner = [], []
     for key, entry in value.items():
         name = key if key.replace("_", "").replace("-", "").isalnum() else json.dumps(key)
         if isinstance(entry, dict):
-            inner.append(_table(f"{path}.{name}", entry))
+            inner += [_table(f"{path}.{name}", entry)] if entry else []
         elif isinstance(entry, list) and entry and all(isinstance(row, dict) for row in entry):
-            inner += [_table(f"[{path}.{name}]", row) for row in entry]
+            inner += [_table(f"{path}.{name}", row, "[[{}]]") for row in entry]
         elif entry is not None:
             plain.append(f"{name} = {_value(entry)}")
-    return "\n".join([f"[{path}]", *plain, "", *inner])
+    return "\n".join([head.format(path), *plain, "", *inner])
 
 
 def _value(value: Any) -> str:

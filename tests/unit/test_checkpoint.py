@@ -6,7 +6,7 @@ import pytest
 
 from evosearch.config import Anchor, Task
 from evosearch.records import EvaluationDone, Job, Run, Subject
-from workers.evaluate import Context, Preempted, _failure, run_job
+from workers.evaluate import Context, _failure, run_job
 from workers.training import Training
 
 
@@ -68,5 +68,4 @@ def test_causes_are_told_apart():
     full = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
     assert _failure(full).cause == "out_of_memory"
     assert _failure(MemoryError("no")).cause == "out_of_memory"
-    assert _failure(Preempted("told to go")).cause == "died"
     assert _failure(RuntimeError("shapes differ")).cause == "error"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from evosearch.config import Anchor, Forbidden, Size, Slot
 from evosearch.errors import ConfigError
+from evosearch.own import REGISTER, OwnAnchor
 from workers.registry import Registry
 
 Layer = Callable[[int], nn.Module]
@@ -55,6 +56,11 @@ class HostNetwork(nn.Module):
         features: Tensor = y.mean(dim=(2, 3)) if y.ndim == 4 else y
         return features
 
+    def signal_parts(self, x: Tensor) -> tuple[Tensor, Tensor, nn.Parameter]:
+        """Features, logits, and the weight whose gradient tells what arrives at the bottom."""
+        features = self.forward_features(x)
+        return features, self.classifier(features), self.stem.weight
+
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (n, channels, h, w) -> (n, num_classes)."""
         logits: Tensor = self.classifier(self.forward_features(x))
@@ -81,10 +87,11 @@ class AnchorNetwork:
     ``sizes``: size -> (width, depth). micro: 8x8 to 14x14 images on a CPU; small: minutes on a GPU;
     full: as published. ``slots``: the first one is the default. ``fixed_image``: training and
     evaluation images must have one size. ``optimizer``, ``rate_scale``: where the setting names
-    none; the scale is a factor on the run's learning rate.
+    none; the scale is a factor on the run's learning rate. ``own``: a user's own anchor, whose
+    weights stay as the user's code drew them.
     """
 
-    build: Callable[[Layer, Spec], HostNetwork]
+    build: Callable[[Layer, Spec], nn.Module]
     sizes: Mapping[str, tuple[int, int]] = field(
         default_factory=lambda: {"micro": (8, 1), "small": (16, 2), "full": (64, 1)}
     )
@@ -94,6 +101,7 @@ class AnchorNetwork:
     fixed_image: bool = False
     optimizer: Literal["sgd", "adamw"] = "sgd"
     rate_scale: float = 1.0
+    own: OwnAnchor | None = None
 
     def spec(self, anchor: Anchor, in_channels: int, num_classes: int, image: int = 32) -> Spec:
         """The setting's anchor with what it leaves to the size and the anchor filled in.
@@ -129,7 +137,23 @@ class AnchorNetwork:
             )
 
 
-ANCHORS: Registry[AnchorNetwork] = Registry("anchor", __name__)
+class _Anchors(Registry[AnchorNetwork]):
+    """The named networks, and what users registered of their own."""
+
+    def names(self) -> tuple[str, ...]:
+        own = {entry.name for entry in REGISTER.entries("anchor")}
+        return tuple(sorted({*super().names(), *own}))
+
+    def get(self, name: str) -> AnchorNetwork:
+        entry = REGISTER.find("anchor", name)
+        if entry is None:
+            return super().get(name)
+        from workers.own_network import network_of
+
+        return network_of(entry.value)
+
+
+ANCHORS: Registry[AnchorNetwork] = _Anchors("anchor", __name__)
 
 
 def even(width: float) -> int:

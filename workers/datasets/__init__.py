@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from evosearch.errors import ConfigError
+from evosearch.own import REGISTER
 from workers.registry import Registry
 
 DATA_DIR_VARIABLE = "EVOSEARCH_DATA_DIR"
@@ -106,7 +107,10 @@ Loader = Callable[[], Dataset]
 
 
 class _Datasets(Registry[Loader]):
-    """The named data sets, and loaders for the forms ``FILE.npz`` and ``folder:NAME``."""
+    """The named data sets, those of users, and the forms ``FILE.npz`` and ``folder:NAME``."""
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted({*super().names(), *(e.name for e in REGISTER.entries("dataset"))}))
 
     def get(self, name: str) -> Loader:
         if name.endswith(".npz"):
@@ -117,6 +121,11 @@ class _Datasets(Registry[Loader]):
             from workers.datasets._folder import load_folder
 
             return partial(load_folder, name.removeprefix("folder:"))
+        entry = REGISTER.find("dataset", name)
+        if entry is not None:
+            from workers.datasets._own import load_own
+
+            return partial(load_own, entry)
         return super().get(name)
 
 

@@ -1,0 +1,178 @@
+"""Runs the check of a user's own anchor in a process of its own, and ends it whatever happens.
+
+What the child tells is passed on as it comes. A child that is silent for too long is killed with
+everything it has started, and its last known line is the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from evosearch.errors import PluginError
+
+
+class Child(Protocol):
+    """A process that leads a session of its own and writes to a pipe."""
+
+    pid: int
+    stdout: Any
+
+    def wait(self) -> int: ...
+
+
+@dataclass(slots=True)
+class Checked:
+    """What came of a check. ``error``: the one line that says why it failed."""
+
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    error: str = ""
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """Findings that are faults."""
+        return [one for one in self.findings if one["ok"] is False]
+
+
+def check_anchor(
+    reference: str,
+    *,
+    seeds: int = 2,
+    steps: int | None = None,
+    seconds: float = 300.0,
+    device: str = "auto",
+    plugin_path: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    told: Callable[[dict[str, Any]], None] = lambda finding: None,
+    start: Callable[[dict[str, Any], IO[bytes]], Child] | None = None,
+) -> Checked:
+    """Check ``file.py:Name`` or a registered anchor; nothing is left running afterwards.
+
+    ``seconds``: time limit of the whole check. ``told`` hears each finding as it comes. ``start``:
+    how the process is made that checks; by default `new_process`.
+    """
+    start = start or new_process
+    wanted = {
+        "anchor": reference, "seeds": seeds, "steps": steps, "device": device,
+        "plugin_path": str(plugin_path or ""), "settings": dict(settings or {}),
+    }  # fmt: skip
+    with tempfile.TemporaryFile() as noise:
+        child = start(wanted, noise)
+        try:
+            return _listen(child, seconds, told, noise, reference)
+        finally:
+            _end(child)
+
+
+def new_process(wanted: dict[str, Any], noise: IO[bytes]) -> Child:
+    """The check in an interpreter of its own, with its errors in the file ``noise``."""
+    code = "from api.check_child import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", code, json.dumps(wanted)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=noise,
+        start_new_session=True, env=_environment(), text=True,
+    )  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    """The child finds this package where this process has it."""
+    root = str(Path(__file__).resolve().parents[1])
+    before = os.environ.get("PYTHONPATH")
+    return os.environ | {"PYTHONPATH": root + (os.pathsep + before if before else "")}
+
+
+def _listen(
+    child: Child, seconds: float, told: Callable[[dict[str, Any]], None],
+    noise: IO[bytes], reference: str,
+) -> Checked:  # fmt: skip
+    lines: queue.Queue[str | None] = queue.Queue()
+    threading.Thread(target=_read, args=(child, lines), daemon=True).start()
+    found, deadline = Checked(), time.monotonic() + seconds
+    stage, line = "loading", ""
+    while True:
+        try:
+            text = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            found.error = f"{line or reference}: {stage} takes longer than {seconds:g} s"
+            return found
+        if text is None:
+            if not found.error:
+                code, said = _end_of(child, noise)
+                place = crashed_at(said, reference) or line or reference
+                found.error = f"{place}: the check's process died: {code}"
+            return found
+        data = json.loads(text)
+        if "finding" in data:
+            found.findings.append(data["finding"])
+            told(data["finding"])
+        elif "error" in data:
+            found.error = data["error"]
+            return found
+        elif "done" in data:
+            return found
+        else:
+            stage, line = data["stage"], data["line"]
+
+
+def _read(child: Child, lines: queue.Queue[str | None]) -> None:
+    assert child.stdout is not None
+    with suppress(ValueError, OSError):  # closed by the end of the check
+        for line in child.stdout:
+            lines.put(line)
+    lines.put(None)
+
+
+def _end_of(child: Child, noise: IO[bytes]) -> tuple[str, str]:
+    """How it ended, and what it said last."""
+    code = child.wait()
+    noise.seek(0)
+    return (
+        f"signal {-code}" if code < 0 else f"exit code {code}",
+        noise.read().decode(errors="replace"),
+    )
+
+
+def crashed_at(said: str, reference: str) -> str:
+    """The user's line in what Python's fault handler wrote about a crash."""
+    name = reference.rpartition(":")[0] or reference
+    file = re.escape(Path(name).name)
+    found = re.search(rf'File "[^"]*{file}", line (\d+) in (\S+)', said)
+    return f"{Path(name).name}:{found[1]} in {found[2]}" if found else ""
+
+
+def _end(child: Child) -> None:
+    """The child and everything in its session."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    if child.stdout is not None:
+        child.stdout.close()
+
+
+def refuse_failed(checked: Checked, reference: str) -> None:
+    """Do nothing for an anchor that passed.
+
+    Raises:
+        PluginError: it did not; the line of the first fault stands in front.
+    """
+    if checked.error:
+        raise PluginError(checked.error)
+    if checked.failed:
+        first = checked.failed[0]
+        more = f" (and {len(checked.failed) - 1} more)" if len(checked.failed) > 1 else ""
+        raise PluginError(
+            f"{first['name']}: {first['text']}{more}", where=first["where"] or reference
+        )

@@ -1,0 +1,173 @@
+"""The process in which a user's own anchor is checked: it may hang, crash, or do anything.
+
+Findings go to the parent as lines of JSON on a pipe of their own; what the user's code prints goes
+to standard error. Network access is refused here, so that a download shows before a search. It
+ends with its parent.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+from evosearch.plugins import user_line
+
+SAMPLE_SECONDS = 0.5
+SLOW_SECONDS = 5.0
+"""A plug-in that takes longer to load delays every worker."""
+NETWORK = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname"})
+
+
+def main() -> None:
+    """Check what the JSON on the command line names."""
+    check(json.loads(sys.argv[1]))
+
+
+def check(wanted: dict[str, Any]) -> NoReturn:
+    """Check, tell the findings on standard output, and end the process."""
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    faulthandler.enable(file=2)  # a crash in C tells the line, too
+    watching = _Watch(out)
+    try:
+        _check(wanted, out, watching)
+    except SystemExit as err:
+        line = user_line(err) or watching.line
+        _say(out, error=f"{line}: the plug-in ends the process: exit code {err.code}")
+    except BaseException as err:  # everything a user's code may do is told in one line
+        from workers.anchor_check import failure_line
+
+        _say(out, error=failure_line(err))
+    out.flush()
+    os._exit(0)
+
+
+def _say(out: Any, **data: Any) -> None:
+    out.write(json.dumps(data) + "\n")
+
+
+class _Watch:
+    """Tells twice a second which of the user's lines runs, for the case that it never ends."""
+
+    def __init__(self, out: Any) -> None:
+        self.stage, self.line, self._out = "loading", "", out
+        self._main = threading.main_thread().ident
+        self._parent = os.getppid()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            time.sleep(SAMPLE_SECONDS)
+            if os.getppid() != self._parent:
+                os._exit(1)
+            line = self._look()
+            if line:
+                self.line = line
+                _say(self._out, stage=self.stage, line=line)
+
+    def _look(self) -> str:
+        import linecache
+
+        from evosearch import plugins
+
+        frame = sys._current_frames().get(self._main or 0)
+        while frame is not None:
+            name = frame.f_code.co_filename
+            if name in plugins.user_files():
+                code = linecache.getline(name, frame.f_lineno).strip()[:80]
+                place = "" if frame.f_code.co_name == "<module>" else f" in {frame.f_code.co_name}"
+                return f"{os.path.basename(name)}:{frame.f_lineno}{place}: {code}"
+            frame = frame.f_back
+        return ""
+
+
+def _check(wanted: dict[str, Any], out: Any, watch: _Watch) -> None:
+    _refuse_network()
+    import torch  # loaded before the clock starts: it is not the plug-in's own time
+
+    from api.own_config import anchor_names, loaded_from
+    from evosearch.errors import PluginError
+    from workers.anchor_check import findings, global_state
+
+    before, start = global_state(), time.perf_counter()
+    loaded, name = loaded_from(wanted["anchor"], _path(wanted))
+    seconds = time.perf_counter() - start
+    slow = seconds > SLOW_SECONDS
+    _say(out, finding={"name": "loading", "ok": not slow, "text": f"{seconds:.2g} s"
+                       + ("; every worker waits so long" if slow else ""),
+                       "where": watch.line if slow else ""})  # fmt: skip
+    changed = [key for key, value in global_state().items() if value != before[key]]
+    if changed:
+        raise PluginError(
+            f"loading it changes {', '.join(changed)}", where=_global_line(loaded),
+            hint="a plug-in leaves the process as it is",
+        )  # fmt: skip
+    names = anchor_names(loaded, name) if loaded is not None else [name]
+    torch.set_num_threads(1)
+    for anchor in names:
+        watch.stage = f"checking {anchor}"
+        task, baselines = _task(wanted, anchor, loaded)
+        for one in findings(task, anchor, baselines, wanted["seeds"], _context(wanted)):
+            _say(out, finding=asdict(one), anchor=anchor)
+    _say(out, done=True)
+
+
+def _path(wanted: dict[str, Any]) -> Path | None:
+    return Path(wanted["plugin_path"]) if wanted["plugin_path"] else None
+
+
+def _context(wanted: dict[str, Any]) -> Any:
+    from workers.evaluate import Context
+
+    return Context(device=wanted["device"])
+
+
+def _task(wanted: dict[str, Any], anchor: str, loaded: Any) -> tuple[Any, list[str]]:
+    from api.own_config import own_config
+
+    settings = {"task.steps": wanted["steps"]} if wanted["steps"] else {}
+    reference = anchor if loaded is None else wanted["anchor"].rpartition(":")[0] + f":{anchor}"
+    if loaded is not None and wanted["anchor"].endswith(".py"):
+        reference = f"{wanted['anchor']}:{anchor}"
+    config = own_config(
+        [reference], preset=None, settings=settings | wanted["settings"], baselines=None,
+        checks=(), objectives=(), plugin_path=_path(wanted),
+    )  # fmt: skip
+    return config.task, list(config.baselines)
+
+
+def _global_line(loaded: Any) -> str:
+    import re
+
+    from workers.anchor_check import GLOBAL_CALLS
+
+    for number, line in enumerate(loaded.source.text.splitlines() if loaded else (), 1):
+        if re.search(GLOBAL_CALLS, line):
+            return f"{loaded.source.name}:{number}: {line.strip()[:80]}"
+    return ""
+
+
+def _refuse_network() -> None:
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in NETWORK:
+            from evosearch.errors import PluginError
+
+            if event == "socket.connect" and not isinstance(arguments[1], tuple):
+                return  # a local socket of the system's own
+            raise PluginError(
+                "the plug-in uses the network", got=str(arguments[-1])[:80],
+                hint="workers may have none: put data below ctx.data_dir",
+            )  # fmt: skip
+
+    sys.addaudithook(hook)
+
+
+if __name__ == "__main__":
+    main()

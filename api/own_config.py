@@ -1,0 +1,392 @@
+"""From what a caller names (anchors of their own or ours, budgets, constraints) to a config.
+
+A reference ``file.py:Name`` loads the file; everything else is a name that is known already. What
+an anchor's own code says (slot, forbidden axes, objectives, baselines) is written into the config,
+so that it is complete in itself. A short pass through each own anchor comes before anything is
+stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evosearch.config import Anchor, Plugin, SearchConfig
+from evosearch.errors import ConfigError, NotFound, PluginError
+from evosearch.objectives import Objective
+from evosearch.own import ORIGINAL, REGISTER, Entry, OwnAnchor
+from evosearch.plugins import Loaded, adopt, ensure, load, read_source, registered
+from evosearch.presets import config_from, load_preset, set_override
+
+if TYPE_CHECKING:
+    from workers.evaluate import Context
+
+BPC = Objective("bpc", "min", "bit/char")
+DEFAULTS: dict[str, Any] = {
+    "preset": "own",
+    "evolution": {
+        "population_size": 60, "tournament_share": 0.2, "tournament_min": 3, "warm_up": 5,
+        "mutations": 2, "random_share": 0.2, "remeasure_every": 50, "remeasure_share": 0.1,
+    },
+    "confirmation": {"top": 3, "seeds": 3, "tune_seeds": 2, "final_seeds": 10},
+}  # fmt: skip
+"""A search of a few hundred cheap evaluations, as the quickstart's."""
+BASELINES = {
+    "norm_act": ("bn-relu", "bn-silu", "gn-relu", "token_ln-gelu"),
+    "norm": ("token_ln-gelu", "rms-norm", "bn-relu"),
+    "act": ("token_ln-gelu", "bn-relu", "swish"),
+}
+"""By slot; of these the first two that no anchor forbids."""
+RATE_STEPS = (0.5, 1.0, 2.0)
+
+
+def loaded_from(reference: str, plugin_path: Path | None = None) -> tuple[Loaded | None, str]:
+    """The plug-in and the name that ``file.py:Name`` or ``entry-point:Name`` means.
+
+    Returns:
+        None and the reference itself where it is a plain name.
+
+    Raises:
+        PluginError: the file cannot be loaded, or has no such name.
+    """
+    place, colon, name = reference.rpartition(":")
+    if not colon:
+        place, name = (reference, "") if reference.endswith(".py") else ("", reference)
+    if not place or place == "folder":
+        return None, reference
+    return load(read_source(place, plugin_path)), name
+
+
+def anchor_names(loaded: Loaded, name: str) -> list[str]:
+    """Names of the plug-in's anchors that ``name`` means; all of them where it is empty.
+
+    Raises:
+        PluginError: it means none.
+    """
+    entries = [one for one in loaded.entries if one.kind == "anchor"]
+    if not name:
+        found = [one.name for one in entries]
+    else:
+        found = [one.name for one in entries if name in (one.name, _python_name(one))]
+    if not found:
+        known = ", ".join(_python_name(one) for one in entries)
+        raise PluginError(
+            f"no anchor {name or 'at all'}", where=loaded.source.name,
+            expected=f"one of {known}" if known else "a class or function under es.anchor or "
+            "es.evaluator",
+        )  # fmt: skip
+    return found
+
+
+def _python_name(entry: Entry) -> str:
+    made_by = getattr(entry.value, "made_by", entry.value)
+    name = str(getattr(made_by, "__name__", entry.name))
+    return entry.name if name == "<lambda>" else name
+
+
+class Parts:
+    """Plug-ins and anchor names, collected from references of all kinds."""
+
+    def __init__(self, plugin_path: Path | None = None) -> None:
+        self.plugins: dict[str, Plugin] = {}
+        self._path = plugin_path
+
+    def anchors(self, reference: Any) -> list[str]:
+        """Anchor names of a reference: a name, ``file.py:Name``, or what was registered itself."""
+        if not isinstance(reference, str):
+            return [self._registered(reference)]
+        loaded, name = loaded_from(reference, self._path)
+        if loaded is None:
+            self.known("anchor", name)
+            return [name]
+        self.take(loaded)
+        return anchor_names(loaded, name)
+
+    def known(self, kind: Any, name: str) -> None:
+        """Note the plug-in, script or notebook that registered a name, if one did."""
+        entry = REGISTER.find(kind, name)
+        if entry is None:
+            for reference in registered():  # what the server's settings offer
+                offered = load(read_source(reference))
+                if any(one.kind == kind and one.name == name for one in offered.entries):
+                    self.take(offered)
+            return
+        by_file = _by_module(entry.module)
+        loaded = by_file or adopt(entry.module)
+        if loaded is not None:
+            self.take(loaded)
+
+    def take(self, loaded: Loaded) -> None:
+        """Note a plug-in that the search needs."""
+        self.plugins[loaded.source.sha256] = loaded.plugin
+
+    def _registered(self, thing: Any) -> str:
+        for entry in REGISTER.entries("anchor"):
+            if entry.value is thing or getattr(entry.value, "made_by", None) is thing:
+                self.known("anchor", entry.name)
+                return entry.name
+        raise ConfigError(
+            "this is no anchor", got=repr(thing)[:80],
+            expected="a name, file.py:Name, or what es.anchor or es.evaluator decorated",
+        )  # fmt: skip
+
+
+def _by_module(module: str) -> Loaded | None:
+    from evosearch.plugins import MODULE_PREFIX, all_loaded
+
+    if not module.startswith(MODULE_PREFIX):
+        return None
+    return next((one for one in all_loaded() if one.module.__name__ == module), None)
+
+
+def anchor_setting(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """An anchor's table in a config, with what its code says filled in.
+
+    Raises:
+        NotFound: there is no such anchor.
+    """
+    from workers.anchors import ANCHORS
+
+    network = ANCHORS.get(name)
+    made: dict[str, Any] = {"name": name, **(given or {})}
+    if network.forbids and not made.get("forbids"):
+        made["forbids"] = sorted(network.forbids)
+    own = network.own
+    if own is not None:
+        made.setdefault("slot", own.slot)
+        if own.objectives and not made.get("objectives"):
+            made["objectives"] = [one.model_dump(mode="json") for one in own.objectives]
+    elif network.kind == "text" and not made.get("objectives"):
+        made["objectives"] = [BPC.model_dump(mode="json")]
+    return made
+
+
+def allowed_baselines(anchors: Sequence[Anchor], wanted: Iterable[str]) -> list[str]:
+    """Of the baselines those that every anchor takes."""
+    from workers.anchors import ANCHORS
+    from workers.layers import LayerFactory
+
+    found = []
+    for name in dict.fromkeys(wanted):
+        fits = True
+        for anchor in anchors:
+            network = ANCHORS.get(anchor.name)
+            if name == ORIGINAL:
+                fits &= network.own is not None and network.own.kind == "model"
+            else:
+                made = LayerFactory(None, name, 32, anchor.slot or network.slots[0])
+                fits &= not made.mixes() & network.forbids
+        if fits:
+            found.append(name)
+    return found
+
+
+def default_baselines(anchors: Sequence[Anchor]) -> list[str]:
+    """What the anchors' own code names, or else known layers of their slot.
+
+    Raises:
+        ConfigError: the anchors have none in common.
+    """
+    from workers.anchors import ANCHORS
+
+    networks = [ANCHORS.get(anchor.name) for anchor in anchors]
+    own = [network.own for network in networks if network.own is not None]
+    named = [name for one in own for name in _own_baselines(one)]
+    slot = anchors[0].slot or networks[0].slots[0]
+    found = allowed_baselines(anchors, named) or allowed_baselines(anchors, BASELINES[slot])[:2]
+    if not found:
+        raise ConfigError(
+            "no known layer fits all these anchors", got=", ".join(one.name for one in anchors),
+            expected="baselines=[...] that each of them takes",
+        )  # fmt: skip
+    return found
+
+
+def _own_baselines(own: OwnAnchor) -> tuple[str, ...]:
+    original = (ORIGINAL,) if own.kind == "model" and ORIGINAL not in own.baselines else ()
+    return (*original, *own.baselines)
+
+
+def complete(config: SearchConfig, context: Context | None = None) -> SearchConfig:
+    """The config with its plug-ins hashed and loaded, and its own anchors' measures filled in.
+
+    What a person wrote stays. Anchors of a user's own pass through `workers.preflight` here.
+
+    Raises:
+        PluginError: a plug-in is gone, has changed, or fails.
+    """
+    plugins = tuple(_hashed(plugin) for plugin in config.task.plugins)
+    ensure(plugins)
+    anchors = [
+        Anchor.model_validate(
+            anchor_setting(one.name, one.model_dump(mode="json", exclude_defaults=True))
+        )
+        for one in config.task.anchors
+    ]
+    task = config.task.model_copy(update={"plugins": plugins, "anchors": tuple(anchors)})
+    config = _with_baselines(config.model_copy(update={"task": task}))
+    filled = tuple(_measured(task, one, config.baselines, context) for one in task.anchors)
+    task = task.model_copy(update={"anchors": filled})
+    return config.model_copy(update={"task": task})
+
+
+def _with_baselines(config: SearchConfig) -> SearchConfig:
+    """Baselines that no anchor takes give way to those that the user's own code names."""
+    from workers.anchors import ANCHORS
+
+    anchors = config.task.anchors
+    if all(ANCHORS.get(one.name).own is None for one in anchors):
+        return config
+    fitting = allowed_baselines(anchors, config.baselines) or default_baselines(anchors)
+    rivals = allowed_baselines(anchors, config.confirmation.rivals) or fitting[:2]
+    confirmation = config.confirmation.model_copy(update={"rivals": tuple(rivals)})
+    return config.model_copy(update={"baselines": tuple(fitting), "confirmation": confirmation})
+
+
+def resolve(
+    config: SearchConfig, references: Iterable[str], plugin_path: Path | None
+) -> SearchConfig:
+    """The config with plug-ins loaded and anchors named by file given their own names.
+
+    What an anchor's code says (slot, axes, objectives, baselines) is filled in by `complete`; the
+    baselines of an own anchor replace those of a preset that does not fit it.
+
+    Raises:
+        PluginError: a plug-in cannot be loaded.
+    """
+    parts = Parts(plugin_path)
+    for reference in references:
+        parts.take(load(read_source(reference, plugin_path)))
+    anchors: list[Anchor] = []
+    for one in config.task.anchors:
+        names = (
+            parts.anchors(one.name) if ":" in one.name or one.name.endswith(".py") else [one.name]
+        )
+        anchors += [one.model_copy(update={"name": name}) for name in names]
+    known = {plugin.sha256: plugin for plugin in (*config.task.plugins, *parts.plugins.values())}
+    task = config.task.model_copy(
+        update={"anchors": tuple(anchors), "plugins": tuple(known.values())}
+    )
+    return config.model_copy(update={"task": task})
+
+
+def _hashed(plugin: Plugin) -> Plugin:
+    from evosearch.plugins import find, loaded
+
+    known = loaded(plugin.sha256) if plugin.sha256 else None
+    return plugin if known is not None else load(find(plugin)).plugin
+
+
+def _measured(task: Any, anchor: Anchor, baselines: Sequence[str], context: Any) -> Anchor:
+    """The anchor with its reference point and quality limit: what knowing nothing scores."""
+    from workers.anchors import ANCHORS
+    from workers.evaluate import Context
+    from workers.preflight import preflight
+
+    own = ANCHORS.get(anchor.name).own
+    is_set = "reference" in anchor.model_fields_set
+    if own is None or (is_set and anchor.quality is not None):
+        return anchor
+    fitting = allowed_baselines([anchor], baselines or default_baselines([anchor]))
+    if not fitting:
+        raise ConfigError(
+            f"no baseline fits anchor {anchor.name}", got=", ".join(baselines),
+            expected="baselines=[...] that mix no axis it forbids",
+        )  # fmt: skip
+    found = preflight(task, anchor.name, fitting[0], context or Context())
+    changes: dict[str, Any] = {}
+    if not is_set:
+        changes["reference"] = round(found.score, 6)
+        # A tenth worse: a measure that no layer changes would leave no volume at all.
+        changes["references"] = {
+            name: round(one - 0.1 * abs(one), 6) for name, one in found.more.items()
+        }
+    if own.kind != "evaluator" and anchor.quality is None and anchor.objectives:
+        changes["quality"] = round(found.score, 6)
+    return anchor.model_copy(update=changes)
+
+
+def own_config(
+    anchors: Iterable[Any], *, preset: str | None, settings: Mapping[str, Any],
+    baselines: Iterable[str] | None, checks: Iterable[str], objectives: Iterable[str],
+    plugin_path: Path | None,
+) -> SearchConfig:  # fmt: skip
+    """The config of a search over these anchors; ``settings`` are dotted keys over the defaults.
+
+    Raises:
+        ConfigError, NotFound, PluginError: something named is wrong.
+    """
+    from workers.measures import goal_of
+
+    parts = Parts(plugin_path)
+    names = list(dict.fromkeys(name for one in anchors for name in parts.anchors(one)))
+    if not names:
+        raise ConfigError("no anchors", expected='anchors=["my_task.py:TinyGPT"] or names')
+    data: dict[str, Any] = (
+        load_preset(preset).model_dump(mode="json") if preset else _copied(DEFAULTS)
+    )
+    task = data.setdefault("task", {})
+    before = {one["name"]: one for one in task.get("anchors", ())}
+    task["anchors"] = [anchor_setting(name, before.get(name)) for name in names]
+    for name in checks:
+        parts.known("check", name)
+    further = [goal_of(_noted(parts, name)).model_dump(mode="json") for name in objectives]
+    for anchor in task["anchors"]:
+        mine = anchor.get("objectives") or [Objective("accuracy").model_dump(mode="json")]
+        anchor["objectives"] = [*mine, *further] if further else anchor.get("objectives", [])
+    made = [Anchor.model_validate(one) for one in task["anchors"]]
+    for key, value in settings.items():
+        set_override(data, key, value)
+    parts.known("dataset", str(task.get("dataset", "")))
+    task["plugins"] = [plugin.model_dump(mode="json") for plugin in parts.plugins.values()]
+    chosen = list(baselines) if baselines is not None else default_baselines(made)
+    data["baselines"] = chosen
+    confirmation = data.setdefault("confirmation", {})
+    confirmation["rivals"] = chosen[:2] or ["bn-relu"]
+    _follow(data, made)
+    return config_from(data, where="es.search")
+
+
+def _noted(parts: Parts, name: str) -> str:
+    parts.known("objective", name)
+    return name
+
+
+def _follow(data: dict[str, Any], anchors: Sequence[Anchor]) -> None:
+    """Settings that follow from the anchors, where nobody has set them."""
+    forbidden = {axis for anchor in anchors for axis in anchor.forbids}
+    space = data.setdefault("space", {})
+    if "positions" in forbidden:
+        space.setdefault("op_set", "paper+token")
+    if "batch" in forbidden:
+        data.setdefault("series", "S")
+    task, checks = data["task"], data.setdefault("checks", {})
+    steps = task.get("steps", 100)
+    quality = checks.setdefault("quality", {})
+    quality["steps"] = min(quality.get("steps", max(1, round(0.4 * steps))), steps)
+    rate = task.get("learning_rate", 0.2)
+    rates = [round(rate * factor, 6) for factor in RATE_STEPS]
+    data["confirmation"].setdefault("learning_rates", rates)
+
+
+def _copied(data: dict[str, Any]) -> dict[str, Any]:
+    return {k: _copied(v) if isinstance(v, dict) else v for k, v in data.items()}
+
+
+def same_but_for_code(one: SearchConfig, other: SearchConfig) -> bool:
+    """Whether two configs differ in nothing but the content of their plug-ins."""
+    return one != other and _without_code(one) == _without_code(other)
+
+
+def _without_code(config: SearchConfig) -> dict[str, Any]:
+    data = config.model_dump(mode="json")
+    for plugin in data["task"]["plugins"]:
+        plugin["sha256"] = ""
+    for anchor in data["task"]["anchors"]:
+        # These were measured with the code.
+        anchor["reference"], anchor["references"], anchor["quality"] = 0.0, {}, None
+    return data
+
+
+__all__ = ["NotFound", "Parts", "complete", "own_config", "same_but_for_code"]

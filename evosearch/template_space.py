@@ -1,0 +1,220 @@
+"""Graphs with a fixed frame and holes: ``x * f(x) / g(x)``, of which only f and g are searched.
+
+A template is a formula in which unknown functions of one argument are holes. A graph of the
+template has the frame's nodes in fixed places and a block of nodes for each hole, whose last node
+is the hole's value; a block sees the hole's argument, ``zero``, ``v0``, ``v1`` and itself. Nothing
+here looks at what a graph computes; the checks do.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from evosearch.config import Space
+from evosearch.errors import ConfigError
+from evosearch.streams import below, pick
+from evosearch.variation import Table, draw_table, mutate, random_graph
+from primitives.formula import parse
+from primitives.graph import FIRST_OP, Graph, Node
+from primitives.ops import OPS, typed_name
+
+MAX_HOLES = 8
+MAX_NODES = 64
+_SHORTHANDS = frozenset({"sub", "relu", "silu"})
+_CALL = re.compile(r"([A-Za-z_]\w*)\s*\(", re.ASCII)
+# A chain of operations that no person writes stands for a hole while the text is parsed.
+_HEAD, _BITS, _FOOT = ("sqrt", "sqrt", "sqrt", "log"), ("abs", "neg"), ("log",)
+
+
+class Drawer(Protocol):
+    """What draws new graphs for a search."""
+
+    @property
+    def table(self) -> Table:
+        """What primitives are drawn from."""
+
+    def random(self, rng: Random) -> Graph:
+        """A graph from nothing."""
+
+    def mutate(self, rng: Random, graph: Graph) -> Graph:
+        """The graph with one node drawn anew."""
+
+
+def drawer(space: Space) -> Drawer:
+    """Of free graphs, or of those of the space's template.
+
+    Raises:
+        ConfigError: the template is none.
+        FormulaError: its text cannot be read.
+    """
+    table = draw_table(space)
+    return (
+        TemplateSpace(space.template, table, space.nodes)
+        if space.template
+        else Free(table, space.nodes)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """All graphs of so many nodes."""
+
+    table: Table
+    nodes: int
+
+    def random(self, rng: Random) -> Graph:
+        """A graph grown node by node."""
+        return random_graph(rng, self.table, self.nodes)
+
+    def mutate(self, rng: Random, graph: Graph) -> Graph:
+        """One random op node drawn anew."""
+        return mutate(rng, self.table, graph)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hole:
+    """A block of the layout: its first position among the op nodes, and what it may read."""
+
+    start: int
+    argument: int
+
+
+class TemplateSpace:
+    """The graphs of one template; ``nodes`` op nodes are shared out among its holes.
+
+    Example:
+        >>> space = TemplateSpace("x / g(x)", draw_table(Space()), 4)
+        >>> [node.op for node in space.random(Random(0)).nodes][-1]
+        'div'
+    """
+
+    def __init__(self, text: str, table: Table, nodes: int) -> None:
+        self.table = table
+        frame, names = _frame(text)
+        self.block = max(1, nodes // len(names))
+        self.layout: list[Node | None] = []
+        self.holes: list[_Hole] = []
+        place = {index: index for index in range(FIRST_OP)}
+        inner = _inner_nodes(frame)
+        for index, node in enumerate(frame.nodes, FIRST_OP):
+            argument = _argument(frame, index)
+            if argument is not None:
+                self.holes.append(_Hole(len(self.layout), place[argument]))
+                self.layout += [None] * self.block
+            elif index in inner:
+                continue
+            else:
+                inputs = tuple(place[source] for source in node.inputs)
+                self.layout.append(Node(node.op, inputs, node.over))
+            place[index] = FIRST_OP + len(self.layout) - 1
+        if len(self.layout) > MAX_NODES:
+            raise ConfigError(
+                "the template has too many nodes", where="space.template",
+                expected=f"at most {MAX_NODES}", got=str(len(self.layout)),
+                hint="fewer space.nodes, or a shorter frame",
+            )  # fmt: skip
+
+    def random(self, rng: Random) -> Graph:
+        """The frame with every hole drawn anew."""
+        nodes = list(self.layout)
+        for hole in self.holes:
+            for step in range(self.block):
+                nodes[hole.start + step] = self._node(rng, hole, step)
+        return Graph(tuple(node for node in nodes if node is not None))
+
+    def mutate(self, rng: Random, graph: Graph) -> Graph:
+        """One node of one hole drawn anew; a graph of no such frame becomes one from nothing."""
+        if not self.fits(graph):
+            return self.random(rng)
+        hole, step = pick(rng, self.holes), below(rng, self.block)
+        nodes = list(graph.nodes)
+        nodes[hole.start + step] = self._node(rng, hole, step)
+        return Graph(tuple(nodes))
+
+    def fits(self, graph: Graph) -> bool:
+        """Whether the graph has the frame where it belongs."""
+        if len(graph.nodes) != len(self.layout):
+            return False
+        pairs = zip(self.layout, graph.nodes, strict=True)
+        return all(mine is None or mine == node for mine, node in pairs)
+
+    def _node(self, rng: Random, hole: _Hole, step: int) -> Node:
+        (op, over), arity = pick(rng, pick(rng, self.table))
+        first = FIRST_OP + hole.start
+        # The argument twice, so that a hole reads it as often as a free graph reads x and itself.
+        sources = (hole.argument, hole.argument, 1, 2, 3, *range(first, first + step))
+        return Node(op, tuple(pick(rng, sources) for _ in range(arity)), over)
+
+
+def _frame(text: str) -> tuple[Graph, list[str]]:
+    """The template's graph with a chain in the place of each hole, and the holes' names."""
+    known = {typed_name(op, over) for op, row in OPS.items() for over in row.index_sets or (None,)}
+    names = [name for name in _CALL.findall(text) if name not in known | _SHORTHANDS]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"the hole {twice} stands twice in the template", where="space.template",
+            expected="each hole once", hint=f"name its value: a = {twice}(x); a * a",
+        )  # fmt: skip
+    if not 1 <= len(names) <= MAX_HOLES:
+        raise ConfigError(
+            "a template has holes", where="space.template", got=repr(text)[:80],
+            expected=f"1 to {MAX_HOLES} unknown functions, such as x * f(x) / g(x)",
+        )  # fmt: skip
+    for number, name in enumerate(names):
+        chain = "(".join(_chain(number))
+        start = re.search(rf"\b{name}\s*\(", text, re.ASCII)
+        assert start is not None
+        end = _matching(text, start.end(), name)
+        inside = text[start.end() : end]
+        text = (
+            f"{text[: start.start()]}{chain}({inside}{')' * len(_chain(number))}{text[end + 1 :]}"
+        )
+    return parse(text), names
+
+
+def _chain(number: int) -> tuple[str, ...]:
+    return (*_HEAD, *(_BITS[number >> bit & 1] for bit in range(3)), *_FOOT)
+
+
+_CHAINS = {_chain(number) for number in range(MAX_HOLES)}
+_LENGTH = len(_chain(0))
+
+
+def _matching(text: str, start: int, name: str) -> int:
+    depth = 1
+    for at in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[at], 0)
+        if not depth:
+            return at
+        if depth == 1 and text[at] == ",":
+            break
+    raise ConfigError(
+        f"the hole {name} takes one argument in brackets", where="space.template",
+        expected=f"{name}(x)",
+    )  # fmt: skip
+
+
+def _argument(frame: Graph, index: int) -> int | None:
+    """What the chain that ends at the node reads; None where none ends there."""
+    found: list[str] = []
+    while index >= FIRST_OP and len(found) < _LENGTH and len(frame.node(index).inputs) == 1:
+        found.append(frame.node(index).op)
+        index = frame.node(index).inputs[0]
+    return index if tuple(found) in _CHAINS else None
+
+
+def _inner_nodes(frame: Graph) -> frozenset[int]:
+    """Nodes that stand inside a chain."""
+    inner: set[int] = set()
+    for index in range(FIRST_OP, FIRST_OP + len(frame.nodes)):
+        end = _argument(frame, index)
+        if end is not None:
+            below_it = frame.node(index).inputs[0]
+            while below_it != end:
+                inner.add(below_it)
+                below_it = frame.node(below_it).inputs[0]
+    return frozenset(inner)

@@ -1,0 +1,296 @@
+"""Users' own anchors, evaluators, objectives and checks: registered, loaded, trained, scored."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import evosearch as es
+from evosearch.config import Anchor, Checks, Hurdles, Quality, SearchConfig, Stability, Task
+from evosearch.errors import ConfigError, PluginError, Stopped
+from evosearch.own import REGISTER, collecting
+from evosearch.plugins import ensure, find, load, read_source, user_line
+from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
+from evosearch.screen import Screen
+from workers.anchors import ANCHORS
+from workers.evaluate import Context, run_job
+from workers.inline import InlinePool
+
+MY_TASK = Path(__file__).parents[1] / "support" / "my_task.py"
+GRAPH = es.parse("x * sigmoid(x)")
+QUIET = Checks(quality=Quality(steps=2, accuracy=-1e9), stability=Stability(steps=1))
+
+
+@pytest.fixture(scope="module")
+def plugin():
+    return load(read_source(str(MY_TASK))).plugin
+
+
+def job_of(plugin, anchor, **changed):
+    entry = REGISTER.find("anchor", anchor)
+    objectives = entry.value.objectives if entry is not None else ()
+    task = Task(
+        anchors=(Anchor(name=anchor, objectives=objectives),),
+        steps=6, batch_size=16, plugins=(plugin,), **changed.pop("task", {}),
+    )  # fmt: skip
+    run = Run(anchor=anchor, seed=3, learning_rate=0.2)
+    facts = {"id": "j", "purpose": "search", "subject": Subject(birth=0), "graph": GRAPH,
+             "runs": (run,), "task": task, "checks": QUIET}  # fmt: skip
+    return Job(**(facts | changed))
+
+
+def outcome(job, context=None):
+    messages = list(run_job(job, context or Context(device="cpu")))
+    assert isinstance(messages[-1], JobDone)
+    found = [one.evaluation for one in messages if isinstance(one, EvaluationDone)]
+    return (found[0] if found else None), messages[-1]
+
+
+@pytest.mark.parametrize("anchor", ["my-net", "tiny-seq", "my-eval"])
+def test_each_depth_is_trained_and_repeats_bit_for_bit(plugin, anchor):
+    before = torch.get_rng_state()
+    scores = []
+    for _ in range(2):
+        evaluation, done = outcome(job_of(plugin, anchor))
+        assert done.failure is None, done.failure
+        scores.append(evaluation.score)
+    assert scores[0] == scores[1]
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_lower_is_better_becomes_a_score_of_which_higher_is(plugin):
+    evaluation, _ = outcome(job_of(plugin, "tiny-seq"))
+    assert evaluation.score < 0
+    goal = es.Objective("bpc", "min", "bit/char")
+    assert goal.text(evaluation.score) == f"{-evaluation.score:.3f} bit/char"
+    assert goal.change(-0.25) == "+0.250"
+    assert es.Objective("miou", "max", "%").score(50.0) == 0.5
+
+
+def test_training_improves_the_users_own_metric(plugin):
+    task = {"steps": 200, "batch_size": 16}
+    short = job_of(plugin, "tiny-seq")
+    long = short.model_copy(update={"task": short.task.model_copy(update=task)})
+    assert outcome(long)[0].score > outcome(short)[0].score + 0.2
+
+
+def test_a_finished_model_takes_layers_and_is_a_baseline_as_it_came(plugin):
+    original = job_of(plugin, "my-model", graph=None, checks=None, purpose="baseline",
+                      subject=Subject(baseline="original"))  # fmt: skip
+    ours, done = outcome(job_of(plugin, "my-model"))
+    assert done.failure is None, done.failure
+    theirs, done = outcome(original)
+    assert done.failure is None, done.failure
+    assert ours.score != theirs.score
+    relu = outcome(original.model_copy(update={"subject": Subject(baseline="bn-relu")}))[0]
+    assert relu.score == pytest.approx(theirs.score, abs=0.02)
+
+
+def test_a_layer_that_leaks_is_refused_by_the_users_own_axes(plugin):
+    assert ANCHORS.get("tiny-seq").forbids == {"batch", "positions"}
+    _, done = outcome(job_of(plugin, "tiny-seq", graph=es.parse("x / std_batch(x)")))
+    assert "mixes batch" in done.failure.detail
+
+
+def test_further_objectives_are_measured_and_are_coordinates_of_the_front(plugin):
+    goals = (*REGISTER.find("anchor", "tiny-seq").value.objectives,
+             es.Objective("width", "min", "channels"))  # fmt: skip
+    job = job_of(plugin, "tiny-seq")
+    anchor = job.task.anchors[0].model_copy(update={"objectives": goals})
+    task = job.task.model_copy(update={"anchors": (anchor,)})
+    evaluation, _ = outcome(job.model_copy(update={"task": task}))
+    assert evaluation.more == {"width": -32.0}
+    config = SearchConfig(task=task)
+    assert list(config.coordinates) == ["tiny-seq", "tiny-seq#width"]
+    assert config.objective("tiny-seq#width").text(-32.0) == "32.000 channels"
+
+
+def test_a_hurdle_stops_an_evaluator_and_says_so_in_its_unit(plugin):
+    checks = QUIET.model_copy(update={"hurdles": Hurdles(steps=(2,), after=1)})
+    passed, _ = outcome(job_of(plugin, "my-eval", checks=checks))
+    assert set(passed.milestones) == {2}
+    high = job_of(plugin, "my-eval", checks=checks, hurdles={"my-eval": {2: 0.99}})
+    evaluation, done = outcome(high)
+    assert evaluation is None
+    assert done.rejection.code == "hurdle"
+    assert "expected 99.000 % or better" in done.rejection.detail
+
+
+def test_a_deadline_rejects_a_task_and_an_evaluator(plugin):
+    ticks = iter(range(0, 10_000, 10))
+    for anchor in ("my-eval", "tiny-seq"):
+        context = Context(device="cpu", clock=lambda: float(next(ticks)))
+        job = job_of(plugin, anchor, checks=QUIET,
+                     task={"evaluation_seconds": 15.0})  # fmt: skip
+        _, done = outcome(job, context)
+        assert done.rejection is not None, done
+        assert done.rejection.code == "too_slow"
+
+
+def test_an_evaluator_that_swallows_the_stop_is_stopped_all_the_same(plugin):
+    with collecting() as register:
+
+        @es.evaluator("stubborn", objectives=[es.Objective("a", worst=0.0)])
+        def stubborn(layer, ctx):
+            for step in range(3):
+                with contextlib.suppress(Stopped):
+                    ctx.report(step, a=0.1)
+            return {"a": 1.0}
+
+    REGISTER.replace(register.entries())
+    checks = QUIET.model_copy(update={"hurdles": Hurdles(steps=(1,), after=1)})
+    hard = job_of(plugin, "stubborn", checks=checks, hurdles={"stubborn": {1: 0.5}})
+    evaluation, done = outcome(hard)
+    assert (evaluation, done.rejection.code) == (None, "hurdle")
+
+
+def test_an_interrupted_inline_job_is_taken_back_and_can_run_again(plugin):
+    pool = InlinePool(Context(device="cpu"))
+    for anchor in ("my-eval", "tiny-seq"):
+        job = job_of(plugin, anchor)
+        pool.submit(job)
+        pool.interrupt()
+        assert pool.poll(0.0) == []
+        pool.submit(job)
+        assert pool.poll(0.0)[0].kind == "evaluation_done"
+        pool.cancel(job.id)
+
+
+def test_an_error_in_the_users_code_names_the_users_line(tmp_path):
+    text = MY_TASK.read_text().replace("(model(x) - y).square().mean()", "model(x).nothing()", 1)
+    file = tmp_path / "other.py"
+    file.write_text(text)
+    broken = load(read_source(str(file)))
+    try:
+        _, done = outcome(job_of(broken.plugin, "tiny-seq"))
+    finally:
+        load(read_source(str(MY_TASK)))
+    line = text.splitlines().index("        return model(x).nothing()") + 1
+    assert done.failure.detail.startswith(f"other.py:{line} in loss: return model(x).nothing()")
+
+
+def test_two_versions_of_one_file_live_side_by_side(tmp_path):
+    file = tmp_path / "my_task.py"
+    plugins, widths = [], []
+    for classes in (8, 12):
+        file.write_text(
+            MY_TASK.read_text()
+            .replace("layer(8), nn.Linear(8", f"layer({classes}), nn.Linear({classes}")
+            .replace("nn.Linear(4, 8)", f"nn.Linear(4, {classes})")
+        )
+        plugins.append(load(read_source(str(file))).plugin)
+    assert plugins[0].sha256 != plugins[1].sha256
+    for plugin in (*plugins, plugins[0]):
+        ensure([plugin])
+        net = ANCHORS.get("tiny-seq").own.made_by().build(lambda channels: torch.nn.Identity())
+        widths.append(net[0].out_features)
+    assert widths == [8, 12, 8]
+    load(read_source(str(MY_TASK)))
+
+
+def test_a_changed_or_lost_file_is_refused(tmp_path):
+    file = tmp_path / "task.py"
+    file.write_text(MY_TASK.read_text())
+    source = read_source(str(file))
+    assert find(source.plugin).sha256 == source.sha256
+    file.write_text(MY_TASK.read_text() + "\n# another text\n")
+    with pytest.raises(PluginError, match="has changed"):
+        find(source.plugin)
+    file.unlink()
+    with pytest.raises(PluginError, match="is not here"):
+        find(source.plugin)
+
+
+def test_a_package_of_the_users_own_comes_with_plugin_path(tmp_path):
+    package = tmp_path / "home" / "my_layers"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("WIDTH = 6\n")
+    decoy = tmp_path / "home" / "db"
+    decoy.mkdir()
+    (decoy / "__init__.py").write_text("raise SystemExit('decoy')\n")
+    file = tmp_path / "task.py"
+    file.write_text("from my_layers import WIDTH\nimport evosearch as es\n"
+                    "es.anchor('wide', build=lambda layer: layer(WIDTH))\n")  # fmt: skip
+    with pytest.raises(PluginError, match="No module named 'my_layers'"):
+        load(read_source(str(file)))
+    source = read_source(str(file), tmp_path / "home")
+    assert [path for path, _ in source.extra] == ["my_layers/__init__.py"]
+    widths = []
+    load(source).entries[0].value.made_by(widths.append)
+    assert widths == [6]
+    import db
+
+    assert "wt" in db.__file__ or hasattr(db, "open_store")
+
+
+def test_where_and_own_checks_refuse_in_the_controller(plugin):
+    task = Task(anchors=(Anchor(name="resnet"),), plugins=(plugin,))
+    config = SearchConfig(task=task).model_copy(
+        update={
+            "space": SearchConfig(task=task).space.model_copy(
+                update={"where": "live_nodes <= 2 and not pointwise", "checks": ("no-exp",)}
+            )
+        }
+    )
+    screen = Screen(config)
+    assert screen.judge(es.parse("x / rms_batch(x)"), {}, {}).code is None
+    assert screen.judge(es.parse("tanh(x)"), {}, {}).code == "constraint"
+    assert screen.judge(es.parse("exp(std_batch(x)) * x"), {}, {}).code == "constraint"
+    free = config.model_copy(update={"space": config.space.model_copy(update={"where": ""})})
+    assert Screen(free).judge(es.parse("x * exp(-x)"), {}, {}).code == "own_check"
+    with pytest.raises(ConfigError, match="is not known before it is trained"):
+        Screen(
+            config.model_copy(
+                update={"space": config.space.model_copy(update={"where": "mean_score > 0.5"})}
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: es.anchor("a b", build=len), "bad name"),
+        (lambda: es.anchor("a", build=len, slot="all"), "unknown slot"),
+        (lambda: es.anchor("a", build=len, layout="bhwc"), "unknown layout"),
+        (lambda: es.anchor("a", build=3), "no function"),
+        (lambda: es.anchor("a", build=len, model=len), "not both"),
+        (lambda: es.anchor("a", slot="norm")(len), "no task"),
+        (lambda: es.evaluator(objectives=[]), "no objectives"),
+        (lambda: es.check("c")(3), "a check is a function"),
+    ],
+)  # fmt: skip
+def test_a_bad_registration_is_refused_at_its_own_line(call, words):
+    line = call.__code__.co_firstlineno
+    with pytest.raises(PluginError, match=words) as caught:
+        call()
+    assert str(caught.value).startswith(f"test_own.py:{line}:")
+
+
+def test_nobody_takes_anothers_name():
+    with collecting():
+        es.anchor("mine", build=len)
+        es.anchor("mine", build=len)  # a cell that runs again
+        exec("import evosearch as es", space := {"__name__": "elsewhere"})
+        with pytest.raises(PluginError, match="registered twice"):
+            exec("es.anchor('mine', build=len)", space)
+
+
+def test_a_users_line_is_found_through_causes(tmp_path):
+    file = tmp_path / "bad.py"
+    file.write_text("import evosearch\n\n1 / 0\n")
+    with pytest.raises(PluginError) as caught:
+        load(read_source(str(file)))
+    assert user_line(caught.value) == "bad.py:3: 1 / 0"
+    assert "bad.py:3" in str(caught.value)
+
+
+def test_an_objective_that_is_not_finite_is_a_rejection(plugin):
+    with collecting() as register:
+        es.evaluator("nan", objectives=[es.Objective("a")])(lambda layer, ctx: {"a": math.nan})
+    REGISTER.replace(register.entries())
+    evaluation, done = outcome(job_of(plugin, "nan"))
+    assert (evaluation, done.rejection.code) == (None, "not_finite")

@@ -1,0 +1,282 @@
+"""Looks into a user's own anchor before a search does: placement, cost, repeats, leaks, noise.
+
+Each look is a finding of its own, told as soon as it is known; what fails says which line of the
+user's. It runs in a process that can be ended (`api.check_child`), for a user's code may do
+anything. Nothing here decides what a search would do.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import resource
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evosearch.calibrate import Z
+from evosearch.config import Task
+from evosearch.errors import PluginError
+from evosearch.objectives import Objective
+from evosearch.plugins import user_line
+from evosearch.records import Job, Run, Subject
+from workers.anchors import ANCHORS, Layer
+from workers.device import choose
+from workers.evaluate import Context, make_training
+from workers.inline import one_thread
+from workers.layers import LayerFactory, layer_factory
+from workers.leaks import leak_between
+from workers.own_evaluator import OwnEvaluation
+from workers.own_network import placement
+from workers.preflight import preflight
+from workers.training import anchor_setting
+
+TIMED_STEPS = 5
+RANDOM_CALLS = re.compile(
+    r"default_rng\(\s*\)|SystemRandom|urandom|secrets\.|uuid|time\.time|time_ns|perf_counter|RandomState\(\s*\)"
+)
+GLOBAL_CALLS = re.compile(
+    r"set_default_dtype|set_default_device|set_num_threads|environ|chdir|sys\.path|"
+    r"use_deterministic|set_grad_enabled|set_detect_anomaly|signal\.signal|matmul_precision"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One look. ``ok``: None where there was nothing to judge. ``where``: the user's line."""
+
+    name: str
+    ok: bool | None
+    text: str
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is checked: an anchor of a task, with baselines and their seeds."""
+
+    task: Task
+    anchor: str
+    baselines: tuple[str, ...]
+    seeds: int
+
+    def run(self, seed: int = 0) -> Run:
+        return Run(anchor=self.anchor, seed=seed, learning_rate=self.task.learning_rate)
+
+    def layer(self, baseline: str) -> LayerFactory:
+        job = Job(
+            id="check", purpose="baseline", subject=Subject(baseline=baseline), graph=None,
+            runs=(self.run(),), task=self.task,
+        )  # fmt: skip
+        return layer_factory(job, self.anchor)
+
+    @property
+    def goal(self) -> Objective:
+        return anchor_setting(self.run(), self.task).objective
+
+
+def findings(
+    task: Task, anchor: str, baselines: Sequence[str], seeds: int, context: Context
+) -> Iterator[Finding]:
+    """Everything about the anchor, cheapest first.
+
+    Raises:
+        PluginError: the user's code fails; the error names the line.
+    """
+    it = Checked(task, anchor, tuple(baselines), seeds)
+    before = global_state()
+    own = ANCHORS.get(anchor).own
+    evaluator = own is not None and own.kind == "evaluator"
+    found = preflight(task, anchor, it.baselines[0], context)
+    yield Finding("one step", True, f"{it.goal.text(found.score)} untrained, {it.goal.label}")
+    yield _globals(before, it)
+    if not evaluator:
+        yield from _placed(it, context)
+        yield _cost(it, context)
+        yield from _leaks(it, context)
+    yield _repeats(it, context)
+    yield from _trained(it, context)
+    yield _globals(before, it)
+
+
+def _placed(it: Checked, context: Context) -> Iterator[Finding]:
+    """Where the layers went."""
+    layers: list[torch.nn.Module] = []
+    made = it.layer(it.baselines[0])
+
+    class Noted(LayerFactory):
+        def __call__(self, num_features: int) -> torch.nn.Module:
+            layers.append(super().__call__(num_features))
+            return layers[-1]
+
+    noted: Layer = Noted(None, made.baseline, it.task.groups, _slot(it))
+    training = make_training(it.run(), it.task, noted, context)
+    if not layers:  # a finished model as it came, or one whose places are found
+        yield Finding("placement", None, f"{it.baselines[0]} builds no layer of ours")
+        return
+    rows = placement(training.network, layers)
+    lost = [row for row in rows if row.module == "-"]
+    for row in rows:
+        yield Finding("placed", True if row.module != "-" else None,
+                      f"{row.module}: {row.channels} channels")  # fmt: skip
+    text = f"{len(rows) - len(lost)} of {len(rows)} layers stand in the network"
+    yield Finding("placement", not lost, text, _line_of(it, r"layer\("))
+
+
+def _slot(it: Checked) -> Any:
+    own = ANCHORS.get(it.anchor).own
+    return own.slot if own is not None else "norm_act"
+
+
+def _cost(it: Checked, context: Context) -> Finding:
+    """Seconds a step and memory; of the first baseline, on this machine, now."""
+    training = make_training(it.run(), it.task, it.layer(it.baselines[0]), context)
+    with one_thread():
+        training.advance(1)
+        device = next(training.network.parameters()).device
+        base = _peak(device)
+        times = []
+        for _ in range(min(TIMED_STEPS, it.task.steps - 1)):
+            start = time.perf_counter()
+            training.advance(training.step + 1)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - start)
+    seconds = float(np.median(times)) if times else float("nan")
+    whole = seconds * it.task.steps
+    return Finding(
+        "cost", True,
+        f"{1000 * seconds:.3g} ms a step, {whole:.3g} s for {it.task.steps} steps; peak memory "
+        f"{max(base, _peak(device)) / 1e6:.0f} MB of the process on {device.type}",
+    )  # fmt: skip
+
+
+def _peak(device: torch.device) -> float:
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _leaks(it: Checked, context: Context) -> Iterator[Finding]:
+    """Whether the network shows a row or a position what it must not see."""
+    forbidden = sorted(ANCHORS.get(it.anchor).forbids)
+    for axis in forbidden:
+        training = make_training(it.run(), it.task, it.layer(it.baselines[0]), context)
+        leaks = leak_between(training, axis)
+        if leaks is None:
+            yield Finding(f"leaks over {axis}", None, "not looked at: a batch is no pair (x, y)")
+        else:
+            text = "a changed input reaches others" if leaks else "none found"
+            yield Finding(f"leaks over {axis}", not leaks, text, _line_of(it, r"def build"))
+    if not forbidden:
+        yield Finding("leaks", None, "no axis is forbidden")
+
+
+def _repeats(it: Checked, context: Context) -> Finding:
+    """The same seed twice, each with the task made anew."""
+    short = it.task.model_copy(update={"steps": min(3, it.task.steps)})
+    values = [_score(it, short, 0, it.baselines[0], Context(device=context.device)) for _ in (1, 2)]
+    same = values[0] == values[1] or all(math.isnan(one) for one in values)
+    text = (
+        "the same seed gives the same score, bit for bit" if same
+        else f"the same seed gives {it.goal.text(values[0], 6)} and {it.goal.text(values[1], 6)}; "
+        "draw from ctx.rng or ctx.generator, and change no state of your own"
+    )  # fmt: skip
+    return Finding("repeats", same, text, "" if same else _line_of(it, RANDOM_CALLS.pattern))
+
+
+def _score(it: Checked, task: Task, seed: int, baseline: str, context: Context) -> float:
+    own = ANCHORS.get(it.anchor).own
+    layer = it.layer(baseline)
+    with one_thread():
+        if own is not None and own.kind == "evaluator":
+            work = OwnEvaluation(
+                own, it.run(seed), task, layer, choose(context.device), context.clock
+            )
+            return work.evaluate()[0].accuracy
+        training = make_training(it.run(seed), task, layer, context)
+        training.advance(task.steps)
+        return training.worst if training.diverged else training.score("select").accuracy
+
+
+def _trained(it: Checked, context: Context) -> Iterator[Finding]:
+    """Each baseline over seeds; what a difference of one per cent takes."""
+    goal, noise, means = it.goal, [], []
+    for name in it.baselines:
+        scores = np.array([
+            _score(it, it.task, seed, name, context) for seed in range(1, it.seeds + 1)
+        ])  # fmt: skip
+        finite = bool(np.isfinite(scores).all())
+        spread = float(scores.std(ddof=1)) if finite and len(scores) > 1 else float("nan")
+        shown = ", ".join(goal.text(float(one)) for one in scores)
+        yield Finding(f"trained {name}", finite, shown, "" if finite else _line_of(it, "def loss"))
+        noise.append(spread)
+        means.append(float(scores.mean()))
+    if not noise or not all(math.isfinite(one) for one in (*noise, *means)):
+        return
+    sd = float(np.sqrt(np.mean(np.square(noise))))
+    share = goal.unit in ("", "%") and goal.direction == "max"
+    point = 0.01 if share else 0.01 * abs(float(np.mean(means)))
+    needed = max(1, math.ceil(2 * (Z * sd / point) ** 2)) if point else 1
+    what = "one point" if share else "one per cent of the mean"
+    yield Finding(
+        "noise", True,
+        f"seeds differ by {abs(goal.value(sd)):.3g} {goal.unit}".rstrip()
+        + f"; {needed} seeds a layer resolve {what}",
+    )  # fmt: skip
+
+
+def global_state() -> dict[str, str]:
+    """Settings of the process that a plug-in must leave alone."""
+    return {
+        "torch's default dtype": str(torch.get_default_dtype()),
+        "torch's default device": str(torch.get_default_device()),
+        "torch's number of threads": str(torch.get_num_threads()),
+        "whether gradients are kept": str(torch.is_grad_enabled()),
+        "torch's deterministic mode": str(torch.are_deterministic_algorithms_enabled()),
+        "the working folder": str(Path.cwd()),
+        "the environment": str(sorted(os.environ.items())),
+    }
+
+
+def _globals(before: dict[str, str], it: Checked) -> Finding:
+    changed = [name for name, value in global_state().items() if value != before[name]]
+    if not changed:
+        return Finding("globals", True, "the process is left as it was")
+    return Finding(
+        "globals", False, f"the plug-in changes {', '.join(changed)}, which other candidates share",
+        _line_of(it, GLOBAL_CALLS.pattern),
+    )  # fmt: skip
+
+
+def _line_of(it: Checked, pattern: str) -> str:
+    """The first line of the anchor's file on which the pattern stands; else its registration."""
+    from evosearch.own import REGISTER
+    from evosearch.plugins import all_loaded
+
+    entry = REGISTER.find("anchor", it.anchor)
+    if entry is None:
+        return ""
+    for one in all_loaded():
+        if entry in one.entries:
+            for number, line in enumerate(one.source.text.splitlines(), 1):
+                if re.search(pattern, line) and not line.lstrip().startswith("#"):
+                    return f"{one.source.name}:{number}: {line.strip()[:80]}"
+    return entry.where
+
+
+def failure_line(err: BaseException) -> str:
+    """The error in one line, with the user's own line in front."""
+    place = user_line(err)
+    text = " ".join(str(err).split())
+    if isinstance(err, PluginError) and (err.where or not place):
+        return text
+    if not place:
+        return f"{type(err).__name__}: {text}"
+    return f"{place}: {type(err).__name__}: {text}"

@@ -1,0 +1,190 @@
+"""Batches of whatever ``data(ctx)`` returns: tensors, a data set, or batches made by the user.
+
+Rows of tensors lie on the device and are batched by index; what the user iterates is taken in the
+user's order, again from the start when it ends. This file must not know what a batch means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evosearch.errors import PluginError
+
+SCORE_ROWS = 512
+"""Rows of one batch of an evaluation."""
+
+
+class Batches(Protocol):
+    """One split of a task."""
+
+    def order(self, steps: int, seed: int) -> Any:
+        """Which rows each step takes."""
+
+    def at(self, order: Any, step: int) -> Any:
+        """The batch of that step."""
+
+    def all(self) -> Iterator[Any]:
+        """Every row once, in order, for an evaluation."""
+
+
+def batches_of(data: Any, batch_size: int, device: torch.device, what: str, where: str) -> Batches:
+    """The batches of what the user returned.
+
+    Raises:
+        PluginError: nothing of it can be iterated or indexed, or it is empty.
+    """
+    tensors = _tensors(data, device)
+    if tensors is not None:
+        count = {len(one) for one in _leaves(tensors)}
+        if len(count) != 1 or 0 in count:
+            raise PluginError(
+                f"{what} returns tensors of unequal or no rows", where=where,
+                got=", ".join(str(tuple(one.shape)) for one in _leaves(tensors)),
+            )  # fmt: skip
+        return _Rows(tensors, count.pop(), batch_size)
+    if isinstance(data, Iterator):
+        raise PluginError(
+            f"{what} returns an iterator that can be read only once", where=where,
+            expected="tensors, a list of batches, or an object to iterate again and again",
+        )  # fmt: skip
+    is_rows = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    if is_rows and not isinstance(data, (Sequence, Mapping)) and not hasattr(data, "batch_size"):
+        if not len(data):
+            raise PluginError(f"{what} returns no rows", where=where)
+        return _Dataset(data, batch_size, device)
+    if isinstance(data, Iterable) and not isinstance(data, (str, bytes, Mapping)):
+        return _Given(data, device, what, where)
+    raise PluginError(
+        f"{what} returns nothing that can be batched", where=where,
+        expected="a tensor, a tuple or dict of tensors, a data set or batches",
+        got=type(data).__name__,
+    )  # fmt: skip
+
+
+def _tensors(data: Any, device: torch.device) -> Any:
+    """The data with all leaves as tensors on the device; None if they are no rows of tensors."""
+    if isinstance(data, Tensor):
+        return data.to(device)
+    if isinstance(data, np.ndarray):
+        return torch.from_numpy(data).to(device)
+    plain = isinstance(data, (tuple, Mapping))
+    if not plain or not data:
+        return None
+    values = data.values() if isinstance(data, Mapping) else data
+    if not all(isinstance(one, (Tensor, np.ndarray)) and one.ndim > 0 for one in values):
+        return None
+    moved = [_tensors(one, device) for one in values]
+    return dict(zip(data, moved, strict=True)) if isinstance(data, Mapping) else tuple(moved)
+
+
+def _leaves(data: Any) -> list[Tensor]:
+    if isinstance(data, Tensor):
+        return [data]
+    return list(data.values()) if isinstance(data, Mapping) else list(data)
+
+
+def _rows(data: Any, rows: Any) -> Any:
+    if isinstance(data, Tensor):
+        return data[rows]
+    if isinstance(data, Mapping):
+        return {name: one[rows] for name, one in data.items()}
+    return tuple(one[rows] for one in data)
+
+
+def _permutations(rows: int, batch_size: int, steps: int, seed: int) -> Tensor:
+    """Row indices of each step, epoch after epoch. Shapes: (steps, batch_size)."""
+    generator = torch.Generator().manual_seed(seed)
+    needed = steps * batch_size
+    epochs = [torch.randperm(rows, generator=generator) for _ in range(-(-needed // rows))]
+    return torch.cat(epochs)[:needed].view(steps, batch_size)
+
+
+class _Rows:
+    """Rows of tensors on the device."""
+
+    def __init__(self, data: Any, count: int, batch_size: int) -> None:
+        self._data, self._count, self._size = data, count, batch_size
+
+    def order(self, steps: int, seed: int) -> Tensor:
+        order = _permutations(self._count, self._size, steps, seed)
+        return order.to(_leaves(self._data)[0].device)
+
+    def at(self, order: Tensor, step: int) -> Any:
+        return _rows(self._data, order[step])
+
+    def all(self) -> Iterator[Any]:
+        for start in range(0, self._count, SCORE_ROWS):
+            yield _rows(self._data, slice(start, start + SCORE_ROWS))
+
+
+class _Dataset:
+    """A data set of torch's kind, with a length and rows by index."""
+
+    def __init__(self, data: Any, batch_size: int, device: torch.device) -> None:
+        self._data, self._size, self._device = data, batch_size, device
+
+    def order(self, steps: int, seed: int) -> Tensor:
+        return _permutations(len(self._data), self._size, steps, seed)
+
+    def at(self, order: Tensor, step: int) -> Any:
+        return self._batch(order[step].tolist())
+
+    def all(self) -> Iterator[Any]:
+        for start in range(0, len(self._data), self._size):
+            yield self._batch(range(start, min(start + self._size, len(self._data))))
+
+    def _batch(self, rows: Iterable[int]) -> Any:
+        from torch.utils.data import default_collate
+
+        return to_device(default_collate([self._data[row] for row in rows]), self._device)
+
+
+class _Given:
+    """Batches that the user makes, in the user's order."""
+
+    def __init__(self, data: Iterable[Any], device: torch.device, what: str, where: str) -> None:
+        self._data, self._device = data, device
+        self._what, self._where = what, where
+
+    def order(self, steps: int, seed: int) -> list[Any]:
+        """The batches read so far, and an iterator over the rest, for one training."""
+        return [-1, iter(self._data), None]
+
+    def at(self, order: list[Any], step: int) -> Any:
+        """Batches come in order; an earlier step begins anew."""
+        if step < order[0]:
+            order[:] = [-1, iter(self._data), None]
+        while order[0] < step:
+            order[:] = [order[0] + 1, order[1], self._next(order)]
+        return order[2]
+
+    def all(self) -> Iterator[Any]:
+        count = 0
+        for batch in self._data:
+            count += 1
+            yield to_device(batch, self._device)
+        if not count:
+            raise PluginError(f"{self._what} returns no batches", where=self._where)
+
+    def _next(self, order: list[Any]) -> Any:
+        for _ in range(2):
+            for batch in order[1]:
+                return to_device(batch, self._device)
+            order[1] = iter(self._data)
+        raise PluginError(f"{self._what} returns no batches", where=self._where)
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The batch with its tensors on the device, whatever holds them."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {name: to_device(one, device) for name, one in batch.items()}
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(one, device) for one in batch)
+    return batch

@@ -1,0 +1,303 @@
+"""A user's own task: data, network, loss and metric are the user's, the loop is ours.
+
+The loop is `Training`'s: steps, schedule, optimizer, curve, checkpoints. Whatever the user's code
+draws from torch, numpy or random comes from seeds of the run, and global states are as before
+afterwards. Errors of the user's code pass through: who catches them names the line.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from evosearch.config import Task
+from evosearch.errors import PluginError
+from evosearch.objectives import Objective
+from evosearch.own import OwnAnchor
+from evosearch.records import Run, Split
+from workers.anchors import ANCHORS, Layer
+from workers.datasets import DATA_DIR_VARIABLE
+from workers.device import autocast, precision
+from workers.measures import measure_all, measure_of
+from workers.optimizers import FLOAT16_SCALE, FlatParameters
+from workers.own_batches import Batches, batches_of
+from workers.own_network import OwnNetwork, build_model, first_weight
+from workers.training import (
+    CURVE_POINTS,
+    STATISTICS_BATCHES,
+    Score,
+    Training,
+    anchor_setting,
+    make_optimizer,
+    stream_seed,
+    tracked,
+    undisturbed,
+)
+
+DATA_SEED = 1010
+"""Data are the same for every layer, run and search."""
+SPLIT_NUMBERS = {"train": 0, "select": 1, "final": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskContext:
+    """What ``data(ctx)`` and ``build(layer, ctx)`` are told.
+
+    ``split``: train, select or final. ``rng``: numpy's generator, the same for every layer.
+    ``generator``: torch's, likewise. ``data_dir``: the data folder, or None.
+    """
+
+    split: str
+    device: torch.device
+    data_dir: Path | None
+    rng: np.random.Generator
+    generator: torch.Generator
+    batch_size: int
+    steps: int
+    size: str = "micro"
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within it torch, numpy and random draw from the seed; afterwards they are as before."""
+    python, array = random.getstate(), np.random.get_state()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(array)
+
+
+class OwnData:
+    """One user's task on a worker: its instance, and the data it has made so far.
+
+    The instance lives as long as the worker, so what ``data`` notes for ``build`` stays.
+    """
+
+    def __init__(self, own: OwnAnchor, task: Task, device: torch.device) -> None:
+        self.own, self.device, self._task = own, device, task
+        with seeded(DATA_SEED):
+            self.instance = own.made_by()
+        self._splits: dict[str, Batches] = {}
+        self.split("train")
+
+    def split(self, name: str) -> Batches:
+        """The batches of a split, made when they are first asked for."""
+        if name not in self._splits:
+            seed = stream_seed(DATA_SEED, SPLIT_NUMBERS[name])
+            with seeded(seed):
+                data = self.instance.data(self.context(name, seed))
+            self._splits[name] = batches_of(
+                data, self._task.batch_size, self.device, f"data(ctx) for {name}", self.own.where
+            )
+        return self._splits[name]
+
+    def context(self, split: str, seed: int) -> TaskContext:
+        """What the user's code is told."""
+        folder = os.environ.get(DATA_DIR_VARIABLE)
+        return TaskContext(
+            split, self.device, Path(folder) if folder else None, np.random.default_rng(seed),
+            torch.Generator().manual_seed(seed), self._task.batch_size, self._task.steps,
+        )  # fmt: skip
+
+
+class OwnTraining(Training):
+    """A `Training` whose data, network, loss and metric are a user's.
+
+    Raises:
+        PluginError: what the user's code returns is not what it should.
+    """
+
+    def __init__(self, run: Run, task: Task, layer: Layer, data: OwnData) -> None:
+        self.run, self.task, self.own_data, self.layer = run, task, data, layer
+        self.own, self.instance = data.own, data.instance
+        self.goals = anchor_setting(run, task).objectives or self.own.objectives
+        self.step, self.diverged = 0, False
+        self.curve = []
+        self.interrupted: Callable[[Training], None] = lambda training: None
+        self._batches = data.split("train")
+        self.network = self._network()
+        self._order = self._new_order(task.steps)
+        self._losses = torch.zeros(task.steps, device=data.device)
+        self._points = {
+            math.ceil(task.steps * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)
+        }
+        self._dtype = precision(task, data.device)
+        self.flat = FlatParameters(
+            self.network, task.weight_decay,
+            scale=FLOAT16_SCALE if self._dtype == torch.float16 else 1.0,
+        )  # fmt: skip
+        self.optimizer = make_optimizer(run, task, self.flat)
+        scale = anchor_setting(run, task).rate_scale
+        self._rate = run.learning_rate * (scale or ANCHORS.get(run.anchor).rate_scale)
+
+    def _network(self) -> nn.Module:
+        seed = stream_seed(self.run.seed, 0)
+        size = anchor_setting(self.run, self.task).size
+        context = self.own_data.context("train", seed)
+        with seeded(seed):
+            model = build_model(
+                self.own, self.instance.build, self.layer, {"ctx": context, "size": size}
+            )
+        network = OwnNetwork(model.to(self.own_data.device))
+        first_weight(network)
+        return network.train()
+
+    def _new_order(self, steps: int) -> Any:
+        """Which rows each step takes: the same for every layer with the run's seed."""
+        seed = stream_seed(self.run.seed, 1)
+        with seeded(seed):
+            return self._batches.order(max(steps, STATISTICS_BATCHES), seed)
+
+    def own_batch(self, step: int) -> Any:
+        """The training batch of that step."""
+        return self._batches.at(self._order, step)
+
+    def own_loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """The user's loss of a batch: one number that can be differentiated.
+
+        Raises:
+            PluginError: it is none.
+        """
+        with autocast(self.own_data.device, self._dtype):
+            loss = self.instance.loss(model, batch)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise PluginError(
+                "loss returns no number", where=self.own.where,
+                expected="a tensor of one element", got=str(shape),
+            )  # fmt: skip
+        return loss.reshape(()).float()
+
+    def first_pass(self) -> tuple[None, None, Tensor, nn.Parameter]:
+        """The loss of the first batch; features and logits are not known."""
+        with seeded(stream_seed(self.run.seed, 5, 0)):
+            loss = self.own_loss(self.network.model, self.own_batch(0))
+        if not loss.requires_grad:
+            raise PluginError("the loss has no gradient", where=self.own.where)
+        return None, None, loss, first_weight(self.network)
+
+    def ascent(self, batch_size: int) -> tuple[Callable[[], Tensor], list[Tensor]]:
+        """The loss of the first batch in a network of its own, and the weights that may move."""
+        network, batch = self._network(), self.own_batch(0)
+        kinds = (nn.Conv1d, nn.Conv2d, nn.Linear)
+        found = {id(m.weight): m.weight for m in network.modules() if isinstance(m, kinds)}
+
+        def loss() -> Tensor:
+            # The other backends of attention cannot be differentiated twice.
+            with seeded(stream_seed(self.run.seed, 5, 0)), sdpa_kernel(SDPBackend.MATH):
+                return self.own_loss(network.model, batch)
+
+        return loss, list(found.values())
+
+    def measured(self, split: Split) -> tuple[Score, dict[str, float]]:
+        """The score on a split, and those of the further objectives."""
+        scores = self._scores(split)
+        first, *others = self.goals
+        more = {goal.name: scores[goal.name] for goal in others}
+        return Score(scores[first.name], ""), more
+
+    def score(self, split: Split) -> Score:
+        """The first objective's score; the training goes on as if nothing happened."""
+        return Score(self._scores(split)[self.goals[0].name], "")
+
+    def _scores(self, split: Split) -> dict[str, float]:
+        network, data = self.network, self.own_data.split(split)
+        network.train()
+        # Buffers and gradients are put back, so that a look in the middle changes nothing.
+        with undisturbed(network), seeded(stream_seed(self.run.seed, 6)):
+            with torch.no_grad():
+                if self.task.statistics == "reestimated":
+                    self._reestimate()
+                network.eval()
+                found = self.instance.evaluate(network.model, data.all())
+            scores = scores_of(found, self._evaluated(), self.own.where, "evaluate")
+            measured = [goal for goal in self.goals if goal.name not in scores]
+            scores |= measure_all(measured, network.model, self.run.anchor)
+        network.train()
+        return scores
+
+    def _evaluated(self) -> list[Objective]:
+        """Objectives that come from the user's evaluation."""
+        return [goal for goal in self.goals if measure_of(goal.name) is None]
+
+    @property
+    def worst(self) -> float:
+        """What the objective says, or else the score of the untrained network."""
+        goal = self.goals[0]
+        if goal.worst is not None:
+            return goal.score(goal.worst)
+        untrained = OwnTraining(self.run, self.task, self.layer, self.own_data)
+        value = untrained.score("select").accuracy
+        if not math.isfinite(value):
+            raise PluginError(
+                "the training diverged, and the untrained network has no finite score",
+                where=self.own.where, hint=f"say the value of knowing nothing: "
+                f'es.Objective("{goal.name}", ..., worst=...)',
+            )  # fmt: skip
+        return value
+
+    def _train_one(self) -> None:
+        with seeded(stream_seed(self.run.seed, 5, self.step)):
+            loss = self.own_loss(self.network.model, self.own_batch(self.step))
+            gradients = self.flat.backward(loss)
+        self.optimizer.apply(gradients, self._learning_rate())
+        self._losses[self.step] = loss.detach()
+        self.step += 1
+
+    def _reestimate(self) -> None:
+        found = tracked(self.network)
+        momenta = [module.momentum for module in found]
+        for module in found:
+            module.reset_running_stats()
+            module.momentum = None
+        order = self._new_order(STATISTICS_BATCHES)
+        for step in range(STATISTICS_BATCHES if found else 0):
+            self.own_loss(self.network.model, self._batches.at(order, step))
+        for module, momentum in zip(found, momenta, strict=True):
+            module.momentum = momentum
+
+
+def scores_of(found: Any, goals: list[Objective], where: str, what: str) -> dict[str, float]:
+    """Objective -> score of what the user's code returned.
+
+    Raises:
+        PluginError: an objective is missing or is no number; NaN and infinity pass as they are.
+    """
+    if not isinstance(found, Mapping):
+        raise PluginError(
+            f"{what} returns no dict", where=where,
+            expected="{" + ", ".join(f'"{goal.name}": value' for goal in goals) + "}",
+            got=type(found).__name__,
+        )  # fmt: skip
+    scores = {}
+    for goal in goals:
+        if goal.name not in found:
+            raise PluginError(
+                f"{what} does not return the objective {goal.name}", where=where,
+                got=", ".join(map(str, found)) or "an empty dict",
+            )  # fmt: skip
+        try:
+            scores[goal.name] = goal.score(float(found[goal.name]))
+        except (TypeError, ValueError) as err:
+            raise PluginError(
+                f"{what} returns no number for {goal.name}", where=where,
+                got=repr(found[goal.name])[:60],
+            ) from err  # fmt: skip
+    return scores

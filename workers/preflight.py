@@ -1,0 +1,89 @@
+"""One short pass through a user's own anchor before a search depends on it.
+
+A wrong shape, a missing key or a loss without a gradient fails here, with the user's line, and not
+as thousands of failed candidates. It also measures what knowing nothing scores.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from evosearch.config import Task
+from evosearch.errors import PluginError
+from evosearch.plugins import plugin_error
+from evosearch.records import Job, Run, Subject
+from workers.anchors import ANCHORS
+from workers.checks import signal_statistics
+from workers.device import choose
+from workers.evaluate import Context, make_training
+from workers.inline import one_thread
+from workers.layers import layer_factory
+from workers.own_evaluator import OwnEvaluation
+from workers.training import anchor_setting
+
+SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Untrained:
+    """Scores of a network that has not learnt: of the anchor's score, and of further objectives."""
+
+    score: float
+    more: dict[str, float]
+
+
+def preflight(task: Task, anchor: str, baseline: str, context: Context) -> Untrained:
+    """Build, one step and one evaluation of the anchor around a known layer.
+
+    Raises:
+        PluginError: the user's code fails; ``where`` is the user's line.
+    """
+    own = ANCHORS.get(anchor).own
+    try:
+        with one_thread():
+            found = _pass(task, anchor, baseline, context)
+    except PluginError:
+        raise
+    except Exception as err:  # whatever a user's code does wrong
+        raise plugin_error(err, f"anchor {anchor} fails with {baseline}") from err
+    goal = anchor_setting(_run(task, anchor), task).objective
+    bad = [name for name, one in {goal.name: found.score, **found.more}.items()
+           if not math.isfinite(one)]  # fmt: skip
+    if bad:
+        raise PluginError(
+            f"the evaluation of {anchor} is not finite before any training",
+            where=own.where if own is not None else None, got=f"{', '.join(bad)} NaN or infinite",
+        )  # fmt: skip
+    return found
+
+
+def _run(task: Task, anchor: str) -> Run:
+    return Run(anchor=anchor, seed=SEED, learning_rate=task.learning_rate)
+
+
+def _pass(task: Task, anchor: str, baseline: str, context: Context) -> Untrained:
+    run = _run(task, anchor)
+    job = Job(
+        id="preflight", purpose="baseline", subject=Subject(baseline=baseline), graph=None,
+        runs=(run,), task=task,
+    )  # fmt: skip
+    layer = layer_factory(job, anchor)
+    own = ANCHORS.get(anchor).own
+    if own is not None and own.kind == "evaluator":
+        short = task.model_copy(update={"steps": 1})
+        work = OwnEvaluation(own, run, short, layer, choose(context.device), context.clock)
+        score, more = work.evaluate()
+        return Untrained(score.accuracy, more)
+    training = make_training(run, task, layer, context)
+    score, more = training.measured("select")
+    loss = signal_statistics(training)["loss"]
+    if not math.isfinite(loss):
+        raise PluginError(
+            "the loss is not finite before any training", got=str(loss),
+            where=own.where if own is not None else None,
+        )  # fmt: skip
+    training.advance(1)
+    if training.diverged:
+        raise PluginError("the loss is not finite after one step")
+    return Untrained(score.accuracy, more)
