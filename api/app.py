@@ -16,12 +16,22 @@ from api import health, problems
 from api.dashboard import pages
 from api.guard import Guard
 from api.problems import Problem
-from api.rest import candidates, figures, known, layers, live, searches, session, steer
+from api.rest import (
+    candidates,
+    charts,
+    figures,
+    known,
+    layers,
+    live,
+    searches,
+    session,
+    steer,
+)
 from api.service import Service
 from api.settings import ServiceSettings
 from api.wiring import package_version
 
-ROUTERS = (searches, steer, candidates, figures, live, known, layers, session)
+ROUTERS = (searches, steer, candidates, figures, charts, live, known, layers, session)
 
 
 class Application:
