@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from api import health, problems
+from api.dashboard import pages
 from api.guard import Guard
 from api.problems import Problem
 from api.rest import (
@@ -79,6 +80,7 @@ def _api(service: Service) -> FastAPI:
         rest.include_router(module.router)
     app.include_router(rest)
     app.include_router(health.router)
+    pages.mount(app, service.settings.root_path)
     app.openapi = _described(app)  # type: ignore[method-assign]
     return app
 

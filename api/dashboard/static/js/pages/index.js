@@ -1,0 +1,9 @@
+/**
+ * The pages by address. A page is a module with `open(host, match, params)`; it loads when needed.
+ * @module
+ */
+
+/** @type {{pattern: RegExp, name: string, load: () => Promise<{open: import("../router.js").Open}>}[]} */
+export const PAGES = [
+  { pattern: /^$/, name: "searches", load: () => import("./searches.js") },
+];
