@@ -43,10 +43,8 @@ def _curve(graph: Graph, moved: Any, mean: float, deviation: float, noise: Any) 
     with np.errstate(all="ignore"):
         found = respond(graph, inputs)
         value = np.broadcast_to(found.value, x.shape)[:, 0, 0, 0]
-        slope = found.gradients[0]
-        gradient = (
-            np.zeros(POINTS) if slope is None else np.broadcast_to(slope, x.shape)[:, 0, 0, 0]
-        )
+        found_slope = found.gradients[0]
+        slope = np.broadcast_to(0.0 if found_slope is None else found_slope, x.shape)
     return {
         "mean": mean, "deviation": deviation, "output": _finite(value),
         "gradient": _finite(slope[:, 0, 0, 0]),

@@ -215,4 +215,5 @@ class LayerReport(View):
     drawing: str = Field(description="the graph as DOT text")
     mathml: str | None
     picture: Drawing
+    behaviour: Behaviour
     curves: ResponseView | None

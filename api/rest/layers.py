@@ -12,7 +12,7 @@ from api.layer_drawing import drawing_of
 from api.layer_text import read_layer
 from api.rest.candidates import MEDIA, latex_of, rendered
 from api.rest.layer_schemas import Drawing, LayerReport
-from api.rest.looks import curves_of, mathml_of
+from api.rest.looks import behaviour_of, curves_of, mathml_of
 from api.rest.types import CHANGED, Body, Here
 from api.rest.views import properties
 from evosearch.presets import preset_data
@@ -57,6 +57,7 @@ def check_layer(service: Here, body: LayerCheck) -> LayerReport:
         properties=properties(graph), facts=found["facts"], checks=found["checks"],
         known_as=known_as(graph), latex=latex_of(graph), drawing=to_dot(graph),
         mathml=mathml_of(graph), picture=Drawing.model_validate(drawing_of(graph)),
+        behaviour=behaviour_of(graph),
         curves=curves_of(service, graph) if body.curves else None,
     )  # fmt: skip
 

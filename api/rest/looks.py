@@ -174,20 +174,24 @@ def show_cost(
 
 def look_of(graph: Graph) -> LayerLook:
     """The layer as text, MathML, drawing and properties; nothing of a search."""
+    return LayerLook(
+        formula=formula_of(graph), mathml=mathml_of(graph), known_as=known_as(graph),
+        drawing=Drawing.model_validate(drawing_of(graph)), behaviour=behaviour_of(graph),
+    )  # fmt: skip
+
+
+def behaviour_of(graph: Graph) -> Behaviour:
+    """What the layer does on a small probe, and what it costs by count; in milliseconds."""
     from primitives.properties import properties
     from primitives.structure import analyse
 
     structure, found = analyse(graph), properties(graph)
-    return LayerLook(
-        formula=formula_of(graph), mathml=mathml_of(graph), known_as=known_as(graph),
-        drawing=Drawing.model_validate(drawing_of(graph)),
-        behaviour=Behaviour(
-            live_nodes=structure.live_nodes,
-            axes_mixed=[word for axis, word in AXES.items() if axis in structure.mixes],
-            batch_independent=structure.batch_independent, causal_safe=structure.causal_safe,
-            pointwise=structure.pointwise,
-            **{name: getattr(found, name) for name in found.__dataclass_fields__},
-        ),
+    return Behaviour(
+        live_nodes=structure.live_nodes,
+        axes_mixed=[word for axis, word in AXES.items() if axis in structure.mixes],
+        batch_independent=structure.batch_independent, causal_safe=structure.causal_safe,
+        pointwise=structure.pointwise,
+        **{name: getattr(found, name) for name in found.__dataclass_fields__},
     )  # fmt: skip
 
 
