@@ -13,7 +13,6 @@ from scipy.stats import t as student
 from sqlalchemy import event
 
 from db.sql_store import SqlStore
-from tests.support.events import ANCHORS
 from tests.support.service import Running, fill, running
 from tests.support.standings import BASELINES, Story
 
