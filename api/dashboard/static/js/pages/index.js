@@ -6,4 +6,5 @@
 /** @type {{pattern: RegExp, name: string, load: () => Promise<{open: import("../router.js").Open}>}[]} */
 export const PAGES = [
   { pattern: /^$/, name: "searches", load: () => import("./searches.js") },
+  { pattern: /^search\/([^/]+)$/, name: "searches", load: () => import("./search.js") },
 ];
