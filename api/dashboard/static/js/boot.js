@@ -1,5 +1,6 @@
 // Runs before the first paint, so that no light page flashes at those who chose the dark one.
 (function () {
+  /** @type {string | null} */
   let kept = null;
   try {
     kept = localStorage.getItem("evosearch.theme");

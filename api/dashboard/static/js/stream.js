@@ -126,6 +126,7 @@ export class EventFeed {
   /** @param {string} block */
   _block(block) {
     let data = "";
+    /** @type {string | null} */
     let id = null;
     for (const line of block.split(/\r?\n/)) {
       if (line.startsWith("data:")) data += line.slice(5).trimStart();

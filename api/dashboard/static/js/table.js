@@ -115,7 +115,7 @@ export class Table {
   }
 
   async _more() {
-    if (this._busy || this._ended) return;
+    if (this._busy || this._ended || !this._abort) return;
     this._busy = true;
     const version = this._version;
     const signal = /** @type {AbortController} */ (this._abort).signal;
@@ -191,6 +191,7 @@ export class Table {
 
   _paint() {
     const count = this.rows.length;
+    if (!count && !this._abort) return;
     if (!count && !this._busy && this._ended) {
       this.body.style.height = "auto";
       this._shown.clear();

@@ -9,4 +9,5 @@ export const PAGES = [
   { pattern: /^search\/([^/]+)\/candidate\/(\d+)$/, name: "searches", load: () => import("./candidate.js") },
   { pattern: /^compare$/, name: "compare", load: () => import("./compare.js") },
   { pattern: /^layer$/, name: "layer", load: () => import("./layer.js") },
+  { pattern: /^search\/([^/]+)$/, name: "searches", load: () => import("./search.js") },
 ];
