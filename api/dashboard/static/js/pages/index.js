@@ -6,5 +6,6 @@
 /** @type {{pattern: RegExp, name: string, load: () => Promise<{open: import("../router.js").Open}>}[]} */
 export const PAGES = [
   { pattern: /^$/, name: "searches", load: () => import("./searches.js") },
+  { pattern: /^new$/, name: "searches", load: () => import("./new_search.js") },
   { pattern: /^search\/([^/]+)$/, name: "searches", load: () => import("./search.js") },
 ];

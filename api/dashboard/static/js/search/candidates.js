@@ -231,7 +231,7 @@ export class Candidates {
     return [
       { key: "star", title: "", width: "30px", cell: mark },
       { key: "id", title: T.table.id, width: "62px", sort: "-birth", tip: WORDS.birth, align: "right", cell: (row) => h("span", { class: "mono" }, row.birth) },
-      { key: "formula", title: T.table.formula, width: "minmax(150px, 1fr)", cell: (row) => this.formula(row) },
+      { key: "formula", title: T.table.formula, width: "minmax(84px, 1fr)", cell: (row) => this.formula(row) },
       { key: "gain", title: T.table.gain, width: "96px", align: "right", sort: BY_GAIN, tip: T.table.gainTip, cell: (row) => this.gain(row) },
       ...anchors.slice(0, 6).map((/** @type {string} */ anchor) => ({
         key: anchor, title: anchor, width: "88px", align: /** @type {const} */ ("right"), sort: `-score.${anchor}`, least: 820, cell: (/** @type {any} */ row) => score(row.scores?.[anchor]) })),

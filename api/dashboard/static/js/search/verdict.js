@@ -126,7 +126,7 @@ export class VerdictCard {
           h("span", { class: "small quiet" }, title, " ", h("button", { type: "button", class: "linklike",
             onclick: () => this.page.openDrawer(leader.birth) }, `${T.verdict.candidate} ${leader.birth}`)),
           h("strong", {}, gainText(leader.gain)),
-          h("span", {}, T.verdict.over(verdict.baseline)),
+          h("span", { class: "over" }, T.verdict.over(verdict.baseline)),
           h("span", { class: "small quiet" },
             leader.confirmed ? `${T.verdict.confirmed}, ${T.verdict.seeds(leader.seeds)}` : T.verdict.provisional),
           h("span", { class: "small quiet" }, T.verdict.others(verdict.ahead_provisional, verdict.ahead_confirmed))),
