@@ -23,6 +23,7 @@ from api.rest import (
     known,
     layers,
     live,
+    looks,
     searches,
     session,
     steer,
@@ -31,7 +32,7 @@ from api.service import Service
 from api.settings import ServiceSettings
 from api.wiring import package_version
 
-ROUTERS = (searches, steer, candidates, figures, charts, live, known, layers, session)
+ROUTERS = (searches, steer, candidates, looks, figures, charts, live, known, layers, session)
 
 
 class Application:

@@ -115,6 +115,17 @@ class RestQueries:
         with begin(self._engine) as connection:
             return {row["birth"]: dict(row) for row in connection.execute(wanted).mappings()}
 
+    def relatives(self, search_id: str, births: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """As `briefs`, with the graph's JSON text (at most 1,000)."""
+        names = (
+            "birth", "state", "origin", "formula", "graph", "mean_score", "live_nodes", "on_front"
+        )  # fmt: skip
+        wanted = select(*(candidates.c[name] for name in names)).where(
+            candidates.c.search_id == search_id, candidates.c.birth.in_(list(births)[:1000])
+        )
+        with begin(self._engine) as connection:
+            return {row["birth"]: dict(row) for row in connection.execute(wanted).mappings()}
+
     def formulas(self, search_id: str, births: Sequence[int]) -> dict[int, str | None]:
         """Birth -> formula of these candidates (at most 1,000), printed where it is not stored."""
         wanted = select(candidates.c.birth, candidates.c.formula, candidates.c.graph).where(

@@ -142,7 +142,8 @@ def gains(
     Shapes: ``scores`` (n, k), ``seeds`` (n,); returns (n, k), (n, k), (n,), (n,).
     """
     each = scores - baseline.means
-    margin = margins(noise, np.maximum(seeds, 1)[:, None].astype(float), baseline.seeds)
+    many = np.maximum(seeds, 1)[:, None].astype(float)
+    margin = margins(noise, many, baseline.seeds.astype(float))
     overall = np.sqrt((margin**2).sum(axis=1)) / scores.shape[1]
     return each, margin, each.mean(axis=1), overall
 

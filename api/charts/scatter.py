@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,10 @@ from primitives.catalog import CATALOG
 
 BINS = (64, 48)
 AXES = ("gain", "step_time", "live_nodes", "memory", "mean_score", "age")
-"""Quantities of a chart's axis, besides ``score.ANCHOR`` and ``gain.ANCHOR``."""
+"""Quantities of a chart's axis, besides ``score.ANCHOR`` and ``gain.ANCHOR``.
+
+``step_time`` and ``memory`` (bytes moved, by count) are relative to BN-ReLU.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,9 @@ def axis_of(ledger: Ledger, standing: Standing | None, name: str) -> Axis:
             nodes = {n: _catalog_nodes(n) for n in means if n in CATALOG}
             return Axis(ledger.column("nodes")[rows].astype(float), None, nodes)
         case "memory", False:
-            moved = {n: _catalog_bytes(n) for n in means if n in CATALOG}
-            return Axis(ledger.column("bytes")[rows].astype(float), None, moved)
+            base = _catalog_bytes("bn-relu")
+            moved = {n: _catalog_bytes(n) / base for n in means if n in CATALOG}
+            return Axis(ledger.column("bytes")[rows] / base, None, moved)
         case "step_time", False:
             return Axis(step_times(ledger)[rows], None, _times(ledger))
         case "age", False:
@@ -80,12 +85,14 @@ def _times(ledger: Ledger) -> dict[str, float]:
     return {name: float((one / base).mean()) for name, one in found.items() if one is not None}
 
 
+@cache
 def _catalog_nodes(name: str) -> float:
     from primitives.structure import analyse
 
     return float(analyse(CATALOG[name].graph).live_nodes)
 
 
+@cache
 def _catalog_bytes(name: str) -> float:
     from primitives.properties import properties
 

@@ -7,5 +7,8 @@
 export const PAGES = [
   { pattern: /^$/, name: "searches", load: () => import("./searches.js") },
   { pattern: /^new$/, name: "searches", load: () => import("./new_search.js") },
+  { pattern: /^search\/([^/]+)\/candidate\/(\d+)$/, name: "searches", load: () => import("./candidate.js") },
+  { pattern: /^compare$/, name: "compare", load: () => import("./compare.js") },
+  { pattern: /^layer$/, name: "layer", load: () => import("./layer.js") },
   { pattern: /^search\/([^/]+)$/, name: "searches", load: () => import("./search.js") },
 ];

@@ -39,6 +39,7 @@ class NewSearch {
     this.presets = presets.presets;
     this.schema = presets.json_schema;
     this.choices = choices;
+    /** @type {string} */
     this.key = crypto.randomUUID?.() ?? `page-${Date.now()}-${Math.random()}`;
     const wanted = params().get("preset");
     this.preset = this.presets.find((/** @type {any} */ one) => one.name === (wanted ?? "quickstart")) ?? this.presets[0];
