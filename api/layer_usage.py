@@ -15,10 +15,11 @@ NAMES: dict[str, str] = {
 
 _SNIPPETS: dict[str, tuple[str, str]] = {
     "python": ("python", """\
-from {module} import EvolvedLayer  # the file needs torch only
+# The file needs torch and nothing else.
+from {module} import EvolvedLayer
 
-layer = EvolvedLayer(64)           # 64 channels, input (N, 64, H, W)
-y = layer(x)"""),
+layer = EvolvedLayer(64)  # channels
+y = layer(x)              # (N, 64, H, W)"""),
     "json": ("python", """\
 from pathlib import Path
 import evosearch
@@ -38,13 +39,15 @@ layer = evosearch.build_layer(evosearch.parse("{formula}"), 64)"""),
     "torch-export": ("python", """\
 import torch
 
-program = torch.export.load("{file}")  # evaluation mode, 64 channels
+# Evaluation mode, 64 channels, any batch and size.
+program = torch.export.load("{file}")
 y = program.module()(x)"""),
     "onnx": ("python", """\
 import onnxruntime
 
 session = onnxruntime.InferenceSession("{file}")
-(y,) = session.run(None, {{session.get_inputs()[0].name: x}})  # x: float32 array, 64 channels"""),
+# x: a float32 array of 64 channels
+(y,) = session.run(None, {{"x": x}})"""),
     "bundle": ("sh", """\
 unzip {file} -d layer
 cd layer && sha256sum -c SHA256SUMS"""),

@@ -10,8 +10,9 @@ from pydantic import Field
 from api.export import Format
 from api.layer_drawing import drawing_of
 from api.layer_text import read_layer
+from api.layer_usage import usage
 from api.rest.candidates import MEDIA, latex_of, rendered
-from api.rest.layer_schemas import Drawing, LayerReport
+from api.rest.layer_schemas import Drawing, LayerReport, Usage
 from api.rest.looks import behaviour_of, curves_of, mathml_of
 from api.rest.types import CHANGED, Body, Here
 from api.rest.views import properties
@@ -58,6 +59,7 @@ def check_layer(service: Here, body: LayerCheck) -> LayerReport:
         known_as=known_as(graph), latex=latex_of(graph), drawing=to_dot(graph),
         mathml=mathml_of(graph), picture=Drawing.model_validate(drawing_of(graph)),
         behaviour=behaviour_of(graph),
+        usage=[Usage.model_validate(one) for one in usage("layer", formula_of(graph))],
         curves=curves_of(service, graph) if body.curves else None,
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
-from api.charts.standing import standing_of, step_times
+from api.charts.standing import standing_of, step_times, title_of
 from api.charts.verdict import anchor_gains, gain_view
 from api.layer_difference import node_changes, text_difference
 from api.layer_drawing import drawing_of
@@ -237,6 +237,7 @@ def _standing(service: Service, info: SearchInfo, row: CandidateRow) -> dict[str
     gain: GainView | None = None
     anchors: list[AnchorGain] = []
     rank = time = None
+    seeds = 0
     with service.ledgers.of(info) as ledger:
         standing = standing_of(ledger)
         place = ledger.rows.get(row.birth)
@@ -246,9 +247,10 @@ def _standing(service: Service, info: SearchInfo, row: CandidateRow) -> dict[str
         if standing is not None and place is not None and row.state == "evaluated":
             here = standing.place_of(place)
             gain, anchors = gain_view(standing.gain(here)), anchor_gains(ledger, standing, here)
+            seeds = int(standing.seeds[here])
             rank = 1 + int((standing.mean > standing.mean[here]).sum())
         return {
-            "gain": gain, "anchors": anchors, "rank": rank, "step_time": time,
+            "gain": gain, "gain_seeds": seeds, "anchors": anchors, "rank": rank, "step_time": time,
             "evaluated": ledger.evaluated,
         }  # fmt: skip
 
@@ -261,7 +263,7 @@ def _training(row: EvaluationRow, points: list[list[float]]) -> TrainingCurve:
     known = [loss if isinstance(loss, (int, float)) and np.isfinite(loss) else None
              for _, loss in kept]  # fmt: skip
     return TrainingCurve(
-        label=row.baseline or f"candidate {row.birth}", baseline=row.baseline is not None,
+        label=title_of(row.baseline) if row.baseline else f"candidate {row.birth}", baseline=row.baseline is not None,
         anchor=row.anchor, purpose=row.purpose, seed=row.seed, learning_rate=row.learning_rate,
         split=row.split, score=row.score, diverged=row.diverged,
         steps=[step for step, _ in kept], losses=known,

@@ -46,7 +46,7 @@ export function drawGraph(drawing) {
 export function graphLegend() {
   return h("div", { class: "graph-legend small quiet" },
     Object.entries(T.look.legend).map(([kind, text]) =>
-      h("span", {}, h("i", { class: ["swatch", kind], "aria-hidden": "true" }), text)));
+      h("span", {}, h("i", { class: ["swatch", `of-${kind}`], "aria-hidden": "true" }), text)));
 }
 
 /** @param {string} id */
@@ -83,7 +83,7 @@ function drawEdge(edge, from, to, x, y, all) {
   }
   return s("g", { class: ["edge", !edge.live && "dead"] },
     s("path", { d: path, fill: "none", "marker-end": edge.live ? "url(#arrow)" : "url(#arrow-dead)" }),
-    edge.side && s("text", { x: x2 + (edge.side === "L" ? -7 : 7), y: y2 + 11, class: "side" }, edge.side));
+    edge.side && s("text", { x: x2 + (edge.side === "L" ? -9 : 9), y: y2 + 12, class: "side" }, edge.side));
 }
 
 /**

@@ -58,13 +58,14 @@ export function showCurves(chart, x, curves) {
       ? { x: [0, 1], y: [0.56, 1], x2: [0, 1], y2: [0, 0.44] }
       : { x: [0, 0.475], y: [0, 1], x2: [0.545, 1], y2: [0, 1] };
     const zero = { zeroline: true };
+    const ends = [x[0], x[x.length - 1]];
     return {
       traces,
       layout: {
         showlegend: true, hovermode: "x unified", margin: { l: 40, r: 8, t: 8, b: 34 },
-        xaxis: { domain: domains.x, title: narrow ? "" : T.look.input, ...zero },
+        xaxis: { domain: domains.x, title: narrow ? "" : T.look.input, range: ends, ...zero },
         yaxis: { domain: domains.y, title: T.look.output, range: sensibleRange(curves.map((one) => one.output)), ...zero },
-        xaxis2: { domain: domains.x2, anchor: "y2", title: T.look.input, ...zero },
+        xaxis2: { domain: domains.x2, anchor: "y2", title: T.look.input, range: ends, ...zero },
         yaxis2: { domain: domains.y2, anchor: "x2", title: T.look.gradient,
                   range: sensibleRange(curves.map((one) => one.gradient)), ...zero },
       },

@@ -18,7 +18,9 @@ import { T } from "../strings.js";
  */
 export function scoreTable(rows) {
   const C = T.candidatePage.columns;
-  const all = rows.flatMap((row) => row.scores);
+  // Bad learning rates would squash all else; they may lie beyond the left end.
+  const usual = rows.filter((row) => row.purpose !== "tune");
+  const all = (usual.length ? usual : rows).flatMap((row) => row.scores);
   const [low, high] = [Math.min(...all), Math.max(...all)];
   return h("div", { class: "table-box", tabindex: "0", role: "group", "aria-label": T.candidatePage.scores },
     h("table", { class: "plain-table" },
@@ -40,7 +42,12 @@ export function scoreTable(rows) {
  * @param {number} high
  */
 function strip(row, low, high) {
-  const at = (/** @type {number} */ value) => `${(3 + (94 * (value - low)) / (high - low || 1)).toFixed(2)}%`;
+  const share = (/** @type {number} */ value) => Math.max(0, Math.min(1, (value - low) / (high - low || 1)));
+  const at = (/** @type {number} */ value) => `${(4 + 92 * share(value)).toFixed(2)}%`;
+  if (row.mean.value < low) {
+    return s("svg", { class: "strip", width: "100%", height: "18", role: "img", "aria-label": row.scores.map(score).join(", ") },
+      s("path", { d: "M9 4 3 9l6 5z", class: "beyond" }));
+  }
   return s("svg", { class: "strip", width: "100%", height: "18", role: "img", "aria-label": row.scores.map(score).join(", ") },
     row.scores.map((one) => s("line", { x1: at(one), x2: at(one), y1: "4", y2: "14", class: "tick" })),
     row.mean.low !== null && s("line", { x1: at(row.mean.low), x2: at(/** @type {number} */ (row.mean.high)), y1: "9", y2: "9", class: "whisker" }),

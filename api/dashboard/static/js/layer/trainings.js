@@ -12,6 +12,9 @@ import { segments } from "../ui.js";
  *            steps: number[], losses: (number | null)[]}} Training
  */
 
+const DECADES = [0.001, 0.01, 0.1, 1, 10, 100].flatMap((one) => [one, 2 * one, 5 * one]);
+const TICKS = { tickvals: DECADES, ticktext: DECADES.map((one) => String(Number(one.toPrecision(1)))) };
+
 /**
  * Panels side by side, or below each other where the card is narrow.
  * @param {number} count
@@ -67,7 +70,7 @@ export function showTrainings(chart, anchors, curves, options) {
       Object.assign(layout, {
         [key("xaxis", panel)]: { domain: place.x, anchor: axis("y", panel), title: last ? T.candidatePage.step : "" },
         [key("yaxis", panel)]: { domain: place.y, anchor: axis("x", panel), type: options.log ? "log" : "linear",
-                                 title: panel === 0 ? T.candidatePage.loss : "", ...(options.log ? { dtick: "D2" } : {}) },
+                                 title: panel === 0 ? T.candidatePage.loss : "", ...(options.log ? TICKS : {}) },
       });
       /** @type {any[]} */ (layout.annotations).push({ text: `<b>${anchor}</b>`, xref: "paper", yref: "paper",
         x: (place.x[0] + place.x[1]) / 2, y: place.y[1], yanchor: "bottom", showarrow: false });

@@ -4,8 +4,7 @@
  */
 import { get, post, request, url } from "../api.js";
 import { fill, h, throttled } from "../dom.js";
-import { count, duration, number, percent } from "../format.js";
-import { icon } from "../icons.js";
+import { number } from "../format.js";
 import { drawGraph, graphLegend } from "../layer/drawing.js";
 import { exportPanel } from "../layer/exports.js";
 import { card, formulaParts, knownPill, propertyList } from "../layer/facts.js";
@@ -62,8 +61,8 @@ class CandidatePage {
       this.log = log;
       this.drawTrainings();
     });
-    this.response.element.classList.add("span-7");
-    this.training.element.classList.add("span-8");
+    this.response.element.classList.add("span-7", "fills");
+    this.training.element.classList.add("span-8", "fills");
   }
 
   close() {
@@ -161,7 +160,7 @@ class CandidatePage {
     const why = P.why[/** @type {"other"} */ (about.state)] ?? P.why.other;
     this.formula.set(formulaParts(about),
       h("div", { class: "why" }, h("h3", {}, why), h("p", {}, about.verdict.reason)));
-    this.drawGain(about, detail);
+    this.drawGain(about);
     this.graph.set(drawGraph(about.drawing), graphLegend());
     this.facts.set(propertyList(about.behaviour));
     this.drawCost(about);
@@ -198,23 +197,18 @@ class CandidatePage {
         button(P.exportGo, () => this.exports.element.scrollIntoView({ behavior: "smooth", block: "center" }), { icon: "download", kind: "primary" })));
   }
 
-  /** @param {any} about @param {any} detail */
-  drawGain(about, detail) {
+  /** @param {any} about */
+  drawGain(about) {
     if (!about.gain) {
       this.gain.set(emptyState(P.noGain, P.noGainHelp));
       return;
     }
-    const seeds = Math.max(detail.seeds, this.freshSeeds(about));
+    const seeds = about.gain_seeds;
     this.gain.set(
       h("div", { class: ["big-gain", tone(about.gain)] }, h("strong", {}, gainText(about.gain)), h("span", {}, P.points)),
       h("p", { class: seeds > 1 ? "" : "warn" }, seeds > 1 ? P.confirmed(seeds) : P.provisional),
-      gainDots(gainRows(about, P.mean), P.gain));
-  }
-
-  /** @param {any} about */
-  freshSeeds(about) {
-    const fresh = about.scores.filter((/** @type {any} */ one) => one.purpose === "confirm");
-    return fresh.length ? Math.min(...fresh.map((/** @type {any} */ one) => one.seeds.length)) : 0;
+      gainDots(gainRows(about, P.mean), P.gain),
+      h("p", { class: "quiet small gain-note" }, P.gainNote));
   }
 
   /** @param {any} about */
