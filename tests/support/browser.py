@@ -20,8 +20,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[2]
 AXE = Path("axe-core") / "axe.min.js"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-TIMEOUT = 30_000
-"""Milliseconds that anything may take; a busy machine is no failure."""
+TIMEOUT = 1000 * int(os.environ.get("EVOSEARCH_BROWSER_SECONDS", "30"))
+"""Milliseconds that anything may take; a machine that is busy with other work needs more."""
 
 
 def missing(what: str) -> NoReturn:

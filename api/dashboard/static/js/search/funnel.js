@@ -25,7 +25,10 @@ export class FunnelChart {
     this.element = h("section", { class: "card chart", "aria-label": T.funnel.title },
       h("div", { class: "card-head" }, h("h2", { tabindex: "0", data: { tip: T.funnel.tip } }, T.funnel.title),
         h("div", { class: "spacer" }), more), this.body);
-    model.on("funnel", () => this.draw());
+    this.body.addEventListener("pointerleave", () => this.draw());
+    model.on("funnel", () => {
+      if (!this.body.matches(":hover") || !this.body.querySelector(".funnel")) this.draw();
+    });
   }
 
   close() {}

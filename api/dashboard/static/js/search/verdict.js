@@ -95,6 +95,7 @@ export class VerdictCard {
     this.element = h("section", { class: "card verdict-card", "aria-label": T.verdict.title },
       h("div", { class: "card-head" }, h("h2", { tabindex: "0", data: { tip: T.verdict.tip } }, T.verdict.title)),
       this.body, this.since);
+    this.body.addEventListener("pointerleave", () => this.draw());
     model.on("line", () => this.draw());
     model.on("since", () => this.drawSince());
   }
@@ -106,7 +107,7 @@ export class VerdictCard {
       return;
     }
     const sign = JSON.stringify(line.verdict);
-    if (sign === this._sign) return;
+    if (sign === this._sign || (this._sign && this.body.matches(":hover"))) return;
     this._sign = sign;
     const { verdict } = line;
     if (!verdict.leader) {
