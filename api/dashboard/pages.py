@@ -58,9 +58,8 @@ class Dashboard:
     """All files of the page, for a service behind that path prefix."""
 
     def __init__(self, root_path: str) -> None:
-        self._files = {
-            name: asset(data, name) for name, data in sorted(_files().items()) if name != "index.html"
-        }  # fmt: skip
+        found = sorted(_files().items())
+        self._files = {name: asset(data, name) for name, data in found if name != "index.html"}
         self.version = _digest(self._files)
         self.plotly_version = metadata.version("plotly")
         self._page = asset(self._html(root_path + "/").encode(), "index.html")

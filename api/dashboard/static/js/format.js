@@ -64,7 +64,7 @@ export function score(value) {
 
 /**
  * @param {number | null | undefined} seconds
- * @returns {string} such as 12 s, 3 min, 4 h 05, 2 d 3 h
+ * @returns {string} such as 12 s, 3 min, 4 h 5 min, 2 d 3 h
  */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return NONE;
@@ -74,7 +74,8 @@ export function duration(seconds) {
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   if (seconds < 172_800) {
     const hours = Math.floor(seconds / 3600);
-    return `${hours} h ${String(Math.floor((seconds % 3600) / 60)).padStart(2, "0")}`;
+    const minutes = Math.floor((seconds % 3600) / 60);
+    return minutes ? `${hours} h ${minutes} min` : `${hours} h`;
   }
   return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`;
 }

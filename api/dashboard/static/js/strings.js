@@ -203,7 +203,7 @@ export const T = {
     lastTip: (/** @type {string} */ gap) => `Usual gap ${gap}; amber after five times that.`,
     evaluations: "evaluated", finish: "finish", workersBusy: "workers busy", gpuHours: "GPU-hours",
     workerHours: "worker-hours", failures: "failures, last hour", proposals: "proposed",
-    notRunning: "not running", confirming: "confirming", over: "over", soon: "unknown yet",
+    notRunning: "not running", confirming: "confirming", ended: "ended", soon: "unknown yet",
     finishTip: (/** @type {string} */ rate) => `At the rate of late, ${rate} evaluations an hour; the confirmation comes after.`,
     pause: "Pause", resume: "Resume", stop: "Stop", extend: "Extend", report: "Print",
     asked: { pause: "Pausing: running trainings end first.", resume: "Resuming.",
@@ -269,7 +269,7 @@ export const T = {
     title: "Progress", tip: "Gain of whoever led at that time, by anchor; below it the front's hypervolume.",
     units: { evaluated: "evals", hours: "hours", steps: "steps", gpu_hours: "GPU-h" }, unitLabel: "Against",
     axes: { evaluated: "evaluations", hours: "hours", steps: "training steps", gpu_hours: "GPU-hours" },
-    mean: "mean", volume: "volume", gain: "leader's gain, points", reference: "reference search",
+    mean: "mean", volume: "hypervolume", gain: "leader's gain, points", reference: "reference search",
     none: "No leader yet",
     marks: { pause: "paused", resume: "resumed", stop: "stopped", finish: "finished", fail: "failed",
              enqueue: "enqueued", budget: "budget", phase: "phase" },
@@ -282,12 +282,13 @@ export const T = {
     saved: (/** @type {string} */ h) => `${h} h saved`,
     wrong: (/** @type {string} */ rate, /** @type {string} */ low, /** @type {string} */ high) =>
       `wrongly rejected ${rate} [${low}, ${high}], audited`,
+    wrongShort: (/** @type {string} */ rate, /** @type {string} */ low, /** @type {string} */ high) => `${rate} [${low}, ${high}] wrongly, audited`,
     none: "Nothing is proposed yet", inBrush: "in the filter",
     alt: "Candidates by stage", share: "of the stage before", workerTime: "of worker time",
   },
   throughput: {
     title: "Throughput", tip: "Outcomes an hour by kind; below, the share of workers that were busy.",
-    evaluated: "evaluated", rejected: "rejected", failed: "failed", busy: "busy", perHour: "outcomes / h",
+    evaluated: "evaluated", rejected: "rejected", failed: "failed", busy: "busy", perHour: "outcomes / h", evaluationsPerHour: "evaluations / h", all: "all outcomes", which: "Outcomes shown",
     none: "No outcome yet", alt: (/** @type {string} */ rate) => `Outcomes over time; ${rate} evaluations an hour in the last bin.`,
   },
   tabs: { label: "Details", candidates: "Candidates", simplest: "Simplest", primitives: "Primitives",
@@ -356,4 +357,18 @@ export const T = {
             key: "setting", preset: "preset", here: "here", copy: "Copy as TOML", copied: "The config is copied.", download: "Download" },
   notes: { label: "Notes, for you and others", saved: "saved", saving: "saving", tags: "Tags, separated by commas", priority: "Priority",
            priorityTip: "A higher one gets more of the workers.", placeholder: "What is this search about?" },
+
+  form: {
+    filter: "Find a setting", unset: "not set", required: "a value is needed", noJson: "this is no JSON", noNumber: "this is no number",
+    noInteger: "a whole number is needed", least: (/** @type {number} */ n) => `at least ${n}`, most: (/** @type {number} */ n) => `at most ${n}`,
+    above: (/** @type {number} */ n) => `above ${n}`, below: (/** @type {number} */ n) => `below ${n}`,
+    add: (/** @type {string} */ name) => `Add to ${name.toLowerCase()}`, takeOut: (/** @type {string} */ name) => `Take out of ${name.toLowerCase()}`,
+  },
+  fresh: {
+    title: "New search", preset: "Preset", name: "Title", seed: "Seed", all: "All settings", start: "Start the search",
+    presetLine: (/** @type {string} */ n, /** @type {string} */ steps) => `${n} evaluations of ${steps} steps`,
+    estimate: "What it would take", evaluations: "evaluations", steps: "training steps", hours: "time", workerHours: "worker time", disk: "disk",
+    price: "price", unknown: "unknown yet", noChanges: "As the preset has it.",
+    changes: (/** @type {string[]} */ keys) => `Changed: ${keys.join(", ")}.`, seeField: (/** @type {string} */ key) => `The service refuses ${key}.`,
+  },
 };

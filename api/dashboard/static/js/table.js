@@ -47,7 +47,8 @@ export class Table {
     this.foot = h("div", { class: "t-foot small quiet", role: "status" });
     this.scroller = h("div", { class: "t-scroll", role: "grid", "aria-label": options.label,
                                tabindex: "0" }, h("div", { role: "rowgroup", class: "t-headgroup" }, this.head), this.body);
-    this.element = h("div", { class: "table" }, this.chip, this.scroller, this.foot);
+    this.aside = h("div", { class: "t-aside", hidden: true });
+    this.element = h("div", { class: "table" }, this.chip, this.scroller, this.aside, this.foot);
     this.scroller.addEventListener("scroll", () => this._schedule(), { passive: true });
     this.scroller.addEventListener("keydown", (/** @type {KeyboardEvent} */ e) => this._key(e));
     this.body.addEventListener("click", (/** @type {MouseEvent} */ e) => this._click(e));
@@ -148,10 +149,18 @@ export class Table {
 
   /** @param {unknown} err */
   _failed(err) {
-    this._shown.clear();
-    this.body.style.height = "auto";
-    fill(this.body, errorState(err, () => this.reload()));
-    this.foot.textContent = "";
+    this._instead(errorState(err, () => this.reload()));
+  }
+
+  /**
+   * Shows a state in the place of the grid, or the grid again.
+   * @param {HTMLElement | null} state
+   */
+  _instead(state) {
+    this.scroller.hidden = state !== null;
+    this.aside.hidden = state === null;
+    fill(this.aside, state);
+    if (state) this.foot.textContent = "";
   }
 
   _layout() {
@@ -193,12 +202,10 @@ export class Table {
     const count = this.rows.length;
     if (!count && !this._abort) return;
     if (!count && !this._busy && this._ended) {
-      this.body.style.height = "auto";
-      this._shown.clear();
-      fill(this.body, emptyState(this.options.empty ?? T.nothingHere));
-      this.foot.textContent = "";
+      this._instead(emptyState(this.options.empty ?? T.nothingHere));
       return;
     }
+    if (!this.aside.hidden) this._instead(null);
     if (!this._shown.size) this.body.replaceChildren();
     this.body.style.height = `${count * this._height}px`;
     this.scroller.setAttribute("aria-rowcount", String(this._ended ? count + 1 : -1));

@@ -6,6 +6,7 @@
 /** @type {{pattern: RegExp, name: string, load: () => Promise<{open: import("../router.js").Open}>}[]} */
 export const PAGES = [
   { pattern: /^$/, name: "searches", load: () => import("./searches.js") },
+  { pattern: /^new$/, name: "searches", load: () => import("./new_search.js") },
   { pattern: /^search\/([^/]+)\/candidate\/(\d+)$/, name: "searches", load: () => import("./candidate.js") },
   { pattern: /^compare$/, name: "compare", load: () => import("./compare.js") },
   { pattern: /^layer$/, name: "layer", load: () => import("./layer.js") },

@@ -15,6 +15,8 @@ import { birthsIn, box } from "./filter.js";
 const PAGE = 100;
 /** Births that fit into one condition of the service's language. */
 const BATCH = 80;
+/** Candidates of a box that are put in order here. */
+const MOST_SORTED = 1000;
 const BY_GAIN = "-gain";
 
 export class Candidates {
@@ -168,6 +170,7 @@ export class Candidates {
     const gains = this.gains() ?? new Map();
     if (cursor === null || !this._order) this._order = this.order(inside);
     if (cursor?.startsWith("rest:")) return this.loadRest(cursor.slice(5), gains, signal);
+    if (inside && sort !== BY_GAIN && this._order.length <= MOST_SORTED) return this.loadSorted(this._order, sort, signal);
     const from = Number(cursor ?? 0);
     const births = this._order.slice(from, from + BATCH);
     const after = from + BATCH < this._order.length ? String(from + BATCH)
@@ -180,6 +183,26 @@ export class Candidates {
     const place = new Map(births.map((birth, i) => [birth, i]));
     const rows = sort === BY_GAIN ? page.candidates.sort((/** @type {any} */ a, /** @type {any} */ b) => (place.get(a.birth) ?? 0) - (place.get(b.birth) ?? 0)) : page.candidates;
     return { rows, next: after };
+  }
+
+  /**
+   * All candidates of a box, in an order that the service would make: it takes them in parts.
+   * @param {number[]} births
+   * @param {string} sort
+   * @param {AbortSignal} signal
+   */
+  async loadSorted(births, sort, signal) {
+    const filter = this.filter();
+    const rows = [];
+    for (let from = 0; from < births.length; from += BATCH) {
+      const among = `birth in (${births.slice(from, from + BATCH).join(",")})`;
+      const where = filter.where ? `(${filter.where}) and ${among}` : among;
+      rows.push(...(await get(`${this.model.path}/candidates`, { ...filter, where, limit: BATCH }, signal)).candidates);
+    }
+    const name = sort.replace(/^-/, "");
+    const turn = sort.startsWith("-") ? -1 : 1;
+    const value = (/** @type {any} */ row) => (name.startsWith("score.") ? row.scores?.[name.slice(6)] : name === "gain" ? row.mean_score : row[name]) ?? -Infinity;
+    return { rows: rows.sort((a, b) => turn * (value(a) - value(b)) || turn * (a.birth - b.birth)), next: null };
   }
 
   /**
@@ -231,7 +254,7 @@ export class Candidates {
     return [
       { key: "star", title: "", width: "30px", cell: mark },
       { key: "id", title: T.table.id, width: "62px", sort: "-birth", tip: WORDS.birth, align: "right", cell: (row) => h("span", { class: "mono" }, row.birth) },
-      { key: "formula", title: T.table.formula, width: "minmax(150px, 1fr)", cell: (row) => this.formula(row) },
+      { key: "formula", title: T.table.formula, width: "minmax(84px, 1fr)", cell: (row) => this.formula(row) },
       { key: "gain", title: T.table.gain, width: "96px", align: "right", sort: BY_GAIN, tip: T.table.gainTip, cell: (row) => this.gain(row) },
       ...anchors.slice(0, 6).map((/** @type {string} */ anchor) => ({
         key: anchor, title: anchor, width: "88px", align: /** @type {const} */ ("right"), sort: `-score.${anchor}`, least: 820, cell: (/** @type {any} */ row) => score(row.scores?.[anchor]) })),

@@ -25,7 +25,10 @@ export class FunnelChart {
     this.element = h("section", { class: "card chart", "aria-label": T.funnel.title },
       h("div", { class: "card-head" }, h("h2", { tabindex: "0", data: { tip: T.funnel.tip } }, T.funnel.title),
         h("div", { class: "spacer" }), more), this.body);
-    model.on("funnel", () => this.draw());
+    this.body.addEventListener("pointerleave", () => this.draw());
+    model.on("funnel", () => {
+      if (!this.body.matches(":hover") || !this.body.querySelector(".funnel")) this.draw();
+    });
   }
 
   close() {}
@@ -59,22 +62,23 @@ export class FunnelChart {
     const width = (/** @type {number} */ n) => `${(100 * Math.log10(1 + n)) / most}%`;
     const title = T.funnel.stages[/** @type {"signal"} */ (bar.stage)] ?? bar.stage;
     const part = inside && scatter && (bar.stage === "evaluated" ? inside.size
-      : bar.stage === "front" ? scatter.births.filter((/** @type {number} */ b, /** @type {number} */ i) => inside.has(b) && scatter.on_front[i]).length : null);
+      : bar.stage === "front" ? scatter.births.filter((/** @type {number} */ b, /** @type {number} */ i) => inside.has(b) && scatter.on_front[i]).length : null) || null;
     const rate = bar.false_rejection_rate;
     const tip = [bar.meaning, WORDS[bar.stage], bar.share !== null && `${percent(bar.share)} ${T.funnel.share}`,
       bar.worker_seconds > 0 && `${duration(bar.worker_seconds)} ${T.funnel.workerTime}`,
       rate && T.funnel.wrong(percent(rate.value, 0), percent(rate.low, 0), percent(rate.high, 0))].filter(Boolean).join("\n");
+    const saved = [bar.saved_hours ? T.funnel.saved(number(bar.saved_hours, bar.saved_hours < 10 ? 1 : 0)) : null,
+      rate ? T.funnel.wrongShort(percent(rate.value, 0), number(100 * rate.low), number(100 * rate.high)) : null].filter(Boolean);
     const inner = [
       h("span", { class: "funnel-name" }, title),
-      h("span", { class: "funnel-track" },
-        h("i", { class: ["funnel-bar", inside && part === null && "dim"], style: { width: width(bar.count) } }),
-        part ? h("i", { class: "funnel-bar part", style: { width: width(part) } }) : null),
-      h("span", { class: "funnel-count" }, part === null || part === undefined || !inside ? count(bar.count) : `${count(part)} / ${count(bar.count)}`),
+      h("span", { class: "funnel-middle" },
+        h("span", { class: "funnel-track" },
+          h("i", { class: ["funnel-bar", inside && part === null && "dim"], style: { width: width(bar.count) } }),
+          part ? h("i", { class: "funnel-bar part", style: { width: width(part) } }) : null),
+        saved.length ? h("span", { class: "funnel-note" }, saved.join(", ")) : null),
+      h("span", { class: "funnel-count" }, part === null || !inside ? count(bar.count) : `${count(part)} / ${count(bar.count)}`),
       h("span", { class: "funnel-more small quiet" }, bar.share === null ? "" : percent(bar.share, bar.share < 0.1 ? 1 : 0)),
       h("span", { class: "funnel-time small quiet" }, bar.worker_seconds > 0 ? duration(bar.worker_seconds) : ""),
-      h("span", { class: "funnel-saved small quiet" },
-        bar.saved_hours ? T.funnel.saved(number(bar.saved_hours, bar.saved_hours < 10 ? 1 : 0)) : "",
-        rate && h("span", { class: "audit-rate" }, ` ${percent(rate.value, 0)} wrong`)),
     ];
     const props = { class: "funnel-row", role: "listitem", data: { tip } };
     return bar.filter === null || bar.filter === undefined

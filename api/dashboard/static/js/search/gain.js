@@ -286,8 +286,28 @@ function baselines(found) {
   const known = found.baselines.filter((/** @type {any} */ one) => one.x !== null && one.y !== null);
   return { type: "scatter", mode: "markers+text", x: known.map((/** @type {any} */ one) => shown(found.x_name, one.x)),
            y: known.map((/** @type {any} */ one) => shown(found.y_name, one.y)), text: known.map((/** @type {any} */ one) => one.name),
-           textposition: "top center", textfont: { size: 10.5, color: colour("ink-2") }, hoverinfo: "skip", cliponaxis: false,
+           textposition: labelSides(known, found), textfont: { size: 10.5, color: colour("ink-2") }, hoverinfo: "skip", cliponaxis: false,
            name: T.gain.legend.baseline, marker: { symbol: "diamond", size: 9, color: colour("ink"), line: { width: 1, color: colour("surface") } } };
+}
+
+/**
+ * Names of baselines that stand close together go to different sides.
+ * @param {any[]} known
+ * @param {any} found
+ * @returns {string[]}
+ */
+function labelSides(known, found) {
+  const sides = ["top center", "bottom center", "middle right", "middle left"];
+  const spread = Math.max(...found.y) - Math.min(...found.y) || 1;
+  /** @type {{x: number, y: number, side: number}[]} */
+  const placed = [];
+  return known.map((one) => {
+    const x = found.x_log ? Math.log(one.x) * 3 : one.x;
+    const near = placed.filter((other) => Math.abs(other.x - x) < 0.6 && Math.abs(other.y - one.y) < 0.09 * spread);
+    const side = [0, 1, 2, 3].find((place) => !near.some((other) => other.side === place)) ?? 0;
+    placed.push({ x, y: one.y, side });
+    return sides[side];
+  });
 }
 
 /**

@@ -114,7 +114,9 @@ export class Header {
     const cell = this.cells.finish;
     delete cell.box.dataset.tip;
     if (search.status !== "running") {
-      setText(cell.value, search.status === "paused" ? T.search.notRunning : T.search.over);
+      const over = search.status !== "paused";
+      setText(cell.label, over ? T.search.ended : T.search.finish);
+      setText(cell.value, over ? moment(search.updated_at) : T.search.notRunning);
       return;
     }
     if (search.phase !== "search") {

@@ -7,7 +7,7 @@ import { h, s } from "../dom.js";
 import { points, score } from "../format.js";
 import { params } from "../router.js";
 import { T } from "../strings.js";
-import { emptyState, loadInto, segments } from "../ui.js";
+import { emptyState, loadInto, loadingState, segments } from "../ui.js";
 
 const DEPTH = 14;
 const MOST_FRONT = 8;
@@ -24,10 +24,15 @@ export class Lineage {
     this.page = page;
     this.whole = false;
     this.element = h("div", { class: "panel" });
+    this.off = model.on("line", () => {
+      if (!this.shown) this.load();
+    });
     this.load();
   }
 
-  close() {}
+  close() {
+    this.off();
+  }
 
   update() {
     if (params().get("of") !== this.of) this.load();
@@ -41,7 +46,8 @@ export class Lineage {
   async content() {
     const leader = this.model.data.line?.verdict.leader?.birth ?? null;
     const chosen = this.of ? Number(this.of) : leader;
-    if (chosen === null) return emptyState(T.verdict.nothingYet);
+    if (chosen === null) return this.model.data.line ? emptyState(T.verdict.nothingYet) : loadingState(5);
+    this.shown = true;
     const births = this.whole
       ? (await get(`${this.model.path}/front`)).candidates.slice(0, MOST_FRONT).map((/** @type {any} */ one) => one.birth) : [chosen];
     const answers = await Promise.all(births.map((/** @type {number} */ birth) =>

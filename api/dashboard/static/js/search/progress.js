@@ -88,7 +88,7 @@ export class ProgressChart {
     }
     const volume = [...found.hypervolume, found.now];
     traces.push({ type: "scatter", mode: "lines", x: volume.map((one) => one[unit]), y: volume.map((one) => one.value), yaxis: "y2",
-                  name: T.progress.volume, fill: "tozeroy", fillcolor: `${colour("c3")}22`, line: { shape: "hv", width: 1.3, color: colour("c3") },
+                  name: T.progress.volume, showlegend: false, fill: "tozeroy", fillcolor: `${colour("c3")}22`, line: { shape: "hv", width: 1.3, color: colour("c3") },
                   hovertemplate: "%{y:.3g}<extra></extra>" });
     return { traces, layout: this.layout(found, unit) };
   }
@@ -112,12 +112,14 @@ export class ProgressChart {
     for (const [x, text] of [...words].slice(-6)) {
       signs.push({ x, y: 1, yref: "paper", yanchor: "bottom", showarrow: false, text, font: { size: 10, color: colour("ink-3") }, xanchor: "right" });
     }
+    signs.push({ x: 0.012, xref: "paper", y: 0.23, yref: "paper", xanchor: "left", yanchor: "top", showarrow: false,
+      text: T.progress.volume, font: { size: 10, color: colour("ink-3") } });
     return {
       margin: { l: 46, r: 12, t: 22, b: 34 }, hovermode: "x", shapes, annotations: signs, showlegend: true,
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 10.5, color: colour("ink-2") }, itemwidth: 22 },
       xaxis: { title: T.progress.axes[/** @type {"hours"} */ (unit)], anchor: "y2", fixedrange: true, rangemode: "tozero" },
       yaxis: { title: T.progress.gain, domain: [0.3, 1], fixedrange: true },
-      yaxis2: { title: T.progress.volume, domain: [0, 0.22], fixedrange: true, nticks: 3, rangemode: "tozero" },
+      yaxis2: { domain: [0, 0.22], fixedrange: true, nticks: 3, rangemode: "tozero" },
     };
   }
 }

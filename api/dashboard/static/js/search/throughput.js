@@ -6,12 +6,19 @@ import { number } from "../format.js";
 import { Chart } from "../plot.js";
 import { T } from "../strings.js";
 import { colour } from "../theme.js";
+import { segments } from "../ui.js";
 
 export class ThroughputChart {
   /** @param {import("./model.js").Model} model */
   constructor(model) {
     this.model = model;
+    /** Rejections are a hundred times as many; with them evaluations cannot be seen. */
+    this.whole = false;
     this.chart = new Chart({ title: T.throughput.title, name: "throughput", tip: T.throughput.tip, height: "var(--chart)",
+      controls: segments([{ value: "evaluated", text: T.throughput.evaluated }, { value: "all", text: T.throughput.all }], "evaluated", (value) => {
+        this.whole = value === "all";
+        this.draw({ now: true });
+      }, T.throughput.which),
       alt: () => T.throughput.alt(number(this.model.data.throughput.evaluations_per_hour.at(-1))) });
     this.element = this.chart.element;
     model.on("throughput", () => this.draw());
@@ -21,7 +28,8 @@ export class ThroughputChart {
     this.chart.close();
   }
 
-  draw() {
+  /** @param {{now?: boolean}} [options] */
+  draw(options) {
     const found = this.model.data.throughput;
     if (!found) {
       if (this.model.errors.throughput) this.chart.failed(this.model.errors.throughput, () => this.model.load("throughput"));
@@ -31,7 +39,7 @@ export class ThroughputChart {
       this.chart.empty(T.throughput.none);
       return;
     }
-    this.chart.show(() => this.figure(found));
+    this.chart.show(() => this.figure(found), options);
   }
 
   /**
@@ -47,14 +55,14 @@ export class ThroughputChart {
       marker: { color: colour(tone), line: { width: 0 }, pattern: { shape: pattern, size: 5, solidity: 0.35, fgcolor: colour("surface") } },
       hovertemplate: `%{y:.0f} / h · ${T.throughput[kind]}<extra></extra>` });
     return {
-      traces: [bar("evaluated", "c3", ""), bar("rejected", "c0", ""), bar("failed", "c2", "/"),
+      traces: [bar("evaluated", "c3", ""), ...(found.failed.some(Boolean) ? [bar("failed", "c2", "/")] : []), ...(this.whole ? [bar("rejected", "c0", "")] : []),
         { type: "scatter", mode: "lines", x: at, y: found.busy_share.map((/** @type {number} */ one) => 100 * one), yaxis: "y2", name: T.throughput.busy,
           fill: "tozeroy", fillcolor: `${colour("c1")}22`, line: { width: 1.3, color: colour("c1"), shape: "hvh" }, hovertemplate: "%{y:.0f} %<extra></extra>" }],
       layout: {
         barmode: "stack", bargap: 0.1, showlegend: true, hovermode: "x", margin: { l: 46, r: 12, t: 22, b: 34 },
         legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 10.5, color: colour("ink-2") }, itemwidth: 22, traceorder: "normal" },
         xaxis: { type: "date", anchor: "y2", fixedrange: true },
-        yaxis: { title: T.throughput.perHour, domain: [0.3, 1], fixedrange: true, rangemode: "tozero" },
+        yaxis: { title: this.whole ? T.throughput.perHour : T.throughput.evaluationsPerHour, domain: [0.3, 1], fixedrange: true, rangemode: "tozero" },
         yaxis2: { domain: [0, 0.22], range: [0, 105], fixedrange: true, tickvals: [0, 50, 100], ticksuffix: " %" },
       },
       table: { columns: ["start", "evaluated", "rejected", "failed", "busy_share"],

@@ -95,6 +95,7 @@ export class VerdictCard {
     this.element = h("section", { class: "card verdict-card", "aria-label": T.verdict.title },
       h("div", { class: "card-head" }, h("h2", { tabindex: "0", data: { tip: T.verdict.tip } }, T.verdict.title)),
       this.body, this.since);
+    this.body.addEventListener("pointerleave", () => this.draw());
     model.on("line", () => this.draw());
     model.on("since", () => this.drawSince());
   }
@@ -106,7 +107,7 @@ export class VerdictCard {
       return;
     }
     const sign = JSON.stringify(line.verdict);
-    if (sign === this._sign) return;
+    if (sign === this._sign || (this._sign && this.body.matches(":hover"))) return;
     this._sign = sign;
     const { verdict } = line;
     if (!verdict.leader) {
@@ -126,7 +127,7 @@ export class VerdictCard {
           h("span", { class: "small quiet" }, title, " ", h("button", { type: "button", class: "linklike",
             onclick: () => this.page.openDrawer(leader.birth) }, `${T.verdict.candidate} ${leader.birth}`)),
           h("strong", {}, gainText(leader.gain)),
-          h("span", {}, T.verdict.over(verdict.baseline)),
+          h("span", { class: "over" }, T.verdict.over(verdict.baseline)),
           h("span", { class: "small quiet" },
             leader.confirmed ? `${T.verdict.confirmed}, ${T.verdict.seeds(leader.seeds)}` : T.verdict.provisional),
           h("span", { class: "small quiet" }, T.verdict.others(verdict.ahead_provisional, verdict.ahead_confirmed))),
