@@ -117,9 +117,7 @@ class CandidateAbout(LayerLook):
     origin: str
     verdict: Verdict
     gain: GainView | None = Field(description="over the better baseline, mean of the anchors")
-    gain_seeds: int = Field(
-        description="seeds behind the gain; fresh ones alone once there are any"
-    )
+    gain_seeds: int = Field(description="behind the gain; fresh ones alone once there are any")
     anchors: list[AnchorGain]
     scores: list[SeedScores]
     step_time: Number = Field(description="of a training step while searching, BN-ReLU = 1")

@@ -262,8 +262,9 @@ def _training(row: EvaluationRow, points: list[list[float]]) -> TrainingCurve:
         kept[-1] = points[-1]
     known = [loss if isinstance(loss, (int, float)) and np.isfinite(loss) else None
              for _, loss in kept]  # fmt: skip
+    label = title_of(row.baseline) if row.baseline else f"candidate {row.birth}"
     return TrainingCurve(
-        label=title_of(row.baseline) if row.baseline else f"candidate {row.birth}", baseline=row.baseline is not None,
+        label=label, baseline=row.baseline is not None,
         anchor=row.anchor, purpose=row.purpose, seed=row.seed, learning_rate=row.learning_rate,
         split=row.split, score=row.score, diverged=row.diverged,
         steps=[step for step, _ in kept], losses=known,
