@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata, resources
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -67,8 +68,9 @@ class Dashboard:
     @cached_property
     def _plotly(self) -> Asset:
         """plotly.js, as the installed package of that name has it; read when first asked for."""
-        file = resources.files("plotly") / "package_data" / "plotly.min.js"
-        return asset(file.read_bytes(), "plotly.js", level=6)
+        # The file is looked up, not imported: the web process has no use for the package's code.
+        file = metadata.distribution("plotly").locate_file("plotly/package_data/plotly.min.js")
+        return asset(Path(str(file)).read_bytes(), "plotly.js", level=6)
 
     def routes(self) -> list[Route]:
         """Every route, none of them in the API's description."""

@@ -111,7 +111,7 @@ def test_the_story_from_an_empty_database(tmp_path: Path, chrome: Browser) -> No
         expect(page.locator(".estimate")).to_contain_text("400")
         page.locator("#start").click()
         expect(page).to_have_url(re.compile("/search/[a-z0-9]{8}$"))
-        expect(page.locator(".verdict-card")).to_contain_text("The baselines are not trained yet")
+        expect(page.locator(".verdict-card")).to_contain_text("Nothing is evaluated yet")
         open_now.enter_context(controller(tmp_path))
         expect(page.locator(".verdict-card .headline")).to_be_visible()
         expect(page.locator(".t-body .t-row").first).to_be_visible()

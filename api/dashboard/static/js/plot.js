@@ -32,6 +32,18 @@ export function plotly() {
   return loading;
 }
 
+/** Milliseconds after the reader's last move before a chart may take time to draw. */
+const CALM = 350;
+let moved = 0;
+for (const kind of ["wheel", "scroll", "touchmove", "keydown"]) {
+  document.addEventListener(kind, () => {
+    moved = performance.now();
+  }, { capture: true, passive: true });
+}
+document.addEventListener("pointermove", (event) => {
+  if (event.buttons) moved = performance.now();
+}, { capture: true, passive: true });
+
 /** Colours of series in order, with a shape and a dash each, so that colour never stands alone. */
 export const SERIES = [
   { colour: "c1", symbol: "circle", dash: "solid" },
@@ -121,21 +133,42 @@ export class Chart {
       if (this._drawn && this.plot.clientWidth) /** @type {any} */ (window).Plotly?.Plots.resize(this.plot);
     });
     this._sizes.observe(this.plot);
+    this._inView = true;
+    this._views = new IntersectionObserver(([one]) => {
+      this._inView = one.isIntersecting;
+      if (this._inView && this._behind && !this._hovered) this._draw();
+    }, { rootMargin: "200px" });
+    this._views.observe(this.element);
+    /** @type {any} */
+    this._later = null;
   }
 
   /**
    * Shows what `make` returns; it is called again when the theme changes. What comes while the
-   * pointer is over the chart waits until it leaves.
+   * pointer is over the chart, or the chart out of sight, waits; while the reader scrolls or drags,
+   * too, for a frame that takes long would be felt.
    * @param {() => Figure} make
    * @param {{now?: boolean}} [options] now: the reader asked for it
    */
   show(make, options = {}) {
     this._make = make;
-    if (this._hovered && this._drawn && !options.now) {
+    if (this._drawn && !options.now) {
       this._behind = true;
+      if (!this._hovered && this._inView) this._whenCalm();
       return;
     }
     this._draw();
+  }
+
+  _whenCalm() {
+    clearTimeout(this._later);
+    const wait = moved + CALM - performance.now();
+    if (wait <= 0) this._draw();
+    else {
+      this._later = setTimeout(() => {
+        if (this._behind && !this._hovered && this._inView) this._whenCalm();
+      }, wait);
+    }
   }
 
   /**
@@ -160,6 +193,8 @@ export class Chart {
     this._closed = true;
     this._unlisten();
     this._sizes.disconnect();
+    this._views.disconnect();
+    clearTimeout(this._later);
     this._clear();
   }
 

@@ -336,7 +336,7 @@ export const T = {
     none: "Too few candidates yet", primitive: "primitive", now: "now", first: "first", last: "latest", trend: "over time",
   },
   lineage: {
-    help: "Ancestors from left to right; the leader unless another candidate is open. Lines lead from parent to child.",
+    help: "Ancestors from left to right, each line a mutation with what it did to the live nodes. A dot marks what was no mutation: a random or enqueued graph.",
     none: "It has no ancestors: it was drawn at random.", whole: "Whole front", one: (/** @type {number} */ b) => `Candidate ${b}`,
     truncated: "There are more; only the nearest are drawn.", label: "Whose ancestry", generations: "generations back",
   },

@@ -72,7 +72,10 @@ class SearchPage {
       // The reference is an extra; without it the chart stands as it is.
     });
     model.listen();
-    model.on("scatter", () => this.drawFilter());
+    model.on("scatter", () => {
+      this.drawFilter();
+      if (box()) this.filtered();
+    });
     this.change();
     this.remember = setInterval(() => visit(model.id, model.data.search.last_event), 60_000);
   }
@@ -97,10 +100,18 @@ class SearchPage {
     if (brush !== this.brush) {
       this.brush = brush;
       this.gain.overlay();
-      this.funnel.draw();
-      this.progress.draw({ now: true });
+      this.filtered();
     }
     this.drawFilter();
+  }
+
+  /** The charts beside the one that is brushed show what is in the box. */
+  filtered() {
+    this.funnel.draw();
+    this.progress.draw({ now: true });
+    this.throughput.brushed().catch(() => {
+      // The bars stand as they are; the other charts show the filter.
+    });
   }
 
   drawFilter() {

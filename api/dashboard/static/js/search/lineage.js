@@ -94,9 +94,23 @@ export class Lineage {
           const from = [a.x + WIDE - 24, a.y + 13];
           const to = [b.x, b.y + 13];
           const middle = (from[0] + to[0]) / 2;
-          return s("path", { d: `M${from}C${middle} ${from[1]} ${middle} ${to[1]} ${to}`, class: "branch" });
+          return [s("path", { d: `M${from}C${middle} ${from[1]} ${middle} ${to[1]} ${to}`, class: "branch" }),
+            this.change(known.get(parent), known.get(child), middle, (from[1] + to[1]) / 2 - 3)];
         }),
         [...places].map(([birth, at]) => this.node(birth, at, known.get(birth), best, roots.includes(birth)))));
+  }
+
+  /**
+   * What a mutation did to the number of live nodes, on the way from parent to child.
+   * @param {any} parent
+   * @param {any} child
+   * @param {number} x
+   * @param {number} y
+   */
+  change(parent, child, x, y) {
+    if (!parent || !child) return null;
+    const by = child.live_nodes - parent.live_nodes;
+    return s("text", { x, y, class: "mutation", "text-anchor": "middle" }, by === 0 ? "=" : `${by > 0 ? "+" : "\u2212"}${Math.abs(by)}`);
   }
 
   /**
