@@ -13,15 +13,27 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.gzip import GZipMiddleware
 
 from api import health, problems
+from api.dashboard import pages
 from api.guard import Guard
 from api.links import add_links
 from api.problems import Problem
-from api.rest import candidates, figures, known, layers, live, searches, session, steer
+from api.rest import (
+    candidates,
+    charts,
+    figures,
+    known,
+    layers,
+    live,
+    looks,
+    searches,
+    session,
+    steer,
+)
 from api.service import Service
 from api.settings import ServiceSettings
 from api.wiring import package_version
 
-ROUTERS = (searches, steer, candidates, figures, live, known, layers, session)
+ROUTERS = (searches, steer, candidates, looks, figures, charts, live, known, layers, session)
 
 
 class Application:
@@ -69,6 +81,7 @@ def _api(service: Service) -> FastAPI:
         rest.include_router(module.router)
     app.include_router(rest)
     app.include_router(health.router)
+    pages.mount(app, service.settings.root_path)
     app.openapi = _described(app)  # type: ignore[method-assign]
     return app
 

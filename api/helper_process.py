@@ -43,6 +43,26 @@ def export(request: dict[str, Any]) -> dict[str, Any]:
     return {"text": made.decode()}
 
 
+def curves(request: dict[str, Any]) -> dict[str, Any]:
+    """Output and gradient of a graph against its input."""
+    from api.layer_curves import response_curves
+
+    return response_curves(Graph.from_json(request["graph"]))
+
+
+def cost(request: dict[str, Any]) -> dict[str, Any]:
+    """Time and saved bytes of a layer against BN-ReLU on this machine."""
+    from primitives.cost import against_bn_relu
+
+    batch, channels, height, width = request["shape"]
+    shape = (batch, channels, height, width)
+    found = against_bn_relu(Graph.from_json(request["graph"]), shape, request["runs"])
+    return {
+        "forward": found.forward, "forward_backward": found.both, "saved_bytes": found.saved,
+        "saved_bytes_recompute": found.saved_recompute,
+    }  # fmt: skip
+
+
 def offers(request: dict[str, Any]) -> dict[str, Any]:
     """What this installation can train."""
     from api.offers import offers as made
@@ -52,6 +72,8 @@ def offers(request: dict[str, Any]) -> dict[str, Any]:
 
 ANSWERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "check": check,
+    "cost": cost,
+    "curves": curves,
     "export": export,
     "offers": offers,
 }

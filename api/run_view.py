@@ -150,7 +150,8 @@ class NotebookView(Silent):
     """One HTML element that is replaced as the search goes on."""
 
     def __init__(self, display: Callable[..., Any] | None = None) -> None:
-        self._display, self._handle, self._last = display, None, float("-inf")
+        self._display, self._last = display, float("-inf")
+        self._handle: Any = None
 
     @property
     def due(self) -> bool:  # type: ignore[override]

@@ -13,14 +13,15 @@ from typing import Any
 from fastapi import Request
 
 from api.access import Access
+from api.charts.ledgers import Ledgers
 from api.feed import Feed
-from api.front_history import FrontHistory
 from api.helper import Helper
 from api.metrics import Metrics
 from api.settings import ServiceSettings
 from db.candidate_pages import CandidatePages
 from db.controllers import Controllers
 from db.queries import Queries
+from db.queries_log import LogQueries
 from db.queries_rest import RestQueries
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
@@ -41,7 +42,7 @@ class Service:
         self.writes = ServiceWrites(self.store)
         self.controllers = Controllers(self.store)
         self.tokens = Tokens(self.store)
-        self.history = FrontHistory(self.rest)
+        self.ledgers = Ledgers(LogQueries(self.store))
         self.access = Access(
             self.tokens, needed=settings.needs_token, static=settings.static_token()
         )

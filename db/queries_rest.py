@@ -27,6 +27,9 @@ from db.schema import (
 )
 from db.schema_service import notes
 from db.sql_store import SqlStore
+from primitives.errors import FormulaError
+from primitives.graph import Graph
+from primitives.printer import format_formula
 
 LINEAGE_LIMIT = 500
 ENDED = ("finished", "stopped", "failed")
@@ -111,6 +114,26 @@ class RestQueries:
         )
         with begin(self._engine) as connection:
             return {row["birth"]: dict(row) for row in connection.execute(wanted).mappings()}
+
+    def relatives(self, search_id: str, births: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """As `briefs`, with the graph's JSON text (at most 1,000)."""
+        names = (
+            "birth", "state", "origin", "formula", "graph", "mean_score", "live_nodes", "on_front"
+        )  # fmt: skip
+        wanted = select(*(candidates.c[name] for name in names)).where(
+            candidates.c.search_id == search_id, candidates.c.birth.in_(list(births)[:1000])
+        )
+        with begin(self._engine) as connection:
+            return {row["birth"]: dict(row) for row in connection.execute(wanted).mappings()}
+
+    def formulas(self, search_id: str, births: Sequence[int]) -> dict[int, str | None]:
+        """Birth -> formula of these candidates (at most 1,000), printed where it is not stored."""
+        wanted = select(candidates.c.birth, candidates.c.formula, candidates.c.graph).where(
+            candidates.c.search_id == search_id, candidates.c.birth.in_(list(births)[:1000])
+        )
+        with begin(self._engine) as connection:
+            rows = connection.execute(wanted).all()
+        return {row.birth: row.formula or printed(row.graph) for row in rows}
 
     def graph_text(self, search_id: str, birth: int) -> str | None:
         """The graph's JSON; None if there is no such candidate."""
@@ -227,6 +250,14 @@ class RestQueries:
         )
         with begin(self._engine) as connection:
             return list(connection.execute(wanted.order_by(searches.c.created_at)).scalars())
+
+
+def printed(graph: str) -> str | None:
+    """The formula of a stored graph; None where it is too long to print."""
+    try:
+        return format_formula(Graph.from_json_text(graph))
+    except FormulaError:
+        return None
 
 
 _INT = candidates.c.birth.type

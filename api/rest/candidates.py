@@ -219,9 +219,14 @@ def export_candidate(
         same: Response = not_modified(response)
         return same
     media, ending = MEDIA.get(form, ("text/plain", form))
-    name = f"layer-{search_id}-{birth}.{ending}"
+    name = file_name(f"layer-{search_id}-{birth}", form, ending)
     headers = dict(response.headers) | {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(rendered(service, graph, form), media_type=media, headers=headers)
+
+
+def file_name(stem: str, form: str, ending: str) -> str:
+    """The name of a download; a Python file's can be imported."""
+    return f"{stem.replace('-', '_') if form == 'python' else stem}.{ending}"
 
 
 def rendered(service: Service, graph: Graph, form: str) -> bytes:

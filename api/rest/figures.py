@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from api.charts.progress import thinned
 from api.rest.schemas import (
     CostView,
     EventPage,
@@ -74,11 +75,20 @@ def front_history(
     service: Here, ref: SearchRef, after: Annotated[int, Query(ge=0, le=MAX_INT)] = 0
 ) -> FrontHistoryView:
     """Every change of the front after an event, in order (the last 5,000)."""
-    steps = [one for one in service.history.steps(service.store.search(ref).id) if one.seq > after]
+    every = service.ledgers.steps(service.store.search(ref))
+    steps = [one for one in every if one.place.seq > after]
     kept = steps[-5000:]
     return FrontHistoryView(
-        steps=[FrontStep.model_validate(one) for one in kept], truncated=len(kept) < len(steps)
-    )
+        steps=[
+            FrontStep(
+                seq=one.place.seq, at=one.place.at, evaluated=one.place.evaluated,
+                hypervolume=one.hypervolume, front_in=list(one.front_in),
+                front_out=list(one.front_out),
+            )
+            for one in kept
+        ],
+        truncated=len(kept) < len(steps),
+    )  # fmt: skip
 
 
 @router.get("/hypervolume", responses=FOUND)
@@ -87,13 +97,9 @@ def hypervolume(
 ) -> HypervolumeView:
     """The hypervolume against evaluated candidates, thinned to so many points."""
     info = service.store.search(ref)
-    steps = service.history.steps(info.id)
-    every = max(1, -(-len(steps) // points))
-    kept = steps[::every]
-    if steps and kept[-1] is not steps[-1]:
-        kept[-1:] = [steps[-1]]
+    kept = thinned(service.ledgers.steps(info), points)
     return HypervolumeView(
-        hypervolume=info.hypervolume, evaluated=[one.evaluated for one in kept],
+        hypervolume=info.hypervolume, evaluated=[one.place.evaluated for one in kept],
         values=[one.hypervolume for one in kept],
     )  # fmt: skip
 

@@ -402,20 +402,6 @@ class PresetList(View):
     json_schema: dict[str, Any]
 
 
-class LayerReport(View):
-    """What a layer is, and which check would reject it."""
-
-    formula: str
-    graph: dict[str, Any]
-    digest: str
-    properties: dict[str, Any]
-    facts: dict[str, str]
-    checks: list[dict[str, Any]]
-    known_as: str | None
-    latex: str | None
-    drawing: str = Field(description="the graph as DOT text")
-
-
 class SessionView(View):
     """Whether the page's reader is signed in, and what the token may do."""
 

@@ -199,7 +199,7 @@ def delete_search(service: Here, ref: SearchRef) -> Response:
     if info.id != ref:
         raise NotFound("a search is deleted by its whole id only", expected=info.id, got=ref)
     service.writes.delete(info.id)
-    service.history.forget(info.id)
+    service.ledgers.forget(info.id)
     return Response(status_code=204)
 
 

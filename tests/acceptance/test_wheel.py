@@ -109,4 +109,6 @@ def test_the_wheel_holds_what_is_no_python(installed: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "evosearch/presets/quickstart.toml" in names
     assert any(name.startswith("db/migrations/versions/") for name in names)
+    page = ("index.html", "favicon.svg", "css/tokens.css", "js/main.js", "js/pages/search.js")
+    assert {f"api/dashboard/static/{name}" for name in page} <= set(names)
     assert [name for name in names if name.startswith("tests/")] == []

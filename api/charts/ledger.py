@@ -1,0 +1,295 @@
+"""A search's log in columns: what charts need of every candidate, and who led when.
+
+Folded event by event and never re-read; the log is the only source. It must not query anything,
+and what it keeps of a candidate is a few numbers: 100,000 candidates take about 20 MB.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.charts.genes import genes_of
+from evosearch.config import SearchConfig
+from evosearch.gain import Samples
+
+STATES = ("queued", "duplicate", "rejected", "failed", "evaluated")
+QUEUED, DUPLICATE, REJECTED, FAILED, EVALUATED = range(5)
+ORIGINS = ("random", "mutation", "enqueued", "catalog")
+MARKS_KEPT = 200
+_DONE = {
+    "running": "resume", "paused": "pause", "stopped": "stop", "finished": "finish",
+    "failed": "fail",
+}  # fmt: skip
+FOLDED = (
+    "candidate_queued", "candidate_duplicate", "evaluation_recorded", "candidate_rejected",
+    "candidate_failed", "candidate_evaluated", "job_lost", "job_finished", "phase_entered",
+    "status_changed", "budget_changed",
+)  # fmt: skip
+"""Kinds of events that a ledger reads; the others change nothing in it."""
+Floats = NDArray[np.float64]
+
+
+class Place(NamedTuple):
+    """A moment of a search on every axis that a chart may have. ``seconds``: of workers."""
+
+    seq: int
+    at: datetime
+    evaluated: int
+    steps: int
+    seconds: float
+
+
+class Step(NamedTuple):
+    """A change of the front or of the hypervolume."""
+
+    place: Place
+    hypervolume: float
+    front_in: tuple[int, ...]
+    front_out: tuple[int, ...]
+
+
+class Lead(NamedTuple):
+    """Who leads from here on, with its scores by anchor and the seeds behind them."""
+
+    place: Place
+    birth: int
+    scores: tuple[float, ...]
+    seeds: int
+
+
+class Mark(NamedTuple):
+    """Something that a person or the controller did to the search."""
+
+    place: Place
+    kind: str
+    text: str
+
+
+@dataclass(slots=True)
+class Work:
+    """Ended pieces of work: when, how long, by whom; ``kind`` is an index of `STATES` or -1."""
+
+    seq: array[int] = field(default_factory=lambda: array("q"))
+    ended: array[float] = field(default_factory=lambda: array("d"))
+    seconds: array[float] = field(default_factory=lambda: array("d"))
+    kind: array[int] = field(default_factory=lambda: array("b"))
+    worker: array[int] = field(default_factory=lambda: array("l"))
+    names: dict[str, int] = field(default_factory=dict)
+
+    def add(self, seq: int, at: datetime, event: dict[str, Any], kind: int) -> None:
+        """One piece has ended."""
+        worker = event.get("worker") or ""
+        self.seq.append(seq)
+        self.ended.append(at.timestamp())
+        self.seconds.append(event.get("seconds") or 0.0)
+        self.kind.append(kind)
+        self.worker.append(self.names.setdefault(worker, len(self.names)) if worker else -1)
+
+
+class Ledger:
+    """The columns of one search; a candidate's row is its place in the log among all."""
+
+    def __init__(self, config: SearchConfig) -> None:
+        self.config, self.anchors = config, config.anchor_names
+        self.last = 0
+        self.status, self.phase = "running", "search"
+        self.chosen: tuple[int, ...] = ()
+        self.evaluated, self.steps, self.seconds, self.hypervolume = 0, 0, 0.0, 0.0
+        self.rows: dict[int, int] = {}
+        self.birth, self.outcome = array("q"), array("q")
+        self.state, self.origin = array("b"), array("b")
+        self.nodes, self.seeds, self.bytes = array("h"), array("h"), array("f")
+        self.genes = array("Q")
+        self.scores = [array("d") for _ in self.anchors]
+        self.step_time = [array("f") for _ in self.anchors]
+        self.entered: dict[int, int] = {}
+        self.front_steps: list[Step] = []
+        self.leads: list[Lead] = []
+        self.marks: list[Mark] = []
+        self.lost: list[tuple[int, str]] = []
+        self.work = Work()
+        self.samples = Samples(self.anchors, config.task.learning_rate)
+        self._best = (-math.inf, 0)
+        self._handlers = {kind: getattr(self, f"_on_{kind}") for kind in FOLDED}
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A copy of a column, one value a candidate."""
+        return np.array(getattr(self, name))
+
+    def score_matrix(self) -> Floats:
+        """Standing scores (candidates, anchors), NaN before there are any.
+
+        Where fresh seeds were trained to confirm a candidate, their means stand alone: the seed
+        that chose a candidate flatters it.
+        """
+        made = np.stack([np.array(one) for one in self.scores], axis=1)
+        for birth, means in self.samples.confirmed().items():
+            if birth in self.rows:
+                made[self.rows[birth]] = means
+        return made
+
+    def seed_counts(self) -> NDArray[np.int64]:
+        """Seeds behind each row of `score_matrix`."""
+        made = np.array(self.seeds, dtype=np.int64)
+        for birth in self.samples.confirmed():
+            if birth in self.rows:
+                made[self.rows[birth]] = self.samples.fresh_seeds(birth)
+        return made
+
+    def members(self) -> NDArray[np.int64]:
+        """Rows of the evaluated candidates."""
+        return np.flatnonzero(np.array(self.state) == EVALUATED)
+
+    def leader(self) -> Lead | None:
+        """Who leads now."""
+        return self.leads[-1] if self.leads else None
+
+    def place(self, seq: int, at: datetime) -> Place:
+        """The moment of an event, as it is folded."""
+        return Place(seq, at, self.evaluated, self.steps, self.seconds)
+
+    # -- folding -----------------------------------------------------------------------------
+
+    def fold(self, seq: int, at: datetime, kind: str, payload: str) -> None:
+        """Take in the next event of the log."""
+        handler = self._handlers.get(kind)
+        if handler is not None:
+            handler(seq, at, json.loads(payload))
+        self.last = seq
+
+    def _on_candidate_queued(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
+        self._row(event, QUEUED)
+        if event["origin"] == "enqueued":
+            self._mark(seq, at, "enqueue", event.get("note") or f"candidate {event['birth']}")
+
+    def _on_candidate_duplicate(self, _seq: int, _at: datetime, event: dict[str, Any]) -> None:
+        self._row(event, DUPLICATE)
+
+    def _on_evaluation_recorded(self, _seq: int, _at: datetime, event: dict[str, Any]) -> None:
+        done, subject, purpose = event["evaluation"], event["subject"], event["purpose"]
+        self.steps += done["steps"]
+        if done["anchor"] not in self.anchors:
+            return
+        place = self.anchors.index(done["anchor"])
+        row = self.rows.get(subject["birth"]) if subject["birth"] is not None else None
+        if purpose == "search" and row is not None:
+            self.step_time[place][row] = done["seconds"] / max(1, done["steps"])
+        key = subject["birth"] if subject["birth"] is not None else subject["baseline"]
+        self.samples.add(key, purpose, place, done)
+
+    def _on_candidate_rejected(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
+        self._ended(seq, at, event, REJECTED)
+
+    def _on_candidate_failed(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
+        self._ended(seq, at, event, FAILED)
+        if event["failure"]["cause"] == "died":
+            self.lost.append((seq, "died"))
+
+    def _on_candidate_evaluated(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
+        self.evaluated += 1
+        self._ended(seq, at, event, EVALUATED)
+        self._stand(seq, at, event["birth"], event["standing"])
+
+    def _on_job_lost(self, seq: int, _at: datetime, event: dict[str, Any]) -> None:
+        self.lost.append((seq, event["failure"]["cause"]))
+
+    def _on_job_finished(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
+        self.seconds += event["seconds"]
+        self.work.add(seq, at, event, -1)
+        birth = event["subject"]["birth"]
+        if event["standing"] is not None and birth is not None:
+            self._stand(seq, at, birth, event["standing"])
+
+    def _on_phase_entered(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
+        self.phase = event["phase"]
+        self.chosen = tuple(event["chosen"]) or self.chosen
+        self._mark(seq, at, "phase", event["phase"])
+        confirmed = self.samples.confirmed()
+        if self.phase in ("tune", "final") and self.chosen and self.chosen[0] in confirmed:
+            birth = self.chosen[0]
+            self._lead(seq, at, birth, confirmed[birth], self.samples.fresh_seeds(birth))
+
+    def _on_status_changed(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
+        self.status = event["status"]
+        self._mark(seq, at, _DONE[self.status], event["reason"])
+
+    def _on_budget_changed(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
+        self._mark(seq, at, "budget", f"{event['evaluations']} evaluations")
+
+    # -- parts -------------------------------------------------------------------------------
+
+    def _row(self, event: dict[str, Any], state: int) -> None:
+        mask, nodes, moved = genes_of(event["graph"]["nodes"])
+        self.rows[event["birth"]] = len(self.birth)
+        self.birth.append(event["birth"])
+        self.outcome.append(-1)
+        self.state.append(state)
+        self.origin.append(ORIGINS.index(event["origin"]))
+        self.nodes.append(nodes)
+        self.seeds.append(0)
+        self.bytes.append(moved)
+        self.genes.append(mask)
+        for column in (*self.scores, *self.step_time):
+            column.append(math.nan)
+
+    def _ended(self, seq: int, at: datetime, event: dict[str, Any], state: int) -> None:
+        self.seconds += event.get("seconds") or 0.0
+        row = self.rows[event["birth"]]
+        self.state[row], self.outcome[row] = state, seq
+        self.work.add(seq, at, event, state)
+
+    def _stand(self, seq: int, at: datetime, birth: int, standing: dict[str, Any]) -> None:
+        row, scores = self.rows[birth], standing["scores"]
+        for column, anchor in zip(self.scores, self.anchors, strict=True):
+            column[row] = scores[anchor]
+        self.seeds[row] = standing["seeds"]
+        self._front(seq, at, standing)
+        mean = sum(scores[anchor] for anchor in self.anchors) / len(self.anchors)
+        held, leads = self._best
+        if birth == leads and mean < held:
+            self._best = self._first()
+        elif (mean, -birth) > (held, -leads) or birth == leads:
+            self._best = (mean, birth)
+        if self._best != (held, leads):
+            first = self.rows[self._best[1]]
+            shown = tuple(column[first] for column in self.scores)
+            self._lead(seq, at, self._best[1], shown, self.seeds[first])
+
+    def _front(self, seq: int, at: datetime, standing: dict[str, Any]) -> None:
+        into, out = tuple(standing["front_in"]), tuple(standing["front_out"])
+        for birth in out:
+            self.entered.pop(birth, None)
+        for birth in into:
+            self.entered[birth] = seq
+        if into or out or standing["hypervolume"] != self.hypervolume:
+            self.hypervolume = standing["hypervolume"]
+            self.front_steps.append(Step(self.place(seq, at), self.hypervolume, into, out))
+
+    def _first(self) -> tuple[float, int]:
+        """The highest mean score and its birth, the older before equals."""
+        rows = self.members()
+        means = np.stack([np.array(one)[rows] for one in self.scores]).mean(axis=0)
+        births = np.array(self.birth)[rows]
+        best = np.lexsort((births, -means))[0]
+        return float(means[best]), int(births[best])
+
+    def _lead(
+        self, seq: int, at: datetime, birth: int, scores: Sequence[float], seeds: int
+    ) -> None:
+        self.leads.append(Lead(self.place(seq, at), birth, tuple(scores), seeds))
+
+    def _mark(self, seq: int, at: datetime, kind: str, text: str) -> None:
+        self.marks.append(Mark(self.place(seq, at), kind, text[:200]))
+        if len(self.marks) > 2 * MARKS_KEPT:
+            del self.marks[:-MARKS_KEPT]

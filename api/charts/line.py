@@ -1,0 +1,55 @@
+"""A search in a line, and whether it can be compared with another."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from api.charts.ledger import FAILED, Ledger
+from api.charts.progress import thinned
+from api.rest.chart_schemas import SearchLine, SearchVerdict
+from evosearch.config import SearchConfig
+from evosearch.ports import SearchInfo
+
+SPARKS = 40
+RECENT = 50
+"""Outcomes whose gaps tell how long the next one may take."""
+
+
+def search_line(
+    ledger: Ledger, info: SearchInfo, verdict: SearchVerdict, *, comparable: bool
+) -> SearchLine:
+    """The search's line."""
+    work = ledger.work
+    ended = np.array(work.ended[-RECENT:])
+    kinds = np.array(work.kind[-5000:])
+    recent = np.array(work.ended[-5000:]) > info.updated_at.timestamp() - 3600
+    budget = info.config.budget.evaluations
+    changed = [one.text for one in ledger.marks if one.kind == "budget"]
+    return SearchLine(
+        id=info.id, title=info.title, status=info.status, phase=ledger.phase,
+        evaluated=info.evaluated, budget=int(changed[-1].split()[0]) if changed else budget,
+        dataset=info.config.task.dataset, anchors=list(ledger.anchors), comparable=comparable,
+        reference={one.name: one.reference for one in info.config.task.anchors},
+        verdict=verdict, sparkline=sparkline(ledger), worker_hours=ledger.seconds / 3600,
+        last_outcome=datetime.fromtimestamp(ended[-1], UTC) if len(ended) else None,
+        median_gap=float(np.median(np.diff(ended))) if len(ended) > 1 else None,
+        failures_last_hour=int((recent & (kinds == FAILED)).sum()),
+    )  # fmt: skip
+
+
+def sparkline(ledger: Ledger) -> list[float]:
+    """The hypervolume at evenly spaced numbers of evaluated candidates, from 0 to now."""
+    if not ledger.front_steps:
+        return []
+    at = np.array([one.place.evaluated for one in ledger.front_steps])
+    values = np.array([one.hypervolume for one in ledger.front_steps])
+    wanted = np.linspace(at[0], max(at[-1], ledger.evaluated), SPARKS)
+    places = np.searchsorted(at, wanted, side="right") - 1
+    return [float(f"{one:.6g}") for one in thinned(values[places].tolist(), SPARKS)]
+
+
+def comparable_to(one: SearchConfig, other: SearchConfig) -> bool:
+    """Whether scores of the two mean the same: data, anchors, recipe and rivals agree."""
+    return one.task == other.task and one.confirmation.rivals == other.confirmation.rivals

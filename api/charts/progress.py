@@ -1,0 +1,113 @@
+"""A search over its course: who led, the hypervolume, what was done to it, and how fast it went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.charts.ledger import EVALUATED, FAILED, MARKS_KEPT, REJECTED, Ledger, Place
+from api.rest.chart_schemas import (
+    MarkView,
+    ProgressPoint,
+    ProgressView,
+    ThroughputView,
+    VolumePoint,
+)
+from evosearch.gain import better_baseline
+
+T = TypeVar("T")
+
+
+def progress(
+    ledger: Ledger, created: datetime, updated: datetime, points: int, gpus: float
+) -> ProgressView:
+    """Leader, hypervolume and marks against every axis. ``gpus``: of a worker."""
+    baseline = better_baseline(ledger.samples, ledger.config.confirmation.rivals)
+    better = np.full(len(ledger.anchors), math.nan) if baseline is None else baseline.means
+    leads = thinned(ledger.leads, points) if baseline is not None else []
+    now = ledger.place(ledger.last, updated)
+
+    def axes(place: Place) -> dict[str, float]:
+        hours = (place.at - created).total_seconds() / 3600
+        return {
+            "evaluated": place.evaluated, "hours": hours, "steps": place.steps,
+            "gpu_hours": place.seconds / 3600 * gpus,
+        }  # fmt: skip
+
+    return ProgressView(
+        anchors=list(ledger.anchors),
+        leader=[
+            ProgressPoint.model_validate(axes(one.place) | {
+                "at": one.place.at, "seq": one.place.seq, "birth": one.birth, "seeds": one.seeds,
+                "confirmed": one.seeds > 1, "gains": list(np.array(one.scores) - better),
+                "gain": float(np.mean(np.array(one.scores) - better)),
+            })
+            for one in leads
+        ],
+        hypervolume=[
+            VolumePoint.model_validate(axes(one.place) | {"value": one.hypervolume})
+            for one in thinned(ledger.front_steps, points)
+        ],
+        marks=[
+            MarkView.model_validate(axes(one.place) | {
+                "at": one.place.at, "seq": one.place.seq, "kind": one.kind, "text": one.text,
+            })
+            for one in ledger.marks[-MARKS_KEPT:]
+        ],
+        now=VolumePoint.model_validate(axes(now) | {"value": ledger.hypervolume}),
+    )  # fmt: skip
+
+
+def thinned(items: Sequence[T], most: int) -> list[T]:
+    """At most so many of them, evenly, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    places = np.unique(np.linspace(0, len(items) - 1, most).round().astype(int))
+    return [items[int(place)] for place in places]
+
+
+def throughput(ledger: Ledger, bins: int, since: datetime | None = None) -> ThroughputView:
+    """Outcomes and busy workers in equal bins of time, from the first piece of work to the last."""
+    ended, seconds = np.array(ledger.work.ended), np.array(ledger.work.seconds)
+    kind = np.array(ledger.work.kind)
+    if not len(ended):
+        return ThroughputView(
+            starts=[], bin_seconds=0.0, evaluated=[], rejected=[], failed=[],
+            evaluations_per_hour=[], busy=[], workers=0, busy_share=[],
+        )  # fmt: skip
+    first = float((ended - seconds).min())
+    if since is not None:
+        first = max(first, since.timestamp())
+    last = max(float(ended.max()), first + bins)
+    edges = np.linspace(first, last, bins + 1)
+    width = float(edges[1] - edges[0])
+    counts = {k: np.histogram(ended[kind == k], edges)[0] for k in (EVALUATED, REJECTED, FAILED)}
+    busy = np.diff(_busy_until(edges, ended - seconds, ended)) / width
+    workers = max(1, math.ceil(round(float(busy.max()), 2)))
+    return ThroughputView(
+        starts=[datetime.fromtimestamp(one, UTC) for one in edges[:-1]], bin_seconds=width,
+        evaluated=counts[EVALUATED].tolist(), rejected=counts[REJECTED].tolist(),
+        failed=counts[FAILED].tolist(),
+        evaluations_per_hour=(counts[EVALUATED] * 3600 / width).tolist(),
+        busy=[float(f"{one:.4g}") for one in busy], workers=workers,
+        busy_share=[float(f"{min(1.0, one / workers):.4g}") for one in busy],
+    )  # fmt: skip
+
+
+def _busy_until(
+    edges: NDArray[np.float64], starts: NDArray[np.float64], ends: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Seconds of work that were done before each edge, pieces that cross it counted in part."""
+
+    def done(moments: NDArray[np.float64]) -> NDArray[np.float64]:
+        moments = np.sort(moments)
+        sums = np.concatenate(([0.0], np.cumsum(moments)))
+        before = np.searchsorted(moments, edges, side="right")
+        return np.asarray(edges * before - sums[before])
+
+    return done(starts) - done(ends)

@@ -1,0 +1,200 @@
+/**
+ * The pointer over a chart's field: which point is near, what was clicked, what box was drawn.
+ * @module
+ */
+import { h } from "./dom.js";
+import { hideTip } from "./ui.js";
+
+/** Pixels within which a point counts as meant. */
+const NEAR = 14;
+const CELL = 24;
+
+/**
+ * @typedef {import("./points.js").Frame} Frame
+ * @typedef {{x: number, y: number}} Place as the axes have it
+ */
+
+export class Field {
+  /**
+   * @param {HTMLElement} host
+   * @param {{label: (index: number) => string, click: (index: number, event: PointerEvent) => void,
+   *          open: (index: number) => void, brush: (box: [Place, Place] | null) => void}} told
+   */
+  constructor(host, told) {
+    this.told = told;
+    /** @type {Frame | null} */
+    this.frame = null;
+    /** @type {Map<number, number[]>} */
+    this._cells = new Map();
+    /** @type {{x: number, y: number}[]} */
+    this._pixels = [];
+    this.box = h("div", { class: "brush-box", hidden: true });
+    this.ring = h("div", { class: "point-ring", hidden: true });
+    this.tip = h("div", { class: "tip", hidden: true });
+    this.element = h("div", { class: "field-layer" }, this.box, this.ring);
+    host.append(this.element);
+    document.body.append(this.tip);
+    this._from = null;
+    this.element.addEventListener("pointermove", (/** @type {PointerEvent} */ e) => this._move(e));
+    this.element.addEventListener("pointerleave", () => this._hover(-1));
+    this.element.addEventListener("pointerdown", (/** @type {PointerEvent} */ e) => this._down(e));
+    this.element.addEventListener("pointerup", (/** @type {PointerEvent} */ e) => this._up(e));
+    this.element.addEventListener("pointercancel", () => {
+      this._from = null;
+    });
+    this.element.addEventListener("dblclick", (/** @type {MouseEvent} */ e) => {
+      const near = this._near(e.offsetX, e.offsetY);
+      if (near >= 0) told.open(near);
+    });
+  }
+
+  close() {
+    this.tip.remove();
+  }
+
+  /**
+   * @param {Frame} frame
+   * @param {Place[]} points
+   */
+  place(frame, points) {
+    this.frame = frame;
+    Object.assign(this.element.style, { left: `${frame.left}px`, top: `${frame.top}px`,
+      width: `${frame.width}px`, height: `${frame.height}px` });
+    this._pixels = points.map((one) => this.toPixel(one));
+    this._cells.clear();
+    this._pixels.forEach((one, index) => {
+      const key = cellOf(one.x, one.y);
+      const list = this._cells.get(key);
+      if (list) list.push(index);
+      else this._cells.set(key, [index]);
+    });
+    this.ring.hidden = true;
+  }
+
+  /** @param {Place} at */
+  toPixel(at) {
+    const { x, y, width, height } = /** @type {Frame} */ (this.frame);
+    return { x: ((at.x - x[0]) / (x[1] - x[0])) * width, y: height - ((at.y - y[0]) / (y[1] - y[0])) * height };
+  }
+
+  /** @param {{x: number, y: number}} pixel */
+  toPlace(pixel) {
+    const { x, y, width, height } = /** @type {Frame} */ (this.frame);
+    return { x: x[0] + (pixel.x / width) * (x[1] - x[0]), y: y[0] + ((height - pixel.y) / height) * (y[1] - y[0]) };
+  }
+
+  /** @param {[Place, Place] | null} corners */
+  showBox(corners) {
+    this.box.hidden = !corners || !this.frame;
+    if (!corners || !this.frame) return;
+    const [a, b] = corners.map((one) => this.toPixel(one));
+    this._drawBox(a, b);
+  }
+
+  /**
+   * @param {{x: number, y: number}} a
+   * @param {{x: number, y: number}} b
+   */
+  _drawBox(a, b) {
+    this.box.hidden = false;
+    Object.assign(this.box.style, { left: `${Math.min(a.x, b.x)}px`, top: `${Math.min(a.y, b.y)}px`,
+      width: `${Math.abs(a.x - b.x)}px`, height: `${Math.abs(a.y - b.y)}px` });
+  }
+
+  /**
+   * @param {number} x
+   * @param {number} y
+   * @returns {number} index of the nearest point, or -1
+   */
+  _near(x, y) {
+    let best = -1;
+    let distance = NEAR * NEAR;
+    for (let dx = -1; dx <= 1; dx++) {
+      for (let dy = -1; dy <= 1; dy++) {
+        for (const index of this._cells.get(cellOf(x + dx * CELL, y + dy * CELL)) ?? []) {
+          const one = this._pixels[index];
+          const far = (one.x - x) ** 2 + (one.y - y) ** 2;
+          if (far < distance) {
+            distance = far;
+            best = index;
+          }
+        }
+      }
+    }
+    return best;
+  }
+
+  /** @param {PointerEvent} event */
+  _down(event) {
+    if (event.button !== 0) return;
+    this._from = { x: event.offsetX, y: event.offsetY };
+    if (event.pointerType === "mouse") this.element.setPointerCapture(event.pointerId);
+  }
+
+  /** @param {PointerEvent} event */
+  _move(event) {
+    const at = { x: event.offsetX, y: event.offsetY };
+    if (this._from && event.pointerType === "mouse" && apart(this._from, at)) {
+      this._hover(-1);
+      this._drawBox(this._from, this._inside(at));
+      return;
+    }
+    this._hover(this._near(at.x, at.y));
+  }
+
+  /** @param {PointerEvent} event */
+  _up(event) {
+    const from = this._from;
+    this._from = null;
+    if (!from || !this.frame) return;
+    const at = this._inside({ x: event.offsetX, y: event.offsetY });
+    if (event.pointerType === "mouse" && apart(from, at)) {
+      const [a, b] = [this.toPlace(from), this.toPlace(at)];
+      this.told.brush([{ x: Math.min(a.x, b.x), y: Math.min(a.y, b.y) }, { x: Math.max(a.x, b.x), y: Math.max(a.y, b.y) }]);
+      return;
+    }
+    const near = this._near(at.x, at.y);
+    if (near >= 0) this.told.click(near, event);
+    else if (!this.box.hidden) this.told.brush(null);
+  }
+
+  /** @param {{x: number, y: number}} at */
+  _inside(at) {
+    const { width, height } = /** @type {Frame} */ (this.frame);
+    return { x: Math.max(0, Math.min(width, at.x)), y: Math.max(0, Math.min(height, at.y)) };
+  }
+
+  /** @param {number} index */
+  _hover(index) {
+    if (index === this._hovered) return;
+    this._hovered = index;
+    this.ring.hidden = this.tip.hidden = index < 0;
+    this.element.style.cursor = index < 0 ? "crosshair" : "pointer";
+    if (index < 0) return;
+    hideTip();
+    const one = this._pixels[index];
+    Object.assign(this.ring.style, { left: `${one.x}px`, top: `${one.y}px` });
+    this.tip.textContent = this.told.label(index);
+    const host = this.element.getBoundingClientRect();
+    const mine = this.tip.getBoundingClientRect();
+    const left = host.left + one.x + 14;
+    this.tip.style.left = `${left + mine.width > innerWidth - 8 ? host.left + one.x - mine.width - 14 : left}px`;
+    this.tip.style.top = `${Math.max(8, host.top + one.y - mine.height / 2)}px`;
+  }
+}
+
+/**
+ * @param {number} x
+ * @param {number} y
+ */
+function cellOf(x, y) {
+  return Math.floor(x / CELL) * 4096 + Math.floor(y / CELL);
+}
+
+/**
+ * @param {{x: number, y: number}} a
+ * @param {{x: number, y: number}} b
+ */
+function apart(a, b) {
+  return Math.abs(a.x - b.x) > 4 || Math.abs(a.y - b.y) > 4;
+}

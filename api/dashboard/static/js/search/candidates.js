@@ -1,0 +1,290 @@
+/**
+ * The table of candidates: in order of the lower bound of the gain, or any other; filtered by
+ * state, text, a condition, and the box that was brushed on the chart.
+ * @module
+ */
+import { get, url } from "../api.js";
+import { h, throttled } from "../dom.js";
+import { duration, number, points, score, NONE } from "../format.js";
+import { icon } from "../icons.js";
+import { params, setParams } from "../router.js";
+import { T, WORDS } from "../strings.js";
+import { Table } from "../table.js";
+import { birthsIn, box } from "./filter.js";
+
+const PAGE = 100;
+/** Births that fit into one condition of the service's language. */
+const BATCH = 80;
+/** Candidates of a box that are put in order here. */
+const MOST_SORTED = 1000;
+const BY_GAIN = "-gain";
+
+export class Candidates {
+  /**
+   * @param {import("./model.js").Model} model
+   * @param {{openDrawer: (birth: number) => void, openPage: (birth: number) => void,
+   *          tray: import("./tray.js").Tray}} page
+   */
+  constructor(model, page) {
+    this.model = model;
+    this.page = page;
+    const chosen = params();
+    this.text = h("input", { class: "input", type: "search", placeholder: T.table.search, "aria-label": T.table.search,
+      maxlength: "200", oninput: () => this.typed() });
+    this.where = h("input", { class: "input mono where", type: "search", placeholder: T.table.where, "aria-label": T.table.where,
+      maxlength: "1000", spellcheck: "false", oninput: () => this.typed() });
+    this.state = h("select", { class: "input pick", "aria-label": T.table.stateLabel, onchange: () => this.changed() },
+      Object.entries(T.table.states).map(([value, text]) => h("option", { value }, text)));
+    this.downloads = h("span", { class: "actions" });
+    this.table = new Table({
+      label: T.table.label, columns: this.columns(), key: (row) => String(row.birth), sort: chosen.get("sort") ?? BY_GAIN,
+      load: (cursor, sort, signal) => this.load(cursor, sort, signal), empty: T.table.none, total: () => this.total(),
+      onSelect: (row, event) => {
+        if (event instanceof MouseEvent && event.shiftKey) page.tray.toggle(this.name(row.birth));
+        else page.openDrawer(row.birth);
+      },
+      onOpen: (row) => page.openPage(row.birth),
+      onSort: (sort) => setParams({ sort: sort === BY_GAIN ? null : sort }),
+      onKey: (event, row) => {
+        if (event.key === "c") page.tray.toggle(this.name(row.birth));
+      },
+      rowClass: (row) => (row.state === "evaluated" ? (row.on_front ? "on-front" : "") : "not-evaluated"),
+    });
+    this.element = h("div", { class: "candidates" },
+      h("div", { class: "toolbar no-print" }, this.state, this.text, this.where, h("div", { class: "spacer" }), this.downloads), this.table.element);
+    this.later = throttled(() => this.changed(), 350);
+    this.readParams();
+    model.on("events", () => this.table.offer(this.model.fresh));
+    this.scatterSeen = Boolean(model.data.scatter);
+    model.on("scatter", () => this.gainsKnown());
+    this.applied = this.sign();
+    this.reload();
+  }
+
+  close() {
+    this.later.cancel();
+    this.table.close();
+  }
+
+  /** @param {number} birth */
+  name(birth) {
+    return `${this.model.id}-${birth}`;
+  }
+
+  readParams() {
+    const chosen = params();
+    this.state.value = chosen.get("state") ?? (chosen.has("stage") ? "rejected" : "evaluated");
+    if (document.activeElement !== this.text) this.text.value = chosen.get("text") ?? "";
+    if (document.activeElement !== this.where) this.where.value = chosen.get("where") ?? "";
+  }
+
+  typed() {
+    this.later();
+  }
+
+  changed() {
+    setParams({ state: this.state.value === "evaluated" ? null : this.state.value, text: this.text.value, where: this.where.value, stage: null });
+  }
+
+  /** The URL has changed: what of it is ours is shown. */
+  update() {
+    this.readParams();
+    if (this.sign() === this.applied) return;
+    this.applied = this.sign();
+    this.table.sort = params().get("sort") ?? BY_GAIN;
+    this.reload();
+  }
+
+  sign() {
+    const chosen = params();
+    return ["state", "text", "where", "stage", "brush", "sort"].map((key) => chosen.get(key)).join("\n");
+  }
+
+  reload() {
+    this.model.fresh = 0;
+    const filter = this.filter();
+    this.downloads.replaceChildren(...[["csv", T.table.csv], ["parquet", T.table.parquet]].map(([form, text]) =>
+      h("a", { class: "button plain", href: url(`${this.model.path}/candidates.${form}`, filter), download: "" }, icon("download"), text)));
+    return this.table.reload();
+  }
+
+  /** Gains come with the chart's data: rows that are shown get theirs, and an order by gain is made. */
+  gainsKnown() {
+    this._gains = null;
+    if (!this.model.data.scatter) return;
+    if (!this.scatterSeen && (this.table.sort === BY_GAIN || box())) this.reload();
+    else this.table.refresh();
+    this.scatterSeen = true;
+  }
+
+  filter() {
+    const chosen = params();
+    const state = this.state.value === "any" ? null : this.state.value;
+    return { state, text: chosen.get("text"), where: chosen.get("where"), stage: chosen.get("stage") };
+  }
+
+  /** Birth -> gain and margin, of the candidates that the chart knows. */
+  gains() {
+    if (!this._gains) {
+      this._gains = new Map();
+      const found = this.model.data.scatter;
+      if (found?.y_name === "gain") {
+        found.births.forEach((/** @type {number} */ birth, /** @type {number} */ i) => this._gains?.set(birth,
+          { gain: found.y[i], margin: found.margin[i], cost: found.x_name === "step_time" ? found.x[i] : null, seeds: found.seeds[i] }));
+      }
+    }
+    return this._gains;
+  }
+
+  total() {
+    const chosen = params();
+    if (chosen.get("text") || chosen.get("where") || chosen.get("stage") || box()) return null;
+    const states = this.model.data.search?.states ?? {};
+    if (this.state.value === "any") return Object.values(states).reduce((sum, one) => sum + one, 0);
+    return states[this.state.value] ?? null;
+  }
+
+  /**
+   * @param {string | null} cursor
+   * @param {string} sort
+   * @param {AbortSignal} signal
+   */
+  async load(cursor, sort, signal) {
+    const inside = birthsIn(this.model.data.scatter, box());
+    const ordered = this.state.value === "evaluated" && sort === BY_GAIN && this.gains()?.size;
+    if (inside || ordered) return this.loadKnown(cursor, sort, inside, signal);
+    const by = sort.endsWith("gain") ? (this.state.value === "evaluated" ? sort.replace("gain", "mean_score") : "-birth") : sort;
+    const page = await get(`${this.model.path}/candidates`, { ...this.filter(), sort: by, limit: PAGE, cursor }, signal);
+    return { rows: page.candidates, next: page.next };
+  }
+
+  /**
+   * Pages of the births that the chart knows, in an order that is made here; then, without a
+   * brush, all others by their mean score.
+   * @param {string | null} cursor
+   * @param {string} sort
+   * @param {Set<number> | null} inside
+   * @param {AbortSignal} signal
+   */
+  async loadKnown(cursor, sort, inside, signal) {
+    const gains = this.gains() ?? new Map();
+    if (cursor === null || !this._order) this._order = this.order(inside);
+    if (cursor?.startsWith("rest:")) return this.loadRest(cursor.slice(5), gains, signal);
+    if (inside && sort !== BY_GAIN && this._order.length <= MOST_SORTED) return this.loadSorted(this._order, sort, signal);
+    const from = Number(cursor ?? 0);
+    const births = this._order.slice(from, from + BATCH);
+    const after = from + BATCH < this._order.length ? String(from + BATCH)
+      : !inside && (this.model.data.scatter?.total ?? 0) > gains.size ? "rest:" : null;
+    if (!births.length) return { rows: [], next: after };
+    const filter = this.filter();
+    const among = `birth in (${births.join(",")})`;
+    const where = filter.where ? `(${filter.where}) and ${among}` : among;
+    const page = await get(`${this.model.path}/candidates`, { ...filter, where, sort: sort === BY_GAIN ? "-birth" : sort, limit: BATCH }, signal);
+    const place = new Map(births.map((birth, i) => [birth, i]));
+    const rows = sort === BY_GAIN ? page.candidates.sort((/** @type {any} */ a, /** @type {any} */ b) => (place.get(a.birth) ?? 0) - (place.get(b.birth) ?? 0)) : page.candidates;
+    return { rows, next: after };
+  }
+
+  /**
+   * All candidates of a box, in an order that the service would make: it takes them in parts.
+   * @param {number[]} births
+   * @param {string} sort
+   * @param {AbortSignal} signal
+   */
+  async loadSorted(births, sort, signal) {
+    const filter = this.filter();
+    const rows = [];
+    for (let from = 0; from < births.length; from += BATCH) {
+      const among = `birth in (${births.slice(from, from + BATCH).join(",")})`;
+      const where = filter.where ? `(${filter.where}) and ${among}` : among;
+      rows.push(...(await get(`${this.model.path}/candidates`, { ...filter, where, limit: BATCH }, signal)).candidates);
+    }
+    const name = sort.replace(/^-/, "");
+    const turn = sort.startsWith("-") ? -1 : 1;
+    const value = (/** @type {any} */ row) => (name.startsWith("score.") ? row.scores?.[name.slice(6)] : name === "gain" ? row.mean_score : row[name]) ?? -Infinity;
+    return { rows: rows.sort((a, b) => turn * (value(a) - value(b)) || turn * (a.birth - b.birth)), next: null };
+  }
+
+  /**
+   * @param {string} cursor
+   * @param {Map<number, any>} gains
+   * @param {AbortSignal} signal
+   */
+  async loadRest(cursor, gains, signal) {
+    const page = await get(`${this.model.path}/candidates`, { ...this.filter(), sort: "-mean_score", limit: PAGE, cursor: cursor || null }, signal);
+    return { rows: page.candidates.filter((/** @type {any} */ row) => !gains.has(row.birth)), next: page.next === null ? null : `rest:${page.next}` };
+  }
+
+  /**
+   * Births by the lower bound of their gain, the highest first.
+   * @param {Set<number> | null} inside
+   * @returns {number[]}
+   */
+  order(inside) {
+    const found = this.model.data.scatter;
+    const low = (/** @type {number} */ i) => (found.y_name === "gain" ? found.y[i] - (found.margin[i] ?? 0) : found.y[i]);
+    return found.births.map((/** @type {number} */ birth, /** @type {number} */ i) => [birth, low(i)])
+      .filter((/** @type {number[]} */ [birth]) => !inside || inside.has(birth))
+      .sort((/** @type {number[]} */ a, /** @type {number[]} */ b) => b[1] - a[1]).map((/** @type {number[]} */ one) => one[0]);
+  }
+
+  /** @param {any} row */
+  gain(row) {
+    const known = this.gains()?.get(row.birth);
+    if (known) {
+      const sure = known.margin !== null && known.gain - known.margin > 0 ? "good" : known.gain < 0 ? "quiet" : "";
+      return h("span", { class: sure }, h("strong", {}, points(known.gain)),
+        known.margin === null ? "" : h("span", { class: "quiet small" }, ` ± ${(100 * known.margin).toFixed(1)}`));
+    }
+    const anchors = this.model.data.line?.verdict.leader?.anchors;
+    if (row.mean_score === null || !anchors) return row.mean_score === null ? NONE : score(row.mean_score);
+    const base = anchors.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.baseline_score, 0) / anchors.length;
+    return h("span", { class: "quiet" }, points(row.mean_score - base));
+  }
+
+  /** @returns {import("../table.js").Column[]} */
+  columns() {
+    const anchors = this.model.data.search.anchors;
+    const mark = (/** @type {any} */ row) => {
+      const name = this.name(row.birth);
+      return h("button", { type: "button", class: ["star", this.page.tray.has(name) && "on"], tabindex: "-1", data: { tip: T.table.starTip },
+        "aria-pressed": String(this.page.tray.has(name)), "aria-label": `${T.table.starTip}: ${row.birth}`, onclick: () => this.page.tray.toggle(name) }, icon("star"));
+    };
+    const yes = (/** @type {boolean | null} */ value) => (value === null ? NONE : h("span", { class: value ? "good" : "quiet" }, value ? T.table.yes : T.table.no));
+    return [
+      { key: "star", title: "", width: "30px", cell: mark },
+      { key: "id", title: T.table.id, width: "62px", sort: "-birth", tip: WORDS.birth, align: "right", cell: (row) => h("span", { class: "mono" }, row.birth) },
+      { key: "formula", title: T.table.formula, width: "minmax(84px, 1fr)", cell: (row) => this.formula(row) },
+      { key: "gain", title: T.table.gain, width: "96px", align: "right", sort: BY_GAIN, tip: T.table.gainTip, cell: (row) => this.gain(row) },
+      ...anchors.slice(0, 6).map((/** @type {string} */ anchor) => ({
+        key: anchor, title: anchor, width: "88px", align: /** @type {const} */ ("right"), sort: `-score.${anchor}`, least: 820, cell: (/** @type {any} */ row) => score(row.scores?.[anchor]) })),
+      { key: "seeds", title: T.table.seeds, width: "56px", align: "right", sort: "-seeds", tip: WORDS.seeds, least: 560, cell: (row) => row.seeds || NONE },
+      { key: "nodes", title: T.table.nodes, width: "60px", align: "right", sort: "live_nodes", tip: WORDS.live_nodes, least: 560, cell: (row) => row.live_nodes },
+      { key: "time", title: T.table.time, width: "60px", align: "right", tip: T.table.timeTip, least: 900, cell: (row) => this.time(row) },
+      { key: "batch", title: T.table.batch, width: "84px", tip: WORDS.batch_independent, least: 1000, cell: (row) => yes(row.batch_independent) },
+      { key: "origin", title: T.table.origin, width: "80px", tip: WORDS.origin, least: 1000, cell: (row) => h("span", { class: "quiet" }, row.origin) },
+      { key: "state", title: T.table.state, width: "104px", least: 700, cell: (row) => this.fate(row) },
+    ];
+  }
+
+  /** @param {any} row */
+  time(row) {
+    const cost = this.gains()?.get(row.birth)?.cost ?? null;
+    if (cost !== null) return `${number(cost, 2)}×`;
+    return row.state === "evaluated" ? NONE : h("span", { class: "quiet" }, duration(row.seconds));
+  }
+
+  /** @param {any} row */
+  formula(row) {
+    const text = row.formula ?? NONE;
+    return h("code", { class: "clip block", title: text }, text);
+  }
+
+  /** @param {any} row */
+  fate(row) {
+    if (row.on_front) return h("span", { class: "front-mark", data: { tip: WORDS.front } }, T.table.onFront);
+    const text = T.table.states[/** @type {"evaluated"} */ (row.state)] ?? row.state;
+    const why = row.rejection_code ?? row.failure_cause ?? (row.duplicate_of === null ? null : `= ${row.duplicate_of}`);
+    return h("span", { class: "quiet", title: why ?? "" }, row.state === "evaluated" ? text : (why ?? text));
+  }
+}

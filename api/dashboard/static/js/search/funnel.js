@@ -1,0 +1,109 @@
+/**
+ * The funnel: how far candidates came, at what cost, and what each check saved; a bar filters.
+ * @module
+ */
+import { fill, h } from "../dom.js";
+import { count, duration, number, percent } from "../format.js";
+import { T, WORDS } from "../strings.js";
+import { button, emptyState, errorState, loadingState, openMenu } from "../ui.js";
+import { saveBlob } from "../api.js";
+import { birthsIn, box } from "./filter.js";
+
+export class FunnelChart {
+  /**
+   * @param {import("./model.js").Model} model
+   * @param {{filterTable: (filter: string) => void}} page
+   */
+  constructor(model, page) {
+    this.model = model;
+    this.page = page;
+    this.body = h("div", { class: "card-body" }, loadingState(6));
+    const more = button("", () => openMenu(more, [{ text: T.asCsv, icon: "download", run: () => this.csv() },
+      { text: T.asSvg, icon: "download", run: () => this.picture("svg") },
+      { text: T.asPng, icon: "download", run: () => this.picture("png") }]),
+      { icon: "dots", kind: "plain", title: T.chartMenu });
+    this.element = h("section", { class: "card chart", "aria-label": T.funnel.title },
+      h("div", { class: "card-head" }, h("h2", { tabindex: "0", data: { tip: T.funnel.tip } }, T.funnel.title),
+        h("div", { class: "spacer" }), more), this.body);
+    this.body.addEventListener("pointerleave", () => this.draw());
+    model.on("funnel", () => {
+      if (!this.body.matches(":hover") || !this.body.querySelector(".funnel")) this.draw();
+    });
+  }
+
+  close() {}
+
+  draw() {
+    const found = this.model.data.funnel;
+    if (!found) {
+      if (this.model.errors.funnel) fill(this.body, errorState(this.model.errors.funnel, () => this.model.load("funnel")));
+      return;
+    }
+    if (!found.bars.some((/** @type {any} */ one) => one.count)) {
+      fill(this.body, emptyState(T.funnel.none));
+      return;
+    }
+    const most = Math.log10(1 + Math.max(...found.bars.map((/** @type {any} */ one) => one.count)));
+    const { scatter } = this.model.data;
+    const inside = birthsIn(scatter, box());
+    const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset?.stage;
+    fill(this.body, h("div", { class: "funnel", role: "list", "aria-label": T.funnel.alt },
+      found.bars.map((/** @type {any} */ bar) => this.bar(bar, most, inside, scatter))));
+    if (focused) /** @type {HTMLElement | null} */ (this.body.querySelector(`[data-stage="${focused}"]`))?.focus();
+  }
+
+  /**
+   * @param {any} bar
+   * @param {number} most logarithm of the longest
+   * @param {Set<number> | null} inside
+   * @param {any} scatter
+   */
+  bar(bar, most, inside, scatter) {
+    const width = (/** @type {number} */ n) => `${(100 * Math.log10(1 + n)) / most}%`;
+    const title = T.funnel.stages[/** @type {"signal"} */ (bar.stage)] ?? bar.stage;
+    const part = inside && scatter && (bar.stage === "evaluated" ? inside.size
+      : bar.stage === "front" ? scatter.births.filter((/** @type {number} */ b, /** @type {number} */ i) => inside.has(b) && scatter.on_front[i]).length : null) || null;
+    const rate = bar.false_rejection_rate;
+    const tip = [bar.meaning, WORDS[bar.stage], bar.share !== null && `${percent(bar.share)} ${T.funnel.share}`,
+      bar.worker_seconds > 0 && `${duration(bar.worker_seconds)} ${T.funnel.workerTime}`,
+      rate && T.funnel.wrong(percent(rate.value, 0), percent(rate.low, 0), percent(rate.high, 0))].filter(Boolean).join("\n");
+    const saved = [bar.saved_hours ? T.funnel.saved(number(bar.saved_hours, bar.saved_hours < 10 ? 1 : 0)) : null,
+      rate ? T.funnel.wrongShort(percent(rate.value, 0), number(100 * rate.low), number(100 * rate.high)) : null].filter(Boolean);
+    const inner = [
+      h("span", { class: "funnel-name" }, title),
+      h("span", { class: "funnel-middle" },
+        h("span", { class: "funnel-track" },
+          h("i", { class: ["funnel-bar", inside && part === null && "dim"], style: { width: width(bar.count) } }),
+          part ? h("i", { class: "funnel-bar part", style: { width: width(part) } }) : null),
+        saved.length ? h("span", { class: "funnel-note" }, saved.join(", ")) : null),
+      h("span", { class: "funnel-count" }, part === null || !inside ? count(bar.count) : `${count(part)} / ${count(bar.count)}`),
+      h("span", { class: "funnel-more small quiet" }, bar.share === null ? "" : percent(bar.share, bar.share < 0.1 ? 1 : 0)),
+      h("span", { class: "funnel-time small quiet" }, bar.worker_seconds > 0 ? duration(bar.worker_seconds) : ""),
+    ];
+    const props = { class: "funnel-row", role: "listitem", data: { tip } };
+    return bar.filter === null || bar.filter === undefined
+      ? h("div", { ...props, tabindex: "0" }, inner)
+      : h("div", { role: "listitem" }, h("button", { ...props, role: null, type: "button", data: { tip, stage: bar.stage },
+          onclick: () => this.page.filterTable(bar.filter) }, inner));
+  }
+
+  csv() {
+    const lines = ["stage,count,share,worker_seconds,saved_hours"];
+    for (const one of this.model.data.funnel?.bars ?? []) {
+      lines.push([one.stage, one.count, one.share ?? "", one.worker_seconds, one.saved_hours ?? ""].join(","));
+    }
+    saveBlob(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }), "funnel.csv");
+  }
+
+  /** @param {"svg" | "png"} form */
+  async picture(form) {
+    const { plotly, themed } = await import("../plot.js");
+    const { colour } = await import("../theme.js");
+    const bars = [...(this.model.data.funnel?.bars ?? [])].reverse();
+    const Plotly = await plotly();
+    await Plotly.downloadImage({ data: [{ type: "bar", orientation: "h", x: bars.map((one) => one.count),
+      y: bars.map((one) => T.funnel.stages[/** @type {"signal"} */ (one.stage)] ?? one.stage), text: bars.map((one) => count(one.count)),
+      marker: { color: colour("c1") } }], layout: themed({ width: 720, height: 360, autosize: false, margin: { l: 110, r: 30, t: 20, b: 40 },
+      xaxis: { type: "log" }, yaxis: {} }) }, { format: form, filename: "funnel", width: 720, height: 360, scale: form === "png" ? 2 : 1 });
+  }
+}

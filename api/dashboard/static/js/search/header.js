@@ -1,0 +1,209 @@
+/**
+ * The sticky header of a search: is it alive, how far, when will it end; pause, stop, extend.
+ * @module
+ */
+import { patch, post } from "../api.js";
+import { fill, h, setText } from "../dom.js";
+import { ago, count, duration, moment, number, NONE } from "../format.js";
+import { progressBar, statePill } from "../parts.js";
+import { T } from "../strings.js";
+import { ask, button, toast, toastProblem, word } from "../ui.js";
+
+/** Outcomes later than so many usual gaps are remarkable. */
+const LATE = 5;
+
+export class Header {
+  /** @param {import("./model.js").Model} model */
+  constructor(model) {
+    this.model = model;
+    this.title = h("input", { class: "title-input", "aria-label": T.search.rename, maxlength: "200",
+      spellcheck: "false", onchange: () => this.rename(), oninput: () => this.fit(),
+      onkeydown: (/** @type {KeyboardEvent} */ event) => {
+        if (event.key === "Enter") this.title.blur();
+        if (event.key === "Escape") {
+          event.stopPropagation();
+          this.title.value = this.model.data.search.title;
+          this.title.blur();
+        }
+      } });
+    this.state = h("span", { class: "header-state" });
+    this.actions = h("div", { class: "actions no-print" });
+    /** @type {Record<string, {box: HTMLElement, value: HTMLElement, label: HTMLElement}>} */
+    this.cells = {};
+    this.strip = h("dl", { class: "strip" });
+    for (const [key, label] of Object.entries({
+      last: T.search.lastEvaluation, evaluated: T.search.evaluations, finish: T.search.finish,
+      workers: T.search.workersBusy, cost: T.search.workerHours, failures: T.search.failures,
+    })) {
+      const value = h("dd", {}, NONE);
+      const name = h("dt", {}, label);
+      const box = h("div", { class: "strip-cell", data: { cell: key } }, name, value);
+      this.cells[key] = { box, value, label: name };
+      this.strip.append(box);
+    }
+    this.element = h("header", { class: "search-header" },
+      h("div", { class: "header-line" }, this.title, this.state, h("div", { class: "spacer" }), this.actions),
+      this.strip);
+    for (const topic of ["search", "line", "workers", "costs", "throughput"]) model.on(topic, () => this.draw());
+    this.clock = setInterval(() => this.drawAge(), 1000);
+  }
+
+  close() {
+    clearInterval(this.clock);
+  }
+
+  fit() {
+    this.title.style.width = `${Math.max(6, this.title.value.length + 1)}ch`;
+  }
+
+  async rename() {
+    const { search } = this.model.data;
+    const wanted = this.title.value.trim();
+    if (!wanted || wanted === search.title) {
+      this.title.value = search.title;
+      return;
+    }
+    try {
+      await patch(this.model.path, { title: wanted });
+      this.model.load("search");
+    } catch (err) {
+      this.title.value = search.title;
+      toastProblem(err);
+    }
+  }
+
+  draw() {
+    const { search, line, workers, costs } = this.model.data;
+    if (!search) return;
+    if (document.activeElement !== this.title) {
+      this.title.value = search.title;
+      this.fit();
+      document.title = `${search.title} · evosearch`;
+    }
+    const running = search.status === "running";
+    const idle = running && workers && !workers.controllers.some((/** @type {any} */ one) =>
+      one.alive && one.searches.includes(search.id));
+    const sign = `${search.status}/${search.phase}/${idle}`;
+    if (this.state.dataset.sign !== sign) {
+      this.state.dataset.sign = sign;
+      fill(this.state, statePill(search.status),
+        running && search.phase !== "search" && h("span", { class: "small quiet" }, T.phases[/** @type {"confirm"} */ (search.phase)]),
+        idle && h("span", { class: "pill warn", tabindex: "0", data: { tip: T.search.noControllerTip } }, T.search.noController));
+      this.drawActions(search);
+    }
+    fill(this.cells.evaluated.value, h("strong", {}, count(search.evaluated)), ` / ${count(search.budget)}`,
+      progressBar(search.evaluated / search.budget, T.search.evaluations));
+    this.drawFinish(search);
+    if (workers) this.drawWorkers(workers, search);
+    if (costs) {
+      const caps = search.config.budget;
+      const gpus = costs.gpu_hours > 0 || caps.gpu_hours;
+      fill(this.cells.cost.label, gpus ? word("gpu_hours", T.search.gpuHours) : T.search.workerHours);
+      fill(this.cells.cost.value, h("strong", {}, number(gpus ? costs.gpu_hours : costs.worker_seconds / 3600, 2)),
+        gpus && caps.gpu_hours ? ` / ${number(caps.gpu_hours, 1)}` : "");
+    }
+    if (line) {
+      const failed = line.failures_last_hour;
+      fill(this.cells.failures.value, h("strong", { class: failed ? "bad" : "" }, count(failed)));
+      this.drawAge();
+    }
+  }
+
+  /** @param {any} search */
+  drawFinish(search) {
+    const cell = this.cells.finish;
+    delete cell.box.dataset.tip;
+    if (search.status !== "running") {
+      const over = search.status !== "paused";
+      setText(cell.label, over ? T.search.ended : T.search.finish);
+      setText(cell.value, over ? moment(search.updated_at) : T.search.notRunning);
+      return;
+    }
+    if (search.phase !== "search") {
+      setText(cell.value, T.search.confirming);
+      return;
+    }
+    const bins = this.model.data.throughput;
+    const rates = (bins?.evaluated ?? []).slice(-12);
+    const seconds = rates.length * (bins?.bin_seconds ?? 0);
+    const done = rates.reduce((/** @type {number} */ sum, /** @type {number} */ one) => sum + one, 0);
+    if (!done || !seconds) {
+      setText(cell.value, T.search.soon);
+      return;
+    }
+    const left = Math.max(0, search.budget - search.evaluated) * (seconds / done);
+    fill(cell.value, h("strong", {}, moment(Date.now() + 1000 * left)));
+    cell.box.dataset.tip = T.search.finishTip(number((3600 * done) / seconds));
+  }
+
+  /**
+   * @param {any} workers
+   * @param {any} search
+   */
+  drawWorkers(workers, search) {
+    const mine = workers.controllers.filter((/** @type {any} */ one) => one.alive && one.searches.includes(search.id));
+    const all = mine.flatMap((/** @type {any} */ one) => one.workers);
+    const busy = all.filter((/** @type {any} */ one) => one.state === "busy").length;
+    if (!mine.length) setText(this.cells.workers.value, NONE);
+    else fill(this.cells.workers.value, h("strong", {}, busy), ` / ${all.length}`);
+  }
+
+  /** The age of the last outcome, each second. */
+  drawAge() {
+    const { line, search } = this.model.data;
+    if (!line || !search) return;
+    const { box, value } = this.cells.last;
+    if (!line.last_outcome) {
+      setText(value, T.search.never);
+      return;
+    }
+    const age = (Date.now() - Date.parse(line.last_outcome)) / 1000;
+    setText(value, ago(Math.max(0, age)));
+    const late = search.status === "running" && line.median_gap !== null && age > Math.max(5, LATE * line.median_gap);
+    value.classList.toggle("warn", late);
+    if (line.median_gap !== null) box.dataset.tip = T.search.lastTip(duration(line.median_gap));
+  }
+
+  /** @param {any} search */
+  drawActions(search) {
+    const going = search.status === "running";
+    const alive = going || search.status === "paused";
+    fill(this.actions,
+      alive && (going
+        ? button(T.search.pause, () => this.send("pause"), { icon: "pause", id: "pause" })
+        : button(T.search.resume, () => this.send("resume"), { icon: "play", id: "resume", kind: "primary" })),
+      alive && button(T.search.extend, () => this.extend(), { icon: "extend", id: "extend" }),
+      alive && button(T.search.stop, () => this.stop(), { icon: "stop", id: "stop", kind: "danger" }),
+      button("", () => window.print(), { icon: "print", kind: "plain", title: T.search.report, tip: T.search.report }));
+  }
+
+  /**
+   * @param {"pause" | "resume" | "stop" | "extend"} command
+   * @param {any} [body]
+   */
+  async send(command, body) {
+    try {
+      await post(`${this.model.path}/${command}`, body);
+      const told = this.model.data.workers?.controllers.some((/** @type {any} */ one) => one.alive);
+      toast(told ? T.search.asked[command] : `${T.search.asked[command]} ${T.search.waits}`);
+      this.model.touch("search");
+    } catch (err) {
+      toastProblem(err);
+    }
+  }
+
+  async stop() {
+    if (await ask({ title: T.search.stopTitle, body: h("p", {}, T.search.stopBody), ok: T.search.stop, danger: true })) {
+      await this.send("stop");
+    }
+  }
+
+  async extend() {
+    const { search } = this.model.data;
+    const field = h("input", { class: "input", id: "budget", type: "number", required: true,
+      min: String(Math.max(1, search.evaluated)), max: "1000000000", value: String(Math.round(search.budget * 1.5)) });
+    const sure = await ask({ title: T.search.extendTitle, ok: T.search.extend, body: h("div", { class: "field" },
+      h("label", { for: "budget" }, T.search.extendLabel), field) });
+    if (sure) await this.send("extend", { evaluations: Number(field.value) });
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * The population: age against score, of those that may become parents.
+ * @module
+ */
+import { get } from "../api.js";
+import { h } from "../dom.js";
+import { points } from "../format.js";
+import { Chart } from "../plot.js";
+import { T } from "../strings.js";
+import { colour } from "../theme.js";
+
+export class Population {
+  /**
+   * @param {import("./model.js").Model} model
+   * @param {any} page
+   */
+  constructor(model, page) {
+    this.model = model;
+    this.chart = new Chart({ title: T.population.title, name: "population", tip: T.population.help, height: "var(--chart-tall)",
+      alt: () => T.population.alt(this.found.members.length) });
+    this.element = h("div", { class: "panel bare" }, this.chart.element);
+    this.chart.onDrawn.push((plot) => {
+      plot.removeAllListeners?.("plotly_click");
+      plot.on("plotly_click", (/** @type {any} */ event) => page.openDrawer(event.points[0].customdata));
+    });
+    this.off = model.on("scatter", () => this.load());
+    this.load();
+  }
+
+  close() {
+    this.off();
+    this.chart.close();
+  }
+
+  async load() {
+    try {
+      this.found = await get(`${this.model.path}/ages`, { members: 2000 });
+    } catch (err) {
+      this.chart.failed(err, () => this.load());
+      return;
+    }
+    if (!this.found.members.length) {
+      this.chart.empty(T.population.none);
+      return;
+    }
+    this.chart.note.textContent = `${T.population.size(this.found.members.length)}. ${T.population.help}`;
+    this.chart.show(() => this.figure());
+  }
+
+  figure() {
+    const set = (/** @type {boolean} */ front) => {
+      const mine = this.found.members.filter((/** @type {any} */ one) => one.on_front === front);
+      const known = mine.every((/** @type {any} */ one) => one.gain !== null);
+      return { type: "scatter", mode: "markers", name: front ? T.population.front : T.gain.rest, x: mine.map((/** @type {any} */ one) => one.age),
+               y: mine.map((/** @type {any} */ one) => (known ? 100 * one.gain : one.score)), customdata: mine.map((/** @type {any} */ one) => one.birth),
+               text: mine.map((/** @type {any} */ one) => `${T.drawer.title(one.birth)}<br>${known ? points(one.gain) : one.score}`), hovertemplate: "%{text}<extra></extra>",
+               marker: { size: 8, symbol: front ? "diamond" : "circle", color: colour(front ? "c1" : "c0"), opacity: 0.85 } };
+    };
+    return { traces: [set(false), set(true)], layout: { showlegend: true, margin: { l: 46, r: 12, t: 24, b: 36 },
+      xaxis: { title: T.population.age, fixedrange: true }, yaxis: { title: T.population.gain, fixedrange: true } } };
+  }
+}

@@ -1,0 +1,41 @@
+/**
+ * The best candidate of each size, and what each further node buys.
+ * @module
+ */
+import { get } from "../api.js";
+import { h } from "../dom.js";
+import { count, points } from "../format.js";
+import { T, WORDS } from "../strings.js";
+import { plainTable } from "../table.js";
+import { emptyState, loadInto, word } from "../ui.js";
+import { gainText, intervals } from "./verdict.js";
+
+export class Simplest {
+  /**
+   * @param {import("./model.js").Model} model
+   * @param {any} page
+   */
+  constructor(model, page) {
+    this.page = page;
+    this.element = h("div", { class: "panel" });
+    loadInto(this.element, async () => this.content(await get(`${model.path}/simplest`)), 5);
+  }
+
+  close() {}
+
+  /** @param {any} found */
+  content(found) {
+    if (!found.rows.length) return emptyState(T.simplest.none);
+    const open = (/** @type {any} */ row) => h("button", { type: "button", class: "linklike mono", onclick: () => this.page.openDrawer(row.birth) }, row.birth);
+    const buys = (/** @type {any} */ row) => (row.buys === null ? "" : h("span", { class: row.buys > 0 ? "good" : "quiet" }, points(row.buys)));
+    return [h("p", { class: "quiet panel-help" }, T.simplest.help),
+      h("div", { class: "split" },
+        plainTable([{ title: word("live_nodes", T.simplest.nodes), align: "right" }, { title: T.table.id, align: "right" }, { title: T.table.formula },
+          { title: h("span", { data: { tip: WORDS.gain } }, T.simplest.gain), align: "right" }, { title: T.table.seeds, align: "right" },
+          { title: T.simplest.buys, align: "right" }, { title: T.simplest.candidates, align: "right" }],
+        found.rows.map((/** @type {any} */ row) => [row.live_nodes, open(row), h("code", {}, row.formula ?? ""),
+          gainText(row.gain), row.seeds, buys(row), count(row.candidates)]), T.tabs.simplest),
+        h("div", {}, h("h3", {}, T.simplest.chart),
+          intervals(found.rows.map((/** @type {any} */ row) => ({ name: String(row.live_nodes), gain: row.gain, strong: row.confirmed })), T.simplest.chart)))];
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * Throughput: outcomes an hour by kind, stacked, and how busy the workers were.
+ * @module
+ */
+import { get } from "../api.js";
+import { number } from "../format.js";
+import { Chart } from "../plot.js";
+import { T } from "../strings.js";
+import { colour } from "../theme.js";
+import { segments } from "../ui.js";
+import { birthsIn, box } from "./filter.js";
+
+export class ThroughputChart {
+  /** @param {import("./model.js").Model} model */
+  constructor(model) {
+    this.model = model;
+    /** Rejections are a hundred times as many; with them evaluations cannot be seen. */
+    this.whole = false;
+    this.chart = new Chart({ title: T.throughput.title, name: "throughput", tip: T.throughput.tip, height: "var(--chart)",
+      controls: segments([{ value: "evaluated", text: T.throughput.evaluated }, { value: "all", text: T.throughput.all }], "evaluated", (value) => {
+        this.whole = value === "all";
+        this.draw({ now: true });
+      }, T.throughput.which),
+      alt: () => T.throughput.alt(number(this.model.data.throughput.evaluations_per_hour.at(-1))) });
+    this.element = this.chart.element;
+    model.on("throughput", () => this.draw());
+  }
+
+  close() {
+    this.chart.close();
+  }
+
+  /**
+   * The filter has changed: how many of each bin's evaluations are in it. The service knows the
+   * order of outcomes; with the counts of the bins that says the bin of each candidate.
+   */
+  async brushed() {
+    const { scatter } = this.model.data;
+    const inside = birthsIn(scatter, box());
+    this.inside = null;
+    if (inside && scatter.shown === scatter.total) {
+      const found = await get(`${this.model.path}/scatter`, { x: "age", y: "gain" });
+      const order = found.births.map((/** @type {number} */ birth, /** @type {number} */ i) => [found.x[i], birth])
+        .sort((/** @type {number[]} */ a, /** @type {number[]} */ b) => a[0] - b[0]);
+      this.inside = order.map((/** @type {number[]} */ one) => inside.has(one[1]));
+    }
+    this.draw({ now: true });
+  }
+
+  /**
+   * Evaluations of each bin that are in the filter.
+   * @param {number[]} counts
+   * @param {boolean[]} inside by the order of outcomes
+   */
+  shares(counts, inside) {
+    let from = 0;
+    return counts.map((one) => {
+      from += one;
+      return inside.slice(from - one, from).filter(Boolean).length;
+    });
+  }
+
+  /** @param {{now?: boolean}} [options] */
+  draw(options) {
+    const found = this.model.data.throughput;
+    if (!found) {
+      if (this.model.errors.throughput) this.chart.failed(this.model.errors.throughput, () => this.model.load("throughput"));
+      return;
+    }
+    if (!found.starts.length) {
+      this.chart.empty(T.throughput.none);
+      return;
+    }
+    this.chart.show(() => this.figure(found), options);
+  }
+
+  /**
+   * @param {any} found
+   * @returns {import("../plot.js").Figure}
+   */
+  figure(found) {
+    const half = 500 * found.bin_seconds;
+    const at = found.starts.map((/** @type {string} */ one) => localTime(Date.parse(one) + half));
+    const hourly = (/** @type {number[]} */ counts) => counts.map((one) => (3600 * one) / found.bin_seconds);
+    const mine = this.inside ? this.shares(found.evaluated, this.inside) : null;
+    const bar = (/** @type {"evaluated" | "rejected" | "failed"} */ kind, /** @type {string} */ tone, /** @type {string} */ pattern) => ({
+      type: "bar", x: at, y: hourly(kind === "evaluated" && mine ? found[kind].map((/** @type {number} */ one, /** @type {number} */ i) => one - mine[i]) : found[kind]),
+      opacity: mine ? 0.4 : 1, name: T.throughput[kind], width: 2 * half * 0.9,
+      marker: { color: colour(tone), line: { width: 0 }, pattern: { shape: pattern, size: 5, solidity: 0.35, fgcolor: colour("surface") } },
+      hovertemplate: `%{y:.0f} / h · ${T.throughput[kind]}<extra></extra>` });
+    return {
+      traces: [...(mine ? [{ type: "bar", x: at, y: hourly(mine), name: T.funnel.inBrush, width: 2 * half * 0.9, marker: { color: colour("c2") },
+        hovertemplate: `%{y:.0f} / h · ${T.funnel.inBrush}<extra></extra>` }] : []), bar("evaluated", "c3", ""), ...(found.failed.some(Boolean) ? [bar("failed", "c2", "/")] : []), ...(this.whole ? [bar("rejected", "c0", "")] : []),
+        { type: "scatter", mode: "lines", x: at, y: found.busy_share.map((/** @type {number} */ one) => 100 * one), yaxis: "y2", name: T.throughput.busy,
+          fill: "tozeroy", fillcolor: `${colour("c1")}22`, line: { width: 1.3, color: colour("c1"), shape: "hvh" }, hovertemplate: "%{y:.0f} %<extra></extra>" }],
+      layout: {
+        barmode: "stack", bargap: 0.1, showlegend: true, hovermode: "x", margin: { l: 46, r: 12, t: 22, b: 34 },
+        legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 10.5, color: colour("ink-2") }, itemwidth: 22, traceorder: "normal" },
+        xaxis: { type: "date", anchor: "y2", fixedrange: true },
+        yaxis: { title: this.whole ? T.throughput.perHour : T.throughput.evaluationsPerHour, domain: [0.3, 1], fixedrange: true, rangemode: "tozero" },
+        yaxis2: { domain: [0, 0.22], range: [0, 105], fixedrange: true, tickvals: [0, 50, 100], ticksuffix: " %" },
+      },
+      table: { columns: ["start", "evaluated", "rejected", "failed", "busy_share"],
+               rows: found.starts.map((/** @type {string} */ one, /** @type {number} */ i) => [one, found.evaluated[i], found.rejected[i], found.failed[i], found.busy_share[i]]) },
+    };
+  }
+}
+
+/**
+ * The moment as plotly wants it: it knows no zones, so it gets the reader's clock.
+ * @param {number} when
+ */
+function localTime(when) {
+  const date = new Date(when);
+  return new Date(when - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 23);
+}

@@ -1,0 +1,186 @@
+/**
+ * The verdict: does anything beat the better baseline, surely; and what is new since last time.
+ * @module
+ */
+import { post, request, saveResponse, url } from "../api.js";
+import { fill, h, s } from "../dom.js";
+import { duration, points } from "../format.js";
+import { formulaOf } from "../mathml.js";
+import { href } from "../router.js";
+import { T } from "../strings.js";
+import { ask, button, emptyState, errorState, loadingState, openMenu, toast, toastProblem } from "../ui.js";
+
+/** A visit that ended so long ago is the last one, not this one. */
+const VISIT = 30 * 60_000;
+
+/**
+ * "+1.4 ± 0.6", or without the spread where none is known.
+ * @param {{value: number, low: number | null, high: number | null}} gain
+ * @returns {string}
+ */
+export function gainText(gain) {
+  if (gain.low === null || gain.high === null) return points(gain.value);
+  return `${points(gain.value)} ± ${(50 * (gain.high - gain.low)).toFixed(1)}`;
+}
+
+/**
+ * The menu of exports of a candidate.
+ * @param {HTMLElement} anchor
+ * @param {string} search
+ * @param {number} birth
+ */
+export function exportMenu(anchor, search, birth) {
+  openMenu(anchor, Object.entries(T.exports).map(([form, text]) => ({ text, icon: "download", run: async () => {
+    try {
+      const answer = await request("GET", url(`/searches/${search}/candidates/${birth}/export`, { format: form }));
+      await saveResponse(answer, `layer-${birth}`);
+    } catch (err) {
+      toastProblem(err);
+    }
+  } })));
+}
+
+/**
+ * @param {string} search
+ * @param {number} birth
+ */
+export async function remeasure(search, birth) {
+  const field = h("input", { class: "input", id: "seeds", type: "number", min: "1", max: "20", value: "2", required: true });
+  const sure = await ask({ title: T.verdict.remeasureTitle, ok: T.verdict.remeasure, body: h("div", { class: "field" },
+    h("label", { for: "seeds" }, T.verdict.remeasureLabel), field) });
+  if (!sure) return;
+  try {
+    await post(`/searches/${search}/candidates/${birth}/remeasure`, { seeds: Number(field.value) });
+    toast(T.search.asked.remeasure);
+  } catch (err) {
+    toastProblem(err);
+  }
+}
+
+/**
+ * One dot with its interval a row, around a line at zero.
+ * @param {{name: string, gain: {value: number, low: number | null, high: number | null}, strong?: boolean}[]} rows
+ * @param {string} label
+ * @returns {HTMLElement}
+ */
+export function intervals(rows, label) {
+  const ends = rows.flatMap(({ gain }) => [gain.value, gain.low ?? gain.value, gain.high ?? gain.value, 0]);
+  const low = Math.min(...ends);
+  const high = Math.max(...ends);
+  const pad = (high - low || 0.01) * 0.06;
+  const at = (/** @type {number} */ value) => (100 * (value - low + pad)) / (high - low + 2 * pad);
+  return h("div", { class: "intervals", role: "list", "aria-label": label }, rows.map(({ name, gain, strong }) => {
+    const sure = gain.low !== null && gain.low > 0 ? "good" : gain.high !== null && gain.high < 0 ? "bad" : "open";
+    return h("div", { class: ["interval", strong && "strong"], role: "listitem" },
+      h("span", { class: "interval-name" }, name),
+      s("svg", { width: "100%", height: "18", "aria-hidden": "true" },
+        s("line", { x1: `${at(0)}%`, x2: `${at(0)}%`, y1: "0", y2: "18", class: "zero" }),
+        gain.low !== null && s("line", { x1: `${at(gain.low)}%`, x2: `${at(gain.high ?? gain.value)}%`, y1: "9", y2: "9", class: `bar ${sure}` }),
+        s("circle", { cx: `${at(gain.value)}%`, cy: "9", r: strong ? "5" : "4", class: `mark ${sure}` })),
+      h("span", { class: "interval-value" }, gainText(gain)));
+  }));
+}
+
+export class VerdictCard {
+  /**
+   * @param {import("./model.js").Model} model
+   * @param {{openDrawer: (birth: number) => void, addToTray: (birth: number) => void,
+   *          showTab: (tab: string, extra?: Record<string, string>) => void}} page
+   */
+  constructor(model, page) {
+    this.model = model;
+    this.page = page;
+    this.body = h("div", { class: "card-body verdict-body" }, loadingState(4));
+    this.since = h("div", { class: "since", hidden: true });
+    this.element = h("section", { class: "card verdict-card", "aria-label": T.verdict.title },
+      h("div", { class: "card-head" }, h("h2", { tabindex: "0", data: { tip: T.verdict.tip } }, T.verdict.title)),
+      this.body, this.since);
+    this.body.addEventListener("pointerleave", () => this.draw());
+    model.on("line", () => this.draw());
+    model.on("since", () => this.drawSince());
+  }
+
+  draw() {
+    const { line } = this.model.data;
+    if (!line) {
+      fill(this.body, errorState(this.model.errors.line, () => this.model.load("line")));
+      return;
+    }
+    const sign = JSON.stringify(line.verdict);
+    if (sign === this._sign || (this._sign && this.body.matches(":hover"))) return;
+    this._sign = sign;
+    const { verdict } = line;
+    if (!verdict.leader) {
+      const text = verdict.outcome === "no_baseline" ? T.verdict.noBaseline : T.verdict.nothingYet;
+      fill(this.body, emptyState(text, T.verdict.nothingYetHelp));
+      return;
+    }
+    const { leader } = verdict;
+    const tone = { ahead_surely: "good", ahead: "open", behind: "behind" }[verdict.outcome] ?? "open";
+    const title = { ahead_surely: T.verdict.sure, ahead: T.verdict.unsure(verdict.baseline),
+                    behind: T.verdict.nothing(verdict.baseline) }[verdict.outcome];
+    const actions = button(T.verdict.export, () => exportMenu(actions, this.model.id, leader.birth),
+      { icon: "download", kind: "primary", id: "export" });
+    fill(this.body,
+      h("div", { class: "verdict-top" },
+        h("div", { class: ["headline", tone] },
+          h("span", { class: "small quiet" }, title, " ", h("button", { type: "button", class: "linklike",
+            onclick: () => this.page.openDrawer(leader.birth) }, `${T.verdict.candidate} ${leader.birth}`)),
+          h("strong", {}, gainText(leader.gain)),
+          h("span", { class: "over" }, T.verdict.over(verdict.baseline)),
+          h("span", { class: "small quiet" },
+            leader.confirmed ? `${T.verdict.confirmed}, ${T.verdict.seeds(leader.seeds)}` : T.verdict.provisional),
+          h("span", { class: "small quiet" }, T.verdict.others(verdict.ahead_provisional, verdict.ahead_confirmed))),
+        verdict.final && h("div", { class: "final-box" },
+          h("span", { class: "small quiet" }, T.verdict.finalTitle),
+          h("strong", { class: verdict.final.gain.low > 0 ? "good" : "" }, gainText(verdict.final.gain)),
+          h("span", { class: "small quiet" }, T.verdict.finalNote(verdict.final.seeds, verdict.final.images, verdict.final.layers_judged)))),
+      formulaOf(this.model.id, leader.birth, leader.formula),
+      intervals([...leader.anchors.map((/** @type {any} */ one) => ({ name: one.anchor, gain: one.gain })),
+        { name: T.verdict.mean, gain: leader.gain, strong: true }], T.verdict.perAnchor),
+      h("div", { class: "actions no-print" }, actions,
+        button(T.verdict.remeasure, () => remeasure(this.model.id, leader.birth), { icon: "repeat" }),
+        button(T.verdict.compare, () => this.page.addToTray(leader.birth), { icon: "compare" }),
+        h("a", { class: "button plain", href: href(`search/${this.model.id}/candidate/${leader.birth}`) }, T.verdict.openPage)));
+  }
+
+  drawSince() {
+    const found = this.model.data.since;
+    this.since.hidden = !found || !this.model.visitedAt;
+    if (this.since.hidden) return;
+    const span = duration((Date.now() - (this.model.visitedAt ?? 0)) / 1000);
+    const link = (/** @type {string} */ text, /** @type {() => void} */ run) =>
+      h("button", { type: "button", class: "linklike", onclick: run }, text);
+    const news = [];
+    if (found.evaluated) news.push(link(T.verdict.sinceEvaluated(found.evaluated), () => this.page.showTab("candidates", { sort: "-birth" })));
+    if (found.new_on_front) news.push(link(T.verdict.sinceFront(found.new_on_front), () => this.page.showTab("candidates", { where: "on_front", sort: "-birth" })));
+    if (found.leader_now !== null && found.leader_now !== found.leader_before) {
+      news.push(link(T.verdict.sinceLeader(found.leader_now), () => this.page.openDrawer(found.leader_now)));
+    }
+    if (found.workers_lost) news.push(link(T.verdict.sinceLost(found.workers_lost), () => this.page.showTab("events", { kind: "failures" })));
+    fill(this.since, h("span", { class: "quiet" }, T.verdict.since(span)),
+      news.length ? news.flatMap((one, i) => (i ? [" · ", one] : [one])) : T.verdict.sinceNothing);
+  }
+}
+
+/**
+ * When the reader was here before this visit, and where the log stood; remembers this visit.
+ * @param {string} search
+ * @param {number} lastEvent
+ * @returns {{event: number, at: number} | null}
+ */
+export function visit(search, lastEvent) {
+  const key = `evosearch.visit.${search}`;
+  const now = Date.now();
+  /** @type {any} */
+  let kept = null;
+  try {
+    kept = JSON.parse(localStorage.getItem(key) ?? "null");
+  } catch {
+    kept = null;
+  }
+  const fresh = !kept || now - kept.seen > VISIT;
+  const before = fresh ? (kept ? { event: kept.event, at: kept.seen } : null) : kept.before;
+  localStorage.setItem(key, JSON.stringify({ seen: now, event: lastEvent, before }));
+  return before;
+}

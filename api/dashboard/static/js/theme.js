@@ -1,0 +1,48 @@
+/**
+ * Light, dark, or as the system has it; told to whoever draws with colours of its own.
+ * @module
+ */
+
+/** @typedef {"auto" | "light" | "dark"} Choice */
+
+const KEY = "evosearch.theme";
+const system = matchMedia("(prefers-color-scheme: dark)");
+/** @type {Set<() => void>} */
+const told = new Set();
+
+/** @returns {Choice} */
+export function choice() {
+  const kept = localStorage.getItem(KEY);
+  return kept === "light" || kept === "dark" ? kept : "auto";
+}
+
+/** @param {Choice} wanted */
+export function choose(wanted) {
+  if (wanted === "auto") localStorage.removeItem(KEY);
+  else localStorage.setItem(KEY, wanted);
+  apply();
+}
+
+/** @param {() => void} call */
+export function onTheme(call) {
+  told.add(call);
+  return () => told.delete(call);
+}
+
+/**
+ * The value of a colour of `tokens.css` now.
+ * @param {string} name such as c1
+ * @returns {string}
+ */
+export function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+function apply() {
+  const kept = choice();
+  const dark = kept === "dark" || (kept === "auto" && system.matches);
+  document.documentElement.dataset.theme = dark ? "dark" : "light";
+  for (const call of told) call();
+}
+
+system.addEventListener("change", apply);

@@ -1,0 +1,323 @@
+"""The shapes of answers that charts are drawn from; none grows with the number of candidates."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from api.rest.types import View
+
+Number = float | None
+
+
+class GainView(View):
+    """A difference in score with its 95 % interval, null while no spread over seeds is known."""
+
+    value: float
+    low: Number
+    high: Number
+
+
+class AnchorGain(View):
+    """Gain on one anchor over the better baseline there."""
+
+    anchor: str
+    baseline: str
+    score: float
+    baseline_score: float
+    gain: GainView
+
+
+class LeaderView(View):
+    """The candidate that the search would recommend now, against the better baseline."""
+
+    birth: int
+    formula: str | None
+    seeds: int
+    confirmed: bool = Field(description="two seeds or more, or fresh seeds of the confirmation")
+    gain: GainView = Field(description="mean over the anchors")
+    anchors: list[AnchorGain]
+    live_nodes: int
+    step_time: Number = Field(description="seconds of a training step relative to BN-ReLU")
+    since: datetime
+    since_event: int
+
+
+class FinalView(View):
+    """The single read of the split final: its own figure, never mixed with those on select."""
+
+    gain: GainView
+    anchors: list[AnchorGain]
+    seeds: int
+    images: int
+    layers_judged: int
+    verdict: str
+
+
+class SearchVerdict(View):
+    """What to make of a search now.
+
+    ``outcome``: ``nothing_yet``, ``no_baseline``, ``ahead_surely`` (confirmed, the interval above
+    0), ``ahead`` (above 0, not surely) or ``behind``. ``text``: the verdict in a line.
+    """
+
+    outcome: str
+    text: str
+    baseline: str | None = Field(description="name of the better baseline; several joined by /")
+    leader: LeaderView | None
+    ahead_provisional: int = Field(description="candidates of one seed above the baseline")
+    ahead_confirmed: int
+    final: FinalView | None
+    report_verdict: str | None
+
+
+class BaselinePoint(View):
+    """A baseline on a chart; null where it has no such quantity."""
+
+    name: str
+    x: Number
+    y: Number
+
+
+class Histogram(View):
+    """Counts of what is not drawn point by point; ``counts[i][j]``: bin i of x and j of y."""
+
+    x_edges: list[float]
+    y_edges: list[float]
+    counts: list[list[int]]
+    total: int
+
+
+class ScatterView(View):
+    """Evaluated candidates against two quantities, column by column.
+
+    Points are all of the front, all confirmed ones and the highest; the rest is a histogram.
+    ``margin``: half of the 95 % interval of y where y is a gain.
+    """
+
+    x_name: str
+    y_name: str
+    x_log: bool
+    births: list[int]
+    x: list[float]
+    y: list[float]
+    margin: list[Number]
+    seeds: list[int]
+    confirmed: list[bool]
+    on_front: list[bool]
+    baselines: list[BaselinePoint]
+    rest: Histogram | None
+    leader: int | None
+    shown: int
+    total: int
+
+
+class ProgressPoint(View):
+    """Who leads from here on. ``gains``: by anchor, in the order of ``anchors``."""
+
+    evaluated: int
+    hours: float
+    steps: int
+    gpu_hours: float
+    at: datetime
+    seq: int
+    birth: int
+    seeds: int
+    confirmed: bool
+    gain: float
+    gains: list[float]
+
+
+class VolumePoint(View):
+    """The hypervolume from here on."""
+
+    evaluated: int
+    hours: float
+    steps: int
+    gpu_hours: float
+    value: float
+
+
+class MarkView(View):
+    """Something done to the search: pause, resume, stop, finish, fail, enqueue, budget, phase."""
+
+    evaluated: int
+    hours: float
+    steps: int
+    gpu_hours: float
+    at: datetime
+    seq: int
+    kind: str
+    text: str
+
+
+class ProgressView(View):
+    """The leader's gain and the hypervolume over a search, thinned; ``now`` is its present end."""
+
+    anchors: list[str]
+    leader: list[ProgressPoint]
+    hypervolume: list[VolumePoint]
+    marks: list[MarkView]
+    now: VolumePoint
+
+
+class FunnelBar(View):
+    """What came as far as a stage. ``share``: of the stage before; ``filter``: for /candidates."""
+
+    stage: str
+    meaning: str
+    count: int
+    share: Number
+    worker_seconds: float
+    saved_hours: Number = Field(description="training that this stage's rejections made needless")
+    false_rejection_rate: GainView | None
+    filter: str | None
+
+
+class FunnelPath(View):
+    """The way from proposals to the front, stage by stage."""
+
+    bars: list[FunnelBar]
+    audited: int
+
+
+class ThroughputView(View):
+    """Outcomes in bins of time. ``busy``: workers busy on average; the last bin may be partial."""
+
+    starts: list[datetime]
+    bin_seconds: float
+    evaluated: list[int]
+    rejected: list[int]
+    failed: list[int]
+    evaluations_per_hour: list[float]
+    busy: list[float]
+    workers: int = Field(description="most workers that were busy in one bin, rounded up")
+    busy_share: list[float]
+
+
+class SimpleRow(View):
+    """The best candidate of so many live nodes. ``buys``: gain over the best smaller one."""
+
+    live_nodes: int
+    candidates: int
+    birth: int
+    formula: str | None
+    seeds: int
+    confirmed: bool
+    gain: GainView
+    buys: Number
+
+
+class SimplestView(View):
+    """One row a live-node count, the fewest first; confirmed ones go before provisional ones."""
+
+    baseline: str | None
+    rows: list[SimpleRow]
+
+
+class ShareRow(View):
+    """Share of the layers that use a primitive, bin by bin; null where a bin has no layer."""
+
+    primitive: str
+    proposals: list[Number]
+    survivors: list[Number]
+    front: list[Number]
+
+
+class PrimitiveShares(View):
+    """Primitives over time: bins of candidates in the order of their births."""
+
+    births: list[int] = Field(description="first birth of each bin")
+    evaluated: list[int] = Field(description="evaluated candidates at the end of each bin")
+    rows: list[ShareRow]
+
+
+class AgePoint(View):
+    """A member of the population; ``age``: outcomes since its own."""
+
+    birth: int
+    age: int
+    score: float
+    gain: Number
+    live_nodes: int
+    on_front: bool
+
+
+class AgesView(View):
+    """Age against score, thinned evenly where the population is large."""
+
+    size: int
+    members: list[AgePoint]
+
+
+class NewOnFront(View):
+    """A candidate that came onto the front, and is there still."""
+
+    birth: int
+    formula: str | None
+    seq: int
+
+
+class SinceView(View):
+    """What happened after an event."""
+
+    event: int
+    last_event: int
+    at: datetime | None = Field(description="when that event happened")
+    evaluated: int
+    rejected: int
+    failed: int
+    front: list[NewOnFront] = Field(description="the newest 50")
+    new_on_front: int
+    workers_lost: int
+    leader_before: int | None
+    leader_now: int | None
+    gain_before: Number
+    gain_now: Number
+    marks: list[MarkView]
+
+
+class Difference(View):
+    """A setting that is not the preset's; ``preset`` null where the preset has none."""
+
+    key: str
+    preset: Any
+    here: Any
+
+
+class ConfigDifference(View):
+    """How a search's config differs from its preset, and all of it as TOML."""
+
+    preset: str
+    known: bool = Field(description="whether a preset of that name comes with evosearch")
+    differences: list[Difference]
+    toml: str
+
+
+class SearchLine(View):
+    """A search in a line: verdict, sparkline, and what it can be compared by."""
+
+    id: str
+    title: str
+    status: str
+    phase: str
+    evaluated: int
+    budget: int
+    dataset: str
+    anchors: list[str]
+    comparable: bool = Field(description="same data, anchors and recipe as the first of the list")
+    reference: dict[str, float]
+    verdict: SearchVerdict
+    sparkline: list[float] = Field(description="hypervolume over evaluated candidates, 40 at most")
+    worker_hours: float
+    last_outcome: datetime | None
+    median_gap: Number = Field(description="seconds between the last outcomes, their median")
+    failures_last_hour: int
+
+
+class Comparison(View):
+    """Searches side by side, in the order that was asked for."""
+
+    searches: list[SearchLine]

@@ -1,0 +1,36 @@
+"""The log as text in order, for those who fold it; one statement, whatever there is to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+
+from db.engine import begin
+from db.schema import events
+from db.sql_store import SqlStore
+
+FETCHED = 1000
+"""Rows that are held in memory at once."""
+
+
+class LogQueries:
+    """Reads logs of one store."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self._engine = store.engine
+
+    def after(
+        self, search_id: str, seq: int, kinds: Sequence[str]
+    ) -> Iterator[tuple[int, datetime, str, str]]:
+        """(seq, at, kind, payload) of events above a number, in order, in a stream."""
+        wanted = (
+            select(events.c.seq, events.c.at, events.c.kind, events.c.payload)
+            .where(events.c.search_id == search_id, events.c.seq > seq, events.c.kind.in_(kinds))
+            .order_by(events.c.seq)
+        )
+        with begin(self._engine) as connection:
+            rows = connection.execution_options(yield_per=FETCHED).execute(wanted)
+            for row in rows:
+                yield row.seq, row.at, row.kind, row.payload

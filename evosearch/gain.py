@@ -1,0 +1,155 @@
+"""Gain over the better baseline on ``select``, with an interval, for a search that still runs.
+
+A running search has one seed of most candidates, so their spread over seeds cannot be seen. It is
+taken from all layers that were trained with several seeds at the task's learning rate, pooled. The
+final claim is not made here: `evosearch.report` compares paired seeds and images on ``final``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+Floats = NDArray[np.float64]
+LEVEL = 0.95
+
+
+class Gain(NamedTuple):
+    """A difference with its interval; None where no spread over seeds is known yet."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class Noise(NamedTuple):
+    """Pooled variance over seeds by anchor (k,), and the degrees of freedom behind it."""
+
+    variance: Floats
+    freedom: int
+
+
+@dataclass(slots=True)
+class Samples:
+    """Scores on ``select`` at the task's learning rate, by subject, anchor and seed.
+
+    Subjects are births and names of baselines. Of a candidate's first training nothing is kept:
+    it stands in its scores.
+    """
+
+    anchors: Sequence[str]
+    rate: float
+    fresh: dict[int, list[dict[int, float]]] = field(default_factory=dict)
+    again: dict[int, list[dict[int, float]]] = field(default_factory=dict)
+    baselines: dict[str, list[dict[int, float]]] = field(default_factory=dict)
+    step_times: dict[str, list[list[float]]] = field(default_factory=dict)
+
+    def add(self, subject: int | str, purpose: str, anchor: int, done: Mapping[str, Any]) -> None:
+        """Take in one training."""
+        if done["split"] != "select":
+            return
+        if isinstance(subject, str) and purpose == "baseline":
+            rows = self.step_times.setdefault(subject, [[] for _ in self.anchors])
+            rows[anchor].append(done["seconds"] / max(1, done["steps"]))
+        if done["learning_rate"] != self.rate or purpose == "search":
+            return
+        kept: dict[Any, list[dict[int, float]]] = self.baselines
+        if isinstance(subject, int):
+            kept = {"confirm": self.fresh, "remeasure": self.again}.get(purpose, {})
+        kept.setdefault(subject, [{} for _ in self.anchors])[anchor][done["seed"]] = done["score"]
+
+    def confirmed(self) -> dict[int, tuple[float, ...]]:
+        """Birth -> mean score by anchor on the fresh seeds of a confirmation."""
+        return {
+            birth: tuple(float(np.mean(list(one.values()))) for one in rows)
+            for birth, rows in self.fresh.items()
+            if all(rows)
+        }
+
+    def fresh_seeds(self, birth: int) -> int:
+        """Fresh seeds that every anchor has of a candidate."""
+        return min(len(one) for one in self.fresh[birth])
+
+    def baseline_means(self) -> dict[str, Floats]:
+        """Baseline -> mean score by anchor; those with every anchor trained."""
+        return {
+            name: np.array([np.mean(list(one.values())) for one in rows])
+            for name, rows in self.baselines.items()
+            if all(rows)
+        }
+
+    def noise(self) -> Noise | None:
+        """The pooled variance over seeds; None before any layer has two seeds on every anchor."""
+        squares, freedom = np.zeros(len(self.anchors)), np.zeros(len(self.anchors), dtype=int)
+        for rows in (*self.fresh.values(), *self.again.values(), *self.baselines.values()):
+            for anchor, one in enumerate(rows):
+                if len(one) > 1:
+                    values = np.array(list(one.values()))
+                    squares[anchor] += ((values - values.mean()) ** 2).sum()
+                    freedom[anchor] += len(one) - 1
+        if not freedom.all():
+            return None
+        return Noise(squares / freedom, int(freedom.min()))
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The better baseline of each anchor: names, mean scores (k,), and seeds behind them (k,)."""
+
+    names: tuple[str, ...]
+    means: Floats
+    seeds: NDArray[np.int64]
+
+
+def better_baseline(samples: Samples, rivals: Sequence[str]) -> Baseline | None:
+    """The best rival of each anchor; of all baselines where no rival was trained."""
+    means = samples.baseline_means()
+    names = [name for name in rivals if name in means] or sorted(means)
+    if not names:
+        return None
+    table = np.stack([means[name] for name in names])
+    best = table.argmax(axis=0)
+    chosen = tuple(names[int(one)] for one in best)
+    seeds = [len(samples.baselines[name][anchor]) for anchor, name in enumerate(chosen)]
+    return Baseline(chosen, table.max(axis=0), np.array(seeds))
+
+
+def margins(noise: Noise | None, seeds: Floats, base_seeds: Floats) -> Floats:
+    """Half width of the interval of a difference of means, by subject and anchor.
+
+    Shapes: ``seeds`` (n, 1), ``base_seeds`` (k,); returns (n, k), NaN where nothing is known.
+    """
+    shape = np.broadcast_shapes(seeds.shape, base_seeds.shape)
+    if noise is None:
+        return np.full(shape, np.nan)
+    factor = float(student.ppf(0.5 + LEVEL / 2, noise.freedom))
+    return np.asarray(factor * np.sqrt(noise.variance * (1 / seeds + 1 / base_seeds)))
+
+
+def gains(
+    scores: Floats, seeds: NDArray[Any], baseline: Baseline, noise: Noise | None
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Gain by anchor with its margin, and mean gain over anchors with its margin.
+
+    Anchors are other networks with other data orders, so their errors are taken as independent.
+
+    Shapes: ``scores`` (n, k), ``seeds`` (n,); returns (n, k), (n, k), (n,), (n,).
+    """
+    each = scores - baseline.means
+    many = np.maximum(seeds, 1)[:, None].astype(float)
+    margin = margins(noise, many, baseline.seeds.astype(float))
+    overall = np.sqrt((margin**2).sum(axis=1)) / scores.shape[1]
+    return each, margin, each.mean(axis=1), overall
+
+
+def with_margin(value: float, margin: float) -> Gain:
+    """The difference with its interval."""
+    if math.isnan(margin):
+        return Gain(float(value), None, None)
+    return Gain(float(value), float(value - margin), float(value + margin))

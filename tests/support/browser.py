@@ -1,0 +1,115 @@
+"""Chromium for tests: found here, else skipped with a reason, or failed where CI says so.
+
+Every page remembers what the browser complained about, so that a test can ask that it did not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = Path("axe-core") / "axe.min.js"
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+TIMEOUT = 1000 * int(os.environ.get("EVOSEARCH_BROWSER_SECONDS", "30"))
+"""Milliseconds that anything may take; a machine that is busy with other work needs more."""
+
+
+def missing(what: str) -> NoReturn:
+    """Skips, or fails where skips are forbidden."""
+    if os.environ.get("EVOSEARCH_FORBID_SKIPS") == "1":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def chromium() -> str:
+    """The browser's program."""
+    for name in NAMES:
+        found = shutil.which(name)
+        if found:
+            return found
+    missing("needs Chromium (Debian: apt-get install chromium)")
+
+
+def axe_source() -> str:
+    """The accessibility checker's script, from where `.ci/run` has npm put it."""
+    for folder in (ROOT / "build" / "npm" / "node_modules", ROOT / "node_modules"):
+        if (folder / AXE).is_file():
+            return (folder / AXE).read_text(encoding="utf-8")
+    missing("needs axe-core (npm install --prefix build/npm axe-core)")
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """A headless browser with WebGL in software."""
+    program = chromium()
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--enable-unsafe-swiftshader"]
+        )
+        yield made
+        made.close()
+
+
+class Visit:
+    """A page and what the browser said about it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        page.set_default_timeout(TIMEOUT)
+        page.on("console", self._console)
+        page.on("pageerror", lambda err: self.complaints.append(f"error: {err}"))
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error":
+            self.complaints.append(f"console: {message.text}")
+
+    def assert_quiet(self) -> None:
+        """Fail if a script failed or the console holds an error."""
+        assert self.complaints == []
+
+    def serious(self, source: str) -> list[str]:
+        """Serious and critical violations that axe-core finds, in a line each."""
+        self.page.evaluate(source)
+        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        return [
+            f"{one['id']}: {node['html'][:160]} ({node['failureSummary'][:200]})"
+            for one in found["violations"] if one["impact"] in ("serious", "critical")
+            for node in one["nodes"]
+        ]  # fmt: skip
+
+
+@contextmanager
+def visit(made: Browser, **options: Any) -> Iterator[Visit]:
+    """A fresh visitor; ``options`` are those of a browser context."""
+    context = made.new_context(**{"viewport": {"width": 1440, "height": 900}} | options)
+    try:
+        yield Visit(context.new_page())
+    finally:
+        context.close()
+
+
+@contextmanager
+def controller(folder: Path, seconds: float = 0.05) -> Iterator[subprocess.Popen[bytes]]:
+    """A controller process with simulated workers over the folder's store."""
+    words = ("-m", "tests.support.simulated_controller", f"{folder}/store.db", "simulated")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, *words, str(seconds)], env=environment, cwd=folder,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
