@@ -38,6 +38,9 @@ SHOTS = (
 )  # fmt: skip
 """Name, address, size in pixels, and theme of each picture."""
 WAIT = 120_000
+SETTLED = """() => !document.querySelector('main [aria-busy=true]')
+  && [...document.querySelectorAll('main .plot')].every(
+    one => one.querySelector('.main-svg, .state') || !one.offsetParent)"""
 
 
 @contextmanager
@@ -76,11 +79,10 @@ def wait_for(url: str) -> str:
 def settle(page: Page) -> None:
     """Waits until nothing loads and every chart is drawn."""
     page.locator("main .card").first.wait_for()
-    page.wait_for_function("!document.querySelector('main [aria-busy=true]')")
-    page.wait_for_function(
-        "[...document.querySelectorAll('main .plot')].every("
-        "one => one.querySelector('.main-svg, .state') || !one.offsetParent)"
-    )
+    until = time.monotonic() + WAIT / 1000
+    # Asked from here: the page's policy forbids the browser's own way of waiting for a condition.
+    while not page.evaluate(SETTLED) and time.monotonic() < until:
+        page.wait_for_timeout(200)
     page.wait_for_timeout(1500)
 
 
