@@ -19,7 +19,7 @@ from evosearch.config import SearchConfig
 from evosearch.errors import StateConflict
 from evosearch.ports import Store
 from evosearch.records import Evaluation, Job
-from evosearch.state import Audit, Member, State, Tally, recover
+from evosearch.state import Audit, Member, State, Tally, Yield, recover
 from primitives.errors import EvosearchError
 from primitives.graph import Graph
 
@@ -73,24 +73,27 @@ def load_state(text: str) -> State:
     return state
 
 
-def reopen(store: Store, search_id: str) -> State:
+def reopen(store: Store, search_id: str) -> tuple[State, int]:
     """The state that the events of the search fold to, from its snapshot where there is one.
+
+    Returns:
+        The state, and the event of the snapshot that it began with, 0 if there was none.
 
     Raises:
         StateConflict: the log contradicts itself.
     """
     found = store.snapshot(search_id)
     if found is None:
-        return recover(store.events(search_id))
+        return recover(store.events(search_id)), 0
     try:
         state = load_state(found.text)
         if state.seq != found.seq:
             raise StateConflict("a snapshot of another event", got=str(state.seq))
     except EvosearchError:  # whatever is wrong with it, the events know better
-        return recover(store.events(search_id))
-    for entry in store.events(search_id, after=state.seq):
+        return recover(store.events(search_id)), 0
+    for entry in store.events(search_id, after=found.seq):
         state.follow(entry)
-    return state
+    return state, found.seq
 
 
 def _as_is(value: Any) -> Any:
@@ -103,19 +106,19 @@ def _keep(value: Any, _state: State) -> Any:
 
 def _dump_members(members: Mapping[int, Member]) -> list[Any]:
     return [
-        [one.birth, one.graph.to_json(), one.origin, one.parents, one.audit, one.evaluated,
-         one.scores, one.repeats, one.measured]
+        [one.birth, one.graph.to_json(), one.origin, one.operator, one.parents, one.audit,
+         one.evaluated, one.scores, one.repeats, one.measured]
         for one in members.values()
     ]  # fmt: skip
 
 
 def _load_members(rows: list[Any], _state: State) -> dict[int, Member]:
     found = {}
-    for birth, graph, origin, parents, audit, evaluated, scores, repeats, measured in rows:
-        known = defaultdict(list, scores)
+    for birth, graph, origin, operator, parents, audit, *measured in rows:
+        evaluated, scores, repeats, times = measured
         found[birth] = Member(
-            birth, Graph.from_json(graph), origin, tuple(parents), audit, evaluated, known,
-            repeats, measured,
+            birth, Graph.from_json(graph), origin, operator, tuple(parents), audit, evaluated,
+            defaultdict(list, scores), repeats, times,
         )  # fmt: skip
     return found
 
@@ -153,6 +156,14 @@ def _dump_tallies(tallies: Mapping[str, Tally]) -> dict[str, Any]:
 
 def _load_tallies(data: Mapping[str, Any], _state: State) -> Any:
     return defaultdict(Tally, {code: Tally(*values) for code, values in data.items()})
+
+
+def _dump_yields(yields: Mapping[str, Yield]) -> dict[str, Any]:
+    return {label: [one.proposals, one.queued, one.evaluated] for label, one in yields.items()}
+
+
+def _load_yields(data: Mapping[str, Any], _state: State) -> Any:
+    return defaultdict(Yield, {label: Yield(*values) for label, values in data.items()})
 
 
 def _dump_milestones(milestones: Mapping[str, Mapping[int, deque[float]]]) -> dict[str, Any]:
@@ -196,8 +207,9 @@ _PARTS: dict[str, _Part] = {
         ("seq", "status", "phase", "target", "next_birth", "digests", "fingerprints",
          "hypervolume", "evaluated", "remeasured", "duplicates", "notes"), _PLAIN,
     ),
-    **dict.fromkeys(("rejected", "examples", "failures", "train_steps"), _COUNTER),
+    **dict.fromkeys(("rejected", "examples", "failures", "train_steps", "starts"), _COUNTER),
     **dict.fromkeys(("funnel", "checks"), _TALLIES),
+    "operators": _Part(_dump_yields, _load_yields),
     "members": _Part(_dump_members, _load_members),
     "population": _Part(list, lambda data, state: deque(data, maxlen=state.population.maxlen)),
     "front": _Part(_dump_front, _load_front),
@@ -212,4 +224,4 @@ _PARTS: dict[str, _Part] = {
     "chosen": _Part(list, lambda data, _: tuple(data)),
     "report": _Part(_dump_report, _load_report),
 }  # fmt: skip
-"""Every attribute of `State` but its config; a test compares the two."""
+"""Every attribute of `State` but what follows from its config; a test compares the two."""
