@@ -38,6 +38,7 @@ soak: export EVOSEARCH_DATA_DIR = $(DATA)
 soak: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m soak tests
 	$(BIN)/python -m tests.benchmarks.soak_quickstart
+	$(BIN)/python -m tests.benchmarks.study_kills
 ifdef DATA
 	mkdir -p build
 	$(SIGNAL) collect --seed 100 --random 1200 --children 400 --out build/polarity.json.gz

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from evosearch.errors import LeaseHeld, LeaseLost, StoreError
+from evosearch.errors import EvosearchError, LeaseHeld, LeaseLost, NotFound, StoreError
 from evosearch.ports import Lease, Store
 
 LEASE_SECONDS = 15.0
@@ -76,7 +76,7 @@ class Keeper:
     ) -> None:
         self._store, self._lease = store, lease
         self._seconds, self._every = seconds, every
-        self._lost: StoreError | None = None
+        self._lost: EvosearchError | None = None
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
@@ -99,7 +99,7 @@ class Keeper:
         """Do nothing while the lease is ours.
 
         Raises:
-            StoreError: it is lost, or could not be renewed in time.
+            EvosearchError: it is lost, the search is gone, or it could not be renewed in time.
         """
         if self._lost is not None:
             raise self._lost
@@ -110,7 +110,7 @@ class Keeper:
             try:
                 self._store.renew(self._lease, self._seconds)
                 renewed = time.monotonic()
-            except LeaseLost as err:
+            except (LeaseLost, NotFound) as err:  # another one runs it, or it was deleted
                 self._lost = err
                 return
             except StoreError as err:

@@ -203,7 +203,7 @@ def load_state(store: Store, search_id: str) -> State:
     """The search's state: its snapshot, if it has one, and the events since."""
     from evosearch.snapshot import reopen
 
-    return reopen(store, search_id)
+    return reopen(store, search_id)[0]
 
 
 def unfinished_twin(store: Store, config: SearchConfig) -> SearchInfo | None:

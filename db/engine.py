@@ -173,8 +173,10 @@ def wrapped(url: URL) -> Iterator[None]:
 
 
 def _is_away(err: BaseException | None) -> bool:
-    code = getattr(err, "sqlstate", None)
-    return isinstance(err, Exception) and (not code or str(code).startswith(("57P", "08")))
+    """Whether the driver's error says that the server, not the statement, is in trouble."""
+    kinds = {kind.__name__ for kind in type(err).__mro__}
+    code = str(getattr(err, "sqlstate", "") or "")
+    return "OperationalError" in kinds and (not code or code.startswith(("57P", "08")))
 
 
 def translate(err: BaseException | None, url: URL) -> StoreError:

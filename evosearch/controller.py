@@ -50,8 +50,8 @@ class Controller:
         listener: Listener | None = None,
     ) -> None:
         self.store, self.pool, self.lease = store, pool, lease
-        self.state: State = reopen(store, lease.search_id)
-        self._saved = self.state.seq
+        self.state: State
+        self.state, self._saved = reopen(store, lease.search_id)
         self.proposer = Proposer(self.state, clock)
         self._listener = listener
         self._submitted: set[str] = set()

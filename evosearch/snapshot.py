@@ -73,24 +73,27 @@ def load_state(text: str) -> State:
     return state
 
 
-def reopen(store: Store, search_id: str) -> State:
+def reopen(store: Store, search_id: str) -> tuple[State, int]:
     """The state that the events of the search fold to, from its snapshot where there is one.
+
+    Returns:
+        The state, and the event of the snapshot that it began with, 0 if there was none.
 
     Raises:
         StateConflict: the log contradicts itself.
     """
     found = store.snapshot(search_id)
     if found is None:
-        return recover(store.events(search_id))
+        return recover(store.events(search_id)), 0
     try:
         state = load_state(found.text)
         if state.seq != found.seq:
             raise StateConflict("a snapshot of another event", got=str(state.seq))
     except EvosearchError:  # whatever is wrong with it, the events know better
-        return recover(store.events(search_id))
-    for entry in store.events(search_id, after=state.seq):
+        return recover(store.events(search_id)), 0
+    for entry in store.events(search_id, after=found.seq):
         state.follow(entry)
-    return state
+    return state, found.seq
 
 
 def _as_is(value: Any) -> Any:
@@ -111,22 +114,11 @@ def _dump_members(members: Mapping[int, Member]) -> list[Any]:
 
 def _load_members(rows: list[Any], _state: State) -> dict[int, Member]:
     found = {}
-    for (
-        birth,
-        graph,
-        origin,
-        operator,
-        parents,
-        audit,
-        evaluated,
-        scores,
-        repeats,
-        measured,
-    ) in rows:
-        known = defaultdict(list, scores)
+    for birth, graph, origin, operator, parents, audit, *measured in rows:
+        evaluated, scores, repeats, times = measured
         found[birth] = Member(
             birth, Graph.from_json(graph), origin, operator, tuple(parents), audit, evaluated,
-            known, repeats, measured,
+            defaultdict(list, scores), repeats, times,
         )  # fmt: skip
     return found
 
@@ -166,6 +158,14 @@ def _load_tallies(data: Mapping[str, Any], _state: State) -> Any:
     return defaultdict(Tally, {code: Tally(*values) for code, values in data.items()})
 
 
+def _dump_yields(yields: Mapping[str, Yield]) -> dict[str, Any]:
+    return {label: [one.proposals, one.queued, one.evaluated] for label, one in yields.items()}
+
+
+def _load_yields(data: Mapping[str, Any], _state: State) -> Any:
+    return defaultdict(Yield, {label: Yield(*values) for label, values in data.items()})
+
+
 def _dump_milestones(milestones: Mapping[str, Mapping[int, deque[float]]]) -> dict[str, Any]:
     return {
         anchor: [[step, list(scores)] for step, scores in by_step.items()]
@@ -198,16 +198,6 @@ def _load_report(data: Any, _state: State) -> Any:
     return None if data is None else ev.Reported.model_validate(data).report
 
 
-def _dump_yields(yields: Mapping[str, Yield]) -> dict[str, Any]:
-    return {
-        label: [found.proposals, found.queued, found.evaluated] for label, found in yields.items()
-    }
-
-
-def _load_yields(data: Mapping[str, Any], _state: State) -> Any:
-    return defaultdict(Yield, {label: Yield(*values) for label, values in data.items()})
-
-
 _PLAIN = _Part(_as_is, _keep)
 _COUNTER = _Part(dict, lambda data, _: Counter(data))
 _TALLIES = _Part(_dump_tallies, _load_tallies)
@@ -234,4 +224,4 @@ _PARTS: dict[str, _Part] = {
     "chosen": _Part(list, lambda data, _: tuple(data)),
     "report": _Part(_dump_report, _load_report),
 }  # fmt: skip
-"""Every attribute of `State` but its config; a test compares the two."""
+"""Every attribute of `State` but what follows from its config; a test compares the two."""

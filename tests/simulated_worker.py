@@ -21,6 +21,7 @@ def answer(job: Job) -> tuple[float, list[Message]]:
             JobDone(job_id=job.id, checks=(check,), rejection=rejected, audit_passed=audit)
         ]
     messages: list[Message] = []
+    noise = 0.0  # of a job that was killed after its last run
     hurdles = job.checks.hurdles.steps if job.checks is not None else ()
     early = round(0.3 + 0.3 * quality, 3)
     if any(early < least.get(40, 0.0) for least in job.hurdles.values()) and 40 in hurdles:
@@ -30,7 +31,6 @@ def answer(job: Job) -> tuple[float, list[Message]]:
             check="training", anchor="resnet", seconds=0.1, findings=found, rejection=rejected
         )
         return 0.1, [JobDone(job_id=job.id, checks=(check,), rejection=rejected)]
-    noise = 0.0  # of a job that was killed after its last run
     for run in job.runs:
         noise = random.Random(f"{layer}/{run}").random()
         score, correct = 0.5 + 0.3 * quality + 0.1 * noise, ""

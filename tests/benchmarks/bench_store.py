@@ -134,7 +134,7 @@ class Search:
     def opening(self, fold: bool) -> dict[str, float]:
         """Seconds to open the search, and how many events came after its snapshot."""
         figures: dict[str, float] = {"events after the snapshot": self.state.seq - self.saved}
-        figures["open_s"] = round(timed(lambda: self.same(reopen(self.store, ID))), 2)
+        figures["open_s"] = round(timed(lambda: self.same(reopen(self.store, ID)[0])), 2)
         if fold:
             figures["fold_s"] = round(timed(lambda: self.same(recover(self.store.events(ID)))), 2)
         figures["save_s"] = round(timed(lambda: dump_state(self.state)), 2)

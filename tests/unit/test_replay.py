@@ -72,7 +72,7 @@ def kind(*names: str) -> Callable[[ev.Event], bool]:
 
 CHANGES: dict[str, tuple[Callable[[ev.Event], bool], dict[str, object], str]] = {
     "graph": (queued, {"graph": Graph(layer_graph("x + v0").nodes)}, "graph.nodes"),
-    "parents": (queued, {"parents": (0,)}, "parents[0]"),
+    "parents": (queued, {"parents": ()}, "parents"),
     "audit": (queued, {"audit": "flip"}, "audit"),
     "duplicate": (kind("candidate_duplicate"), {"of": 10**6}, "of"),
     "quarantined": (kind("candidate_evaluated"), {"standing": "worse"}, "standing.hypervolume"),
