@@ -86,6 +86,18 @@ def funnel_table(rows: Sequence[FunnelRow]) -> Table:
     return made
 
 
+def yield_table(rows: Mapping[str, Mapping[str, int]]) -> Table:
+    """What random graphs and each operator contributed, most evaluated first."""
+    made = table("where candidates came from")
+    made.add_column("operator")
+    for name in ("proposals", "new functions", "evaluated", "on the front"):
+        made.add_column(name, justify="right", no_wrap=True)
+    for label, row in rows.items():
+        numbers = (row["proposals"], row["new_functions"], row["evaluated"], row["on_front"])
+        made.add_row(label, *(count(number) for number in numbers))
+    return made
+
+
 def searches_table(infos: Iterable[SearchInfo]) -> Table:
     """All searches, one a line."""
     made = table()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from evosearch.config import Bounds, Quality, Stability
-from evosearch.objectives import Objective
+from evosearch.objectives import ACCURACY, Objective
 from evosearch.records import CheckRun, Rejection
 from workers.training import Training, anchor_setting, undisturbed
 
@@ -163,20 +163,26 @@ def check_hurdle(training: Training, step: int, least: float | None, clock: Cloc
     anchor = training.run.anchor
     steps = training.advance(step)
     score = training.worst if training.diverged else training.score("select").accuracy
+    goal = anchor_setting(training.run, training.task).objective
+    judged = judge_hurdle(anchor, step, score, None if training.diverged else least, goal)
+    return judged.model_copy(update={"seconds": clock() - start, "steps": steps})
+
+
+def judge_hurdle(
+    anchor: str, step: int, score: float, least: float | None, goal: Objective = ACCURACY
+) -> CheckRun:
+    """A score in the middle of training against its hurdle; nothing is trained here."""
     rejection = None
-    if least is not None and score < least and not training.diverged:
+    if least is not None and score < least:
         rejection = Rejection(
             code="hurdle",
-            detail=_falls_short(
-                anchor_setting(training.run, training.task).objective, score, least, anchor, step
-            ),
+            detail=_falls_short(goal, score, least, anchor, step),
         )
     return CheckRun(
         check="training",
         anchor=anchor,
-        seconds=clock() - start,
-        steps=steps,
-        findings={"score": score},
+        seconds=0.0,
+        findings={"score": score, "step": float(step)},
         rejection=rejection,
     )
 
