@@ -11,6 +11,7 @@ import ast
 import inspect
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def _attribute_texts(model: Any) -> dict[str, str]:
     tree = ast.parse(inspect.getsource(model).lstrip())
     body = tree.body[0].body  # type: ignore[attr-defined]
     found = {}
-    for before, after in zip(body, body[1:], strict=False):
+    for before, after in pairwise(body):
         is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
         if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and is_text:
             found[before.target.id] = " ".join(str(after.value.value).split())

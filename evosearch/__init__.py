@@ -31,7 +31,7 @@ class _Rooms:
 
 if not any(type(one).__name__ == "_Rooms" for one in sys.meta_path):
     # No subclass of importlib.abc's finder: that module takes as long to import as all of this one.
-    sys.meta_path.insert(0, _Rooms())  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _Rooms())
 
 _PUBLIC = {
     "AsyncClient": "evosearch.client",

@@ -8,9 +8,9 @@ here looks at what a graph computes; the checks do.
 
 from __future__ import annotations
 
-import random
 import re
 from dataclasses import dataclass
+from random import Random
 from typing import Protocol
 
 from evosearch.config import Space
@@ -32,10 +32,10 @@ _HEAD, _BITS, _FOOT = ("sqrt", "sqrt", "sqrt", "log"), ("abs", "neg"), ("log",)
 class Drawer(Protocol):
     """What draws new graphs for a search."""
 
-    def random(self, rng: random.Random) -> Graph:
+    def random(self, rng: Random) -> Graph:
         """A graph from nothing."""
 
-    def mutate(self, rng: random.Random, graph: Graph) -> Graph:
+    def mutate(self, rng: Random, graph: Graph) -> Graph:
         """The graph with one node drawn anew."""
 
 
@@ -61,11 +61,11 @@ class Free:
     table: Table
     nodes: int
 
-    def random(self, rng: random.Random) -> Graph:
+    def random(self, rng: Random) -> Graph:
         """A graph grown node by node."""
         return random_graph(rng, self.table, self.nodes)
 
-    def mutate(self, rng: random.Random, graph: Graph) -> Graph:
+    def mutate(self, rng: Random, graph: Graph) -> Graph:
         """One random op node drawn anew."""
         return mutate(rng, self.table, graph)
 
@@ -83,7 +83,7 @@ class TemplateSpace:
 
     Example:
         >>> space = TemplateSpace("x / g(x)", draw_table(Space()), 4)
-        >>> [node.op for node in space.random(random.Random(0)).nodes][-1]
+        >>> [node.op for node in space.random(Random(0)).nodes][-1]
         'div'
     """
 
@@ -113,7 +113,7 @@ class TemplateSpace:
                 hint="fewer space.nodes, or a shorter frame",
             )  # fmt: skip
 
-    def random(self, rng: random.Random) -> Graph:
+    def random(self, rng: Random) -> Graph:
         """The frame with every hole drawn anew."""
         nodes = list(self.layout)
         for hole in self.holes:
@@ -121,7 +121,7 @@ class TemplateSpace:
                 nodes[hole.start + step] = self._node(rng, hole, step)
         return Graph(tuple(node for node in nodes if node is not None))
 
-    def mutate(self, rng: random.Random, graph: Graph) -> Graph:
+    def mutate(self, rng: Random, graph: Graph) -> Graph:
         """One node of one hole drawn anew; a graph of no such frame becomes one from nothing."""
         if not self.fits(graph):
             return self.random(rng)
@@ -137,7 +137,7 @@ class TemplateSpace:
         pairs = zip(self.layout, graph.nodes, strict=True)
         return all(mine is None or mine == node for mine, node in pairs)
 
-    def _node(self, rng: random.Random, hole: _Hole, step: int) -> Node:
+    def _node(self, rng: Random, hole: _Hole, step: int) -> Node:
         (op, over), arity = pick(rng, pick(rng, self.table))
         first = FIRST_OP + hole.start
         # The argument twice, so that a hole reads it as often as a free graph reads x and itself.

@@ -104,7 +104,7 @@ def test_further_objectives_are_measured_and_are_coordinates_of_the_front(plugin
     task = job.task.model_copy(update={"anchors": (anchor,)})
     evaluation, _ = outcome(job.model_copy(update={"task": task}))
     assert evaluation.more == {"width": -32.0}
-    config = SearchConfig(task=task)
+    config = SearchConfig(task=task, checks=QUIET)
     assert list(config.coordinates) == ["tiny-seq", "tiny-seq#width"]
     assert config.objective("tiny-seq#width").text(-32.0) == "32.000 channels"
 
