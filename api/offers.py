@@ -15,12 +15,13 @@ def offers() -> dict[str, Any]:
     Raises:
         PluginError: a plug-in of the server's settings cannot be loaded.
     """
-    from api.own_config import anchor_setting
     from api.wiring import versions
+    from evosearch.own import ORIGINAL
     from evosearch.plugins import load, read_source, registered
     from evosearch.presets import preset_names
     from workers.anchors import ANCHORS
     from workers.datasets import DATASETS
+    from workers.layers import TORCH_BASELINES
 
     plugins = []
     for reference in registered():
@@ -29,13 +30,32 @@ def offers() -> dict[str, Any]:
                  for kind in ("anchor", "dataset", "check", "objective", "alert_sink")}  # fmt: skip
         plugins.append({
             "name": loaded.source.name, "sha256": loaded.source.sha256,
-            "anchors": {name: anchor_setting(name) for name in names["anchor"]},
+            "anchors": {name: _offered_anchor(name) for name in names["anchor"]},
             "datasets": names["dataset"], "checks": names["check"],
         })  # fmt: skip
     return {
         "plugins": plugins,
+        "baselines": [*TORCH_BASELINES, ORIGINAL],
         "anchors": list(ANCHORS.names()),
         "datasets": list(DATASETS.names()),
         "presets": preset_names(),
         "versions": versions(),
+    }
+
+
+def _offered_anchor(name: str) -> dict[str, Any]:
+    """A user's anchor with what its code and a short pass through it say."""
+    from api.own_config import allowed_baselines, complete, own_config
+    from primitives.catalog import CATALOG
+    from workers.layers import TORCH_BASELINES
+
+    config = complete(own_config(
+        [name], preset=None, settings={}, baselines=None, checks=(), objectives=(),
+        plugin_path=None,
+    ))  # fmt: skip
+    known = [*config.baselines, *TORCH_BASELINES, *CATALOG]
+    return {
+        "setting": config.task.anchors[0].model_dump(mode="json", exclude_defaults=True),
+        "baselines": list(config.baselines),
+        "allowed": allowed_baselines(config.task.anchors, known),
     }
