@@ -19,6 +19,7 @@ from api.rest import candidates, figures, known, layers, live, searches, session
 from api.service import Service
 from api.settings import ServiceSettings
 from api.wiring import package_version
+from evosearch.plugins import load_registered_rows
 
 ROUTERS = (searches, steer, candidates, figures, live, known, layers, session)
 
@@ -44,7 +45,9 @@ def make_app(settings: ServiceSettings) -> Application:
     Raises:
         StoreError: the database cannot be used.
         ConfigError: the token file cannot be read.
+        PluginError: a plug-in with primitives cannot be loaded.
     """
+    load_registered_rows()
     return Application(settings)
 
 

@@ -27,11 +27,12 @@ def offers() -> dict[str, Any]:
     for reference in registered():
         loaded = load(read_source(reference))
         names = {kind: [one.name for one in loaded.entries if one.kind == kind]
-                 for kind in ("anchor", "dataset", "check", "objective", "alert_sink")}  # fmt: skip
+                 for kind in ("anchor", "dataset", "check", "primitive")}  # fmt: skip
         plugins.append({
             "name": loaded.source.name, "sha256": loaded.source.sha256,
             "anchors": {name: _offered_anchor(name) for name in names["anchor"]},
             "datasets": names["dataset"], "checks": names["check"],
+            "primitives": names["primitive"],
         })  # fmt: skip
     return {
         "plugins": plugins,

@@ -141,9 +141,18 @@ def package_version(package: str) -> str:
 
 
 def load_state(store: Store, search_id: str) -> State:
-    """The search's state, folded from its events."""
+    """The search's state, folded from its events.
+
+    Raises:
+        PluginError: its graphs hold primitives of a plug-in that is not here.
+    """
     from evosearch.state import recover
 
+    config = store.search(search_id).config
+    if config.space.primitives:
+        from evosearch.plugins import ensure
+
+        ensure(config.task.plugins)
     return recover(store.events(search_id))
 
 

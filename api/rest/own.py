@@ -33,8 +33,10 @@ def with_offered_plugins(offers: dict[str, Any], config: SearchConfig) -> Search
     }
     own = {name: row for one in offered for name, row in one["anchors"].items()}
     for one in offered:
-        names = {*one["anchors"], *one["datasets"], *one["checks"]}
-        if names & {*config.anchor_names, config.task.dataset, *config.space.checks}:
+        names = {*one["anchors"], *one["datasets"], *one["checks"], *one["primitives"]}
+        space = config.space
+        asked = {*config.anchor_names, config.task.dataset, *space.checks, *space.primitives}
+        if names & asked:
             needed[one["sha256"]] = Plugin(name=one["name"], sha256=one["sha256"])
     anchors = tuple(_filled(anchor, own) for anchor in config.task.anchors)
     update = {"anchors": anchors, "plugins": tuple(needed.values())}

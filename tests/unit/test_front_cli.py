@@ -224,3 +224,31 @@ def test_alert_sinks_hear_and_a_broken_one_holds_nothing_up():
     finally:
         REGISTER.forget(__name__)
     assert heard == [{"alert": "finished", "search": "abc", "text": "it is done"}]
+
+
+def test_a_file_of_settings_may_name_its_plugins(folder, capsys):
+    named = TOML.replace("my_task.py:TinySeq", "tiny-seq")
+    table = '[[task.plugins]]\nname = "my_task.py"\n'
+    named = named.replace("[checks.quality]", table + "[checks.quality]")
+    (folder / "named.toml").write_text(named)
+    assert run(["search", "start", "named.toml", "--pool", "inline", "--dry-run"]) == 0
+    assert "anchor tiny-seq" in capsys.readouterr().out
+
+
+def test_a_primitive_of_a_plugin_is_searched_and_read_again(folder, capsys):
+    assert run(["new", "primitive", "arcsinus"]) == 0
+    text = (folder / "arcsinus.py").read_text()
+    (folder / "arcsinus.py").write_text(text.replace('"odd", "bounded", ', '"odd", '))
+    assert run([
+        "search", "start", "mine.toml", "--pool", "inline", "--plugin", "arcsinus.py",
+        "--set", 'space.primitives=["arcsinus"]', "--set", 'space.start_from=["arcsinus(x)"]',
+        "--set", "checks.signal.enabled=false",
+    ]) == 0  # fmt: skip
+    from api.wiring import load_state, open_database
+
+    store = open_database(None)
+    (info,) = store.searches()
+    state = load_state(store, info.id)
+    store.close()
+    assert state.members[0].graph.nodes[0].op == "arcsinus"
+    assert run(["search", "front", info.id]) == 0
