@@ -294,3 +294,87 @@ def test_an_objective_that_is_not_finite_is_a_rejection(plugin):
     REGISTER.replace(register.entries())
     evaluation, done = outcome(job_of(plugin, "nan"))
     assert (evaluation, done.rejection.code) == (None, "not_finite")
+
+
+def test_an_installed_package_registers_by_its_entry_point(tmp_path, monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    from evosearch import plugins
+
+    (tmp_path / "their_layers.py").write_text(
+        "import evosearch as es\nes.anchor('theirs', build=lambda layer: layer(7))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("their-layers", "their_layers", plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
+    loaded = load(read_source("their-layers"))
+    assert [entry.name for entry in loaded.entries] == ["theirs"]
+    again = plugins.Source.from_json(loaded.source.to_json())
+    assert (again.entry_point, again.sha256) == (True, loaded.source.sha256)
+    with pytest.raises(PluginError, match=r"ends in \.py, or their-layers"):
+        read_source("their-layer")
+
+
+LATE = """
+import torch
+from torch import nn
+import evosearch as es
+
+CALLS = []
+
+@es.anchor("late", slot="norm_act", layout="bc", baselines=["ln-relu"])
+class Late:
+    objectives = [es.Objective("mse", "min")]
+    def data(self, ctx):
+        x = torch.randn(64, 4, generator=ctx.generator)
+        return x, x.sum(1, keepdim=True)
+    def build(self, layer):
+        return nn.Sequential(nn.Linear(4, 8), layer(8), nn.Linear(8, 1))
+    def loss(self, model, batch):
+        x, y = batch
+        CALLS.append(1)
+        if len(CALLS) > 4:
+            raise KeyError("late")
+        return (model(x) - y).square().mean()
+    def evaluate(self, model, batches):
+        return {"mse": torch.cat([(model(x) - y).square() for x, y in batches]).mean()}
+"""
+
+
+def test_a_search_whose_own_code_fails_pauses_at_once_and_names_the_line(tmp_path):
+    file = tmp_path / "late.py"
+    file.write_text(LATE)
+    line = LATE.splitlines().index('            raise KeyError("late")') + 1
+    with pytest.raises(PluginError) as caught:
+        es.search(f"{file}:Late", budget=50, pool="inline", db=f"sqlite:///{tmp_path}/x.db",
+                  settings={"task.steps": 8}, show=False)  # fmt: skip
+    assert "is paused, for it cannot come to anything: the baseline ln-relu failed" in str(
+        caught.value
+    )
+    assert f"late.py:{line} in loss" in str(caught.value)
+    store = es.open_store(f"sqlite:///{tmp_path}/x.db")
+    (info,) = store.searches()
+    store.close()
+    assert (info.status, info.evaluated) == ("paused", 0)
+
+
+def test_failures_in_a_row_are_seen_and_single_ones_are_not():
+    from evosearch import events as ev
+    from evosearch.records import Failure, Rejection
+    from evosearch.trouble import FAILURES, FailureWatch
+
+    failed = ev.CandidateFailed(birth=1, failure=Failure(cause="error", detail="my.py:3: no"))
+    fine = ev.CandidateRejected(birth=2, rejection=Rejection(code="signal"))
+    watch = FailureWatch()
+    for _ in range(5):
+        for event in (*[failed] * (FAILURES - 1), fine):
+            watch.hear(None, event)
+    assert watch.reason is None
+    for _ in range(FAILURES):
+        watch.hear(None, failed)
+    assert "my.py:3" in watch.reason
+    died = failed.model_copy(update={"failure": Failure(cause="died")})
+    other = FailureWatch()
+    for _ in range(2 * FAILURES):
+        other.hear(None, died)
+    assert other.reason is None
