@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from api.anchor_check import check_anchor
 from tests.acceptance.command import ROOT, environment
+from tests.support.forked import forked
 
 EXAMPLES = ROOT / "docs" / "examples"
 OWN = ("segmentation", "char_transformer", "tabular_mlp")
@@ -32,6 +34,13 @@ def test_an_example_searches_and_says_what_came_of_it(tmp_path: Path, name: str)
     lines = run(tmp_path, str(file), "2", "6").strip().splitlines()
     assert lines[-1].startswith(("better: ", "not better: "))
     assert (tmp_path / "evosearch.db").exists()
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_an_example_passes_its_check(name: str) -> None:
+    found = check_anchor(str(EXAMPLES / f"{name}.py"), seeds=1, steps=3, start=forked)
+    assert found.error == ""
+    assert found.failed == []
 
 
 def test_the_notebook_runs_headless_with_its_displays(tmp_path: Path) -> None:
