@@ -235,7 +235,10 @@ def complete(config: SearchConfig, context: Context | None = None) -> SearchConf
     ]
     task = config.task.model_copy(update={"plugins": plugins, "anchors": tuple(anchors)})
     config = _with_baselines(config.model_copy(update={"task": task}))
-    filled = tuple(_measured(task, one, config.baselines, context) for one in task.anchors)
+    stability = config.checks.stability if config.checks.stability.enabled else None
+    filled = tuple(
+        _measured(task, one, config.baselines, context, stability) for one in task.anchors
+    )
     task = task.model_copy(update={"anchors": filled})
     return config.model_copy(update={"task": task})
 
@@ -294,7 +297,9 @@ def _loaded(plugin: Plugin) -> Loaded:
     return known or load(find(plugin))
 
 
-def _measured(task: Any, anchor: Anchor, baselines: Sequence[str], context: Any) -> Anchor:
+def _measured(
+    task: Any, anchor: Anchor, baselines: Sequence[str], context: Any, stability: Any
+) -> Anchor:
     """The anchor with its reference point and quality limit: what knowing nothing scores."""
     from workers.anchors import ANCHORS
     from workers.evaluate import Context
@@ -310,7 +315,7 @@ def _measured(task: Any, anchor: Anchor, baselines: Sequence[str], context: Any)
             f"no baseline fits anchor {anchor.name}", got=", ".join(baselines),
             expected="baselines=[...] that mix no axis it forbids",
         )  # fmt: skip
-    found = preflight(task, anchor.name, fitting[0], context or Context())
+    found = preflight(task, anchor.name, fitting[0], context or Context(), stability)
     changes: dict[str, Any] = {}
     if not is_set:
         changes["reference"] = round(found.score, 6)

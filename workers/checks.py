@@ -194,7 +194,7 @@ def check_stability(training: Training, settings: Stability, clock: Clock) -> Ch
     """
     start = clock()
     loss, weights = training.ascent(settings.batch_size)
-    norm, step = 0.0, 0
+    norm, step = 0.0, 0 if weights else settings.steps  # a user's network may have no such maps
     while step < settings.steps and norm <= settings.limit:
         norm = _ascend(loss(), weights, settings.rate)
         step += 1

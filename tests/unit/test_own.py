@@ -378,3 +378,29 @@ def test_failures_in_a_row_are_seen_and_single_ones_are_not():
     for _ in range(2 * FAILURES):
         other.hear(None, died)
     assert other.reason is None
+
+
+def test_a_network_that_cannot_be_differentiated_twice_is_told_before_a_search(tmp_path):
+    file = tmp_path / "once.py"
+    once = (
+        "\nclass Once(torch.autograd.Function):\n"
+        "    @staticmethod\n    def forward(ctx, x):\n        return x * 1\n"
+        "    @staticmethod\n    def backward(ctx, g):\n"
+        "        if torch.is_grad_enabled():\n            raise RuntimeError('once')\n"
+        "        return g * 1\n"
+    )
+    text = LATE.replace("len(CALLS) > 4", "False").replace(
+        "model(x) - y).square().mean()", "Once.apply(model(x)) - y).square().mean()"
+    )
+    file.write_text(text + once)
+    facts = {"budget": 1, "pool": "inline", "db": "memory:", "show": False, "confirm": False}
+    with pytest.raises(PluginError, match="cannot differentiate late twice"):
+        es.search(f"{file}:Late", settings={"task.steps": 4}, **facts)
+    off = {"task.steps": 4, "checks.stability.enabled": False, "checks.quality.enabled": False}
+    assert es.search(f"{file}:Late", settings=off, **facts).status == "finished"
+
+
+def test_a_bad_objective_is_refused_in_one_line():
+    with pytest.raises(ConfigError, match="direction") as caught:
+        es.Objective("a", "up")
+    assert "\n" not in str(caught.value)
