@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from api.cli import run
 from docs.make_reference import TARGET, page
 from tests.acceptance.command import ROOT, TINY, environment
 
@@ -61,9 +63,10 @@ def test_the_pages_python_runs(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WITH_COMMANDS)
-def test_the_pages_commands_run(tmp_path: Path, name: str) -> None:
-    import shlex
-
+def test_the_pages_commands_run(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, which has torch loaded; that commands start by themselves others test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EVOSEARCH_DB", raising=False)
     shutil.copy(ROOT / "tests" / "support" / "my_task.py", tmp_path)
     lines = [line for block in blocks(name, "bash") for line in block.splitlines() if line]
     assert lines
@@ -71,11 +74,7 @@ def test_the_pages_commands_run(tmp_path: Path, name: str) -> None:
         program, *words = shlex.split(line, comments=True)
         assert program == "evosearch"
         extra = next((more for start, more in EXTRA.items() if set(start) <= set(words)), ())
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", "from api.cli import main; main()", *words, *extra],
-            cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-        assert done.returncode == 0, (line, done.stderr)
+        assert run([*words, *extra]) == 0, line
 
 
 def test_the_reference_is_what_the_code_says() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ import evosearch as es
 from evosearch.config import Anchor, Checks, Hurdles, Quality, SearchConfig, Stability, Task
 from evosearch.errors import ConfigError, PluginError, Stopped
 from evosearch.own import REGISTER, collecting
-from evosearch.plugins import ensure, find, load, read_source, user_line
+from evosearch.plugins import ensure, find, load, read_source, receive, user_line
 from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
 from evosearch.screen import Screen
 from workers.anchors import ANCHORS
@@ -224,7 +227,28 @@ def test_a_package_of_the_users_own_comes_with_plugin_path(tmp_path):
     assert widths == [6]
     import db
 
-    assert "wt" in db.__file__ or hasattr(db, "open_store")
+    assert hasattr(db, "open_store")
+
+
+def test_the_users_package_reaches_a_worker_as_text(tmp_path, monkeypatch):
+    """A worker has the text alone: in another folder, and without the user's."""
+    home = tmp_path / "home"
+    (home / "their_parts").mkdir(parents=True)
+    (home / "their_parts" / "__init__.py").write_text("from their_parts.deep import WIDTH\n")
+    (home / "their_parts" / "deep.py").write_text("WIDTH = 9\n")
+    file = tmp_path / "task.py"
+    file.write_text("from their_parts import WIDTH\nimport evosearch as es\n"
+                    "es.anchor('deep', build=lambda layer: layer(WIDTH))\n")  # fmt: skip
+    told = read_source(str(file), home).to_json()
+    shutil.rmtree(home)
+    file.unlink()
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    sources = {}
+    receive(json.loads(json.dumps(told)), sources)
+    (source,) = sources.values()
+    widths = []
+    load(source).entries[0].value.made_by(widths.append)
+    assert widths == [9]
 
 
 def test_where_and_own_checks_refuse_in_the_controller(plugin):
