@@ -10,7 +10,7 @@ ARGS ?=
 TIMM := timm==1.0.31 huggingface_hub==0.36.2 safetensors==0.8.0 tqdm==4.67.1
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint types bench soak clean
+.PHONY: run test lint types reference bench soak clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/evosearch serve --start $(PRESET) $(ARGS)
@@ -24,6 +24,10 @@ lint: $(VENV)/test.stamp
 
 types: $(VENV)/test.stamp
 	$(BIN)/mypy
+
+# The page of every command, setting, endpoint, primitive and code; a test compares it with the code.
+reference: $(VENV)/test.stamp
+	$(BIN)/python -m docs.make_reference
 
 # Figures of speed: each script prints them and writes tests/benchmarks/results/NAME.json.
 bench: $(VENV)/test.stamp

@@ -32,6 +32,7 @@ from api.rest import (
 from api.service import Service
 from api.settings import ServiceSettings
 from api.wiring import package_version
+from evosearch.plugins import load_registered_rows
 
 ROUTERS = (searches, steer, candidates, looks, figures, charts, live, known, layers, session)
 
@@ -57,7 +58,9 @@ def make_app(settings: ServiceSettings) -> Application:
     Raises:
         StoreError: the database cannot be used.
         ConfigError: the token file cannot be read.
+        PluginError: a plug-in with primitives cannot be loaded.
     """
+    load_registered_rows()
     return Application(settings)
 
 

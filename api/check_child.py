@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 from evosearch.plugins import user_line
 
 SAMPLE_SECONDS = 0.5
-SLOW_SECONDS = 5.0
-"""A plug-in that takes longer to load delays every worker."""
+SLOW_SECONDS, TOO_SLOW_SECONDS = 5.0, 20.0
+"""A plug-in that takes so long to load is named, and one that takes the second is refused."""
 NETWORK = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyname"})
 
 
@@ -100,7 +100,8 @@ def _check(wanted: dict[str, Any], out: Any, watch: _Watch) -> None:
     loaded, name = loaded_from(wanted["anchor"], _path(wanted))
     seconds = time.perf_counter() - start
     slow = seconds > SLOW_SECONDS
-    _say(out, finding={"name": "loading", "ok": not slow, "text": f"{seconds:.2g} s"
+    ok = False if seconds > TOO_SLOW_SECONDS else None if slow else True
+    _say(out, finding={"name": "loading", "ok": ok, "text": f"{seconds:.2g} s"
                        + ("; every worker waits so long" if slow else ""),
                        "where": watch.line if slow else ""})  # fmt: skip
     changed = [key for key, value in global_state().items() if value != before[key]]

@@ -15,8 +15,8 @@ def offers() -> dict[str, Any]:
     Raises:
         PluginError: a plug-in of the server's settings cannot be loaded.
     """
-    from api.own_config import anchor_setting
     from api.wiring import versions
+    from evosearch.own import ORIGINAL
     from evosearch.plugins import load, read_source, registered
     from evosearch.presets import preset_names
     from primitives.catalog import CATALOG
@@ -28,17 +28,37 @@ def offers() -> dict[str, Any]:
     for reference in registered():
         loaded = load(read_source(reference))
         names = {kind: [one.name for one in loaded.entries if one.kind == kind]
-                 for kind in ("anchor", "dataset", "check", "objective", "alert_sink")}  # fmt: skip
+                 for kind in ("anchor", "dataset", "check", "primitive")}  # fmt: skip
         plugins.append({
             "name": loaded.source.name, "sha256": loaded.source.sha256,
-            "anchors": {name: anchor_setting(name) for name in names["anchor"]},
+            "anchors": {name: _offered_anchor(name) for name in names["anchor"]},
             "datasets": names["dataset"], "checks": names["check"],
+            "primitives": names["primitive"],
         })  # fmt: skip
     return {
         "plugins": plugins,
+        "baselines": [*TORCH_BASELINES, ORIGINAL],
         "anchors": list(ANCHORS.names()),
         "datasets": list(DATASETS.names()),
         "baselines": list(dict.fromkeys((*CATALOG, *TORCH_BASELINES))),
         "presets": preset_names(),
         "versions": versions(),
+    }
+
+
+def _offered_anchor(name: str) -> dict[str, Any]:
+    """A user's anchor with what its code and a short pass through it say."""
+    from api.own_config import allowed_baselines, complete, own_config
+    from primitives.catalog import CATALOG
+    from workers.layers import TORCH_BASELINES
+
+    config = complete(own_config(
+        [name], preset=None, settings={}, baselines=None, checks=(), objectives=(),
+        plugin_path=None,
+    ))  # fmt: skip
+    known = [*config.baselines, *TORCH_BASELINES, *CATALOG]
+    return {
+        "setting": config.task.anchors[0].model_dump(mode="json", exclude_defaults=True),
+        "baselines": list(config.baselines),
+        "allowed": allowed_baselines(config.task.anchors, known),
     }

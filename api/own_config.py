@@ -16,7 +16,18 @@ from evosearch.config import Anchor, Plugin, SearchConfig
 from evosearch.errors import ConfigError, NotFound, PluginError
 from evosearch.objectives import Objective
 from evosearch.own import ORIGINAL, REGISTER, Entry, OwnAnchor
-from evosearch.plugins import Loaded, adopt, ensure, load, read_source, registered
+from evosearch.plugins import (
+    MODULE_PREFIX,
+    Loaded,
+    adopt,
+    all_loaded,
+    ensure,
+    find,
+    load,
+    loaded,
+    read_source,
+    registered,
+)
 from evosearch.presets import config_from, load_preset, set_override
 
 if TYPE_CHECKING:
@@ -133,8 +144,6 @@ class Parts:
 
 
 def _by_module(module: str) -> Loaded | None:
-    from evosearch.plugins import MODULE_PREFIX, all_loaded
-
     if not module.startswith(MODULE_PREFIX):
         return None
     return next((one for one in all_loaded() if one.module.__name__ == module), None)
@@ -226,7 +235,10 @@ def complete(config: SearchConfig, context: Context | None = None) -> SearchConf
     ]
     task = config.task.model_copy(update={"plugins": plugins, "anchors": tuple(anchors)})
     config = _with_baselines(config.model_copy(update={"task": task}))
-    filled = tuple(_measured(task, one, config.baselines, context) for one in task.anchors)
+    stability = config.checks.stability if config.checks.stability.enabled else None
+    filled = tuple(
+        _measured(task, one, config.baselines, context, stability) for one in task.anchors
+    )
     task = task.model_copy(update={"anchors": filled})
     return config.model_copy(update={"task": task})
 
@@ -256,29 +268,38 @@ def resolve(
         PluginError: a plug-in cannot be loaded.
     """
     parts = Parts(plugin_path)
+    for plugin in config.task.plugins:
+        parts.take(_loaded(plugin))
     for reference in references:
         parts.take(load(read_source(reference, plugin_path)))
-    anchors: list[Anchor] = []
-    for one in config.task.anchors:
-        names = (
-            parts.anchors(one.name) if ":" in one.name or one.name.endswith(".py") else [one.name]
-        )
-        anchors += [one.model_copy(update={"name": name}) for name in names]
-    known = {plugin.sha256: plugin for plugin in (*config.task.plugins, *parts.plugins.values())}
+    anchors = [
+        one.model_copy(update={"name": name})
+        for one in config.task.anchors
+        for name in parts.anchors(one.name)
+    ]
+    parts.known("dataset", config.task.dataset)
+    for kind, names in (("check", config.space.checks), ("primitive", config.space.primitives)):
+        for name in names:
+            parts.known(kind, name)
     task = config.task.model_copy(
-        update={"anchors": tuple(anchors), "plugins": tuple(known.values())}
+        update={"anchors": tuple(anchors), "plugins": tuple(parts.plugins.values())}
     )
     return config.model_copy(update={"task": task})
 
 
 def _hashed(plugin: Plugin) -> Plugin:
-    from evosearch.plugins import find, loaded
-
     known = loaded(plugin.sha256) if plugin.sha256 else None
-    return plugin if known is not None else load(find(plugin)).plugin
+    return plugin if known is not None else _loaded(plugin).plugin
 
 
-def _measured(task: Any, anchor: Anchor, baselines: Sequence[str], context: Any) -> Anchor:
+def _loaded(plugin: Plugin) -> Loaded:
+    known = loaded(plugin.sha256) if plugin.sha256 else None
+    return known or load(find(plugin))
+
+
+def _measured(
+    task: Any, anchor: Anchor, baselines: Sequence[str], context: Any, stability: Any
+) -> Anchor:
     """The anchor with its reference point and quality limit: what knowing nothing scores."""
     from workers.anchors import ANCHORS
     from workers.evaluate import Context
@@ -294,7 +315,7 @@ def _measured(task: Any, anchor: Anchor, baselines: Sequence[str], context: Any)
             f"no baseline fits anchor {anchor.name}", got=", ".join(baselines),
             expected="baselines=[...] that mix no axis it forbids",
         )  # fmt: skip
-    found = preflight(task, anchor.name, fitting[0], context or Context())
+    found = preflight(task, anchor.name, fitting[0], context or Context(), stability)
     changes: dict[str, Any] = {}
     if not is_set:
         changes["reference"] = round(found.score, 6)
@@ -331,6 +352,8 @@ def own_config(
     task["anchors"] = [anchor_setting(name, before.get(name)) for name in names]
     for name in checks:
         parts.known("check", name)
+    for name in settings.get("space.primitives", ()):
+        parts.known("primitive", name)
     further = [goal_of(_noted(parts, name)).model_dump(mode="json") for name in objectives]
     for anchor in task["anchors"]:
         mine = anchor.get("objectives") or [Objective("accuracy").model_dump(mode="json")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
@@ -32,7 +32,7 @@ from evosearch.config import Budget, SearchConfig
 from evosearch.confirm import leader, ranked
 from evosearch.controller import Controller
 from evosearch.errors import ConfigError, NotFound, PluginError, StateConflict
-from evosearch.events import Created
+from evosearch.events import Created, StoredEvent
 from evosearch.own import is_loading
 from evosearch.plugins import ensure
 from evosearch.ports import Enqueue, Extend, Pause, Pool, Resume, Stop, Store
@@ -136,6 +136,10 @@ class Run:
         """What the final report says; what the search is doing, before it."""
         report = self.report
         return str(report["verdict"]) if report is not None else f"{self.status}, no report yet"
+
+    def events(self) -> Iterator[StoredEvent]:
+        """Everything that has happened, in order."""
+        return self._store.events(self.id)
 
     def table(self) -> str:
         """Front and baselines as text; prints as it is."""

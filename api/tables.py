@@ -122,7 +122,9 @@ def final_table(final: dict[str, Any]) -> Table:
     rivals = list(final["mean_difference_to"])
     level = f"{100 * final['level']:g} %"
     made = table(
-        f"final: {final['seeds']} seeds, {final['images']} images, read once",
+        f"final: {final['seeds']} seeds"
+        + (f", {final['images']} images" if final["images"] > 1 else "")
+        + ", read once",
         caption=f"{final['layers_judged']} layers were judged on this split; "
         f"differences to the better rival, {level} intervals",
     )

@@ -200,9 +200,18 @@ def package_version(package: str) -> str:
 
 
 def load_state(store: Store, search_id: str) -> State:
-    """The search's state: its snapshot, if it has one, and the events since."""
+    """The search's state: its snapshot, if it has one, and the events since.
+
+    Raises:
+        PluginError: its graphs hold primitives of a plug-in that is not here.
+    """
     from evosearch.snapshot import reopen
 
+    config = store.search(search_id).config
+    if config.space.primitives:
+        from evosearch.plugins import ensure
+
+        ensure(config.task.plugins)
     return reopen(store, search_id)[0]
 
 

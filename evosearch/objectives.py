@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from evosearch.errors import ConfigError
 
 Direction = Literal["max", "min"]
 SEPARATOR = "#"
@@ -41,7 +43,14 @@ class Objective(BaseModel):
     def __init__(
         self, name: str = "", direction: str = "max", unit: str = "", **others: Any
     ) -> None:
-        super().__init__(name=name, direction=direction, unit=unit, **others)
+        try:
+            super().__init__(name=name, direction=direction, unit=unit, **others)
+        except ValidationError as err:
+            first = err.errors()[0]
+            raise ConfigError(
+                f"bad objective: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+                got=repr(first["input"])[:60], expected='es.Objective("bpc", "min", "bit/char")',
+            ) from err  # fmt: skip
 
     @property
     def sign(self) -> float:

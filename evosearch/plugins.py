@@ -333,23 +333,24 @@ def ensure(
             REGISTER.replace(known.entries)
             continue
         source = (sources or {}).get(plugin.sha256)
-        if registered_only:
-            plugin = plugin.model_copy(update={"file": "", "folder": ""})
-        load(source if source is not None else find(plugin))
+        load(source if source is not None else find(plugin, registered_only=registered_only))
 
 
-def find(plugin: Plugin) -> Source:
+def find(plugin: Plugin, *, registered_only: bool = False) -> Source:
     """The source of a plug-in that a config names, unchanged since then.
 
-    Looked for where it was, in the folder at hand, and among the files of `VARIABLE`.
+    Looked for where it was, in the folder at hand, and among the files of `VARIABLE`, or among
+    these alone.
 
     Raises:
         PluginError: it is gone, or has changed.
     """
     seen = None
-    for place in _places(plugin):
+    places = _places(plugin, registered_only)
+    folder = Path(plugin.folder) if plugin.folder and not registered_only else None
+    for place in places:
         try:
-            source = read_source(place, Path(plugin.folder) if plugin.folder else None)
+            source = read_source(place, folder)
         except EvosearchError:
             continue
         if not plugin.sha256 or source.sha256 == plugin.sha256:
@@ -363,14 +364,14 @@ def find(plugin: Plugin) -> Source:
         )  # fmt: skip
     raise PluginError(
         f"the plug-in {plugin.name} is not here", expected=f"sha256 {plugin.sha256[:12]}",
-        got=f"nothing in {', '.join(_places(plugin)) or 'no place'}",
+        got=f"nothing in {', '.join(places) or 'no place'}",
         hint=f"name its path in {VARIABLE}",
     )  # fmt: skip
 
 
-def _places(plugin: Plugin) -> list[str]:
+def _places(plugin: Plugin, registered_only: bool) -> list[str]:
     offered = [one for one in registered() if Path(one).name == plugin.name or one == plugin.name]
-    here = [plugin.file, plugin.name] if plugin.file else []
+    here = [] if registered_only else [plugin.file, plugin.name]
     places = [*here, *offered]
     return list(dict.fromkeys(place for place in places if place))
 
@@ -379,6 +380,20 @@ def registered() -> list[str]:
     """Files and entry points of the server's configuration."""
     text = os.environ.get(VARIABLE, "")
     return [part.strip() for part in text.split(os.pathsep) if part.strip()]
+
+
+def load_registered_rows() -> None:
+    """Load what the server's configuration names and that adds primitives: they stand in graphs.
+
+    A process that trains nothing needs no other plug-in, and those may import torch.
+
+    Raises:
+        PluginError: one of them cannot be loaded.
+    """
+    for reference in registered():
+        source = read_source(reference)
+        if "primitive(" in source.text:
+            load(source)
 
 
 def user_line(err: BaseException) -> str:

@@ -18,6 +18,7 @@ from evosearch.selection import tournament
 from evosearch.state import MAX_EXAMPLES, Member, State
 from evosearch.streams import below, evaluation_seed, stream
 from evosearch.template_space import drawer
+from evosearch.variation import draw_table
 from primitives.graph import Graph
 
 Origin = Literal["random", "mutation"]
@@ -47,6 +48,7 @@ class Proposer:
 
     def __init__(self, state: State, clock: Clock = no_clock) -> None:
         self.screen = Screen(state.config)
+        self.table = draw_table(state.config.space)
         self.drawer = drawer(state.config.space)
         self.clock = clock
 
@@ -122,7 +124,7 @@ class Proposer:
         if not warm or rng.random() < evolution.random_share:
             return _Draft(self.drawer.random(rng), "random")
         parent = self._parent(rng, state)
-        if evolution.operators and not state.config.space.template:
+        if evolution.operators and not state.config.space.template:  # edits know of no frame
             return self._edited(rng, state, parent)
         graph = parent.graph
         for _ in range(evolution.mutations):

@@ -37,6 +37,16 @@ SCREEN_CODES = {
 }
 """Every in-controller code, in the order of the checks, with its meaning."""
 
+WORKER_CODES = {
+    "signal": "a statistic of one pass at initialisation is out of bounds",
+    "quality": "too low a score after the first steps",
+    "stability": "the gradient grows beyond the limit under gradient ascent",
+    "not_finite": "a loss, gradient or score is NaN or infinite",
+    "hurdle": "a score in the middle of training that is below the hurdle",
+    "too_slow": "the evaluation took longer than task.evaluation_seconds",
+}
+"""Every worker-side code, with its meaning."""
+
 
 _AXES = {"batch": "b", "positions": "s"}
 """Axis that an anchor may forbid -> its letter in `primitives.structure`."""

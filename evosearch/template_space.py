@@ -32,10 +32,6 @@ _HEAD, _BITS, _FOOT = ("sqrt", "sqrt", "sqrt", "log"), ("abs", "neg"), ("log",)
 class Drawer(Protocol):
     """What draws new graphs for a search."""
 
-    @property
-    def table(self) -> Table:
-        """What primitives are drawn from."""
-
     def random(self, rng: Random) -> Graph:
         """A graph from nothing."""
 

@@ -38,6 +38,8 @@ from workers.preflight import preflight
 from workers.training import anchor_setting
 
 TIMED_STEPS = 5
+LIBRARIES_OWN = ("KMP_", "OMP_", "MKL_", "CUDA", "NCCL_", "TORCH", "PYTORCH", "TF_", "RAY_")
+"""Variables that numerical libraries set when they are imported."""
 RANDOM_CALLS = re.compile(
     r"default_rng\(\s*\)|SystemRandom|urandom|secrets\.|uuid|time\.time|time_ns|perf_counter|RandomState\(\s*\)"
 )
@@ -241,7 +243,13 @@ def global_state() -> dict[str, str]:
         "whether gradients are kept": str(torch.is_grad_enabled()),
         "torch's deterministic mode": str(torch.are_deterministic_algorithms_enabled()),
         "the working folder": str(Path.cwd()),
-        "the environment": str(sorted(os.environ.items())),
+        "the environment": str(
+            sorted(
+                (name, value)
+                for name, value in os.environ.items()
+                if not name.startswith(LIBRARIES_OWN)
+            )
+        ),
     }
 
 

@@ -42,7 +42,10 @@ def key_of(job: Job, run: Run) -> str:
     task = job.task.model_dump(mode="json")
     anchors: list[dict[str, Any]] = task.pop("anchors")
     anchor = next((one for one in anchors if one["name"] == run.anchor), {})
-    anchor.pop("reference", None)  # it judges scores and does not change them
+    for name in ("reference", "references"):  # they judge scores and do not change them
+        anchor.pop(name, None)
+    for plugin in task["plugins"]:  # the content counts, not where it lies
+        plugin.pop("file"), plugin.pop("folder")
     parts = {
         "layer": digest(job.graph) if job.graph is not None else job.subject.key,
         "is_baseline": job.graph is None,

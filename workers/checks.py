@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from evosearch.config import Bounds, Quality, Stability
-from evosearch.objectives import Objective
+from evosearch.objectives import ACCURACY, Objective
 from evosearch.records import CheckRun, Rejection
 from workers.training import Training, anchor_setting, undisturbed
 
@@ -160,21 +160,23 @@ def _falls_short(goal: Objective, score: float, least: float, anchor: str, step:
 def check_hurdle(training: Training, step: int, least: float | None, clock: Clock) -> CheckRun:
     """Score on ``select`` at that step of the training; a rejection where it is below ``least``."""
     start = clock()
+    anchor = training.run.anchor
     steps = training.advance(step)
     score = training.worst if training.diverged else training.score("select").accuracy
-    judged = judge_hurdle(training, step, score, None if training.diverged else least)
+    goal = anchor_setting(training.run, training.task).objective
+    judged = judge_hurdle(anchor, step, score, None if training.diverged else least, goal)
     return judged.model_copy(update={"seconds": clock() - start, "steps": steps})
 
 
-def judge_hurdle(training: Training, step: int, score: float, least: float | None) -> CheckRun:
+def judge_hurdle(
+    anchor: str, step: int, score: float, least: float | None, goal: Objective = ACCURACY
+) -> CheckRun:
     """A score in the middle of training against its hurdle; nothing is trained here."""
-    rejection, anchor = None, training.run.anchor
+    rejection = None
     if least is not None and score < least:
         rejection = Rejection(
             code="hurdle",
-            detail=_falls_short(
-                anchor_setting(training.run, training.task).objective, score, least, anchor, step
-            ),
+            detail=_falls_short(goal, score, least, anchor, step),
         )
     return CheckRun(
         check="training",
@@ -192,7 +194,7 @@ def check_stability(training: Training, settings: Stability, clock: Clock) -> Ch
     """
     start = clock()
     loss, weights = training.ascent(settings.batch_size)
-    norm, step = 0.0, 0
+    norm, step = 0.0, 0 if weights else settings.steps  # a user's network may have no such maps
     while step < settings.steps and norm <= settings.limit:
         norm = _ascend(loss(), weights, settings.rate)
         step += 1

@@ -229,7 +229,8 @@ class _Work:
         score = quality.findings["accuracy"]
         self.early[index] = score
         least = self.job.hurdles.get(run.anchor, {}).get(step)
-        return self.record(judge_hurdle(self.training(index), step, score, least), index)
+        goal = anchor_setting(run, self.job.task).objective
+        return self.record(judge_hurdle(run.anchor, step, score, least, goal), index)
 
     def audit(self, checks: Checks) -> bool:
         """Whether a layer that signal rejected passes quality on every anchor."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from evosearch.config import Task
+from evosearch.config import Stability, Task
 from evosearch.errors import PluginError
 from evosearch.plugins import plugin_error
 from evosearch.records import Job, Run, Subject
 from workers.anchors import ANCHORS
-from workers.checks import signal_statistics
+from workers.checks import check_stability, signal_statistics
 from workers.device import choose
 from workers.evaluate import Context, make_training
 from workers.inline import one_thread
@@ -33,8 +33,12 @@ class Untrained:
     more: dict[str, float]
 
 
-def preflight(task: Task, anchor: str, baseline: str, context: Context) -> Untrained:
+def preflight(
+    task: Task, anchor: str, baseline: str, context: Context, stability: Stability | None = None
+) -> Untrained:
     """Build, one step and one evaluation of the anchor around a known layer.
+
+    ``stability``: that check's settings, where it is on: it differentiates twice.
 
     Raises:
         PluginError: the user's code fails; ``where`` is the user's line.
@@ -43,6 +47,8 @@ def preflight(task: Task, anchor: str, baseline: str, context: Context) -> Untra
     try:
         with one_thread():
             found = _pass(task, anchor, baseline, context)
+            if stability is not None and own is not None and own.kind != "evaluator":
+                _differentiates_twice(task, anchor, baseline, context, stability)
     except PluginError:
         raise
     except Exception as err:  # whatever a user's code does wrong
@@ -58,17 +64,34 @@ def preflight(task: Task, anchor: str, baseline: str, context: Context) -> Untra
     return found
 
 
+def _differentiates_twice(
+    task: Task, anchor: str, baseline: str, context: Context, stability: Stability
+) -> None:
+    run = _run(task, anchor)
+    training = make_training(run, task, layer_factory(_job(task, run, baseline), anchor), context)
+    try:
+        check_stability(training, stability.model_copy(update={"steps": 1}), context.clock)
+    except RuntimeError as err:
+        raise plugin_error(
+            err, f"the stability check cannot differentiate {anchor} twice; it can be switched "
+            "off: checks.stability.enabled = false"
+        ) from err  # fmt: skip
+
+
 def _run(task: Task, anchor: str) -> Run:
     return Run(anchor=anchor, seed=SEED, learning_rate=task.learning_rate)
 
 
-def _pass(task: Task, anchor: str, baseline: str, context: Context) -> Untrained:
-    run = _run(task, anchor)
-    job = Job(
+def _job(task: Task, run: Run, baseline: str) -> Job:
+    return Job(
         id="preflight", purpose="baseline", subject=Subject(baseline=baseline), graph=None,
         runs=(run,), task=task,
     )  # fmt: skip
-    layer = layer_factory(job, anchor)
+
+
+def _pass(task: Task, anchor: str, baseline: str, context: Context) -> Untrained:
+    run = _run(task, anchor)
+    layer = layer_factory(_job(task, run, baseline), anchor)
     own = ANCHORS.get(anchor).own
     if own is not None and own.kind == "evaluator":
         short = task.model_copy(update={"steps": 1})

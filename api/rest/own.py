@@ -15,34 +15,48 @@ from evosearch.config import Anchor, Plugin, SearchConfig
 def with_offered_plugins(offers: dict[str, Any], config: SearchConfig) -> SearchConfig:
     """The config with the plug-ins that its anchors and data come from, as controllers have them.
 
+    What a request says of a plug-in but its name and hash is dropped.
+
     Raises:
-        Refused: it names a plug-in, or names none of its anchors' own.
+        Refused: it names a plug-in that no controller has loaded.
     """
     offered: list[dict[str, Any]] = offers.get("plugins", [])
     known = {(one["name"], one["sha256"]) for one in offered}
     for plugin in config.task.plugins:
-        if (plugin.name, plugin.sha256) not in known or plugin.file or plugin.folder:
+        if (plugin.name, plugin.sha256) not in known:
             raise Refused(
                 422, f"unknown plug-in {plugin.name[:60]!r}; plug-ins are registered in the "
                 "server's setting EVOSEARCH_PLUGINS, and a request names their anchors only"
             )  # fmt: skip
-    needed: dict[str, Plugin] = {}
-    anchors = []
-    for anchor in config.task.anchors:
-        found = anchor
-        for one in offered:
-            if anchor.name in one["anchors"]:
-                needed[one["sha256"]] = Plugin(name=one["name"], sha256=one["sha256"])
-                given = anchor.model_dump(mode="json", exclude_unset=True)
-                found = Anchor.model_validate(one["anchors"][anchor.name] | given)
-        anchors.append(found)
+    needed: dict[str, Plugin] = {
+        one.sha256: Plugin(name=one.name, sha256=one.sha256) for one in config.task.plugins
+    }
+    own = {name: row for one in offered for name, row in one["anchors"].items()}
     for one in offered:
-        names = {*one["datasets"], *one["checks"]}
-        if names & {config.task.dataset, *config.space.checks}:
+        names = {*one["anchors"], *one["datasets"], *one["checks"], *one["primitives"]}
+        space = config.space
+        asked = {*config.anchor_names, config.task.dataset, *space.checks, *space.primitives}
+        if names & asked:
             needed[one["sha256"]] = Plugin(name=one["name"], sha256=one["sha256"])
-    if not needed:
-        return config
-    task = config.task.model_copy(
-        update={"anchors": tuple(anchors), "plugins": tuple(needed.values())}
-    )
-    return config.model_copy(update={"task": task})
+    anchors = tuple(_filled(anchor, own) for anchor in config.task.anchors)
+    update = {"anchors": anchors, "plugins": tuple(needed.values())}
+    config = config.model_copy(update={"task": config.task.model_copy(update=update)})
+    rows = [own[anchor.name] for anchor in anchors if anchor.name in own]
+    return _with_baselines(config, rows) if rows else config
+
+
+def _filled(anchor: Anchor, own: dict[str, Any]) -> Anchor:
+    """What the anchor's own code says, where the request does not."""
+    if anchor.name not in own:
+        return anchor
+    given = anchor.model_dump(mode="json", exclude_unset=True)
+    return Anchor.model_validate(own[anchor.name]["setting"] | given)
+
+
+def _with_baselines(config: SearchConfig, rows: list[dict[str, Any]]) -> SearchConfig:
+    """Baselines that every own anchor takes; where there is none, those that its code names."""
+    allowed = set.intersection(*(set(row["allowed"]) for row in rows))
+    fitting = [one for one in config.baselines if one in allowed] or rows[0]["baselines"]
+    rivals = [one for one in config.confirmation.rivals if one in allowed] or fitting[:2]
+    confirmation = config.confirmation.model_copy(update={"rivals": tuple(rivals)})
+    return config.model_copy(update={"baselines": tuple(fitting), "confirmation": confirmation})

@@ -264,8 +264,8 @@ def check_offered(service: Service, config: SearchConfig) -> None:
     asked = [("anchor", name, offers["anchors"]) for name in config.anchor_names]
     asked.append(("data set", config.task.dataset, offers["datasets"]))
     baselines = (*config.baselines, *config.confirmation.rivals)
-    # A controller that was here before the name was offered trains at least the catalog.
-    asked += [("baseline", name, offers.get("baselines", [*CATALOG])) for name in baselines]
+    layers = [*CATALOG, *offers.get("baselines", ())]
+    asked += [("baseline", name, layers) for name in baselines]
     for kind, name, known in asked:
         if name not in known:
             told = f"unknown {kind}; expected one of {', '.join(known)}, got {name[:60]!r}"

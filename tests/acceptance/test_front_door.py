@@ -129,6 +129,26 @@ def test_a_script_that_registers_itself_runs_on_ray(folder: Path) -> None:
     assert "finished 2 {}" in done.stdout, done.stdout
 
 
+def test_what_a_notebook_defines_runs_on_ray(folder: Path) -> None:
+    """Without a file of its own, as in a notebook's cells: the code comes on standard input."""
+    text = (
+        (folder / "my_task.py").read_text()
+        + SMALL
+        + textwrap.dedent("""
+        run = es.search([TinySeq, "my-eval"], budget=2, pool="ray", workers=1, settings=SMALL,
+                        db="sqlite:///runs.db", confirm=False, show=False)
+        print(run.status, run.state.evaluated, dict(run.state.failures),
+              run.config.task.plugins[0].name)
+        """)
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-"], input=text, cwd=folder, env=environment() | PATIENT,
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "finished 2 {} notebook" in done.stdout, done.stdout
+
+
 def test_the_run_object_steers_and_goes_on_after_its_end(folder: Path) -> None:
     body = """
 run = es.search("my_task.py:TinySeq", where="causal_safe and live_nodes <= 6", budget=3,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ import evosearch as es
 from evosearch.config import Anchor, Checks, Hurdles, Quality, SearchConfig, Stability, Task
 from evosearch.errors import ConfigError, PluginError, Stopped
 from evosearch.own import REGISTER, collecting
-from evosearch.plugins import ensure, find, load, read_source, user_line
+from evosearch.plugins import ensure, find, load, read_source, receive, user_line
 from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
 from evosearch.screen import Screen
 from workers.anchors import ANCHORS
@@ -104,7 +107,7 @@ def test_further_objectives_are_measured_and_are_coordinates_of_the_front(plugin
     task = job.task.model_copy(update={"anchors": (anchor,)})
     evaluation, _ = outcome(job.model_copy(update={"task": task}))
     assert evaluation.more == {"width": -32.0}
-    config = SearchConfig(task=task)
+    config = SearchConfig(task=task, checks=QUIET)
     assert list(config.coordinates) == ["tiny-seq", "tiny-seq#width"]
     assert config.objective("tiny-seq#width").text(-32.0) == "32.000 channels"
 
@@ -224,7 +227,28 @@ def test_a_package_of_the_users_own_comes_with_plugin_path(tmp_path):
     assert widths == [6]
     import db
 
-    assert "wt" in db.__file__ or hasattr(db, "open_store")
+    assert hasattr(db, "open_store")
+
+
+def test_the_users_package_reaches_a_worker_as_text(tmp_path, monkeypatch):
+    """A worker has the text alone: in another folder, and without the user's."""
+    home = tmp_path / "home"
+    (home / "their_parts").mkdir(parents=True)
+    (home / "their_parts" / "__init__.py").write_text("from their_parts.deep import WIDTH\n")
+    (home / "their_parts" / "deep.py").write_text("WIDTH = 9\n")
+    file = tmp_path / "task.py"
+    file.write_text("from their_parts import WIDTH\nimport evosearch as es\n"
+                    "es.anchor('deep', build=lambda layer: layer(WIDTH))\n")  # fmt: skip
+    told = read_source(str(file), home).to_json()
+    shutil.rmtree(home)
+    file.unlink()
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    sources = {}
+    receive(json.loads(json.dumps(told)), sources)
+    (source,) = sources.values()
+    widths = []
+    load(source).entries[0].value.made_by(widths.append)
+    assert widths == [9]
 
 
 def test_where_and_own_checks_refuse_in_the_controller(plugin):
@@ -294,3 +318,113 @@ def test_an_objective_that_is_not_finite_is_a_rejection(plugin):
     REGISTER.replace(register.entries())
     evaluation, done = outcome(job_of(plugin, "nan"))
     assert (evaluation, done.rejection.code) == (None, "not_finite")
+
+
+def test_an_installed_package_registers_by_its_entry_point(tmp_path, monkeypatch):
+    from importlib.metadata import EntryPoint
+
+    from evosearch import plugins
+
+    (tmp_path / "their_layers.py").write_text(
+        "import evosearch as es\nes.anchor('theirs', build=lambda layer: layer(7))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    point = EntryPoint("their-layers", "their_layers", plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
+    loaded = load(read_source("their-layers"))
+    assert [entry.name for entry in loaded.entries] == ["theirs"]
+    again = plugins.Source.from_json(loaded.source.to_json())
+    assert (again.entry_point, again.sha256) == (True, loaded.source.sha256)
+    with pytest.raises(PluginError, match=r"ends in \.py, or their-layers"):
+        read_source("their-layer")
+
+
+LATE = """
+import torch
+from torch import nn
+import evosearch as es
+
+CALLS = []
+
+@es.anchor("late", slot="norm_act", layout="bc", baselines=["ln-relu"])
+class Late:
+    objectives = [es.Objective("mse", "min")]
+    def data(self, ctx):
+        x = torch.randn(64, 4, generator=ctx.generator)
+        return x, x.sum(1, keepdim=True)
+    def build(self, layer):
+        return nn.Sequential(nn.Linear(4, 8), layer(8), nn.Linear(8, 1))
+    def loss(self, model, batch):
+        x, y = batch
+        CALLS.append(1)
+        if len(CALLS) > 4:
+            raise KeyError("late")
+        return (model(x) - y).square().mean()
+    def evaluate(self, model, batches):
+        return {"mse": torch.cat([(model(x) - y).square() for x, y in batches]).mean()}
+"""
+
+
+def test_a_search_whose_own_code_fails_pauses_at_once_and_names_the_line(tmp_path):
+    file = tmp_path / "late.py"
+    file.write_text(LATE)
+    line = LATE.splitlines().index('            raise KeyError("late")') + 1
+    with pytest.raises(PluginError) as caught:
+        es.search(f"{file}:Late", budget=50, pool="inline", db=f"sqlite:///{tmp_path}/x.db",
+                  settings={"task.steps": 8}, show=False)  # fmt: skip
+    assert "is paused, for it cannot come to anything: the baseline ln-relu failed" in str(
+        caught.value
+    )
+    assert f"late.py:{line} in loss" in str(caught.value)
+    store = es.open_store(f"sqlite:///{tmp_path}/x.db")
+    (info,) = store.searches()
+    store.close()
+    assert (info.status, info.evaluated) == ("paused", 0)
+
+
+def test_failures_in_a_row_are_seen_and_single_ones_are_not():
+    from evosearch import events as ev
+    from evosearch.records import Failure, Rejection
+    from evosearch.trouble import FAILURES, FailureWatch
+
+    failed = ev.CandidateFailed(birth=1, failure=Failure(cause="error", detail="my.py:3: no"))
+    fine = ev.CandidateRejected(birth=2, rejection=Rejection(code="signal"))
+    watch = FailureWatch()
+    for _ in range(5):
+        for event in (*[failed] * (FAILURES - 1), fine):
+            watch.hear(None, event)
+    assert watch.reason is None
+    for _ in range(FAILURES):
+        watch.hear(None, failed)
+    assert "my.py:3" in watch.reason
+    died = failed.model_copy(update={"failure": Failure(cause="died")})
+    other = FailureWatch()
+    for _ in range(2 * FAILURES):
+        other.hear(None, died)
+    assert other.reason is None
+
+
+def test_a_network_that_cannot_be_differentiated_twice_is_told_before_a_search(tmp_path):
+    file = tmp_path / "once.py"
+    once = (
+        "\nclass Once(torch.autograd.Function):\n"
+        "    @staticmethod\n    def forward(ctx, x):\n        return x * 1\n"
+        "    @staticmethod\n    def backward(ctx, g):\n"
+        "        if torch.is_grad_enabled():\n            raise RuntimeError('once')\n"
+        "        return g * 1\n"
+    )
+    text = LATE.replace("len(CALLS) > 4", "False").replace(
+        "model(x) - y).square().mean()", "Once.apply(model(x)) - y).square().mean()"
+    )
+    file.write_text(text + once)
+    facts = {"budget": 1, "pool": "inline", "db": "memory:", "show": False, "confirm": False}
+    with pytest.raises(PluginError, match="cannot differentiate late twice"):
+        es.search(f"{file}:Late", settings={"task.steps": 4}, **facts)
+    off = {"task.steps": 4, "checks.stability.enabled": False, "checks.quality.enabled": False}
+    assert es.search(f"{file}:Late", settings=off, **facts).status == "finished"
+
+
+def test_a_bad_objective_is_refused_in_one_line():
+    with pytest.raises(ConfigError, match="direction") as caught:
+        es.Objective("a", "up")
+    assert "\n" not in str(caught.value)

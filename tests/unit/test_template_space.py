@@ -108,3 +108,27 @@ def test_what_is_no_template_is_refused(text, words):
 def test_too_many_nodes_are_refused():
     with pytest.raises(ConfigError, match="too many nodes"):
         space_of("f(x) + tanh(x)", 64)
+
+
+def test_a_search_proposes_layers_of_its_template_alone():
+    from evosearch.config import Anchor, SearchConfig, Task
+    from evosearch.events import CandidateQueued, Created
+    from evosearch.propose import Proposer
+    from evosearch.state import State
+
+    config = SearchConfig(
+        task=Task(anchors=(Anchor(name="resnet"),)),
+        space=Space(template="x * f(x / rms_group(x))", nodes=6, where="live_nodes <= 8"),
+    )
+    state = State(Created(config=config))
+    proposer = Proposer(state)
+    frame = space_of("x * f(x / rms_group(x))")
+    queued = 0
+    for _ in range(15):
+        for event in proposer.propose(state):
+            state.apply(event)
+            if isinstance(event, CandidateQueued):
+                queued += 1
+                assert frame.fits(event.graph)
+                assert len(event.graph.live_ops()) <= 8
+    assert queued == 15

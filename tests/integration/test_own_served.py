@@ -1,0 +1,86 @@
+"""What `es.search` made opens in the service: every figure of a search of a user's own task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+import evosearch as es
+from api.app import make_app
+from api.offers import offers
+from db.controllers import Controllers
+from db.sql_store import SqlStore
+from tests.support.service import running
+
+MY_TASK = Path(__file__).parents[1] / "support" / "my_task.py"
+SMALL = {
+    "task.steps": 6, "task.batch_size": 16, "checks.stability.steps": 1,
+    "checks.quality.accuracy": -9.0, "confirmation.top": 1, "confirmation.seeds": 1,
+    "confirmation.tune_seeds": 1, "confirmation.final_seeds": 3,
+    "confirmation.learning_rates": [0.2],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    run = es.search(
+        [f"{MY_TASK}:TinySeq"], objectives=["parameters"], budget=3, pool="inline", settings=SMALL,
+        db=f"sqlite:///{folder}/store.db", show=False,
+    )  # fmt: skip
+    run.close()
+    patch = pytest.MonkeyPatch()
+    patch.setenv("EVOSEARCH_PLUGINS", str(MY_TASK))
+    store = SqlStore(f"{folder}/store.db")
+    Controllers(store).register("here", "host", 1, "inline", offers())
+    store.close()
+    with (
+        running(folder) as service,
+        httpx.Client(base_url=service.url + "/api/v1", timeout=30) as client,
+    ):
+        yield run.id, client
+    patch.undo()
+
+
+def test_every_figure_is_served(served):
+    search_id, http = served
+    for path in ("", "/front", "/front/history", "/hypervolume", "/funnel", "/population",
+                 "/costs", "/events", "/candidates", "/config.toml"):  # fmt: skip
+        answer = http.get(f"/searches/{search_id}{path}")
+        assert answer.status_code == 200, (path, answer.text)
+    shown = http.get(f"/searches/{search_id}").json()
+    assert shown["config"]["task"]["anchors"][0]["objectives"][0]["unit"] == "bit/char"
+    assert shown["report"]["verdict"].startswith(("better", "not better"))
+    front = http.get(f"/searches/{search_id}/front").json()["candidates"]
+    assert set(front[0]["scores"]) == {"tiny-seq", "tiny-seq#parameters"}
+    # The mean is that of the anchors' scores alone.
+    assert front[0]["mean_score"] == pytest.approx(front[0]["scores"]["tiny-seq"])
+
+
+def test_a_search_of_an_own_anchor_is_created_by_name_and_by_nothing_else(served):
+    _, http = served
+    assert "tiny-seq" in http.get("/anchors").json()
+    body = {"preset": "quickstart", "overrides": {"task.anchors": [{"name": "tiny-seq"}]}}
+    made = http.post("/searches", json=body)
+    assert made.status_code == 201, made.text
+    config = http.get(f"/searches/{made.json()['id']}").json()["config"]
+    (plugin,) = config["task"]["plugins"]
+    assert (plugin["name"], plugin["file"]) == ("my_task.py", "")
+    assert config["task"]["anchors"][0]["forbids"]
+    evil = {"preset": "quickstart", "overrides": {
+        "task.plugins": [{"name": "evil.py", "file": "/etc/passwd"}]}}  # fmt: skip
+    refused = http.post("/searches", json=evil)
+    assert refused.status_code == 422
+    assert "EVOSEARCH_PLUGINS" in refused.text
+
+
+def test_the_web_process_loads_no_plugin_that_only_trains(tmp_path, monkeypatch):
+    file = tmp_path / "heavy.py"
+    file.write_text("raise SystemExit('loaded by the web process')\n")
+    monkeypatch.setenv("EVOSEARCH_PLUGINS", str(file))
+    from api.settings import ServiceSettings
+
+    app = make_app(ServiceSettings(db=f"sqlite:///{tmp_path}/x.db"))
+    app.service.close()

@@ -1,0 +1,254 @@
+"""Own code on the command line, over REST and in alerts; configs go round."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from api.alerts import Alerts
+from api.cli import run
+from api.offers import offers
+from api.own_config import complete, own_config
+from api.problems import Refused
+from api.rest.own import with_offered_plugins
+from api.skeletons import skeleton
+from evosearch.config import Anchor, Plugin, SearchConfig, Task
+from evosearch.errors import ConfigError, PluginError
+from evosearch.own import REGISTER, collecting
+from evosearch.plugins import ensure, load, read_source
+from evosearch.presets import config_from, load_preset, preset_names, to_toml
+
+MY_TASK = Path(__file__).parents[1] / "support" / "my_task.py"
+TOML = """
+preset = "mine"
+series = "S"
+[space]
+op_set = "paper+token"
+where = "causal_safe"
+[task]
+steps = 6
+batch_size = 16
+[[task.anchors]]
+name = "my_task.py:TinySeq"
+[checks.quality]
+steps = 2
+accuracy = -9.0
+[checks.stability]
+enabled = false
+[confirmation]
+enabled = false
+[budget]
+evaluations = 2
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EVOSEARCH_DB", raising=False)
+    (tmp_path / "my_task.py").write_text(MY_TASK.read_text())
+    (tmp_path / "mine.toml").write_text(TOML)
+    return tmp_path
+
+
+START = ("search", "start", "mine.toml", "--pool", "inline")
+
+
+def test_a_dry_run_says_what_it_would_do_and_stores_nothing(folder, capsys):
+    assert run([*START, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "anchor tiny-seq: micro, bpc, bit/char, lower is better" in told
+    assert "plug-in my_task.py: sha256" in told
+    assert "baselines: token_ln-gelu, dyt" in told
+    assert not (folder / "evosearch.db").exists()
+
+
+def test_a_broken_file_is_refused_before_anything_is_stored(folder, capsys):
+    file = folder / "my_task.py"
+    file.write_text(file.read_text().replace('return {"bpc"', 'return {"bits"'))
+    assert run([*START]) == 2
+    assert "does not return the objective bpc" in capsys.readouterr().err
+    assert not (folder / "evosearch.db").exists()
+
+
+def test_start_diff_and_changed_code(folder, capsys):
+    assert run([*START]) == 0
+    assert run(["search", "list"]) == 0
+    listed = capsys.readouterr().out
+    search_id = next(line.split()[0] for line in listed.splitlines() if "finished" in line)
+    assert run(["search", "show", search_id, "--config"]) == 0
+    text = capsys.readouterr().out
+    again = config_from(tomllib.loads(text))
+    assert again.task.anchors[0].objective.unit == "bit/char"
+    assert again.task.anchors[0].quality == again.task.anchors[0].reference < 0
+    (folder / "again.toml").write_text(text.replace("seed = 0", "seed = 1"))
+    assert run(["search", "diff", search_id, "again.toml"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "seed: 0 -> 1"
+    assert told[1].startswith(f"{search_id}: finished, 2 evaluated")
+    assert len(told) == 2
+
+
+def test_an_unfinished_search_asks_when_its_code_has_changed(folder, capsys):
+    from api.wiring import new_id, open_database, versions
+    from evosearch.events import Created
+
+    (folder / "my_task.py").write_text(MY_TASK.read_text() + "\n# as it was\n")
+    config = complete(own_config(
+        ["my_task.py:TinySeq"], preset=None, settings={"task.steps": 6}, baselines=None,
+        checks=(), objectives=(), plugin_path=None))  # fmt: skip
+    store = open_database(None, create=True)
+    search_id = new_id()
+    store.create(search_id, "t", Created(config=config, versions=versions()))
+    store.close()
+    (folder / "my_task.py").write_text(MY_TASK.read_text() + "\n# changed\n")
+    from evosearch import plugins
+
+    plugins._LOADED.pop(config.task.plugins[0].sha256)
+    try:
+        assert run(["search", "resume", search_id, "--pool", "inline"]) == 2
+    finally:
+        load(read_source(str(MY_TASK)))
+    told = capsys.readouterr().err
+    assert "has changed since the search was made" in told
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_presets_config_goes_round(name):
+    config = load_preset(name)
+    assert config_from(tomllib.loads(to_toml(config))) == config
+
+
+def test_an_own_config_goes_round():
+    config = complete(own_config(
+        [f"{MY_TASK}:TinySeq", "resnet"], preset=None,
+        settings={"task.steps": 6, "space.start_from": ["dyt"], "space.template": "x * f(x)"},
+        baselines=["dyt"], checks=["no-exp"], objectives=["parameters"], plugin_path=None,
+    ))  # fmt: skip
+    assert config_from(tomllib.loads(to_toml(config))) == config
+    assert len(config.task.plugins) == 1
+    assert list(config.coordinates) == [
+        "tiny-seq", "resnet", "tiny-seq#parameters", "resnet#parameters",
+    ]  # fmt: skip
+
+
+def test_plugins_of_the_option_bring_data_and_primitives(folder, capsys):
+    for kind, name in (("dataset", "stripes"), ("primitive", "arctan")):
+        assert run(["new", kind, name]) == 0
+    told = capsys.readouterr().out
+    assert "written: stripes.py" in told
+    assert run(["new", "dataset", "stripes"]) == 2
+    assert run([
+        "search", "start", "quickstart", "--pool", "inline", "--plugin", "stripes.py",
+        "--set", "task.dataset=stripes", "--dry-run",
+    ]) == 0  # fmt: skip
+    assert "plug-in stripes.py" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["anchor", "dataset", "primitive"])
+def test_a_skeletons_own_test_passes(tmp_path, kind):
+    name = f"my-{kind}"
+    files = skeleton(kind, name)
+    for path, text in files.items():
+        (tmp_path / path).write_text(text)
+    test = next(path for path in files if path.startswith("test_"))
+    space = {"__name__": "t", "__file__": str(tmp_path / test)}
+    exec(compile((tmp_path / test).read_text(), str(tmp_path / test), "exec"), space)
+    functions = [thing for name, thing in space.items() if name.startswith("test_")]
+    assert functions
+    for function in functions:
+        function()
+
+
+@pytest.mark.parametrize("name", ["Bad", "a b", "1x", "../x"])
+def test_a_skeleton_of_no_name_is_refused(name):
+    with pytest.raises(ConfigError, match="cannot be a name"):
+        skeleton("anchor", name)
+
+
+@pytest.fixture
+def offered(monkeypatch):
+    monkeypatch.setenv("EVOSEARCH_PLUGINS", str(MY_TASK))
+    return offers()
+
+
+def test_a_request_names_what_the_server_registered_and_nothing_else(offered):
+    (plugin,) = offered["plugins"]
+    assert set(plugin["anchors"]) == {"my-net", "my-model", "tiny-seq", "my-eval"}
+    plain = SearchConfig(task=Task(anchors=(Anchor(name="tiny-seq"),)))
+    config = with_offered_plugins(offered, plain)
+    (used,) = config.task.plugins
+    assert (used.sha256, used.file) == (plugin["sha256"], "")
+    (anchor,) = config.task.anchors
+    assert set(anchor.forbids) == {"batch", "positions"}
+    assert anchor.quality < 0
+    assert config.baselines == ("token_ln-gelu", "dyt")
+    foreign = plain.task.model_copy(
+        update={"plugins": (Plugin(name="evil.py", file="/etc/passwd"),)}
+    )
+    with pytest.raises(Refused, match="EVOSEARCH_PLUGINS"):
+        with_offered_plugins(offered, plain.model_copy(update={"task": foreign}))
+    told = Plugin(name="my_task.py", sha256=plugin["sha256"], file="/elsewhere.py")
+    known = plain.task.model_copy(update={"plugins": (told,)})
+    (kept,) = with_offered_plugins(offered, plain.model_copy(update={"task": known})).task.plugins
+    assert kept.file == ""
+
+
+def test_a_controller_follows_no_path_of_a_config(tmp_path, monkeypatch):
+    file = tmp_path / "own.py"
+    file.write_text("import evosearch as es\nes.anchor('own-1', build=len)\n")
+    plugin = read_source(str(file)).plugin
+    monkeypatch.delenv("EVOSEARCH_PLUGINS", raising=False)
+    with pytest.raises(PluginError, match="is not here"):
+        ensure([plugin], registered_only=True)
+    monkeypatch.setenv("EVOSEARCH_PLUGINS", str(file))
+    ensure([plugin], registered_only=True)
+    assert REGISTER.find("anchor", "own-1") is not None
+
+
+def test_alert_sinks_hear_and_a_broken_one_holds_nothing_up():
+    import evosearch as es
+
+    heard = []
+    with collecting() as register:
+        es.alert_sink("broken")(lambda alert: 1 / 0)
+        es.alert_sink("good")(heard.append)
+    REGISTER.replace(register.entries())
+    try:
+        alerts = Alerts(None, None, 60.0)
+        alerts.tell("finished", "abc", "it is done")
+        alerts.close()
+    finally:
+        REGISTER.forget(__name__)
+    assert heard == [{"alert": "finished", "search": "abc", "text": "it is done"}]
+
+
+def test_a_file_of_settings_may_name_its_plugins(folder, capsys):
+    named = TOML.replace("my_task.py:TinySeq", "tiny-seq")
+    table = '[[task.plugins]]\nname = "my_task.py"\n'
+    named = named.replace("[checks.quality]", table + "[checks.quality]")
+    (folder / "named.toml").write_text(named)
+    assert run(["search", "start", "named.toml", "--pool", "inline", "--dry-run"]) == 0
+    assert "anchor tiny-seq" in capsys.readouterr().out
+
+
+def test_a_primitive_of_a_plugin_is_searched_and_read_again(folder, capsys):
+    assert run(["new", "primitive", "arcsinus"]) == 0
+    text = (folder / "arcsinus.py").read_text()
+    (folder / "arcsinus.py").write_text(text.replace('"odd", "bounded", ', '"odd", '))
+    assert run([
+        "search", "start", "mine.toml", "--pool", "inline", "--plugin", "arcsinus.py",
+        "--set", 'space.primitives=["arcsinus"]', "--set", 'space.start_from=["arcsinus(x)"]',
+        "--set", "checks.signal.enabled=false",
+    ]) == 0  # fmt: skip
+    from api.wiring import load_state, open_database
+
+    store = open_database(None)
+    (info,) = store.searches()
+    state = load_state(store, info.id)
+    store.close()
+    assert state.members[0].graph.nodes[0].op == "arcsinus"
+    assert run(["search", "front", info.id]) == 0
