@@ -2,8 +2,9 @@
 
 Each has the value and the gradient of a plain expression (ties, infinities and second derivatives
 included), in fewer passes over memory and with less saved for backward. Under ``torch.compile`` and
-on other devices the plain expression is used, which compilers fuse by themselves. Only text: this
-file must not import torch, and knows no graph.
+on other devices the plain expression is used, which compilers fuse by themselves; too far where a
+small tensor is computed anew for every element of a large one, so `_kept` gives it a buffer. Only
+text: this file must not import torch, and knows no graph.
 """
 
 from __future__ import annotations
@@ -15,6 +16,27 @@ def _eager(x):
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 '''
 
+_KEPT = '''
+
+def _compiled():
+    """Whether torch.compile is at work; an export keeps to plain operations."""
+    return torch.compiler.is_compiling() and not _is_exporting()
+
+
+_is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)
+
+
+def _kept(small):
+    """The tensor itself; compiled, in a buffer and not once more for each element of x.
+
+    A view of memory makes a compiler fill that memory first; so does the view's gradient.
+    """
+    if not _compiled():
+        return small
+    flat = small.contiguous().view(-1)
+    return flat.as_strided(flat.shape, (1,)).view(small.shape)
+'''
+
 _WITHIN = '''
 
 def _within_groups(moment, groups):
@@ -22,8 +44,8 @@ def _within_groups(moment, groups):
     if groups is None or groups == moment.shape[1]:
         return moment
     inner = moment.shape[1] // groups
-    average = moment.reshape(moment.shape[0], groups, inner).mean(2)
-    return average.repeat_interleave(inner, dim=1).reshape(moment.shape)
+    average = _kept(moment).reshape(moment.shape[0], groups, inner).mean(2)
+    return _kept(average.repeat_interleave(inner, dim=1)).reshape(moment.shape)
 
 
 def _share(x, moment, groups):
@@ -156,17 +178,18 @@ class _Divide(torch.autograd.Function):
 '''
 
 _PARTS = {
-    "_within_groups(": (_WITHIN,),
-    "_var_mean(": (_EAGER, _WITHIN, _VARIANCE),
-    "_mean_square(": (_EAGER, _WITHIN, _SQUARE),
+    "_kept(": (_KEPT,),
+    "_within_groups(": (_KEPT, _WITHIN),
+    "_var_mean(": (_EAGER, _KEPT, _WITHIN, _VARIANCE),
+    "_mean_square(": (_EAGER, _KEPT, _WITHIN, _SQUARE),
     "_maximum(": (_EAGER, _MAXIMUM),
     "_divide(": (_EAGER, _DIVIDE),
 }
 """A call in the graph's lines -> the texts that it needs, in the order of the file."""
 
 NAMES = frozenset(
-    {"_eager", "_within_groups", "_share", "_var_mean", "_VarMean", "_mean_square", "_MeanSquare",
-     "_maximum", "_Maximum", "_divide", "_Divide"}
+    {"_eager", "_compiled", "_is_exporting", "_kept", "_within_groups", "_share", "_var_mean",
+     "_VarMean", "_mean_square", "_MeanSquare", "_maximum", "_Maximum", "_divide", "_Divide"}
 )  # fmt: skip
 """Names that these texts define."""
 
@@ -174,5 +197,5 @@ NAMES = frozenset(
 def eager_text(body: str) -> str:
     """The helper functions that the body calls, each once."""
     needed = dict.fromkeys(part for call in _PARTS if call in body for part in _PARTS[call])
-    order = (_EAGER, _WITHIN, _VARIANCE, _SQUARE, _MAXIMUM, _DIVIDE)
+    order = (_EAGER, _KEPT, _WITHIN, _VARIANCE, _SQUARE, _MAXIMUM, _DIVIDE)
     return "".join(part for part in order if part in needed)

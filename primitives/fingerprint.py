@@ -15,6 +15,7 @@ from primitives.probe import (
     Array,
     Inputs,
     Response,
+    at_initial_values,
     evaluation_moments,
     make_inputs,
     respond,
@@ -36,10 +37,8 @@ PROBES = (
 """Shapes (4, 6, 3, 3) in three groups of two and (3, 4, 1, 2) in two, with random v0 and v1: group,
 instance and sample, and groups of different sizes, give different values."""
 
-INITIAL_PROBES = tuple(
-    probe._replace(v0=np.zeros_like(probe.v0), v1=np.ones_like(probe.v1)) for probe in PROBES
-)
-"""The same inputs at the initial v0 and v1."""
+INITIAL_PROBES = tuple(map(at_initial_values, PROBES))
+"""The same inputs at the initial v0, v1 and further vectors."""
 
 _SIGN_WEIGHTS = make_inputs(7003, (4, 6, 9), 3, (1.0,)).x
 
@@ -82,7 +81,9 @@ def initial_fingerprint(graph: Graph) -> str:
             response = respond(graph, inputs)
             if factor is None:
                 factor = _unit(response.value)
-            response = response._replace(gradients=(response.gradients[0], None, None))
+            response = response._replace(
+                gradients=(response.gradients[0], None, None), by_vector={}
+            )
             state.update(_rounded(response, inputs, factor))
     return f"{FINGERPRINT_VERSION}i:{state.hexdigest()[:32]}"
 

@@ -133,6 +133,7 @@ class _Work:
         self.gone: list[fx.Node] = []
         self.silent: list[nn.Module] = []
         self.swaps: dict[int, nn.Module] = {}
+        self.added: list[tuple[fx.Node, nn.Module]] = []
 
     def norm_act(self) -> None:
         """A norm and its activation become the layer; a norm without one keeps its affine."""
@@ -172,7 +173,7 @@ class _Work:
                 self._swap(path, norm, "a normalisation")
 
     def act(self) -> None:
-        """Every activation module becomes the layer, where its channels are known."""
+        """Every activation, module or call, becomes the layer where its channels are known."""
         if self.scan.graph is None:
             raise LayerError(
                 "cannot place activations", got=self.scan.reason, expected="a traceable model"
@@ -185,7 +186,10 @@ class _Work:
             where = (
                 _output_of(before) if source is not None and source.op == "call_module" else None
             )
-            if module is None or id(module) in taken:
+            if module is None:
+                self._act_call(name, node, where)
+                continue
+            if id(module) in taken:
                 continue
             calls = self.scan.calls(name)
             if where is None or len(calls) > 1:
@@ -195,6 +199,14 @@ class _Work:
             taken.add(id(module))
             self.swaps[id(module)] = self._made(*where, False, module)
             self.rows.append(Row(name, type(module).__name__, "replaced", "an activation"))
+
+    def _act_call(self, name: str, node: fx.Node, where: tuple[int, Layout] | None) -> None:
+        """An activation that is a function or method: a new module of a traced copy."""
+        if where is None:
+            self.rows.append(Row(name, "function", "left", "its channels are not known"))
+            return
+        self.added.append((node, self._made(*where, False, nn.Identity())))
+        self.rows.append(Row(name, "function", "replaced", "an activation"))
 
     def finish(self) -> Placement:
         """Put the modules in and take the activations out."""
@@ -213,13 +225,30 @@ class _Work:
             if id(module) in self.swaps and path:
                 parent, _, name = path.rpartition(".")
                 setattr(self.model.get_submodule(parent), name, self.swaps[id(module)])
-        if whole or self.scan.graph is None:
+        if self.scan.graph is None or (whole and not self.added):
             return Placement(self.model, self.rows)
         for node in self.gone:
             node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
             self.scan.graph.erase_node(node)
+        names = [self._put_in(*one) for one in self.added]
         traced = graph_module(self.model, self.scan.graph)
+        for name in names:  # they are the copy's; the given model never calls them
+            delattr(self.model, name)
         return Placement(traced.train(self.model.training), self.rows, traced=True)
+
+    def _put_in(self, node: fx.Node, layer: nn.Module) -> str:
+        """The layer in place of a call, as a module of a new name."""
+        graph, number = node.graph, 0
+        while hasattr(self.model, f"evolved_act_{number}"):
+            number += 1
+        name = f"evolved_act_{number}"
+        self.model.add_module(name, layer)
+        given = node.args[0] if node.args else node.kwargs["input"]
+        with graph.inserting_before(node):
+            called = graph.create_node("call_module", name, (given,))
+        node.replace_all_uses_with(called)
+        graph.erase_node(node)
+        return name
 
     def _activation_rows(self) -> None:
         known = {row.module for row in self.rows}

@@ -127,7 +127,9 @@ _SCALED = """\
             return x if self.weight is None else (x * own[-2]).add_(own[-1])
         # The divisor is reduced, so it joins the affine before either meets the full tensor.
         y, scale = self._graph(x, channels, training, track%(take)s)
-        return y * scale if self.weight is None else (y * (scale * own[-2])).add_(own[-1])"""
+        if self.weight is None:
+            return y * _kept(scale)
+        return (y * _kept(scale * own[-2])).add_(own[-1])"""
 
 _RECOMPUTE = '''
 
@@ -263,7 +265,7 @@ def file_text(
         text += _BATCH_VARIANCE
     text += _repr(statistics, uses_groups) + _RECOMPUTE
     text += (_GROUPS if uses_groups else "") + (_ALL_REDUCE if statistics else "")
-    return text + eager_text(body)
+    return text + eager_text(body + ("_kept(" if scaled else ""))
 
 
 def _state(parameters: Sequence[str], statistics: Sequence[Statistic]) -> str:

@@ -42,6 +42,8 @@ def responses(graph: Graph) -> np.ndarray:
             name: torch.randn(shape[1], generator=generator, dtype=torch.float64)
             for name in VECTORS
         }
+        if scale < 1.0:
+            vectors = {name: torch.full_like(v0, VECTORS[name]) for name in VECTORS}
         moments = batch_moments_of(graph, other, v0, v1, groups=groups, vectors=vectors)
         for mode in (None, moments):
             inputs = [t.clone().requires_grad_() for t in (x, v0, v1, *vectors.values())]

@@ -110,7 +110,7 @@ def contestants_of(channels: int, device: str, compiled: bool) -> dict[str, nn.M
     if compiled:
         for name in ("bn-relu", *(f"{kind} ours" for kind in COMPILED)):
             made[f"{name}, compiled"] = torch.compile(  # type: ignore[assignment]
-                copy.deepcopy(made[name])
+                copy.deepcopy(made[name]), dynamic=False
             )
     return {name: module.to(device) for name, module in made.items()}
 
@@ -163,9 +163,11 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     gpu = options.device != "cpu"
     rows: list[dict[str, Any]] = []
+    begin = perf_counter()
     for shape in SHAPES:
         for form, memory_format in FORMATS.items():
             torch.manual_seed(0)
+            torch.compiler.reset()  # what was compiled for other shapes must not count here
             x, cotangent = (
                 torch.randn(shape, device=options.device).to(memory_format=memory_format)
                 for _ in range(2)
@@ -185,7 +187,7 @@ def main() -> None:
                     },
                 }
             )
-            print(shape, form, "done", flush=True)
+            print(f"{shape} {form}: done after {perf_counter() - begin:.0f} s", flush=True)
     found = ratios(rows)
     for name, value in found.items():
         print(f"{name}: {value}")

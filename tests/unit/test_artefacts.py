@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import zipfile
+from types import CodeType
 from typing import Any
 from xml.etree import ElementTree
 
@@ -124,6 +125,84 @@ def test_notes_can_not_become_code() -> None:
     assert compile(source, "a", "exec").co_names == compile(
         artefact(B0, "python").decode(), "a", "exec"
     ).co_names  # fmt: skip
+
+
+HOSTILE = {
+    "ends the docstring": '"""\nraise SystemExit(1)\n"""',
+    "other line ends": "a\rraise SystemExit(1)\u2028raise SystemExit(1)\x0craise SystemExit(1)",
+    "not UTF-8": b"\xff\xfe\x00 raise".decode("utf-8", "surrogateescape"),
+    "lone surrogate": "\ud800\udfff",
+    "escapes": "\\N{DIGIT ONE} \\x41 \\u0041 {0!r} %s %(name)s",
+    "markup": "</svg><script>alert(1)</script>]]>&lt;",
+    "dot": '"]; node [URL="javascript:alert(1)"',
+    "huge": "(" * 100_000,
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_notes_change_nothing_but_a_docstring(what: str) -> None:
+    plain = compile(artefact(B0, "python").decode(), "a", "exec")
+    spiked = compile(artefact(B0, "python", notes=[HOSTILE[what]]), "a", "exec")
+    assert code_of(spiked) == code_of(plain)
+    # Strict UTF-8, whatever came in.
+    artefact(B0, "python", notes=[HOSTILE[what]]).decode("utf-8")
+
+
+def code_of(module: CodeType) -> list[bytes | tuple[str, ...]]:
+    """Instructions and names of a module and of all that it defines; no constants, no lines."""
+    found: list[bytes | tuple[str, ...]] = [module.co_code, module.co_names]
+    for constant in module.co_consts:
+        if isinstance(constant, CodeType):
+            found += code_of(constant)
+    return found
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        "__import__('os').system('true')",
+        "std_batch",
+        "torch.relu",
+        "v0",
+        "add\n",
+        "",
+        "é",
+        "\ud800",
+    ],
+)
+def test_no_foreign_operation_reaches_a_file(op: str) -> None:
+    for data in (
+        {"version": 1, "nodes": [{"op": op, "inputs": [0]}]},
+        {"version": 1, "nodes": [{"op": "std", "inputs": [0], "over": op}]},
+        {"version": 1, "nodes": [{"op": "tanh", "inputs": [op]}]},
+    ):
+        with pytest.raises(EvosearchError):
+            Graph.from_json(data)
+    said = [] if op in ("", "std_batch") else [f"{op}(x)", f"{op} = x; {op}; {op}"]
+    for text in (*said, f"x + {op!r}"):
+        with pytest.raises(EvosearchError):
+            parse(text)
+
+
+def test_the_largest_and_deepest_graphs_are_files_or_refusals() -> None:
+    deep = Graph(tuple(Node("tanh", (3 + i if i else 0,)) for i in range(256)))
+    wide = Graph(
+        tuple(
+            Node("add", (0, 3 + i if i else 2)) if i % 2 else Node("mul", (3, 3 + i if i else 0))
+            for i in range(256)
+        )
+    )
+    for graph in (deep, wide):
+        source = artefact(graph, "python").decode()
+        assert source.count("class EvolvedLayer") == 1
+        assert parse(artefact(graph, "formula").decode()) == graph
+        for form in ("latex", "mathml"):
+            with pytest.raises(EvosearchError, match="too large"):
+                artefact(graph, form)  # type: ignore[arg-type]
+    with pytest.raises(EvosearchError, match="nested too deeply"):
+        parse("tanh(" * 300 + "x" + ")" * 300)
+    with pytest.raises(EvosearchError, match="not JSON"):
+        Graph.from_json_text("[" * 100_000)
 
 
 def test_unknown_formats_are_refused() -> None:

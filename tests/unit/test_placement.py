@@ -100,6 +100,42 @@ def test_the_act_slot_takes_activations_whose_channels_are_known() -> None:
     assert net(torch.randn(2, 3, 2, 2)).shape == (2, 24)
 
 
+class Functional(nn.Module):
+    """Activations as calls: after a convolution, after a norm by keyword, and after a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 4, 1)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.one(x), inplace=True)
+        z = functional.gelu(input=self.norm(self.two(y)))
+        return (z + 1).relu()
+
+
+@pytest.mark.parametrize("layer", ["x * sigmoid(v1 * x)", "bn-gelu"])
+def test_the_act_slot_takes_functional_activations_in_a_traced_copy(layer: str) -> None:
+    torch.manual_seed(0)
+    net = Functional()
+    names = [name for name, _ in net.named_modules()]
+    placed = replace_norm_act(net, layer, "act", report=None)
+    assert [row.action for row in placed.rows] == ["replaced", "replaced", "left"]
+    assert placed.traced
+    assert [name for name, _ in net.named_modules()] == names
+    made = [module for module in placed.model.modules() if is_evolved(module)]
+    assert [module.num_features for module in made] == [6, 4]
+    x = torch.randn(2, 3, 5, 5)
+    with torch.no_grad():
+        for module in made:
+            module.weight.mul_(1.5)  # type: ignore[union-attr, operator]
+    y = made[0](net.one(x))
+    expected = (made[1](net.norm(net.two(y))) + 1).relu()
+    torch.testing.assert_close(placed.model(x), expected)
+    placed.model(x).sum().backward()
+    assert all(p.grad is not None for module in made for p in module.parameters())
+
+
 class Branching(nn.Module):
     """Cannot be traced: its way depends on the data."""
 
