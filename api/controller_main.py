@@ -91,7 +91,7 @@ def open_pool(settings: ServiceSettings) -> tuple[Pool, int]:
     from workers.ray_pool import BACKLOG, RayPool
 
     # One part of a GPU is what a worker holds and what is counted.
-    share = min(1.0, settings.gpus_per_worker) or None
+    share = settings.gpus_per_worker or None
     pool = RayPool(settings.workers, address=settings.ray_address, gpu_share=share)
     return with_cache(pool), pool.capacity // (1 + BACKLOG)
 

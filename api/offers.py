@@ -37,10 +37,9 @@ def offers() -> dict[str, Any]:
         })  # fmt: skip
     return {
         "plugins": plugins,
-        "baselines": [*TORCH_BASELINES, ORIGINAL],
         "anchors": list(ANCHORS.names()),
         "datasets": list(DATASETS.names()),
-        "baselines": list(dict.fromkeys((*CATALOG, *TORCH_BASELINES))),
+        "baselines": list(dict.fromkeys((*CATALOG, *TORCH_BASELINES, ORIGINAL))),
         "presets": preset_names(),
         "versions": versions(),
     }

@@ -62,7 +62,8 @@ class ServiceSettings(BaseSettings):
     pool: Literal["ray", "inline"] = Field("ray", description="where candidates are trained")
     workers: int | None = Field(None, ge=1, description="Ray workers; unset: one for each CPU")
     ray_address: str | None = Field(None, description="an existing Ray cluster, host:port")
-    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs a worker holds, for GPU-hours")
+    gpus_per_worker: float = Field(0.0, ge=0.0, le=1.0, description="part of a GPU that a worker "
+                                   "holds; also counts GPU-hours")  # fmt: skip
     price_per_hour: float | None = Field(None, ge=0.0, description="price of a worker-hour")
     max_searches: int = Field(4, ge=1, description="searches that a controller runs at once")
     alert_webhook: str | None = Field(None, pattern=r"^https?://", description="URL that alerts "

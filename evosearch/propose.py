@@ -141,7 +141,7 @@ class Proposer:
             if OPERATORS[name].parents > 1:
                 other = self._parent(rng, state)
                 parents.append(other.birth)
-            graph = apply_operator(rng, self.drawer.table, name, graph, other.graph, nodes)
+            graph = apply_operator(rng, self.table, name, graph, other.graph, nodes)
         return _Draft(graph, "mutation", "+".join(names), tuple(dict.fromkeys(parents)))
 
     def _parent(self, rng: random.Random, state: State) -> Member:

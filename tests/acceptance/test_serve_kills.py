@@ -11,6 +11,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ def victims(root: int, kind: str) -> list[int]:
     marks = {"worker": "ray::_Worker", "controller": "api.cli controller",
              "web": "api.cli web-process"}  # fmt: skip
     return sorted(pid for pid, words in below(root).items() if marks[kind] in words)
+
+
+def has(root: int, kind: str, number: int) -> bool:
+    return len(victims(root, kind)) == number
 
 
 def wait(true: Callable[[], Any], what: str, seconds: float = 240) -> Any:
@@ -113,7 +118,9 @@ def check_order(
     for number, kind in enumerate(order):
         goal = 2 + 3 * number
         wait(lambda goal=goal: done("candidate_evaluated") >= goal, f"{goal} evaluations")  # type: ignore[misc]
-        os.kill(victims(process.pid, kind)[0], signal.SIGKILL)
+        # After the controller's death there is none for a moment.
+        there = wait(partial(victims, process.pid, kind), f"a {kind} to kill")
+        os.kill(there[0], signal.SIGKILL)
         assert client_create(url, body, key) == made.id
     watcher.join(240)
     assert not watcher.is_alive(), Counter(event.kind for event in seen)
@@ -127,7 +134,7 @@ def check_order(
     assert [event.seq for event in seen] == list(range(1, len(seen) + 1))
     assert (seen[-1].kind, seen[-1].data["status"]) == ("status_changed", "finished")
     for kind, number in {"worker": 2, "controller": 1, "web": 1}.items():
-        assert len(victims(process.pid, kind)) == number, f"a new {kind} for the one killed"
+        wait(partial(has, process.pid, kind, number), f"{number} x {kind} again")
     births = [event.data["birth"] for event in seen if event.kind == "candidate_evaluated"]
     assert len(births) == len(set(births))
 
