@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from api.progress import baseline_rows, front_rows, funnel
-from api.tables import final_table, funnel_table, score_table
+from api.tables import final_table, funnel_table, score_table, yield_table
 from api.text import count, score
 from evosearch.report import audited_rate
 from evosearch.state import State
@@ -38,7 +38,15 @@ def print_report(console: Console, state: State) -> None:
     if state.report is None:
         say(console, f"no final report: the search is {state.status} in the phase {state.phase}")
         return
+    print_yields(console, state.report)
     print_final(console, state.report)
+
+
+def print_yields(console: Console, report: dict[str, Any]) -> None:
+    """What random graphs and each operator contributed; reports of older searches have none."""
+    rows = report.get("operators") or {}
+    if len(rows) > 1:
+        console.print(yield_table(rows))
 
 
 def print_front(console: Console, state: State) -> None:

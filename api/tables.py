@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -76,6 +76,18 @@ def funnel_table(rows: Sequence[FunnelRow]) -> Table:
     for row in rows:
         seen = "" if row.seen is None else count(row.seen)
         made.add_row(row.stage, seen, count(row.rejected), cost(row.seconds))
+    return made
+
+
+def yield_table(rows: Mapping[str, Mapping[str, int]]) -> Table:
+    """What random graphs and each operator contributed, most evaluated first."""
+    made = table("where candidates came from")
+    made.add_column("operator")
+    for name in ("proposals", "new functions", "evaluated", "on the front"):
+        made.add_column(name, justify="right", no_wrap=True)
+    for label, row in rows.items():
+        numbers = (row["proposals"], row["new_functions"], row["evaluated"], row["on_front"])
+        made.add_row(label, *(count(number) for number in numbers))
     return made
 
 

@@ -34,6 +34,9 @@ class Space(Settings):
     """Uniform over the 15 rows and then the index set, or over the typed primitives (?)."""
 
 
+Operator = Literal["paper", "redraw", "swap", "rewire", "insert", "branch", "delete", "cross"]
+
+
 class Evolution(Settings):
     """Aging evolution with tournaments."""
 
@@ -48,7 +51,9 @@ class Evolution(Settings):
     criterion: Literal["pareto", "average"] = "pareto"
     """Winner: random member of the tournament's Pareto front, or highest mean (P)."""
     mutations: Count = 2
-    """Mutations from parent to child (M)."""
+    """Mutations from parent to child (M); with ``operators`` the largest number of edits."""
+    operators: dict[Operator, Annotated[float, Field(gt=0.0)]] = Field(default_factory=dict)
+    """Operator -> weight, of `evosearch.operators`; empty: the paper's mutation alone (P)."""
     random_share: Share = 0.5
     """Probability that a child is replaced by a fresh random graph (M)."""
     remeasure_every: Annotated[int, Field(ge=0)] = 0
@@ -57,6 +62,8 @@ class Evolution(Settings):
     """Largest share of re-measurements among all full evaluations."""
     modulo_affine: bool = False
     """Functions equal up to the sign and scale of the affine after them are duplicates."""
+    same_start: Annotated[int, Field(ge=0)] = 0
+    """Candidates tried of one function at the initial v0 and v1, up to an affine; 0: any number."""
     max_proposals: Count = 500_000
     """Proposals without one new candidate after which the search space counts as exhausted."""
 
@@ -178,13 +185,14 @@ class Quality(Settings):
 class Hurdles(Settings):
     """Scores in the middle of training below which a candidate is given up; off by default.
 
-    A hurdle is a quantile of what the evaluated candidates had at the same step of the same anchor.
+    A hurdle is a quantile of what the latest candidates had at that step of that anchor, whether
+    they passed it or not; as many are kept in mind as the population holds.
     """
 
     steps: tuple[Count, ...] = ()
     quantile: Share = 0.25
     after: Count = 20
-    """Candidates evaluated before the first hurdle is set."""
+    """Candidates that came to the step before a hurdle is set there."""
 
 
 class Checks(Settings):

@@ -45,12 +45,14 @@ class Skipped(Record):
 
     ``counts``: code -> number. ``seconds``: code -> time spent on them (None under a fake clock).
     ``repeats``: birth of the candidate whose digest came again -> number.
+    ``origins``: operator (or ``random``) -> proposals drawn from it, the queued one included.
     ``examples``: (birth, code, graph) of some of them.
     """
 
     counts: dict[str, int] = {}
     seconds: dict[str, float] = {}
     repeats: dict[int, int] = {}
+    origins: dict[str, int] = {}
     examples: tuple[tuple[int, str, GraphData], ...] = ()
 
 
@@ -75,7 +77,11 @@ class CandidateQueued(Record):
     graph: GraphData
     digest: str
     fingerprint: str
+    start: str = ""
+    """Identity of the function at the initial v0 and v1, where the search limits its candidates."""
     origin: Literal["random", "mutation", "enqueued", "catalog"]
+    operator: str = ""
+    """Of a mutation: the operators that made it, joined by ``+``; empty for the paper's."""
     parents: tuple[int, ...] = ()
     audit: bool = False
     skipped: Skipped = Skipped()

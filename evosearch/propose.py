@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import random
 from collections import ChainMap, Counter, defaultdict
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from evosearch import events as ev
+from evosearch.operators import OPERATORS, apply_operator, pick_operator
 from evosearch.records import Rejection, Run, Subject
 from evosearch.screen import SCREEN_CODES, Clock, Screen, Verdict
 from evosearch.selection import tournament
 from evosearch.state import MAX_EXAMPLES, Member, State
-from evosearch.streams import evaluation_seed, stream
+from evosearch.streams import below, evaluation_seed, stream
 from evosearch.variation import Table, draw_table, mutate, random_graph
 from primitives.graph import Graph
 
@@ -25,6 +26,20 @@ Origin = Literal["random", "mutation"]
 def no_clock() -> float:
     """A clock that stands still, for runs in which nothing is measured."""
     return 0.0
+
+
+class _Draft(NamedTuple):
+    """A proposal before its checks."""
+
+    graph: Graph
+    origin: Origin
+    operator: str = ""
+    parents: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What the report counts it under."""
+        return self.operator or self.origin
 
 
 class Proposer:
@@ -52,13 +67,16 @@ class Proposer:
         for birth in range(
             state.next_birth, state.next_birth + state.config.evolution.max_proposals
         ):
-            graph, origin, parents = self._draw(state, birth)
+            draft = self._draw(state, birth)
+            graph = draft.graph
             begin = self.clock()
-            verdict = self.screen.judge(graph, digests, state.fingerprints)
+            verdict = self.screen.judge(graph, digests, state.fingerprints, state.starts)
             seconds = self.clock() - begin
             if verdict.code is None:
-                found.append(self._queued(state, birth, graph, origin, parents, verdict, skipped))
+                skipped.draw(draft)
+                found.append(self._queued(state, birth, draft, verdict, skipped))
                 return tuple(found)
+            skipped.draw(draft)
             skipped.add(birth, graph, verdict, seconds)
             if verdict.code == "duplicate" and verdict.of is not None:
                 fresh[verdict.digest] = verdict.of
@@ -69,14 +87,14 @@ class Proposer:
                         graph=graph,
                         digest=verdict.digest,
                         fingerprint=verdict.fingerprint,
-                        origin=origin,
-                        parents=parents,
+                        origin=draft.origin,
+                        parents=draft.parents,
                     )
                 )
         return ()
 
     def enqueue(self, state: State, graph: Graph, note: str = "") -> tuple[ev.Event, ...]:
-        """A person's layer, through the same checks, before the next proposal."""
+        """A person's layer, through the same checks but ``crowded``, before the next proposal."""
         birth = state.next_birth
         verdict = self.screen.judge(graph, state.digests, state.fingerprints)
         if verdict.code is not None:
@@ -90,45 +108,56 @@ class Proposer:
                 graph=graph,
                 digest=verdict.digest,
                 fingerprint=verdict.fingerprint,
+                start=verdict.start,
                 origin="enqueued",
                 audit=_audited(state, birth),
                 note=note,
             ),
         )
 
-    def _draw(self, state: State, birth: int) -> tuple[Graph, Origin, tuple[int, ...]]:
+    def _draw(self, state: State, birth: int) -> _Draft:
         rng = stream(state.config.seed, "propose", birth)
         evolution, nodes = state.config.evolution, state.config.space.nodes
         warm = len(state.population) > 0 and state.evaluated >= evolution.warm_up
         if not warm or rng.random() < evolution.random_share:
-            return random_graph(rng, self.table, nodes), "random", ()
+            return _Draft(random_graph(rng, self.table, nodes), "random")
         parent = self._parent(rng, state)
+        if evolution.operators:
+            return self._edited(rng, state, parent)
         graph = parent.graph
         for _ in range(evolution.mutations):
             graph = mutate(rng, self.table, graph)
-        return graph, "mutation", (parent.birth,)
+        return _Draft(graph, "mutation", parents=(parent.birth,))
+
+    def _edited(self, rng: random.Random, state: State, parent: Member) -> _Draft:
+        evolution, nodes = state.config.evolution, state.config.space.nodes
+        graph, parents, names = parent.graph, [parent.birth], []
+        for _ in range(1 + below(rng, evolution.mutations)):
+            name = pick_operator(rng, evolution.operators)
+            names.append(name)
+            other = parent
+            if OPERATORS[name].parents > 1:
+                other = self._parent(rng, state)
+                parents.append(other.birth)
+            graph = apply_operator(rng, self.table, name, graph, other.graph, nodes)
+        return _Draft(graph, "mutation", "+".join(names), tuple(dict.fromkeys(parents)))
 
     def _parent(self, rng: random.Random, state: State) -> Member:
         evolution = state.config.evolution
         return state.members[tournament(rng, state.population, state.front.points, evolution)]
 
     def _queued(
-        self,
-        state: State,
-        birth: int,
-        graph: Graph,
-        origin: Origin,
-        parents: tuple[int, ...],
-        verdict: Verdict,
-        skipped: _Skips,
+        self, state: State, birth: int, draft: _Draft, verdict: Verdict, skipped: _Skips
     ) -> ev.CandidateQueued:
         return ev.CandidateQueued(
             birth=birth,
-            graph=graph,
+            graph=draft.graph,
             digest=verdict.digest,
             fingerprint=verdict.fingerprint,
-            origin=origin,
-            parents=parents,
+            start=verdict.start,
+            origin=draft.origin,
+            operator=draft.operator,
+            parents=draft.parents,
             audit=_audited(state, birth),
             skipped=skipped.record(),
         )
@@ -142,7 +171,11 @@ class _Skips:
         self._counts: Counter[str] = Counter()
         self._seconds: dict[str, float] = defaultdict(float)
         self._repeats: Counter[int] = Counter()
+        self._origins: Counter[str] = Counter()
         self._examples: list[tuple[int, str, Graph]] = []
+
+    def draw(self, draft: _Draft) -> None:
+        self._origins[draft.label] += 1
 
     def add(self, birth: int, graph: Graph, verdict: Verdict, seconds: float) -> None:
         code = str(verdict.code)
@@ -159,6 +192,7 @@ class _Skips:
             counts=dict(self._counts),
             seconds=dict(self._seconds),
             repeats=dict(self._repeats),
+            origins=dict(self._origins),
             examples=tuple(self._examples),
         )
 

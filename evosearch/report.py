@@ -6,6 +6,7 @@ files only print it. Scores are accuracies from 0 to 1.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,25 @@ def audited_rate(state: State) -> Interval | None:
     )
 
 
+def operator_yields(state: State) -> dict[str, dict[str, int]]:
+    """Where proposals came from (``random``, an operator, or two as ``a+b``) and what came of them.
+
+    Its ``on_front`` counts the members of the present front.
+    """
+    on_front = Counter(state.members[birth].label for birth in state.front.members)
+    return {
+        label: {
+            "proposals": found.proposals,
+            "new_functions": found.queued,
+            "evaluated": found.evaluated,
+            "on_front": on_front[label],
+        }
+        for label, found in sorted(
+            state.operators.items(), key=lambda item: (-item[1].evaluated, item[0])
+        )
+    }
+
+
 def final_report(state: State) -> dict[str, Any]:
     """The report as plain JSON data."""
     rate = audited_rate(state)
@@ -62,6 +82,7 @@ def final_report(state: State) -> dict[str, Any]:
         "front": sorted(state.front.members),
         "false_rejection_rate": None if rate is None else rate._asdict(),
         "audited": state.audit.audited,
+        "operators": operator_yields(state),
         "notes": list(state.notes),
         "leader": None,
         "verdict": "no candidate was evaluated",

@@ -7,11 +7,13 @@ that passes the structural checks and the probe gets a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from evosearch.config import SearchConfig
 from primitives.digest import digest as digest_of
 from primitives.fingerprint import fingerprint as fingerprint_of
+from primitives.fingerprint import initial_fingerprint
 from primitives.graph import Graph
 from primitives.probe import probe_fault
 from primitives.structure import analyse, structural_fault
@@ -28,6 +30,7 @@ SCREEN_CODES = {
     "constant": "the output of the probe is constant",
     "no_gradient": "the gradient of the probe is zero",
     "duplicate": "the behaviour fingerprint was seen before",
+    "crowded": "its function at the initial v0 and v1 was tried often enough",
 }
 """Every in-controller code, in the order of the checks, with its meaning."""
 
@@ -46,6 +49,7 @@ class Verdict(NamedTuple):
     digest: str = ""
     fingerprint: str = ""
     of: int | None = None
+    start: str = ""
 
 
 class Screen:
@@ -55,13 +59,22 @@ class Screen:
         self._batch_allowed = config.series == "B"
         self._forbidden = {_AXES[axis] for anchor in config.task.anchors for axis in anchor.forbids}
         self._modulo_affine = config.evolution.modulo_affine
+        self._same_start = config.evolution.same_start
         self._probed: dict[str, tuple[str | None, str]] = {}
+        self._starts: dict[str, str] = {}
         self._cache_size = cache_size
 
     def judge(
-        self, graph: Graph, digests: Mapping[str, int], fingerprints: Mapping[str, int]
+        self,
+        graph: Graph,
+        digests: Mapping[str, int],
+        fingerprints: Mapping[str, int],
+        starts: Mapping[str, int] = MappingProxyType({}),
     ) -> Verdict:
-        """Run the checks against what the search has seen (identity -> birth)."""
+        """Run the checks against what the search has seen.
+
+        ``digests``, ``fingerprints``: identity -> birth; ``starts``: identity -> candidates so far.
+        """
         fault = structural_fault(graph)
         if fault is not None:
             return Verdict(fault)
@@ -79,7 +92,20 @@ class Screen:
         seen = fingerprints.get(fingerprint)
         if seen is not None:
             return Verdict("duplicate", digest, fingerprint, seen)
-        return Verdict(None, digest, fingerprint)
+        if not self._same_start:
+            return Verdict(None, digest, fingerprint)
+        start = self._start(graph, digest)
+        crowded = starts.get(start, 0) >= self._same_start
+        return Verdict("crowded" if crowded else None, digest, fingerprint, start=start)
+
+    def _start(self, graph: Graph, digest: str) -> str:
+        known = self._starts.get(digest)
+        if known is None:
+            known = initial_fingerprint(graph)
+            if len(self._starts) >= self._cache_size:
+                self._starts.clear()
+            self._starts[digest] = known
+        return known
 
     def _probe(self, graph: Graph, digest: str) -> tuple[str | None, str]:
         known = self._probed.get(digest)

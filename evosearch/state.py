@@ -33,6 +33,7 @@ class Member:
     birth: int
     graph: Graph
     origin: str
+    operator: str
     parents: tuple[int, ...]
     audit: bool
     evaluated: bool = False
@@ -43,6 +44,11 @@ class Member:
     def means(self) -> dict[str, float]:
         """Anchor -> mean score over the seeds so far."""
         return {anchor: float(np.mean(values)) for anchor, values in self.scores.items()}
+
+    @property
+    def label(self) -> str:
+        """What its proposal is counted under: operators, or the origin where there are none."""
+        return self.operator or self.origin
 
     @property
     def seeds(self) -> int:
@@ -56,6 +62,15 @@ class Tally:
 
     count: int = 0
     seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Yield:
+    """What one operator (or combination of two, or ``random``) has contributed."""
+
+    proposals: int = 0
+    queued: int = 0
+    evaluated: int = 0
 
 
 @dataclass(slots=True)
@@ -79,12 +94,26 @@ class State:
     def __init__(self, created: ev.Created) -> None:
         config = created.config
         self.config: SearchConfig = config
+        off = {"enabled": False}
+        self._hurdles_alone = (
+            config.checks.model_copy(
+                update={
+                    "signal": config.checks.signal.model_copy(update=off),
+                    "quality": config.checks.quality.model_copy(update=off),
+                    "stability": config.checks.stability.model_copy(update=off),
+                }
+            )
+            if config.checks.hurdles.steps
+            else None
+        )
         self.status: ev.SearchStatus = "running"
         self.phase: ev.Phase = "search"
         self.target = config.budget.evaluations
         self.next_birth = 0
         self.digests: dict[str, int] = {}
         self.fingerprints: dict[str, int] = {}
+        self.starts: Counter[str] = Counter()
+        self.operators: dict[str, Yield] = defaultdict(Yield)
         self.members: dict[int, Member] = {}
         self.population: deque[int] = deque(maxlen=config.evolution.population_size)
         self.front = Front([-anchor.reference for anchor in config.task.anchors])
@@ -137,7 +166,7 @@ class State:
         )
 
     def hurdles(self) -> dict[str, dict[int, float]]:
-        """Anchor -> step -> least score, from what the evaluated candidates had there."""
+        """Anchor -> step -> least score, from what the candidates that came so far had there."""
         settings = self.config.checks.hurdles
         return {
             anchor: {
@@ -171,16 +200,21 @@ class State:
     def _on_candidate_queued(self, event: ev.CandidateQueued) -> None:
         self.digests[event.digest] = event.birth
         self.fingerprints[event.fingerprint] = event.birth
+        if event.start:
+            self.starts[event.start] += 1
         self.next_birth = event.birth + 1
         self.members[event.birth] = Member(
-            event.birth, event.graph, event.origin, event.parents, event.audit
+            event.birth, event.graph, event.origin, event.operator, event.parents, event.audit
         )
+        self.operators[self.members[event.birth].label].queued += 1
         self._queue(self.first_job(event.birth, event.graph, event.audit))
         skipped = event.skipped
         for code, count in skipped.counts.items():
             self.funnel[code].count += count
         for code, seconds in skipped.seconds.items():
             self.funnel[code].seconds += seconds
+        for label, count in skipped.origins.items():
+            self.operators[label].proposals += count
         for of, count in skipped.repeats.items():
             self._repeat(of, count)
         self.examples.update(code for _, code, _ in skipped.examples)
@@ -221,7 +255,9 @@ class State:
         if len(left) != len(job.runs) - 1:
             raise StateConflict("an evaluation that was not asked for", got=event.job_id)
         # A job with finished runs has passed its checks: they are not made again after a restart.
-        self.pending[event.job_id] = job.model_copy(update={"runs": left, "checks": None})
+        # Hurdles are: the trainings that are left begin anew, and tell their milestones again.
+        checks = self._hurdles_alone if job.checks is not None else None
+        self.pending[event.job_id] = job.model_copy(update={"runs": left, "checks": checks})
         birth = event.subject.birth
         if birth is not None and event.purpose in SCORED:
             self.members[birth].scores[done.anchor].append(done.score)
@@ -231,9 +267,7 @@ class State:
         if event.purpose == "search":
             self._count_checks(event.checks)
             for step, score in done.milestones.items():
-                by_step = self.milestones.setdefault(done.anchor, {})
-                recent = by_step.setdefault(step, deque(maxlen=self.population.maxlen))
-                recent.append(score)
+                self._reach(done.anchor, step, score)
 
     def _on_candidate_rejected(self, event: ev.CandidateRejected) -> None:
         self._drop(f"c{event.birth}")
@@ -242,6 +276,8 @@ class State:
         # Of an evaluated candidate, quality's steps are the first ones of its training.
         for run in event.checks:
             self.train_steps["audit" if run.audited else "quality"] += run.steps
+            if run.check == "training" and "step" in run.findings:
+                self._reach(run.anchor, int(run.findings["step"]), run.findings["score"])
         self._count_checks(event.checks)
         if event.audit_passed is not None:
             self.audit.audited += 1
@@ -257,6 +293,7 @@ class State:
         self._drop(f"c{event.birth}")
         member = self.members[event.birth]
         member.evaluated, member.measured = True, 1
+        self.operators[member.label].evaluated += 1
         self.population.append(event.birth)
         self.evaluated += 1
         self._count_checks(event.checks)
@@ -306,11 +343,19 @@ class State:
         if member is not None and member.evaluated:
             member.repeats += count
 
+    def _reach(self, anchor: str, step: int, score: float) -> None:
+        """A candidate's score at a hurdle. Those that fail it count too, or it would only rise."""
+        by_step = self.milestones.setdefault(anchor, {})
+        by_step.setdefault(step, deque(maxlen=self.population.maxlen)).append(score)
+
     def _count_checks(self, checks: tuple[CheckRun, ...]) -> None:
         passed = {run.check for run in checks if not run.audited} - {
             run.check for run in checks if run.rejection is not None
         }
-        self.audit.passed_quality += "quality" in passed
+        # A hurdle may end a candidate before quality was seen on every anchor: not counted.
+        quality = sum(run.check == "quality" and not run.audited for run in checks)
+        complete = quality == len(self.config.task.anchors)
+        self.audit.passed_quality += "quality" in passed and complete
         for run in checks:
             tally = self.checks[run.check]
             tally.count += 1

@@ -30,7 +30,7 @@ def random_graph(rng: random.Random, table: Table, nodes: int) -> Graph:
 
     Source: Liu et al. 2020, section 3.1.
     """
-    return Graph(tuple(_random_node(rng, table, FIRST_OP + step) for step in range(nodes)))
+    return Graph(tuple(random_node(rng, table, FIRST_OP + step) for step in range(nodes)))
 
 
 def mutate(rng: random.Random, table: Table, graph: Graph) -> Graph:
@@ -39,10 +39,11 @@ def mutate(rng: random.Random, table: Table, graph: Graph) -> Graph:
     Source: Liu et al. 2020, section 3.3.
     """
     position = below(rng, len(graph.nodes))
-    node = _random_node(rng, table, FIRST_OP + position)
+    node = random_node(rng, table, FIRST_OP + position)
     return Graph((*graph.nodes[:position], node, *graph.nodes[position + 1 :]))
 
 
-def _random_node(rng: random.Random, table: Table, index: int) -> Node:
+def random_node(rng: random.Random, table: Table, index: int) -> Node:
+    """A random primitive over random nodes before ``index``."""
     (op, over), arity = pick(rng, pick(rng, table))
     return Node(op, tuple(int(rng.random() * index) for _ in range(arity)), over)

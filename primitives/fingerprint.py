@@ -36,6 +36,11 @@ PROBES = (
 """Shapes (4, 6, 3, 3) in three groups of two and (3, 4, 1, 2) in two, with random v0 and v1: group,
 instance and sample, and groups of different sizes, give different values."""
 
+INITIAL_PROBES = tuple(
+    probe._replace(v0=np.zeros_like(probe.v0), v1=np.ones_like(probe.v1)) for probe in PROBES
+)
+"""The same inputs at the initial v0 and v1."""
+
 _SIGN_WEIGHTS = make_inputs(7003, (4, 6, 9), 3, (1.0,)).x
 
 
@@ -62,6 +67,24 @@ def fingerprint(graph: Graph, *, modulo_affine: bool = False) -> str:
                     state.update(evaluated)
     kind = FINGERPRINT_VERSION + ("a" if modulo_affine else "")
     return f"{kind}:{state.hexdigest()[:32]}"
+
+
+def initial_fingerprint(graph: Graph) -> str:
+    """Hash of the graph at the initial v0 = 0 and v1 = 1, up to sign and scale, e.g. ``f1i:77...``.
+
+    Training mode; gradients with respect to x alone. Layers that share it begin every training as
+    the same network, and differ by what v0 and v1 learn.
+    """
+    state = hashlib.sha256(FINGERPRINT_VERSION.encode())
+    factor: float | None = None
+    with np.errstate(all="ignore"):
+        for inputs in INITIAL_PROBES:
+            response = respond(graph, inputs)
+            if factor is None:
+                factor = _unit(response.value)
+            response = response._replace(gradients=(response.gradients[0], None, None))
+            state.update(_rounded(response, inputs, factor))
+    return f"{FINGERPRINT_VERSION}i:{state.hexdigest()[:32]}"
 
 
 def _unit(value: Array) -> float:

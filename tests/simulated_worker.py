@@ -21,6 +21,15 @@ def answer(job: Job) -> tuple[float, list[Message]]:
             JobDone(job_id=job.id, checks=(check,), rejection=rejected, audit_passed=audit)
         ]
     messages: list[Message] = []
+    hurdles = job.checks.hurdles.steps if job.checks is not None else ()
+    early = round(0.3 + 0.3 * quality, 3)
+    if any(early < least.get(40, 0.0) for least in job.hurdles.values()) and 40 in hurdles:
+        rejected = Rejection(code="hurdle", detail=f"score {early} after 40 steps")
+        found = {"score": early, "step": 40.0}
+        check = CheckRun(
+            check="training", anchor="resnet", seconds=0.1, findings=found, rejection=rejected
+        )
+        return 0.1, [JobDone(job_id=job.id, checks=(check,), rejection=rejected)]
     for run in job.runs:
         noise = random.Random(f"{layer}/{run}").random()
         score, correct = 0.5 + 0.3 * quality + 0.1 * noise, ""
@@ -40,12 +49,16 @@ def answer(job: Job) -> tuple[float, list[Message]]:
             steps=job.task.steps,
             seconds=1.0,
             correct=correct,
+            milestones=dict.fromkeys(hurdles, early),
         )
         messages.append(EvaluationDone(job_id=job.id, evaluation=evaluation))
-    if job.checks is not None:
+    if job.checks is not None and job.checks.signal.enabled:
         checks = (
             CheckRun(check="signal", seconds=0.01),
-            CheckRun(check="quality", anchor="resnet", seconds=0.3, steps=40),
+            *(
+                CheckRun(check="quality", anchor=run.anchor, seconds=0.1, steps=40)
+                for run in job.runs
+            ),
         )
         messages[0] = messages[0].model_copy(update={"checks": checks})
     return 1.0 + noise, [*messages, JobDone(job_id=job.id)]

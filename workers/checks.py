@@ -154,8 +154,14 @@ def check_hurdle(training: Training, step: int, least: float | None, clock: Cloc
     anchor = training.run.anchor
     steps = training.advance(step)
     score = training.worst if training.diverged else training.score("select").accuracy
+    judged = judge_hurdle(anchor, step, score, None if training.diverged else least)
+    return judged.model_copy(update={"seconds": clock() - start, "steps": steps})
+
+
+def judge_hurdle(anchor: str, step: int, score: float, least: float | None) -> CheckRun:
+    """A score in the middle of training against its hurdle; nothing is trained here."""
     rejection = None
-    if least is not None and score < least and not training.diverged:
+    if least is not None and score < least:
         rejection = Rejection(
             code="hurdle",
             detail=f"score {score:.3f} on {anchor} after {step} steps, below {least:.3f}",
@@ -163,9 +169,8 @@ def check_hurdle(training: Training, step: int, least: float | None, clock: Cloc
     return CheckRun(
         check="training",
         anchor=anchor,
-        seconds=clock() - start,
-        steps=steps,
-        findings={"score": score},
+        seconds=0.0,
+        findings={"score": score, "step": float(step)},
         rejection=rejection,
     )
 

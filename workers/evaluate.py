@@ -34,6 +34,7 @@ from workers.checks import (
     check_quality,
     check_signal,
     check_stability,
+    judge_hurdle,
     signal_statistics,
 )
 from workers.datasets import Dataset
@@ -113,6 +114,7 @@ class _Work:
         self.checks: list[CheckRun] = []
         self.trainings: dict[int, tuple[Training, LayerFactory]] = {}
         self.seconds = [0.0] * len(job.runs)
+        self.early: dict[int, float] = {}
 
     def messages(self) -> Iterator[Message]:
         if self.job.checks is not None:
@@ -168,9 +170,21 @@ class _Work:
                 self.training(index), checks.quality, self.clock, audited=audited
             )
             rejection = self.record(result, index)
+            if rejection is None and not audited:
+                rejection = self.first_hurdle(index, checks.quality.steps, result)
             if rejection is not None:
                 return rejection
         return None
+
+    def first_hurdle(self, index: int, step: int, quality: CheckRun) -> Rejection | None:
+        """The hurdle at quality's own step, judged by its score before the next anchor is tried."""
+        run = self.job.runs[index]
+        if self.job.checks is None or step not in self.job.checks.hurdles.steps:
+            return None
+        score = quality.findings["accuracy"]
+        self.early[index] = score
+        least = self.job.hurdles.get(run.anchor, {}).get(step)
+        return self.record(judge_hurdle(run.anchor, step, score, least), index)
 
     def audit(self, checks: Checks) -> bool:
         """Whether a layer that signal rejected passes quality on every anchor."""
@@ -183,6 +197,9 @@ class _Work:
             return milestones
         least = self.job.hurdles.get(run.anchor, {})
         for step in sorted(self.job.checks.hurdles.steps):
+            if index in self.early and step == self.job.checks.quality.steps:
+                milestones[step] = self.early[index]
+                continue
             training = self.training(index)
             if training.diverged or step >= self.job.task.steps:
                 break

@@ -17,6 +17,8 @@ from evosearch.ports import Enqueue, Extend, Pause, Resume, Stop
 from evosearch.presets import load_preset
 from evosearch.records import Evaluation, EvaluationDone, Failure, Job, JobDone, Message
 from evosearch.state import State, recover
+from primitives.fingerprint import initial_fingerprint
+from primitives.formula import parse
 from primitives.graph import Graph, Node
 from tests.simulated_worker import answer
 from workers.simulated import SimulatedPool
@@ -74,8 +76,10 @@ def test_the_same_seed_gives_the_same_log_and_another_seed_another() -> None:
     assert logs[0] != logs[2]
 
 
-def test_a_search_killed_after_any_event_ends_with_the_same_log() -> None:
-    small = ("budget.evaluations=6", "confirmation.top=2", "confirmation.tune_seeds=1")
+@pytest.mark.parametrize("hurdles", ["[]", "[40]"])
+def test_a_search_killed_after_any_event_ends_with_the_same_log(hurdles: str) -> None:
+    small = ("budget.evaluations=6", "confirmation.top=2", "confirmation.tune_seeds=1",
+             f"checks.hurdles.steps={hurdles}", "checks.hurdles.after=2")  # fmt: skip
     whole = start(*small)
     finished(whole)
     expected = log(whole)
@@ -289,3 +293,60 @@ def test_a_training_that_diverges_on_final_counts_at_chance_and_is_not_left_out(
     assert rows["resnet"]["leader"] == pytest.approx(0.1)
     assert rows["resnet"]["difference"]["high"] < 0 < rows["mobilenetv2"]["leader"]
     assert state.report["final"]["seeds"] == 3
+
+
+def test_hurdles_rise_with_what_was_evaluated_and_end_candidates_early() -> None:
+    overrides = ("checks.hurdles.steps=[40]", "checks.hurdles.after=5", "budget.evaluations=40")
+    store = start(*overrides, "checks.hurdles.quantile=0.5")
+    state = finished(store)
+    assert state.rejected["hurdle"] > 0
+    assert finished(start(*overrides, "checks.hurdles.after=100")).rejected["hurdle"] == 0
+    scores = state.milestones["resnet"][40]
+    assert min(scores) < state.hurdles()["resnet"][40] < max(scores)
+    # Half of what comes to a hurdle passes it, on three anchors an eighth: it does not rise above
+    # what it lets through.
+    reached = state.evaluated + state.rejected["hurdle"]
+    assert 0.75 < state.rejected["hurdle"] / reached < 0.95
+
+
+def test_a_function_at_the_initial_vectors_is_tried_no_more_often_than_asked() -> None:
+    def starts(limit: int) -> Counter[str]:
+        store = start(f"evolution.same_start={limit}", "budget.evaluations=60")
+        finished(store)
+        queued = [e.event for e in store.events("search01") if e.event.kind == "candidate_queued"]
+        assert [e.start != "" for e in queued] == [limit > 0] * len(queued)
+        return Counter(initial_fingerprint(e.graph) for e in queued)
+
+    assert max(starts(0).values()) > 2
+    assert max(starts(2).values()) == 2
+
+
+def test_a_person_may_try_a_crowded_function() -> None:
+    store = start("evolution.same_start=1", "budget.evaluations=3")
+    for formula in ("tanh(x) * v1", "tanh(x) + v0", "tanh(x)"):
+        store.send("search01", Enqueue(graph=parse(formula), note=""))
+    state = finished(store)
+    queued = [e.event for e in store.events("search01") if e.event.kind == "candidate_queued"]
+    enqueued = [e for e in queued if e.origin == "enqueued"]
+    assert len(enqueued) == 3
+    assert len({e.start for e in enqueued}) == 1
+    assert state.starts[enqueued[0].start] == 3
+
+
+def test_operators_are_told_with_what_each_contributed() -> None:
+    weights = (
+        "evolution.operators.paper=1",
+        "evolution.operators.cross=1",
+        "budget.evaluations=60",
+    )
+    store = start(*weights)
+    state = finished(store)
+    told = [e.event for e in store.events("search01")]
+    queued = [e for e in told if e.kind == "candidate_queued"]
+    assert {name for e in queued for name in e.operator.split("+") if name} >= {"paper", "cross"}
+    assert any(len(e.parents) == 2 for e in queued)
+    assert sum(y.proposals for y in state.operators.values()) == state.next_birth
+    assert sum(y.queued for y in state.operators.values()) == len(queued)
+    assert sum(y.evaluated for y in state.operators.values()) == state.evaluated
+    assert state.report is not None
+    assert state.report["operators"]["random"]["proposals"] > 0

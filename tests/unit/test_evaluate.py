@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from evosearch.config import Anchor, Bounds, Checks, Quality, Signal, Stability, Task
+from evosearch.config import Anchor, Bounds, Checks, Hurdles, Quality, Signal, Stability, Task
 from evosearch.errors import WorkerError
 from evosearch.events import without_times
 from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
@@ -250,8 +250,6 @@ def test_inline_pool_cancels_waiting_and_running_jobs():
 
 
 def test_hurdles_give_a_candidate_up_and_milestones_are_told():
-    from evosearch.config import Hurdles
-
     checks = CHECKS.model_copy(update={"hurdles": Hurdles(steps=(4, 10), after=1)})
     evaluations, done = run(job(anchors=("resnet",), checks=checks))
     assert done.rejection is None
@@ -265,3 +263,17 @@ def test_hurdles_give_a_candidate_up_and_milestones_are_told():
     assert sum(check.steps for check in done.checks) == 10
     _, done = run(job(anchors=("resnet",), checks=checks, hurdles={"resnet": {10: 0.0}}))
     assert done.rejection is None
+
+
+def test_the_hurdle_at_qualitys_step_is_judged_before_the_next_anchor_is_tried():
+    quality = Quality(steps=4, accuracy=0.0)
+    checks = CHECKS.model_copy(update={"quality": quality, "hurdles": Hurdles(steps=(4,), after=1)})
+    anchors = ("resnet", "mobilenetv2")
+    _, done = run(job(anchors=anchors, checks=checks, hurdles={"resnet": {4: 0.99}}))
+    assert done.rejection.code == "hurdle"
+    assert [c.anchor for c in done.checks if c.check == "quality"] == ["resnet"]
+    assert sum(c.steps for c in done.checks) == 4
+    evaluations, done = run(job(anchors=anchors, checks=checks, hurdles={"resnet": {4: 0.0}}))
+    assert done.rejection is None
+    assert [list(e.milestones) for e in evaluations] == [[4], [4]]
+    assert [e.steps for e in evaluations] == [12, 12]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from known_graphs import KNOWN, V0, V1, ZERO, Build, X, viable_graphs
 
-from primitives.fingerprint import FINGERPRINT_VERSION, fingerprint
+from primitives.fingerprint import FINGERPRINT_VERSION, fingerprint, initial_fingerprint
+from primitives.formula import parse
 from primitives.graph import FIRST_OP, Graph, Node
 from primitives.ops import AGGREGATIONS, COMMUTATIVE, INDEX_SETS
 
@@ -141,3 +142,12 @@ def test_golden_fingerprints() -> None:
         now = [fingerprint(graph), fingerprint(graph, modulo_affine=True)]
         assert now == golden[name], name
         assert now[0].startswith(FINGERPRINT_VERSION + ":")
+
+
+def test_the_initial_fingerprint_forgets_what_v0_and_v1_could_learn() -> None:
+    same = ["tanh(x)", "tanh(x * v1)", "tanh(x + v0)", "-tanh(x)", "tanh(max(x, x)) * square(v1)"]
+    assert len({initial_fingerprint(parse(text)) for text in same}) == 1
+    assert len({fingerprint(parse(text)) for text in same}) == len(same)
+    other = ["tanh(x)", "sigmoid(x)", "max(x, v0)", "max(x, v1)", "x / std_batch(x)",
+             "x / std_group(x)", "x / (std_batch(x) + v1)"]  # fmt: skip
+    assert len({initial_fingerprint(parse(text)) for text in other}) == len(other)

@@ -1,0 +1,84 @@
+"""Operators: legal children, each edit is what it says, and the paper's stays what it was."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from evosearch.config import Operator, Space
+from evosearch.operators import OPERATORS, apply_operator, pick_operator
+from evosearch.variation import draw_table, mutate, random_graph
+from primitives.digest import digest
+from primitives.formula import parse
+from primitives.graph import Graph
+from primitives.ops import OP_SETS
+from primitives.rewrite import live_form
+
+TABLE = draw_table(Space())
+PARENT = live_form(parse("tanh(x) / std_batch(x * v1)"))
+OTHER = live_form(parse("max(x, zero) * sigmoid(x)"))
+
+
+def children(name: Operator, count: int = 400, nodes: int = 10) -> list[Graph]:
+    rng = random.Random(3)
+    return [apply_operator(rng, TABLE, name, PARENT, OTHER, nodes) for _ in range(count)]
+
+
+def sizes(name: Operator) -> set[int]:
+    return {len(child.nodes) for child in children(name)}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_children_of_random_graphs_are_legal_small_and_new(name: Operator) -> None:
+    rng = random.Random(5)
+    allowed = set(OP_SETS["paper"])
+    differs = 0
+    for _ in range(300):
+        parent, other = random_graph(rng, TABLE, 10), random_graph(rng, TABLE, 10)
+        child = apply_operator(rng, TABLE, name, parent, other, 10)
+        assert len(child.nodes) <= 10
+        assert {(node.op, node.over) for node in child.nodes} <= allowed
+        differs += digest(child) != digest(parent)
+    assert differs > 60
+
+
+@pytest.mark.parametrize("name", [name for name, row in OPERATORS.items() if row.live])
+def test_a_child_that_would_be_too_large_is_the_parent(name: Operator) -> None:
+    found = children(name, nodes=len(PARENT.nodes))
+    assert all(len(child.nodes) <= len(PARENT.nodes) for child in found)
+    assert all(live_form(child) == child for child in found)
+
+
+def test_each_edit_changes_the_graph_by_as_much_as_it_says() -> None:
+    before = len(PARENT.nodes)
+    kinds = Counter((node.op, node.over) for node in PARENT.nodes)
+    assert max(sizes("insert")) == before + 1
+    assert max(sizes("branch")) == before + 2
+    assert max(sizes("delete")) == before - 1 or min(sizes("delete")) < before
+    for child in children("rewire"):
+        assert not Counter((node.op, node.over) for node in child.nodes) - kinds
+    for child in children("swap"):
+        changed = Counter((node.op, node.over) for node in child.nodes) - kinds
+        assert sum(changed.values()) <= 1
+    whole = {(node.op, node.over) for node in (*PARENT.nodes, *OTHER.nodes)}
+    crossed = children("cross")
+    assert all({(node.op, node.over) for node in child.nodes} <= whole for child in crossed)
+    assert any(digest(child) == digest(OTHER) for child in crossed)
+    assert any({"std", "sigmoid"} <= {node.op for node in child.nodes} for child in crossed)
+
+
+def test_the_papers_operator_is_the_papers_mutation() -> None:
+    parent = random_graph(random.Random(1), TABLE, 10)
+    for seed in range(50):
+        expected = mutate(random.Random(seed), TABLE, parent)
+        got = apply_operator(random.Random(seed), TABLE, "paper", parent, OTHER, 10)
+        assert got == expected
+
+
+def test_operators_are_drawn_by_weight() -> None:
+    rng = random.Random(0)
+    drawn = Counter(pick_operator(rng, {"swap": 3.0, "cross": 1.0}) for _ in range(4000))
+    assert 0.72 < drawn["swap"] / 4000 < 0.78
+    assert set(drawn) == {"swap", "cross"}
