@@ -28,7 +28,8 @@ def response_curves(graph: Graph) -> dict[str, Any]:
     """
     moved = np.linspace(-REACH, REACH, POINTS)
     noise = np.random.default_rng(11).normal(size=_SHAPE)
-    noise = (noise - noise.mean()) / noise.std()
+    noise -= noise.mean(axis=(0, 2), keepdims=True)  # each channel has the batch's distribution
+    noise /= noise.std(axis=(0, 2), keepdims=True)
     curves = [_curve(graph, moved, mean, deviation, noise) for mean, deviation in BATCHES]
     return {"x": moved.tolist(), "curves": curves}
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
@@ -232,7 +232,7 @@ def _mean(scores: list[float]) -> GainView:
     return GainView(**mean_interval(np.array(scores), level=LEVEL, seed=0)._asdict())
 
 
-def _standing(service: Service, info: SearchInfo, row: CandidateRow) -> dict[str, object]:
+def _standing(service: Service, info: SearchInfo, row: CandidateRow) -> dict[str, Any]:
     """Gain, rank and step time of the candidate within its search."""
     gain: GainView | None = None
     anchors: list[AnchorGain] = []

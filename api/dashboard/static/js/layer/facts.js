@@ -43,9 +43,15 @@ export function formulaParts(look) {
   ];
 }
 
+/** @param {string} name of the catalog, such as bn-relu; people write BN-ReLU */
+function known(name) {
+  const words = { relu: "ReLU", silu: "SiLU", gelu: "GELU", evonorm: "EvoNorm" };
+  return name.split("-").map((word) => words[/** @type {"relu"} */ (word)] ?? word.toUpperCase()).join("-");
+}
+
 /** @param {string | null} name */
 export function knownPill(name) {
-  return name && h("span", { class: "pill warn", tabindex: "0", data: { tip: T.look.knownTip } }, T.look.knownAs(name));
+  return name && h("span", { class: "pill warn", tabindex: "0", data: { tip: T.look.knownTip } }, T.look.knownAs(known(name)));
 }
 
 const TOLD = ["live_nodes", "batch_independent"];

@@ -31,8 +31,10 @@ export function sensibleRange(all) {
  * @param {any} [controls]
  */
 export function responseChart(name, controls) {
-  return new Chart({ title: T.look.response, tip: T.look.responseTip, name, controls, height: "330px",
-                     alt: () => T.look.responseAlt });
+  const made = new Chart({ title: T.look.response, tip: T.look.responseTip, name, controls, height: "330px",
+                           alt: () => T.look.responseAlt });
+  made.element.classList.add("tall");
+  return made;
 }
 
 /**

@@ -59,7 +59,7 @@ export function showTrainings(chart, anchors, curves, options) {
       return [{
         x: one.steps, y: one.losses, name, legendgroup: name, showlegend: first, mode: "lines",
         opacity: mine ? (main ? 1 : 0.4) : 0.85, xaxis: axis("x", panel), yaxis: axis("y", panel),
-        line: { color: look.colour, dash: mine ? "solid" : look.dash, width: main ? 2.6 : mine ? 1.2 : 1.5 },
+        line: { color: look.colour, dash: look.dash, width: main ? 2.6 : mine ? 1.2 : 1.5 },
         hovertemplate: `%{y:.3g}<extra>${name}, ${one.purpose}</extra>`,
       }];
     });
@@ -93,8 +93,10 @@ export function showTrainings(chart, anchors, curves, options) {
 export function trainingChart(name, rescale) {
   const scale = segments([{ value: "log", text: T.candidatePage.log }, { value: "linear", text: T.candidatePage.linear }],
     "log", (value) => rescale(value === "log"), T.candidatePage.scale);
-  return new Chart({ title: T.candidatePage.trainings, tip: T.candidatePage.trainingsTip, name, controls: scale,
-                     height: "330px", alt: () => T.candidatePage.trainingsAlt });
+  const made = new Chart({ title: T.candidatePage.trainings, tip: T.candidatePage.trainingsTip, name, controls: scale,
+                           height: "330px", alt: () => T.candidatePage.trainingsAlt });
+  made.element.classList.add("tall");
+  return made;
 }
 
 /** @param {string} letter @param {number} panel */
