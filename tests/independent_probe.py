@@ -14,8 +14,12 @@ import torch
 from primitives.graph import Graph
 from primitives.interpret import batch_moments_of, interpret
 
-SHAPES = (((5, 8, 3, 2), 4), ((3, 6, 2, 4), 3))
-"""(N, C, H, W) and the number of groups, each of two channels."""
+SHAPES = (
+    ((5, 8, 3, 2), 4, 1.0, 0.0), ((3, 6, 2, 4), 3, 1.0, 0.0), ((4, 8, 4, 4), 4, 0.1, 0.0),
+    ((4, 8, 4, 4), 4, 5.0, 0.0), ((3, 6, 2, 4), 3, 1.0, 2.0), ((3, 6, 2, 4), 3, 1.0, -2.0),
+)  # fmt: skip
+"""(N, C, H, W), the number of groups, each of two channels, and scale and shift of the input: a
+branch of a maximum that is never taken at one scale is taken at another."""
 
 TOLERANCE = 1e-9
 
@@ -24,9 +28,14 @@ def responses(graph: Graph) -> np.ndarray:
     """Outputs and input gradients in training and evaluation mode, as one float64 vector."""
     generator = torch.Generator().manual_seed(20_26)
     parts: list[torch.Tensor] = []
-    for shape, groups in SHAPES:
-        x, other = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in "ab")
+    for shape, groups, scale, shift in SHAPES:
+        x, other = (
+            shift + scale * torch.randn(shape, generator=generator, dtype=torch.float64)
+            for _ in "ab"
+        )
         v0, v1 = (torch.randn(shape[1], generator=generator, dtype=torch.float64) for _ in "ab")
+        if scale < 1.0:  # as every training begins
+            v0, v1 = torch.zeros_like(v0), torch.ones_like(v1)
         weight = torch.randn(shape, generator=generator, dtype=torch.float64)
         moments = batch_moments_of(graph, other, v0, v1, groups=groups)
         for mode in (None, moments):

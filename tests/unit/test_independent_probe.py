@@ -19,3 +19,13 @@ def test_equal_functions_in_different_forms_are_found_and_others_are_not() -> No
     ]
     graphs = {number: parse(text) for number, text in enumerate(formulas)}
     assert sorted(tuple(sorted(pair)) for pair in equal_pairs(graphs)) == [(0, 1), (6, 7)]
+
+
+def test_functions_that_differ_only_where_a_maximum_turns_are_told_apart() -> None:
+    formulas = [
+        "tanh(x + rms_group(x) * rms_instance(x))",
+        "tanh(x + max(rms_group(x) * rms_instance(x), mean_sample(v1)))",
+        "tanh(x + std_sample(x) * max(x, std_sample(x)))",
+        "tanh(x + max(tanh(x), std_sample(x) * max(x, std_sample(x))))",
+    ]
+    assert equal_pairs({number: parse(text) for number, text in enumerate(formulas)}) == []
