@@ -28,7 +28,7 @@ from api.web import bind
 from db.sql_store import SqlStore
 from tests.benchmarks.bench_store import ID, Log, grow
 from tests.benchmarks.record import write_result
-from tests.support.browser import ROOT, browser
+from tests.support.browser import ROOT, browser, until
 from tests.support.standings import Story
 
 USEFUL = """() => new Promise(done => {
@@ -148,8 +148,8 @@ def look(made: Browser, url: str) -> tuple[Page, float]:
     page.set_default_timeout(WAIT)
     page.goto(f"{url}/search/{ID}", wait_until="commit")
     useful = page.evaluate(USEFUL)
-    page.wait_for_function("document.querySelector('.field-layer')?.offsetWidth > 0")
-    page.wait_for_function("!document.querySelector('main [aria-busy=true]')")
+    until(page, "() => document.querySelector('.field-layer')?.offsetWidth > 0", WAIT / 1000)
+    until(page, "() => !document.querySelector('main [aria-busy=true]')", WAIT / 1000)
     page.wait_for_timeout(2000)
     return page, round(useful / 1000, 3)
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,17 @@ class Visit:
         ]  # fmt: skip
 
 
+def until(page: Page, function: str, seconds: float = TIMEOUT / 1000) -> None:
+    """Waits until the JavaScript function returns something true.
+
+    Asks from here: a poll of the browser's own would make code from text, which the policy forbids.
+    """
+    end = time.monotonic() + seconds
+    while not page.evaluate(function):
+        assert time.monotonic() < end, f"it did not come to {function}"
+        page.wait_for_timeout(100)
+
+
 @contextmanager
 def visit(made: Browser, **options: Any) -> Iterator[Visit]:
     """A fresh visitor; ``options`` are those of a browser context."""
@@ -104,12 +116,13 @@ def controller(folder: Path, seconds: float = 0.05) -> Iterator[subprocess.Popen
     """A controller process with simulated workers over the folder's store."""
     words = ("-m", "tests.support.simulated_controller", f"{folder}/store.db", "simulated")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, *words, str(seconds)], env=environment, cwd=folder,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(30)
+    with (folder / "controller.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, *words, str(seconds)], env=environment, cwd=folder,
+            stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(30)

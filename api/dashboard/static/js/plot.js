@@ -103,7 +103,7 @@ export class Chart {
   /** @param {Options} options */
   constructor(options) {
     this.options = options;
-    this.plot = h("div", { class: "plot", role: "img", tabindex: "0" });
+    this.plot = h("div", { class: "plot", role: "img", tabindex: "0", "aria-label": options.title });
     this.note = h("div", { class: "chart-note small quiet" }, options.note);
     this.title = h("h2", options.tip ? { data: { tip: options.tip }, tabindex: "0" } : {}, options.title);
     const more = button("", () => this._menu(more), { icon: "dots", kind: "plain", title: T.chartMenu });

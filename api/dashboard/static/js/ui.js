@@ -279,7 +279,7 @@ export function errorState(err, again) {
  * @returns {HTMLElement}
  */
 export function loadingState(lines = 3) {
-  const made = h("div", { class: "state", "aria-busy": "true", "aria-label": T.loading });
+  const made = h("div", { class: "state", role: "status", "aria-busy": "true", "aria-label": T.loading });
   made.style.alignItems = "stretch";
   for (let i = 0; i < lines; i++) {
     made.append(h("div", { class: "skeleton", style: { height: "13px", width: `${92 - 17 * (i % 3)}%` } }));
