@@ -68,6 +68,7 @@ def _api(service: Service) -> FastAPI:
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await service.feed.start()
+        service.warm()
         yield
         await service.feed.stop()
         service.close()

@@ -5,6 +5,7 @@ One object a web process, made by `api.app`; it must import neither torch nor ra
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from pathlib import Path
@@ -26,8 +27,12 @@ from db.queries_rest import RestQueries
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from db.tokens import Tokens
+from evosearch.errors import EvosearchError
 
 OFFERS_SECONDS = 10.0
+WARMED = 4
+"""Searches whose log is read when a web process starts."""
+log = logging.getLogger("evosearch.service")
 
 
 class Service:
@@ -51,6 +56,23 @@ class Service:
         self.metrics = Metrics()
         self._offers: tuple[float, dict[str, Any]] | None = None
         self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._warming: threading.Thread | None = None
+
+    def warm(self) -> None:
+        """Reads the logs of the newest searches aside, so that their first reader need not wait."""
+        self._warming = threading.Thread(target=self._warm, name="warm", daemon=True)
+        self._warming.start()
+
+    def _warm(self) -> None:
+        try:
+            for info in self.store.searches()[:WARMED]:
+                if self._closing.is_set():
+                    return
+                with self.ledgers.of(info):
+                    pass
+        except EvosearchError as err:  # whoever asks next is told; here nobody waits
+            log.warning("the newest searches cannot be read ahead: %s", err)
 
     def offers(self) -> dict[str, Any]:
         """What can be trained: told by the last controller, else by the helper.
@@ -75,6 +97,9 @@ class Service:
 
     def close(self) -> None:
         """Lets go of everything; idempotent."""
+        self._closing.set()
+        if self._warming is not None:
+            self._warming.join(10)
         self.helper.close()
         self.store.close()
 

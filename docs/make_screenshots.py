@@ -21,16 +21,16 @@ import httpx
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
-DESKTOP, PHONE = (1440, 900), (400, 860)
+DESKTOP, TALL, PHONE = (1440, 900), (1440, 1480), (400, 860)
 SHOTS = (
     ("searches", "/", DESKTOP, "light"),
     ("new-search", "/new", DESKTOP, "light"),
-    ("search", "/search/{search}", DESKTOP, "light"),
+    ("search", "/search/{search}", TALL, "light"),
     ("search-dark", "/search/{search}?c={leader}", DESKTOP, "dark"),
     ("search-phone", "/search/{search}", PHONE, "light"),
-    ("search-pareto", "/search/{search}?chart=pareto&tab=simplest", DESKTOP, "light"),
-    ("lineage", "/search/{search}?tab=lineage", DESKTOP, "light"),
-    ("candidate", "/search/{search}/candidate/{leader}", DESKTOP, "light"),
+    ("search-pareto", "/search/{search}?chart=pareto&tab=simplest", TALL, "light"),
+    ("lineage", "/search/{search}?tab=lineage", TALL, "light"),
+    ("candidate", "/search/{search}/candidate/{leader}", TALL, "light"),
     ("candidate-dark", "/search/{search}/candidate/{leader}", DESKTOP, "dark"),
     ("compare", "/compare?search={search}", DESKTOP, "light"),
     ("try-a-layer", "/layer?formula=x%20*%20sigmoid(v1%20*%20x)%20%2F%20std_group(x)", DESKTOP,

@@ -134,10 +134,10 @@ def ages(ledger: Ledger, most: int) -> AgesView:
     fronts = [one for one in ranks if ledger.birth[one[1]] in ledger.entered][:most]
     others = [one for one in ranks if ledger.birth[one[1]] not in ledger.entered]
     shown = sorted(fronts + thinned(others, max(0, most - len(fronts))))
-    return AgesView(
+    return AgesView.model_construct(
         size=len(young),
         members=[
-            AgePoint(
+            AgePoint.model_construct(
                 birth=ledger.birth[row], age=age, score=float(scores[row]),
                 gain=None if better is None else float(scores[row]) - better,
                 live_nodes=ledger.nodes[row], on_front=ledger.birth[row] in ledger.entered,

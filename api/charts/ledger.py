@@ -30,9 +30,9 @@ _DONE = {
     "failed": "fail",
 }  # fmt: skip
 FOLDED = (
-    "candidate_queued", "candidate_duplicate", "evaluation_recorded", "candidate_rejected",
-    "candidate_failed", "candidate_evaluated", "job_lost", "job_finished", "phase_entered",
-    "status_changed", "budget_changed",
+    "candidate_queued", "candidate_duplicate", "enqueued_refused", "evaluation_recorded",
+    "candidate_rejected", "candidate_failed", "candidate_evaluated", "job_lost", "job_finished",
+    "phase_entered", "status_changed", "budget_changed",
 )  # fmt: skip
 """Kinds of events that a ledger reads; the others change nothing in it."""
 Floats = NDArray[np.float64]
@@ -175,6 +175,9 @@ class Ledger:
 
     def _on_candidate_duplicate(self, _seq: int, _at: datetime, event: dict[str, Any]) -> None:
         self._row(event, DUPLICATE)
+
+    def _on_enqueued_refused(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
+        self._mark(seq, at, "enqueue", f"refused: {event['rejection']['code']}")
 
     def _on_evaluation_recorded(self, _seq: int, _at: datetime, event: dict[str, Any]) -> None:
         done, subject, purpose = event["evaluation"], event["subject"], event["purpose"]

@@ -111,11 +111,12 @@ def scatter(ledger: Ledger, x_name: str, y_name: str, most: int) -> ScatterView:
     rest = np.flatnonzero(whole & ~np.isin(np.arange(len(rows)), kept))
     margin = np.full(len(rows), np.nan) if y.margin is None else y.margin
     lead = ledger.leader()
-    return ScatterView(
+    # Made without validation: the lists are long, and numpy made them.
+    return ScatterView.model_construct(
         x_name=x_name, y_name=y_name, x_log=x_name in ("step_time", "memory"),
         births=ledger.column("birth")[rows][kept].tolist(),
         x=_short(x.values[kept]), y=_short(y.values[kept]),
-        margin=[None if np.isnan(one) else float(f"{one:.4g}") for one in margin[kept]],
+        margin=_known(_rounded(margin[kept], 4)),
         seeds=seeds[kept].tolist(), confirmed=(seeds[kept] > 1).tolist(),
         on_front=on_front[kept].tolist(),
         baselines=[
@@ -136,6 +137,14 @@ def _kept(
     return np.sort(known[order[:most]])
 
 
+def _known(values: Floats) -> list[float | None]:
+    """Values, None where they are NaN."""
+    if np.isfinite(values).all():
+        every: list[float | None] = values.tolist()
+        return every
+    return [None if one != one else one for one in values.tolist()]
+
+
 def _histogram(x: Floats, y: Floats, *, x_log: bool) -> Histogram | None:
     if not len(x):
         return None
@@ -149,4 +158,13 @@ def _histogram(x: Floats, y: Floats, *, x_log: bool) -> Histogram | None:
 
 def _short(values: Floats) -> list[float]:
     """Values to six digits, which is more than a chart shows."""
-    return [float(f"{one:.6g}") for one in values.tolist()]
+    rounded: list[float] = _rounded(values, 6).tolist()
+    return rounded
+
+
+def _rounded(values: Floats, digits: int) -> Floats:
+    """Values to so many significant digits; a power of ten above 0 is divided by exactly."""
+    sizes = np.where((values == 0) | ~np.isfinite(values), 1.0, np.abs(values))
+    places = digits - 1 - np.floor(np.log10(sizes)).astype(int)
+    up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+    return np.asarray(np.round(values * up / down) / up * down)

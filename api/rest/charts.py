@@ -67,6 +67,7 @@ from api.rest.types import (
     UNCHANGED,
     Here,
     SearchRef,
+    as_json,
     etag_of,
     not_modified,
     unchanged,
@@ -108,7 +109,9 @@ def show_scatter(
         same: ScatterView = not_modified(response)
         return same
     with service.ledgers.of(info) as ledger:
-        return scatter(ledger, x, y, points)
+        view = scatter(ledger, x, y, points)
+    made: ScatterView = as_json(view, response)
+    return made
 
 
 @router.get(HERE + "/progress", responses=FOUND)
@@ -173,11 +176,14 @@ def show_primitives(
 
 @router.get(HERE + "/ages", responses=FOUND)
 def show_ages(
-    service: Here, ref: SearchRef, members: Annotated[int, Query(ge=1, le=5000)] = 1000
-) -> AgesView:
+    service: Here, ref: SearchRef, response: Response,
+    members: Annotated[int, Query(ge=1, le=5000)] = 1000,
+) -> AgesView:  # fmt: skip
     """The population: age (outcomes since) against score."""
     with service.ledgers.of(service.store.search(ref)) as ledger:
-        return ages(ledger, members)
+        view = ages(ledger, members)
+    made: AgesView = as_json(view, response)
+    return made
 
 
 @router.get(HERE + "/since", responses=FOUND)

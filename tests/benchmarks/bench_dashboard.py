@@ -148,8 +148,8 @@ def look(made: Browser, url: str) -> tuple[Page, float]:
     page.set_default_timeout(WAIT)
     page.goto(f"{url}/search/{ID}", wait_until="commit")
     useful = page.evaluate(USEFUL)
-    until(page, "() => document.querySelector('.field-layer')?.offsetWidth > 0")
-    until(page, "() => !document.querySelector('main [aria-busy=true]')")
+    until(page, "() => document.querySelector('.field-layer')?.offsetWidth > 0", WAIT / 1000)
+    until(page, "() => !document.querySelector('main [aria-busy=true]')", WAIT / 1000)
     page.wait_for_timeout(2000)
     return page, round(useful / 1000, 3)
 

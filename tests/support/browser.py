@@ -90,13 +90,13 @@ class Visit:
         ]  # fmt: skip
 
 
-def until(page: Page, function: str, *, arg: Any = None) -> None:
+def until(page: Page, function: str, seconds: float = TIMEOUT / 1000) -> None:
     """Waits until the JavaScript function returns something true.
 
     Asks from here: a poll of the browser's own would make code from text, which the policy forbids.
     """
-    end = time.monotonic() + TIMEOUT / 1000
-    while not page.evaluate(function, arg):
+    end = time.monotonic() + seconds
+    while not page.evaluate(function):
         assert time.monotonic() < end, f"it did not come to {function}"
         page.wait_for_timeout(100)
 

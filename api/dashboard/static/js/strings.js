@@ -279,7 +279,7 @@ export const T = {
     title: "Funnel", tip: "What came as far as each stage, on a logarithmic scale. Click a bar to filter the table.",
     stages: { proposed: "proposed", fresh: "new functions", signal: "signal", quality: "quality",
               stability: "stability", hurdles: "hurdles", evaluated: "evaluated", front: "front" },
-    saved: (/** @type {string} */ h) => `${h} h saved`,
+    saved: (/** @type {string} */ time) => `${time} saved`,
     wrong: (/** @type {string} */ rate, /** @type {string} */ low, /** @type {string} */ high) =>
       `wrongly rejected ${rate} [${low}, ${high}], audited`,
     wrongShort: (/** @type {string} */ rate, /** @type {string} */ low, /** @type {string} */ high) => `${rate} [${low}, ${high}] wrongly, audited`,

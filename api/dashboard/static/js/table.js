@@ -17,7 +17,7 @@ import { emptyState, errorState } from "./ui.js";
  *            load: (cursor: string | null, sort: string, signal: AbortSignal) => Promise<Page>,
  *            sort?: string, empty?: string, total?: () => number | null,
  *            onOpen?: (row: any) => void, onSelect?: (row: any, event: Event) => void,
- *            onSort?: (sort: string) => void, onKey?: (event: KeyboardEvent, row: any) => void,
+ *            onSort?: (sort: string) => void, onNews?: () => void, onKey?: (event: KeyboardEvent, row: any) => void,
  *            rowClass?: (row: any) => string}} Options
  */
 
@@ -41,7 +41,7 @@ export class Table {
     /** @type {AbortController | null} */
     this._abort = null;
     this.chip = h("button", { type: "button", class: "pill accent new-chip", hidden: true,
-                              onclick: () => this.reload() });
+                              onclick: () => (options.onNews ?? (() => this.reload()))() });
     this.head = h("div", { class: "t-row t-head", role: "row" });
     this.body = h("div", { class: "t-body", role: "rowgroup" });
     this.foot = h("div", { class: "t-foot small quiet", role: "status" });
@@ -85,6 +85,7 @@ export class Table {
     this._ended = false;
     this._busy = false;
     this._fresh = true;
+    this._broken = false;
     this.chip.hidden = true;
     this._heads();
     await this._more();
@@ -149,6 +150,7 @@ export class Table {
 
   /** @param {unknown} err */
   _failed(err) {
+    this._broken = true;
     this._instead(errorState(err, () => this.reload()));
   }
 
@@ -200,7 +202,7 @@ export class Table {
 
   _paint() {
     const count = this.rows.length;
-    if (!count && !this._abort) return;
+    if (this._broken || (!count && !this._abort)) return;
     if (!count && !this._busy && this._ended) {
       this._instead(emptyState(this.options.empty ?? T.nothingHere));
       return;

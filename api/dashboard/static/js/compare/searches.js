@@ -61,6 +61,7 @@ export class SearchComparison {
   chart(name, title, tip, controls) {
     const made = new Chart({ title, tip, name: `compare-${name}`, controls, height: "340px", alt: () => C.alt[name] });
     made.element.classList.add("span-6");
+    made.plot.setAttribute("aria-label", title);
     return made;
   }
 

@@ -34,6 +34,7 @@ export function responseChart(name, controls) {
   const made = new Chart({ title: T.look.response, tip: T.look.responseTip, name, controls, height: "330px",
                            alt: () => T.look.responseAlt });
   made.element.classList.add("tall");
+  made.plot.setAttribute("aria-label", T.look.response);
   return made;
 }
 

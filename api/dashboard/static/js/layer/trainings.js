@@ -96,6 +96,7 @@ export function trainingChart(name, rescale) {
   const made = new Chart({ title: T.candidatePage.trainings, tip: T.candidatePage.trainingsTip, name, controls: scale,
                            height: "330px", alt: () => T.candidatePage.trainingsAlt });
   made.element.classList.add("tall");
+  made.plot.setAttribute("aria-label", T.candidatePage.trainings);
   return made;
 }
 

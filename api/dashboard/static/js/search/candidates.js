@@ -44,6 +44,7 @@ export class Candidates {
         else page.openDrawer(row.birth);
       },
       onOpen: (row) => page.openPage(row.birth),
+      onNews: () => this.takeNews(),
       onSort: (sort) => setParams({ sort: sort === BY_GAIN ? null : sort }),
       onKey: (event, row) => {
         if (event.key === "c") page.tray.toggle(this.name(row.birth));
@@ -54,14 +55,21 @@ export class Candidates {
       h("div", { class: "toolbar no-print" }, this.state, this.text, this.where, h("div", { class: "spacer" }), this.downloads), this.table.element);
     this.later = throttled(() => this.changed(), 350);
     this.readParams();
-    model.on("events", () => this.table.offer(this.model.fresh));
+    this.refill = throttled(() => this.takeNews(), 1500);
+    this.off = model.on("events", () => {
+      if (this.table.rows.length) this.table.offer(this.model.fresh);
+      else if (this.model.fresh) this.refill();
+    });
     this.scatterSeen = Boolean(model.data.scatter);
-    model.on("scatter", () => this.gainsKnown());
+    this.offScatter = model.on("scatter", () => this.gainsKnown());
     this.applied = this.sign();
     this.reload();
   }
 
   close() {
+    this.off();
+    this.offScatter();
+    this.refill.cancel();
     this.later.cancel();
     this.table.close();
   }
@@ -98,6 +106,12 @@ export class Candidates {
   sign() {
     const chosen = params();
     return ["state", "text", "where", "stage", "brush", "sort"].map((key) => chosen.get(key)).join("\n");
+  }
+
+  /** The table anew; an order by gain needs the chart's data, so that comes first. */
+  async takeNews() {
+    if (this.table.sort === BY_GAIN && this.state.value === "evaluated") await this.model.load("scatter");
+    await this.reload();
   }
 
   reload() {

@@ -67,7 +67,7 @@ export class FunnelChart {
     const tip = [bar.meaning, WORDS[bar.stage], bar.share !== null && `${percent(bar.share)} ${T.funnel.share}`,
       bar.worker_seconds > 0 && `${duration(bar.worker_seconds)} ${T.funnel.workerTime}`,
       rate && T.funnel.wrong(percent(rate.value, 0), percent(rate.low, 0), percent(rate.high, 0))].filter(Boolean).join("\n");
-    const saved = [bar.saved_hours ? T.funnel.saved(number(bar.saved_hours, bar.saved_hours < 10 ? 1 : 0)) : null,
+    const saved = [bar.saved_hours ? T.funnel.saved(duration(3600 * bar.saved_hours)) : null,
       rate ? T.funnel.wrongShort(percent(rate.value, 0), number(100 * rate.low), number(100 * rate.high)) : null].filter(Boolean);
     const inner = [
       h("span", { class: "funnel-name" }, title),

@@ -1,0 +1,97 @@
+"""Parts of the charts' figures against plain computations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from api.charts.genes import NAMES, genes_of
+from api.charts.progress import _busy_until, thinned
+from api.charts.scatter import _rounded
+from evosearch.gain import Noise, Samples, better_baseline, gains, margins
+from primitives.catalog import CATALOG
+from primitives.ops import typed_name
+from primitives.properties import properties
+from primitives.structure import analyse
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_genes_are_what_the_graph_says(name: str) -> None:
+    graph = CATALOG[name].graph
+    mask, nodes, moved = genes_of(graph.to_json()["nodes"])
+    used = {typed_name(graph.node(i).op, graph.node(i).over) for i in graph.live_ops()}
+    assert {one for place, one in enumerate(NAMES) if mask >> place & 1} == used
+    assert nodes == analyse(graph).live_nodes
+    assert moved == properties(graph).bytes_moved
+
+
+def test_a_mask_has_room_for_every_primitive() -> None:
+    assert len(set(NAMES)) == len(NAMES) <= 64
+
+
+def test_rounding_is_that_of_text() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=3000) * 10.0 ** rng.integers(-8, 9, size=3000)
+    expected = [float(f"{one:.6g}") for one in values]
+    assert _rounded(values, 6) == pytest.approx(expected, rel=1e-14)
+    assert _rounded(np.array([0.0, 123456.7]), 6).tolist() == [0.0, 123457.0]
+    assert math.isnan(_rounded(np.array([np.nan]), 6)[0])
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 7, 1000])
+def test_thinning_keeps_both_ends(count: int) -> None:
+    kept = thinned(list(range(count)), 6)
+    assert len(kept) == min(count, 6)
+    assert (kept[0], kept[-1]) == (0, count - 1)
+    assert kept == sorted(set(kept))
+
+
+def test_work_is_shared_out_over_bins() -> None:
+    edges = np.array([0.0, 10.0, 20.0, 30.0])
+    starts, ends = np.array([5.0, 12.0, 0.0]), np.array([15.0, 14.0, 30.0])
+    busy = np.diff(_busy_until(edges, starts, ends))
+    assert busy.tolist() == [5.0 + 10.0, 5.0 + 2.0 + 10.0, 10.0]
+
+
+def run(score: float, seed: int, **more: object) -> dict[str, object]:
+    return {"split": "select", "score": score, "seed": seed, "learning_rate": 0.2, "seconds": 3.0,
+            "steps": 100} | more  # fmt: skip
+
+
+def test_only_select_at_the_tasks_rate_counts() -> None:
+    samples = Samples(("a",), 0.2)
+    samples.add("bn-relu", "baseline", 0, run(0.5, 1))
+    samples.add("bn-relu", "tune", 0, run(0.9, 2, learning_rate=0.4))
+    samples.add("bn-relu", "final", 0, run(0.9, 3, split="final"))
+    samples.add("bn-silu", "baseline", 0, run(0.4, 1))
+    found = better_baseline(samples, ("bn-silu", "bn-relu"))
+    assert found is not None
+    assert (found.names, found.means.tolist(), found.seeds.tolist()) == (("bn-relu",), [0.5], [1])
+    assert samples.noise() is None  # nobody has two seeds
+    assert better_baseline(Samples(("a",), 0.2), ("bn-relu",)) is None
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    hits, rounds, gap, spread = 0, 400, 0.03, 0.02
+    for _ in range(rounds):
+        samples = Samples(("a", "b"), 0.2)
+        for place in (0, 1):
+            for seed in range(4):
+                samples.add("bn-relu", "baseline", place, run(0.5 + rng.normal(0, spread), seed))
+                samples.add(7, "confirm", place, run(0.5 + gap + rng.normal(0, spread), seed))
+        base, noise = better_baseline(samples, ("bn-relu",)), samples.noise()
+        assert base is not None
+        scores = np.array([samples.confirmed()[7]])
+        _, _, mean, margin = gains(scores, np.array([4]), base, noise)
+        hits += abs(mean[0] - gap) <= margin[0]
+    assert 0.91 < hits / rounds < 0.99
+
+
+def test_margins_need_noise_and_shrink_with_seeds() -> None:
+    one, many = np.array([[1.0]]), np.array([[9.0]])
+    assert np.isnan(margins(None, one, np.array([1.0]))).all()
+    noise = Noise(np.array([0.01]), 10)
+    assert margins(noise, many, np.array([9.0])) < margins(noise, one, np.array([1.0]))
