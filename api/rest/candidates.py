@@ -162,7 +162,8 @@ def show_candidate(
     facts = properties(row.graph)
     return CandidateDetail(
         **candidate_view(row_of(row, facts)).model_dump(exclude={"properties"}),
-        graph=row.graph.to_json(), properties=facts | (row.properties or {}), latex=latex_of(row.graph),
+        graph=row.graph.to_json(), properties=facts | (row.properties or {}),
+        latex=latex_of(row.graph),
         known_as=known_as(row.graph), verdict=verdict(row), parents=list(found.parents),
         children=list(found.children), repeats=found.repeats,
         checks=[CheckView.model_validate(one) for one in found.checks],
