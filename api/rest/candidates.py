@@ -168,8 +168,9 @@ def show_candidate(
     curves = service.rest.curves(search_id, [one.seq for one in found.evaluations])
     facts = properties(row.graph)
     return CandidateDetail(
-        **candidate_view(row_of(row, facts)).model_dump(),
-        graph=row.graph.to_json(), properties=facts, latex=latex_of(row.graph),
+        **candidate_view(row_of(row, facts)).model_dump(exclude={"properties"}),
+        graph=row.graph.to_json(), properties=facts | (row.properties or {}),
+        latex=latex_of(row.graph),
         step_time=step_time_of(service.store.engine, search_id, birth),
         known_as=known_as(row.graph), verdict=verdict(row), parents=list(found.parents),
         children=list(found.children), repeats=found.repeats,
