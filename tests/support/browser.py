@@ -119,10 +119,12 @@ def controller(folder: Path, seconds: float = 0.05) -> Iterator[subprocess.Popen
     with (folder / "controller.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, *words, str(seconds)], env=environment, cwd=folder,
-            stdout=log, stderr=log,
+            stdin=subprocess.PIPE, stdout=log, stderr=log,  # it ends when its input does
         )  # fmt: skip
         try:
             yield process
         finally:
             process.terminate()
             process.wait(30)
+            assert process.stdin is not None
+            process.stdin.close()
