@@ -12,8 +12,8 @@ from db.candidate_pages import COLUMNS
 
 ROWS = 5000
 _TEXT = (
-    "state", "origin", "formula", "scores", "rejection_code", "rejection_detail", "failure_cause",
-    "failure_detail", "note", "digest", "fingerprint", "worker",
+    "state", "origin", "formula", "scores", "properties", "rejection_code", "rejection_detail",
+    "failure_cause", "failure_detail", "note", "digest", "fingerprint", "worker",
 )  # fmt: skip
 _FLAGS = (
     "on_front", "batch_independent", "causal_safe", "pointwise", "audit", "audit_passed",
@@ -32,7 +32,8 @@ def parquet_stream(rows: Iterator[dict[str, Any]]) -> Iterator[bytes]:
     with parquet.ParquetWriter(pyarrow.PythonFile(out, "w"), schema) as writer:
         while group := list(islice(rows, ROWS)):
             for row in group:
-                row["scores"] = None if row["scores"] is None else json.dumps(row["scores"])
+                for name in ("scores", "properties"):
+                    row[name] = None if row[name] is None else json.dumps(row[name])
             writer.write_table(pyarrow.Table.from_pylist(group, schema))
             yield out.take()
     yield out.take()

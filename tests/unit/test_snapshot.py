@@ -92,7 +92,7 @@ def test_a_snapshot_holds_every_attribute_of_the_state() -> None:
     """What `State` remembers besides needs a part of its own in `evosearch.snapshot`."""
     entries, _ = whole_log()
     told = json.loads(dump_state(recover(entries))).keys() - {"version", "config"}
-    assert told == vars(recover(entries)).keys() - {"config", "_hurdles_alone"}
+    assert told == vars(recover(entries)).keys() - {"config", "coordinates", "_hurdles_alone"}
     fields = Member.__dataclass_fields__.keys()
     row = json.loads(dump_state(recover(entries)))["members"][0]
     assert len(row) == len(fields)
