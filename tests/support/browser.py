@@ -46,7 +46,7 @@ def axe_source() -> str:
     for folder in (ROOT / "build" / "npm" / "node_modules", ROOT / "node_modules"):
         if (folder / AXE).is_file():
             return (folder / AXE).read_text(encoding="utf-8")
-    missing("needs axe-core (npm install --prefix build/npm axe-core)")
+    missing("needs axe-core (cd build/npm && npm install axe-core)")
 
 
 @contextmanager
