@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from evosearch.config import Operator as Name
 from evosearch.streams import below, pick
@@ -67,13 +68,8 @@ def _redraw(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph:
 def _swap(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph | None:
     position = below(rng, len(graph.nodes))
     node = graph.nodes[position]
-    arity = len(node.inputs)
-    if not any(count == arity for row in table for _, count in row):
-        return None
-    while True:
-        (op, over), count = pick(rng, pick(rng, table))
-        if count == arity:
-            return _replaced(graph, position, Node(op, node.inputs, over))
+    fresh = _primitive(rng, table, node.inputs)
+    return None if fresh is None else _replaced(graph, position, fresh)
 
 
 def _rewire(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph | None:
@@ -82,37 +78,29 @@ def _rewire(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph |
     if not node.inputs:
         return None
     slot = below(rng, len(node.inputs))
-    source = below(rng, FIRST_OP + position)
-    inputs = (*node.inputs[:slot], source, *node.inputs[slot + 1 :])
-    return _replaced(graph, position, node._replace(inputs=inputs))
+    fresh = _rewired(node, slot, below(rng, FIRST_OP + position))
+    return _replaced(graph, position, fresh)
 
 
 def _insert(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph:
     """A new node on one edge (or after the output); its further inputs are earlier nodes."""
-    index, slot = _edge(rng, graph)
-    at = index if slot is not None else index + 1
-    source = graph.node(index).inputs[slot] if slot is not None else index
-    fresh = random_node(rng, table, at)
+    edge = _edge(rng, graph)
+    fresh = random_node(rng, table, edge.at)
     if fresh.inputs:
-        first = below(rng, len(fresh.inputs))
-        fresh = fresh._replace(inputs=(*fresh.inputs[:first], source, *fresh.inputs[first + 1 :]))
-    return _spliced(graph, index, slot, at, (fresh,))
+        fresh = _rewired(fresh, below(rng, len(fresh.inputs)), edge.source)
+    return _spliced(graph, edge, (fresh,))
 
 
 def _branch(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph | None:
     """Two new nodes on one edge: one of two inputs, and a fresh one as its other input."""
-    index, slot = _edge(rng, graph)
-    at = index if slot is not None else index + 1
-    source = graph.node(index).inputs[slot] if slot is not None else index
-    if not any(count == 2 for row in table for _, count in row):
+    edge = _edge(rng, graph)
+    fresh = random_node(rng, table, edge.at)
+    joint = _primitive(rng, table, (edge.source, edge.at))
+    if joint is None:
         return None
-    fresh = random_node(rng, table, at)
-    while True:
-        (op, over), count = pick(rng, pick(rng, table))
-        if count == 2:
-            break
-    inputs = (source, at) if rng.random() < 0.5 else (at, source)
-    return _spliced(graph, index, slot, at, (fresh, Node(op, inputs, over)))
+    if rng.random() >= 0.5:
+        joint = joint._replace(inputs=(edge.at, edge.source))
+    return _spliced(graph, edge, (fresh, joint))
 
 
 def _delete(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph | None:
@@ -153,27 +141,51 @@ def _cross(rng: random.Random, table: Table, graph: Graph, other: Graph) -> Grap
     return Graph((*part, *moved))
 
 
-def _edge(rng: random.Random, graph: Graph) -> tuple[int, int | None]:
-    """An edge as (reader, input slot), or (output, None) for the edge that leaves the graph."""
-    edges: list[tuple[int, int | None]] = [(graph.output, None)]
+class _Edge(NamedTuple):
+    """Where nodes go in: ``reader``'s input ``slot``, or None for the edge that leaves the graph.
+
+    ``source`` is what is read there, ``at`` the index that the first new node gets.
+    """
+
+    reader: int
+    slot: int | None
+    source: int
+    at: int
+
+
+def _edge(rng: random.Random, graph: Graph) -> _Edge:
+    edges = [_Edge(graph.output, None, graph.output, graph.output + 1)]
     for index, node in enumerate(graph.nodes, FIRST_OP):
-        edges += [(index, slot) for slot in range(len(node.inputs))]
+        edges += [_Edge(index, slot, source, index) for slot, source in enumerate(node.inputs)]
     return pick(rng, edges)
 
 
-def _spliced(
-    graph: Graph, reader: int, slot: int | None, at: int, fresh: tuple[Node, ...]
-) -> Graph:
-    """``fresh`` before index ``at``; its last node is what the reader's slot, or nobody, reads."""
+def _primitive(rng: random.Random, table: Table, inputs: tuple[int, ...]) -> Node | None:
+    """A random primitive of as many inputs, reading these; None where the table has none."""
+    arity = len(inputs)
+    if not any(count == arity for row in table for _, count in row):
+        return None
+    while True:
+        (op, over), count = pick(rng, pick(rng, table))
+        if count == arity:
+            return Node(op, inputs, over)
+
+
+def _spliced(graph: Graph, edge: _Edge, fresh: tuple[Node, ...]) -> Graph:
+    """``fresh`` before index ``edge.at``; its last node is what the edge's reader now reads."""
     shift = len(fresh)
     nodes = []
     for index, node in enumerate(graph.nodes, FIRST_OP):
-        inputs = [i + shift if i >= at else i for i in node.inputs]
-        if index == reader and slot is not None:
-            inputs[slot] = at + shift - 1
-        nodes.append(node._replace(inputs=tuple(inputs)))
-    cut = at - FIRST_OP
+        node = node._replace(inputs=tuple(i + shift if i >= edge.at else i for i in node.inputs))
+        if index == edge.reader and edge.slot is not None:
+            node = _rewired(node, edge.slot, edge.at + shift - 1)
+        nodes.append(node)
+    cut = edge.at - FIRST_OP
     return Graph((*nodes[:cut], *fresh, *nodes[cut:]))
+
+
+def _rewired(node: Node, slot: int, source: int) -> Node:
+    return node._replace(inputs=(*node.inputs[:slot], source, *node.inputs[slot + 1 :]))
 
 
 def _replaced(graph: Graph, position: int, node: Node) -> Graph:

@@ -74,11 +74,10 @@ class Proposer:
             begin = self.clock()
             verdict = self.screen.judge(graph, digests, state.fingerprints, state.starts)
             seconds = self.clock() - begin
+            skipped.draw(draft)
             if verdict.code is None:
-                skipped.draw(draft)
                 found.append(self._queued(state, birth, draft, verdict, skipped))
                 return tuple(found)
-            skipped.draw(draft)
             skipped.add(birth, graph, verdict, seconds)
             if verdict.code == "duplicate" and verdict.of is not None:
                 fresh[verdict.digest] = verdict.of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from evosearch.config import SearchConfig
 from evosearch.graph_filter import graph_filter, own_check
@@ -120,21 +120,19 @@ class Screen:
     def _start(self, graph: Graph, digest: str) -> str:
         known = self._starts.get(digest)
         if known is None:
-            known = initial_fingerprint(graph)
-            if len(self._starts) >= self._cache_size:
-                self._starts.clear()
-            self._starts[digest] = known
+            self._make_room(self._starts)
+            known = self._starts[digest] = initial_fingerprint(graph)
         return known
 
     def _probe(self, graph: Graph, digest: str) -> tuple[str | None, str]:
         known = self._probed.get(digest)
         if known is None:
+            self._make_room(self._probed)
             fault = probe_fault(graph)
-            known = (
-                fault,
-                "" if fault else fingerprint_of(graph, modulo_affine=self._modulo_affine),
-            )
-            if len(self._probed) >= self._cache_size:
-                self._probed.clear()
-            self._probed[digest] = known
+            print_ = "" if fault else fingerprint_of(graph, modulo_affine=self._modulo_affine)
+            known = self._probed[digest] = (fault, print_)
         return known
+
+    def _make_room(self, cache: dict[str, Any]) -> None:
+        if len(cache) >= self._cache_size:
+            cache.clear()
