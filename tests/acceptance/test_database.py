@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,15 @@ import pytest
 from api.cli import run
 from db.sql_store import SqlStore
 from db.transfer import FORMAT
-from tests.acceptance.command import ROOT, assert_refused, evosearch
+from tests.acceptance.command import (
+    ROOT,
+    assert_refused,
+    begin,
+    evaluations,
+    evosearch,
+    start_tiny,
+    wait_until,
+)
 from tests.support.events import CREATED, RandomSearch
 from tests.support.postgres import Server, postgres
 
@@ -138,3 +147,23 @@ def test_the_page_about_the_database_names_commands_that_exist(
     for word in words:
         if word.startswith("--"):
             assert f" {word} " in told, f"{word} is no option"
+
+
+def test_a_locked_database_is_waited_for_and_then_told(tmp_path: Path) -> None:
+    """Half a minute of patience, then one line; the search lies whole and goes on."""
+    process = begin(tmp_path, *start_tiny(12))
+    wait_until(lambda: evaluations(tmp_path) > 2, process)
+    with closing(sqlite3.connect(tmp_path / "evosearch.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        kept = evaluations(tmp_path)
+        listed = evosearch(tmp_path, "search", "list")
+        assert listed.returncode == 0, listed.stderr
+        _, said = process.communicate(timeout=120)
+        other.execute("ROLLBACK")
+    assert process.returncode == 2
+    assert "locked by another program; got database is locked; close it, then try again" in said
+    assert evaluations(tmp_path) == kept
+    done = evosearch(tmp_path, *start_tiny(12))
+    assert done.returncode == 0, done.stderr
+    assert evaluations(tmp_path) >= 12
+    assert evosearch(tmp_path, "db", "check").returncode == 0
