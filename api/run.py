@@ -310,6 +310,7 @@ class Run:
                 self._store.send(self.id, Extend(evaluations=max(1, controller.state.evaluated)))
             if view.due:
                 view.show(meter.read(controller.state))
+        view.show(meter.read(controller.state))
 
     def _view(self) -> Any:
         from api.run_view import make_run_view

@@ -101,7 +101,7 @@ def run_text(state: State) -> str:
     from api.report_text import print_report
 
     out = io.StringIO()
-    print_report(Console(file=out, width=WIDTH, color_system=None), state)
+    print_report(Console(file=out, width=WIDTH, color_system=None, force_jupyter=False), state)
     return out.getvalue()
 
 

@@ -62,6 +62,7 @@ class Proposer:
         due = remeasurement_due(state)
         if due is not None:
             return (remeasurement(state, due),)
+        fresh_start = _draws_at_random(state)
         skipped = _Skips(state)
         fresh: dict[str, int] = {}
         digests = ChainMap(fresh, state.digests)
@@ -69,7 +70,7 @@ class Proposer:
         for birth in range(
             state.next_birth, state.next_birth + state.config.evolution.max_proposals
         ):
-            draft = self._draw(state, birth)
+            draft = self._draw(state, birth, fresh_start)
             graph = draft.graph
             begin = self.clock()
             verdict = self.screen.judge(graph, digests, state.fingerprints, state.starts)
@@ -116,12 +117,11 @@ class Proposer:
             ),
         )
 
-    def _draw(self, state: State, birth: int) -> _Draft:
+    def _draw(self, state: State, birth: int, at_random: bool) -> _Draft:
         rng = stream(state.config.seed, "propose", birth)
-        evolution = state.config.evolution
-        warm = len(state.population) > 0 and state.evaluated >= evolution.warm_up
-        if not warm or rng.random() < evolution.random_share:
+        if at_random:
             return _Draft(self.drawer.random(rng), "random")
+        evolution = state.config.evolution
         parent = self._parent(rng, state)
         if evolution.operators and not state.config.space.template:  # edits know of no frame
             return self._edited(rng, state, parent)
@@ -196,6 +196,18 @@ class _Skips:
             origins=dict(self._origins),
             examples=tuple(self._examples),
         )
+
+
+def _draws_at_random(state: State) -> bool:
+    """Whether the next new function comes from nothing; a share of functions, not of proposals.
+
+    Random graphs are refused far more often than children before they cost anything, so a share
+    of the proposals would send hardly any of them on.
+    """
+    evolution = state.config.evolution
+    if not state.population or state.evaluated < evolution.warm_up:
+        return True
+    return stream(state.config.seed, "origin", state.next_birth).random() < evolution.random_share
 
 
 def _audited(state: State, birth: int) -> bool:

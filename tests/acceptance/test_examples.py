@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import pytest
+from nbclient import NotebookClient
 
 from api.anchor_check import check_anchor
 from tests.acceptance.command import ROOT, environment
@@ -43,31 +44,20 @@ def test_an_example_passes_its_check(name: str) -> None:
     assert found.failed == []
 
 
-def test_the_notebook_runs_headless_with_its_displays(tmp_path: Path) -> None:
-    """As a kernel would: the value of a cell's last line is shown in its richest form."""
-    shown = tmp_path / "shown.py"
-    text = (EXAMPLES / "notebook.py").read_text()
-    assert text.count("# %%") >= 8
-    shown.write_text(
-        "import ast, sys, types\n"
-        "module = sys.modules['__main__'] = types.ModuleType('__main__')\n"
-        f"text = open({str(EXAMPLES / 'notebook.py')!r}).read()\n"
-        "for number, cell in enumerate(text.split('# %%')):\n"
-        "    tree = ast.parse(cell.replace(' [markdown]', '# '))\n"
-        "    shown = tree.body and isinstance(tree.body[-1], ast.Expr)\n"
-        "    last = tree.body.pop() if shown else None\n"
-        "    exec(compile(tree, f'<cell {number}>', 'exec'), module.__dict__)\n"
-        "    if last is not None:\n"
-        "        value = eval(compile(ast.Expression(last.value), f'<cell {number}>', 'eval'),\n"
-        "                     module.__dict__)\n"
-        "        for one in value if isinstance(value, tuple) else (value,):\n"
-        "            if hasattr(one, '_repr_html_'):\n"
-        "                print(type(one).__name__, len(one._repr_html_()) > 100)\n"
-        "print(module.figure.to_json()[:20000].replace('\\n', ' '))\n"
-    )
-    out = run(tmp_path, str(shown)).splitlines()
-    kinds = [line.split()[0] for line in out if line.endswith(" True")]
-    assert {"Run", "Figure", "Candidate"} <= set(kinds), out
-    figure = json.loads(out[-1])
-    names = [trace["name"] for trace in figure["data"]]
-    assert names[:3] == ["evaluated", "front", "leader"]
+def test_the_notebook_runs_in_a_kernel_with_its_displays(tmp_path: Path) -> None:
+    """A real IPython kernel: the value of a cell is shown in its richest form, and once."""
+    book = jupytext.read(EXAMPLES / "notebook.py", fmt="py:percent")
+    NotebookClient(
+        book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    ).execute(env=environment() | {"EVOSEARCH_EXAMPLE": "small"})
+    searched, plotted, led, told = [
+        cell.outputs for cell in book.cells if cell.cell_type == "code" and cell.outputs
+    ]
+    progress, front = (one.data["text/html"] for one in searched)
+    assert "6 of 6 evaluated" in progress
+    assert "spread" in front
+    figure = plotted[0].data["application/vnd.plotly.v1+json"]
+    assert [trace["name"] for trace in figure["data"]][:3] == ["evaluated", "front", "leader"]
+    assert "<svg" in led[0].data["text/html"]
+    assert told[0].text.lstrip().startswith("funnel")
+    assert "Figure" in told[-1].data["text/plain"]
