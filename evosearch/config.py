@@ -70,6 +70,10 @@ class Evolution(Settings):
     also what a template takes."""
     random_share: Share = 0.5
     """Probability that a child is replaced by a fresh random graph (M)."""
+    random_of: Literal["proposals", "functions"] = "proposals"
+    """What ``random_share`` is a share of: of all proposals (M), or of those that hold a new
+    function. Random graphs are refused much more often than children, at hardly any cost; a share
+    of the proposals lets few of them through."""
     remeasure_every: Annotated[int, Field(ge=0)] = 0
     """Repeats of an evaluated candidate's function before it gets a fresh seed; 0: never."""
     remeasure_share: Share = 0.2

@@ -62,7 +62,7 @@ class Proposer:
         due = remeasurement_due(state)
         if due is not None:
             return (remeasurement(state, due),)
-        fresh_start = _draws_at_random(state)
+        at_random = _draws_at_random(state)
         skipped = _Skips(state)
         fresh: dict[str, int] = {}
         digests = ChainMap(fresh, state.digests)
@@ -70,7 +70,7 @@ class Proposer:
         for birth in range(
             state.next_birth, state.next_birth + state.config.evolution.max_proposals
         ):
-            draft = self._draw(state, birth, fresh_start)
+            draft = self._draw(state, birth, at_random)
             graph = draft.graph
             begin = self.clock()
             verdict = self.screen.judge(graph, digests, state.fingerprints, state.starts)
@@ -117,11 +117,13 @@ class Proposer:
             ),
         )
 
-    def _draw(self, state: State, birth: int, at_random: bool) -> _Draft:
+    def _draw(self, state: State, birth: int, at_random: bool | None) -> _Draft:
         rng = stream(state.config.seed, "propose", birth)
+        evolution = state.config.evolution
+        if at_random is None:
+            at_random = rng.random() < evolution.random_share
         if at_random:
             return _Draft(self.drawer.random(rng), "random")
-        evolution = state.config.evolution
         parent = self._parent(rng, state)
         if evolution.operators and not state.config.space.template:  # edits know of no frame
             return self._edited(rng, state, parent)
@@ -198,15 +200,13 @@ class _Skips:
         )
 
 
-def _draws_at_random(state: State) -> bool:
-    """Whether the next new function comes from nothing; a share of functions, not of proposals.
-
-    Random graphs are refused far more often than children before they cost anything, so a share
-    of the proposals would send hardly any of them on.
-    """
+def _draws_at_random(state: State) -> bool | None:
+    """Whether the next new function comes from nothing; None: each proposal decides for itself."""
     evolution = state.config.evolution
     if not state.population or state.evaluated < evolution.warm_up:
         return True
+    if evolution.random_of == "proposals":
+        return None
     return stream(state.config.seed, "origin", state.next_birth).random() < evolution.random_share
 
 

@@ -152,6 +152,20 @@ def test_parents_are_earlier_evaluated_candidates_and_duplicates_name_originals(
     assert children > 20
 
 
+def test_the_random_share_is_one_of_new_functions_where_it_says_so() -> None:
+    shares = {}
+    for of in ("proposals", "functions"):
+        store = start(
+            "budget.evaluations=60", "evolution.random_share=0.5", f'evolution.random_of="{of}"'
+        )
+        finished(store)
+        origins = Counter(e.event.origin for e in store.events("search01")
+                          if e.event.kind == "candidate_queued")  # fmt: skip
+        shares[of] = origins["random"] / origins.total()
+    assert 0.35 < shares["functions"] < 0.65
+    assert shares["proposals"] < shares["functions"] - 0.1
+
+
 def test_aging_keeps_the_most_recent_candidates() -> None:
     store = start("evolution.population_size=7")
     state = finished(store)
