@@ -1,0 +1,71 @@
+"""The commands that look back on a search: train a number again, write the report.
+
+They read the database and write files that were asked for; heavy rooms are imported when a command
+runs, never before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from api.commands_search import Database
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``evosearch``."""
+    app.command()(rerun)
+
+
+def rerun(
+    candidate: Annotated[
+        str,
+        typer.Argument(
+            metavar="CANDIDATE", help="SEARCH-BIRTH, SEARCH-BASELINE, or SEARCH for its leader."
+        ),
+    ],
+    anchor: Annotated[str | None, typer.Option("--anchor", help="Of that anchor.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of that training seed.")] = None,
+    rate: Annotated[float | None, typer.Option("--rate", help="Of that learning rate.")] = None,
+    split: Annotated[
+        Literal["select", "final"] | None, typer.Option("--split", help="Of that split.")
+    ] = None,
+    within: Annotated[
+        float, typer.Option("--within", min=0.0, help="Difference of scores that is no difference.")
+    ] = 0.0,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the stored numbers and train nothing.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write a script that does it instead.")
+    ] = None,
+    db: Database = None,
+) -> int:
+    """Train one stored number again and print it beside the stored one; 1 where they differ."""
+    from api.export import write_file
+    from api.rerun import matching, retrain, script_of, stored_numbers
+    from api.wiring import open_database
+    from evosearch.plugins import ensure
+
+    store = open_database(db)
+    try:
+        numbers = stored_numbers(store, candidate)
+    finally:
+        store.close()
+    numbers = matching(numbers, anchor=anchor, seed=seed, rate=rate, split=split)
+    if listed:
+        for one in numbers:
+            goal = {a.name: a.objective for a in one.job.task.anchors}[one.stored.anchor]
+            typer.echo(f"{one.title}: {goal.text(one.stored.score)}")
+        return 0
+    number = numbers[0]
+    ensure(number.job.task.plugins)
+    if out is not None:
+        write_file(out, script_of(number, out.name))
+        typer.echo(f"written: {out}")
+        return 0
+    if len(numbers) > 1:
+        typer.echo(f"the first of {len(numbers)} stored numbers; --list shows the others")
+    return retrain(number, within=within, say=typer.echo)
