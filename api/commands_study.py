@@ -6,17 +6,19 @@ runs, never before.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from api.commands_search import Database
+from api.commands_search import Database, SearchRef
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``evosearch``."""
     app.command()(rerun)
+    app.command()(report)
 
 
 def rerun(
@@ -69,3 +71,44 @@ def rerun(
     if len(numbers) > 1:
         typer.echo(f"the first of {len(numbers)} stored numbers; --list shows the others")
     return retrain(number, within=within, say=typer.echo)
+
+
+def report(
+    ref: SearchRef,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="A file .html or .md; default: report-ID.html."),
+    ] = None,
+    parts: Annotated[
+        Path | None,
+        typer.Option("--parts", help="Folder for each table as CSV and LaTeX, each plot as SVG."),
+    ] = None,
+    db: Database = None,
+) -> None:
+    """Write the whole report of a search as one HTML page or as Markdown."""
+    from api.export import write_file
+    from api.reporting.contents import document
+    from api.reporting.gather import gather
+    from api.reporting.parts import write_parts
+    from api.reporting.render import to_html, to_markdown
+    from api.wiring import open_database
+    from evosearch.errors import ConfigError
+
+    if out is not None and out.suffix not in (".html", ".md"):
+        raise ConfigError("unknown kind of report", expected=".html or .md", got=str(out))
+    store = open_database(db)
+    try:
+        facts = gather(store, ref)
+    finally:
+        store.close()
+    made = document(facts)
+    target = out or Path(f"report-{facts.info.id}.html")
+    if parts is not None:
+        typer.echo(f"written: {write_parts(made, parts)} files in {parts}")
+    if target.suffix == ".md":
+        # Links are from where the report lies.
+        folder = None if parts is None else Path(os.path.relpath(parts, target.parent)).as_posix()
+        write_file(target, to_markdown(made, folder))
+    else:
+        write_file(target, to_html(made))
+    typer.echo(f"written: {target}")

@@ -101,7 +101,7 @@ def command_of(search: str, key: str, run: Run | Evaluation) -> str:
     who = key[1:] if key[1:].isdigit() else key
     return (
         f"evosearch rerun {search}-{who} --anchor {run.anchor} --seed {run.seed} "
-        f"--rate {run.learning_rate:g} --split {run.split}"
+        f"--rate {run.learning_rate!r} --split {run.split}"
     )
 
 
