@@ -251,3 +251,20 @@ def test_a_search_without_a_candidate_has_a_report(tmp_path: Path) -> None:
     page = to_html(document(gather(store, "nothing")))
     assert "nothing is confirmed yet" in page
     assert "no winner" in page
+
+
+def test_a_report_is_written_without_torch(finished: tuple[str, str]) -> None:
+    """The web process writes it too, and loads neither torch nor ray."""
+    code = (
+        "import sys\n"
+        "from api.reporting.contents import document\n"
+        "from api.reporting.gather import gather\n"
+        "from api.reporting.render import to_html\n"
+        "from db import open_store\n"
+        f"page = to_html(document(gather(open_store({finished[0]!r}), {finished[1]!r})))\n"
+        "assert 'Relatives in the catalog' in page\n"
+        "assert not {'torch', 'ray', 'workers'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True,
+                          text=True, timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr
