@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from api.commands_search import Database, SearchRef
+from api.commands_search import Database, Pool, SearchRef, Workers
 
 
 def register(app: typer.Typer) -> None:
@@ -83,6 +83,30 @@ def report(
         Path | None,
         typer.Option("--parts", help="Folder for each table as CSV and LaTeX, each plot as SVG."),
     ] = None,
+    knock_out: Annotated[
+        bool, typer.Option("--knock-out", help="Train the leader without each of its nodes too.")
+    ] = False,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Train over learning rate, batch size and depth.")
+    ] = False,
+    transfer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--transfer",
+            metavar="NAME",
+            help="Train on an anchor or data set that the search never used; may be repeated.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", min=1, max=100, help="Of those trainings; default: as confirmed."),
+    ] = None,
+    kept: Annotated[
+        Path | None,
+        typer.Option("--kept", help="Folder in which those trainings are kept as they come."),
+    ] = None,
+    pool: Pool = "ray",
+    workers: Workers = None,
     db: Database = None,
 ) -> None:
     """Write the whole report of a search as one HTML page or as Markdown."""
@@ -91,7 +115,7 @@ def report(
     from api.reporting.gather import gather
     from api.reporting.parts import write_parts
     from api.reporting.render import to_html, to_markdown
-    from api.wiring import open_database
+    from api.wiring import make_pool, open_database
     from evosearch.errors import ConfigError
 
     if out is not None and out.suffix not in (".html", ".md"):
@@ -101,14 +125,23 @@ def report(
         facts = gather(store, ref)
     finally:
         store.close()
-    made = document(facts)
+    wanted = [name for name, asked in (("knock-out", knock_out), ("robustness", robustness),
+                                       ("transfer", transfer)) if asked]  # fmt: skip
+    studies = []
+    if wanted:
+        from api.reporting.run_studies import run_studies
+
+        folder = kept or Path(f"report-{facts.info.id}-kept")
+        studies = run_studies(facts, wanted, transfer or (), seeds, folder,
+                              lambda: make_pool(pool, workers))  # fmt: skip
+    made = document(facts, studies)
     target = out or Path(f"report-{facts.info.id}.html")
     if parts is not None:
         typer.echo(f"written: {write_parts(made, parts)} files in {parts}")
     if target.suffix == ".md":
         # Links are from where the report lies.
-        folder = None if parts is None else Path(os.path.relpath(parts, target.parent)).as_posix()
-        write_file(target, to_markdown(made, folder))
+        linked = None if parts is None else Path(os.path.relpath(parts, target.parent)).as_posix()
+        write_file(target, to_markdown(made, linked))
     else:
         write_file(target, to_html(made))
     typer.echo(f"written: {target}")

@@ -4,13 +4,15 @@ computed from it. Nothing is trained here, and nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from api.progress import funnel
 from api.report_text import audit_line
 from api.reporting.blocks import Block, Code, Document, Formula, Picture, Section, Table, Text
 from api.reporting.gather import Facts
 from api.reporting.scores import final_scores, select_scores
+from api.reporting.studies import Study
+from api.reporting.study_tables import study_section
 from api.reporting.winners_curve import picture, points
 from api.rerun import command_of
 from api.text import cost, count, duration
@@ -33,8 +35,8 @@ MOST_NUMBERS = 500
 SHOWN_SEEDS = 10
 
 
-def document(facts: Facts) -> Document:
-    """The whole report of a search, wherever it stands."""
+def document(facts: Facts, studies: Sequence[Study] = ()) -> Document:
+    """The whole report of a search, wherever it stands, with what was trained for it besides."""
     state, info = facts.state, facts.info
     best = leader(state)
     verdict = (state.report or {}).get("verdict")
@@ -48,6 +50,7 @@ def document(facts: Facts) -> Document:
     if best is not None:
         graph = state.members[best].graph
         sections += [_layer(graph), _relatives(graph), _lineage(facts, best)]
+    sections += [study_section(study) for study in studies]
     sections += [_funnel(facts), _cost(facts), _again(facts, best)]
     subtitle = (
         f"search {info.id}, preset {state.config.preset}, seed {state.config.seed}; began "
