@@ -120,6 +120,9 @@ def report(
 
     if out is not None and out.suffix not in (".html", ".md"):
         raise ConfigError("unknown kind of report", expected=".html or .md", got=str(out))
+    if out is not None and not out.absolute().parent.is_dir():  # not after hours of training
+        raise ConfigError("no folder for the report", expected="a folder that exists",
+                          got=str(out.parent))  # fmt: skip
     store = open_database(db)
     try:
         facts = gather(store, ref)

@@ -225,6 +225,8 @@ def test_the_parts_are_files_for_a_paper(
     capsys.readouterr()
     assert run(["report", finished[1], "--out", "a.pdf", "--db", finished[0]]) == 2
     assert "expected .html or .md" in capsys.readouterr().err
+    assert run(["report", finished[1], "--out", "no/a.md", "--knock-out", "--db", finished[0]]) == 2
+    assert "a folder that exists" in capsys.readouterr().err
 
 
 def test_the_winners_curve_tells_flattery(facts: Facts) -> None:
