@@ -18,7 +18,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding
 h1{margin-bottom:0}h2{border-bottom:1px solid #8884;margin-top:2.5rem}
 table{border-collapse:collapse;margin:.3rem 0;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .7rem;border-bottom:1px solid #8883;text-align:right;vertical-align:top}
-.l{text-align:left;overflow-wrap:anywhere}tr.b{font-weight:600}
+.l{text-align:left;overflow-wrap:break-word;max-width:34rem}tr.b{font-weight:600}
 .scroll{overflow-x:auto}.note{opacity:.75;font-size:.9em;margin:.2rem 0 1rem}
 code,pre{font-family:ui-monospace,monospace;font-size:.9em}
 pre{background:#8881;padding:.7rem;overflow-x:auto}
