@@ -23,6 +23,7 @@ from api import (
     commands_search,
     commands_serve,
     commands_store,
+    commands_study,
     commands_watch,
 )
 from evosearch.errors import EvosearchError
@@ -55,6 +56,7 @@ commands_store.register(app)
 commands_preset.register(app)
 commands_bench.register(app)
 commands_anchor.register(app)
+commands_study.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -17,7 +17,6 @@ from evosearch.errors import ConfigError
 from primitives.named import layer_graph
 
 if TYPE_CHECKING:
-    from evosearch.state import State
     from primitives.graph import Graph
 
 Formula = Annotated[
@@ -142,6 +141,7 @@ def catalog() -> None:
 def _candidate(ref: str, db: str | None) -> tuple[Graph, dict[str, object]]:
     """A candidate's graph, and what its search knows of it."""
     from api.wiring import candidate_graph, load_state, open_database
+    from evosearch.report import lineage
 
     store = open_database(db)
     try:
@@ -153,27 +153,8 @@ def _candidate(ref: str, db: str | None) -> tuple[Graph, dict[str, object]]:
     return graph, {
         "search": search_id,
         "candidate": birth,
-        "lineage": _lineage(state, birth),
+        "lineage": lineage(state, birth),
         "scores on select": member.means() if member is not None else {},
         "seeds of the scores": member.seeds if member is not None else 0,
         "config": state.config.model_dump(mode="json"),
     }
-
-
-def _lineage(state: State, birth: int) -> list[dict[str, object]]:
-    """The candidate and its ancestors, youngest first, each with its formula."""
-    from evosearch.report import formula_of
-
-    found: dict[int, dict[str, object]] = {}
-    waiting = [birth]
-    while waiting:
-        number = waiting.pop()
-        member = state.members.get(number)
-        if member is None or number in found:
-            continue
-        found[number] = {
-            "birth": number, "origin": member.origin, "parents": list(member.parents),
-            "formula": formula_of(member.graph),
-        }  # fmt: skip
-        waiting += member.parents
-    return [found[number] for number in sorted(found, reverse=True)]

@@ -67,6 +67,7 @@ _PUBLIC = {
     "primitive": "evosearch.own",
     "plot": "api.plot",
     "replace_norm_act": "primitives.placement",
+    "retrain": "api.rerun",
     "search": "api.run",
     "synchronise_batch_statistics": "primitives.factory",
 }

@@ -70,6 +70,23 @@ def operator_yields(state: State) -> dict[str, dict[str, int]]:
     }
 
 
+def lineage(state: State, birth: int) -> list[dict[str, Any]]:
+    """The candidate and its evaluated ancestors, youngest first, each with its formula."""
+    found: dict[int, dict[str, Any]] = {}
+    waiting = [birth]
+    while waiting:
+        number = waiting.pop()
+        member = state.members.get(number)
+        if member is None or number in found:
+            continue
+        found[number] = {
+            "birth": number, "origin": member.origin, "parents": list(member.parents),
+            "formula": formula_of(member.graph),
+        }  # fmt: skip
+        waiting += member.parents
+    return [found[number] for number in sorted(found, reverse=True)]
+
+
 def final_report(state: State) -> dict[str, Any]:
     """The report as plain JSON data."""
     rate = audited_rate(state)
@@ -92,7 +109,7 @@ def final_report(state: State) -> dict[str, Any]:
     if not state.chosen:
         return report
     report["leader"] = _leader(state, state.chosen[0])
-    rights = _final_rights(state)
+    rights = final_rights(state)
     if rights is None:
         report["verdict"] = "not confirmed: the search ended without reading final"
         return report
@@ -120,7 +137,7 @@ def _leader(state: State, birth: int) -> dict[str, Any]:
     }
 
 
-def _final_rights(state: State) -> dict[str, Rights] | None:
+def final_rights(state: State) -> dict[str, Rights] | None:
     """Subject key -> (anchors, seeds, images) share of right draws; None if any is missing."""
     keys = [f"c{state.chosen[0]}", *state.config.confirmation.rivals]
     found: dict[str, dict[str, dict[int, Evaluation]]] = {key: {} for key in keys}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import Field, model_validator
 
 from api.estimate import estimate
-from api.problems import Refused
+from api.problems import Refused, documented
 from api.rest.own import with_offered_plugins
 from api.rest.schemas import Estimate, SearchDetail, SearchList, SearchView, Status
 from api.rest.types import (
@@ -35,7 +35,7 @@ from api.wiring import new_id
 from db.queries_rest import Notes
 from db.views import SearchRow
 from evosearch.config import SearchConfig
-from evosearch.errors import NotFound
+from evosearch.errors import NotFound, StateConflict
 from evosearch.events import Created
 from evosearch.ports import Extend
 from evosearch.presets import config_from, preset_data
@@ -46,6 +46,11 @@ Key = Annotated[
     Header(alias="Idempotency-Key", min_length=1, max_length=100, pattern=r"^[!-~]+$",
            description="A retry with the same key returns the first search."),
 ]  # fmt: skip
+
+REPORTS = {"html": "text/html", "md": "text/markdown"}
+"""Kind of report -> its media type."""
+MAX_REPORTED = 200_000
+"""Events of a search whose report the web process still writes: seconds of one thread."""
 
 
 class NewSearch(Body):
@@ -171,6 +176,36 @@ def config_toml(service: Here, ref: SearchRef) -> Response:
     name = f'attachment; filename="search-{info.id}.toml"'
     headers = {"Content-Disposition": name}
     return Response(to_toml(info.config), media_type="application/toml", headers=headers)
+
+
+@router.get(
+    "/{ref}/report.{form}", response_class=Response,
+    responses=FOUND | UNCHANGED | documented(409) | {200: {"content": {
+        media: {"schema": {"type": "string"}} for media in REPORTS.values()
+    }}},
+)  # fmt: skip
+def report(
+    service: Here, ref: SearchRef, form: Literal["html", "md"], request: Request, response: Response
+) -> Response:
+    """The whole report as one page without script, or as Markdown; a large search takes long."""
+    from api.reporting.contents import document
+    from api.reporting.gather import gather
+    from api.reporting.render import to_html, to_markdown
+
+    info = service.store.search(ref)
+    tag = etag_of("report", form, info.id, info.last_seq)
+    if unchanged(request, response, tag):
+        same: Response = not_modified(response)
+        return same
+    if info.last_seq > MAX_REPORTED or info.config.space.primitives:
+        raise StateConflict(
+            "this search's report is not written while others wait", got=f"{info.last_seq} events",
+            hint=f"on its machine: evosearch report {info.id}",
+        )  # fmt: skip
+    made = document(gather(service.store, info.id))
+    text = to_html(made) if form == "html" else to_markdown(made)
+    headers = {name: value for name, value in response.headers.items() if name == "etag"}
+    return Response(text, media_type=REPORTS[form], headers=headers)
 
 
 @router.patch("/{ref}", responses=CHANGED)

@@ -47,11 +47,13 @@ def served(tmp_path_factory):
 def test_every_figure_is_served(served):
     search_id, http = served
     for path in ("", "/front", "/front/history", "/hypervolume", "/funnel", "/population",
-                 "/costs", "/events", "/candidates", "/config.toml"):  # fmt: skip
+                 "/costs", "/events", "/candidates", "/config.toml",
+                 "/report.html", "/report.md"):  # fmt: skip
         answer = http.get(f"/searches/{search_id}{path}")
         assert answer.status_code == 200, (path, answer.text)
     shown = http.get(f"/searches/{search_id}").json()
     assert shown["config"]["task"]["anchors"][0]["objectives"][0]["unit"] == "bit/char"
+    assert "bpc bit/char (lower)" in http.get(f"/searches/{search_id}/report.md").text
     assert shown["report"]["verdict"].startswith(("better", "not better"))
     front = http.get(f"/searches/{search_id}/front").json()["candidates"]
     assert set(front[0]["scores"]) == {"tiny-seq", "tiny-seq#parameters"}

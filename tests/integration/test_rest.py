@@ -260,6 +260,21 @@ def test_a_search_can_be_made_from_its_own_config(http: httpx.Client) -> None:
     assert "steps = 50" in toml.text
 
 
+def test_the_report_is_a_page_and_a_text(http: httpx.Client) -> None:
+    search = ok(http.post("/searches", json=NEW), 201)["id"]
+    page = http.get(f"/searches/{search}/report.html")
+    assert page.status_code == 200, page.text
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.text.startswith("<!DOCTYPE html>")
+    text = http.get(f"/searches/{search}/report.md")
+    assert f"evosearch search show {search} --config" in text.text
+    known = {"If-None-Match": page.headers["etag"]}
+    assert http.get(f"/searches/{search}/report.html", headers=known).status_code == 304
+    assert http.get(f"/searches/{search}/report.md", headers=known).status_code == 200
+    refused(http.get(f"/searches/{search}/report.pdf"), 422)
+    refused(http.get("/searches/none/report.html"), 404)
+
+
 def test_a_dry_run_counts_and_writes_nothing(http: httpx.Client) -> None:
     before = len(http.get("/searches").json()["searches"])
     told = ok(http.post("/searches/dry-run", json=NEW))

@@ -1,0 +1,273 @@
+"""What a report tells, section by section; every number comes from the store or is said to be
+computed from it. Nothing is trained here, and nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from api.progress import funnel
+from api.report_text import audit_line
+from api.reporting.blocks import Block, Code, Document, Formula, Picture, Section, Table, Text
+from api.reporting.gather import Facts
+from api.reporting.scores import final_scores, select_scores
+from api.reporting.studies import Study
+from api.reporting.study_tables import study_section
+from api.reporting.winners_curve import picture, points
+from api.rerun import command_of
+from api.text import cost, count, duration
+from api.wiring import versions
+from evosearch.confirm import leader
+from evosearch.presets import to_toml
+from evosearch.report import formula_of, lineage, operator_yields
+from evosearch.streams import SEED_PURPOSES, evaluation_seed
+from primitives.digest import digest
+from primitives.errors import EvosearchError
+from primitives.fingerprint import fingerprint
+from primitives.graph import Graph
+from primitives.picture import to_svg
+from primitives.relatives import behaviour_difference, relatives, simplified
+from primitives.rewrite import canonical, live_form
+from primitives.symbolic import to_latex, to_mathml
+
+MOST_ANCESTORS = 60
+MOST_NUMBERS = 500
+SHOWN_SEEDS = 10
+
+
+def document(facts: Facts, studies: Sequence[Study] = ()) -> Document:
+    """The whole report of a search, wherever it stands, with what was trained for it besides."""
+    state, info = facts.state, facts.info
+    best = leader(state)
+    verdict = (state.report or {}).get("verdict")
+    standing = f"the search is {info.status} in the phase {state.phase}; nothing is confirmed yet"
+    head: list[Block] = [Text(f"Verdict: {verdict or standing}.", strong=True)]
+    head += [Text(f"Note: {note}.") for note in state.notes]
+    if best is not None:
+        head.append(Text(f"Leader: candidate {best}."))
+        head.append(_formula("leader", state.members[best].graph))
+    sections = [Section("Verdict", tuple(head)), _scores(facts, best)]
+    if best is not None:
+        graph = state.members[best].graph
+        sections += [_layer(graph), _relatives(graph), _lineage(facts, best)]
+    sections += [study_section(study) for study in studies]
+    sections += [_funnel(facts), _cost(facts), _again(facts, best)]
+    subtitle = (
+        f"search {info.id}, preset {state.config.preset}, seed {state.config.seed}; began "
+        f"{info.created_at:%Y-%m-%d %H:%M} UTC; {state.evaluated} candidates evaluated of "
+        f"{count(state.next_birth)} proposals"
+    )
+    return Document(f"Report: {info.title}", subtitle, tuple(sections))
+
+
+def _scores(facts: Facts, best: int | None) -> Section:
+    blocks: list[Block] = []
+    final = final_scores(facts)
+    if final is not None:
+        blocks.append(final)
+    blocks.append(select_scores(facts, best))
+    found = points(facts, best)
+    if found:
+        blocks.append(picture(found))
+    else:
+        blocks.append(Text("No candidate has fresh seeds: there is no winner's curve."))
+    return Section("Scores", tuple(blocks))
+
+
+def _layer(graph: Graph) -> Section:
+    forms = {"as found": live_form(graph)}
+    try:
+        forms["canonical"] = canonical(graph)
+    except EvosearchError:  # longer than a graph may be
+        forms["canonical"] = live_form(graph)
+    forms["simplified"] = simplified(graph)
+    rows = [
+        (name, formula_of(form), str(len(form.live_ops())), _equality(graph, form, name))
+        for name, form in forms.items()
+    ]
+    return Section(
+        "The layer",
+        (
+            Table(
+                "forms", "the leader's formula, simplified",
+                ("form", "formula", "live nodes", "equal to the leader's graph"), tuple(rows),
+                left=frozenset({0, 1, 3}),
+                caption="The behaviour check compares values and gradients with respect to x, v0 "
+                "and v1 in float64, in training and evaluation mode, on fixed inputs of two "
+                "shapes. Training the simplified form instead would round otherwise.",
+            ),
+            _formula("simplified", forms["simplified"]),
+            Picture("graph", "The leader's live graph", to_svg(graph)),
+        ),
+    )  # fmt: skip
+
+
+def _equality(graph: Graph, form: Graph, name: str) -> str:
+    """How a form is known to be equal: which proof, and what the behaviour check measured."""
+    if name == "as found":
+        return "itself, without dead nodes"
+    how = (
+        "by exact rewriting, equal in floats (the same digest)" if digest(form) == digest(graph)
+        else "by algebraic rewriting, equal over the reals, poles aside"
+    )  # fmt: skip
+    return f"{how}; behaviour check: largest difference {behaviour_difference(graph, form):.1g}"
+
+
+def _relatives(graph: Graph) -> Section:
+    rows = tuple(
+        (one.name, one.relation, f"{one.share:.2f}", one.common) for one in relatives(graph)
+    )
+    title = "Relatives in the catalog"
+    if not rows:
+        return Section(title, (Text("No known layer equals it, or shares a sub-graph with it."),))
+    return Section(
+        title,
+        (
+            Table(
+                "relatives", "known layers, the nearest first",
+                ("layer", "relation", "shared", "largest shared sub-graph"), rows,
+                left=frozenset({0, 1, 3}),
+                caption="Shared: sub-graphs of x that both simplified forms have, over all that "
+                "either has. It says what two formulas have in common, not how alike they train.",
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _lineage(facts: Facts, best: int) -> Section:
+    state, rows = facts.state, []
+    for one in lineage(state, best)[:MOST_ANCESTORS]:
+        member = state.members[one["birth"]]
+        means = [
+            member.scores[name][0] for name in state.config.anchor_names if member.scores[name]
+        ]
+        score = f"{sum(means) / len(means):.3f}" if means else "-"
+        parents = ", ".join(map(str, one["parents"]))
+        origin = member.operator or one["origin"]
+        rows.append((str(one["birth"]), origin, parents, one["formula"], score))
+    return Section(
+        "Lineage of the leader",
+        (
+            Table(
+                "lineage", "the leader and its ancestors, youngest first",
+                ("birth", "made by", "parents", "formula", "mean search score"), tuple(rows),
+                left=frozenset({1, 3}),
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _funnel(facts: Facts) -> Section:
+    state = facts.state
+    rows = tuple(
+        (row.stage, "" if row.seen is None else count(row.seen), count(row.rejected),
+         cost(row.seconds))
+        for row in funnel(state)
+    )  # fmt: skip
+    yields = tuple(
+        (label, *(count(row[name]) for name in ("proposals", "new_functions", "evaluated",
+                                                "on_front")))
+        for label, row in operator_yields(state).items()
+    )  # fmt: skip
+    line = audit_line(state)
+    return Section(
+        "Funnel",
+        (
+            Table("funnel", "what each check threw out",
+                  ("check", "runs", "rejected", "cost"), rows),
+            Text(f"{line[0].upper()}{line[1:]}."),
+            Table("operators", "where candidates came from",
+                  ("operator", "proposals", "new functions", "evaluated", "on the front"), yields),
+        ),
+    )  # fmt: skip
+
+
+def _cost(facts: Facts) -> Section:
+    state, info = facts.state, facts.info
+    names = [*dict.fromkeys((*state.train_steps, *facts.seconds))]
+    rows = [
+        (name, count(facts.trainings.get(name, 0)), count(state.train_steps.get(name, 0)),
+         duration(facts.seconds[name]) if name in facts.seconds else "")
+        for name in names
+    ]  # fmt: skip
+    total = sum(facts.seconds.values())
+    rows.append(("all", count(sum(facts.trainings.values())),
+                 count(sum(state.train_steps.values())), duration(total)))  # fmt: skip
+    wall = (info.updated_at - info.created_at).total_seconds()
+    return Section(
+        "Cost",
+        (
+            Table(
+                "cost", "training by purpose",
+                ("purpose", "trainings ended", "training steps", "worker time"), tuple(rows),
+                bold=frozenset({len(rows) - 1}),
+                caption="Steps of quality and audit are those of candidates that were rejected; "
+                "the worker time of all these is under rejected.",
+            ),
+            Text(f"From its creation to its last change the search took {duration(wall)} by the "
+                 "wall clock, pauses included."),
+        ),
+    )  # fmt: skip
+
+
+def _again(facts: Facts, best: int | None) -> Section:
+    state, info = facts.state, facts.info
+    here = versions()
+    blocks: list[Block] = [
+        Table(
+            "versions", "versions", ("package", "when it began", "when this was written"),
+            tuple((name, facts.versions.get(name, "unknown"), here.get(name, "unknown"))
+                  for name in dict.fromkeys((*facts.versions, *here))),
+            left=frozenset({0, 1, 2}),
+        ),
+        Table(
+            "seeds", f"training seeds (all from seed {state.config.seed}, shared by all layers)",
+            ("purpose", f"the first {SHOWN_SEEDS}"),
+            tuple((purpose, ", ".join(str(evaluation_seed(state.config.seed, purpose, index))
+                                      for index in range(SHOWN_SEEDS)))
+                  for purpose in SEED_PURPOSES),
+            left=frozenset({0, 1}), folded=True,
+        ),
+    ]  # fmt: skip
+    if best is not None:
+        graph = state.members[best].graph
+        lines = f"digest       {digest(graph)}\nfingerprint  {fingerprint(graph)}\n"
+        blocks.append(Code("identity", "The leader's identity", lines))
+    blocks.append(
+        Code(
+            "commands", "The same search again",
+            f"evosearch search show {info.id} --config > search-{info.id}.toml\n"
+            f"evosearch search start search-{info.id}.toml --new\n", "bash",
+        )
+    )  # fmt: skip
+    blocks.append(_numbers(facts))
+    blocks.append(Code("config", "Config", to_toml(state.config), "toml", folded=True))
+    return Section("Reproduce", tuple(blocks))
+
+
+def _numbers(facts: Facts) -> Table:
+    rows = list(_number_rows(facts))
+    cut = f" The first {MOST_NUMBERS} of {len(rows)}." if len(rows) > MOST_NUMBERS else ""
+    return Table(
+        "numbers", "the command that trains each number again",
+        ("layer", "purpose", "anchor", "value", "command"), tuple(rows[:MOST_NUMBERS]),
+        left=frozenset({0, 1, 2, 4}), folded=True,
+        caption="With the inline pool, or Ray on the same kind of CPU and the same versions, the "
+        "new number is the stored one to the last bit." + cut,
+    )  # fmt: skip
+
+
+def _number_rows(facts: Facts) -> Iterator[tuple[str, ...]]:
+    config = facts.state.config
+    for key, found in facts.numbers.items():
+        for purpose, done in found:
+            value = config.objective(done.anchor).text(done.score, 4)
+            yield key, purpose, done.anchor, value, command_of(facts.info.id, key, done)
+
+
+def _formula(name: str, graph: Graph) -> Formula:
+    text = formula_of(graph)
+    try:
+        return Formula(name, text, to_latex(graph), to_mathml(graph))
+    except EvosearchError:  # too large to write out as a tree
+        return Formula(name, text)

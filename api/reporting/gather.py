@@ -1,0 +1,79 @@
+"""Reads from the store what a report tells and the state alone does not know: costs, versions.
+
+One pass over the log; nothing is trained and nothing written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from evosearch.events import (
+    CandidateEvaluated,
+    CandidateRejected,
+    Created,
+    EvaluationRecorded,
+    JobFinished,
+)
+from evosearch.gain import Samples
+from evosearch.ports import SearchInfo, Store
+from evosearch.records import Evaluation, Purpose
+from evosearch.state import State
+
+
+@dataclass(slots=True)
+class Facts:
+    """A search as a report needs it.
+
+    ``numbers``: subject key -> its purposes and evaluations, in order, of baselines, the front and
+    whatever was trained again. ``seconds``: purpose (and ``rejected``) -> worker-seconds.
+    """
+
+    info: SearchInfo
+    state: State
+    samples: Samples
+    versions: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    trainings: Counter[str] = field(default_factory=Counter)
+    numbers: dict[str, list[tuple[Purpose, Evaluation]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+
+def gather(store: Store, ref: str) -> Facts:
+    """The facts of the search of that id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    from api.wiring import load_state
+
+    info = store.search(ref)
+    state = load_state(store, info.id)
+    rate = info.config.task.learning_rate
+    facts = Facts(info, state, Samples(info.config.anchor_names, rate))
+    kept = {*state.results, *(f"c{birth}" for birth in state.front.members)}
+    for entry in store.events(info.id):
+        event = entry.event
+        if isinstance(event, Created):
+            facts.versions = dict(event.versions)
+        elif isinstance(event, EvaluationRecorded):
+            _take(facts, event, kept)
+        elif isinstance(event, CandidateEvaluated):
+            facts.seconds["search"] += event.seconds
+        elif isinstance(event, CandidateRejected):
+            facts.seconds["rejected"] += event.seconds
+        elif isinstance(event, JobFinished):
+            facts.seconds[event.purpose] += event.seconds
+    return facts
+
+
+def _take(facts: Facts, event: EvaluationRecorded, kept: set[str]) -> None:
+    done, subject = event.evaluation, event.subject
+    facts.trainings[event.purpose] += 1
+    if subject.key in kept:  # of 100,000 candidates most are seen once and never again
+        facts.numbers[subject.key].append((event.purpose, done))
+    if event.purpose != "search":
+        who = subject.birth if subject.birth is not None else str(subject.baseline)
+        anchor = facts.state.config.anchor_names.index(done.anchor)
+        facts.samples.add(who, event.purpose, anchor, done.model_dump())

@@ -1,0 +1,148 @@
+"""What choosing the highest of many scores does to them: search score against fresh seeds.
+
+A candidate that one lucky seed brought to the top falls when it is measured again; a baseline was
+not chosen by its score and does not. The plot shows how far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+from api.reporting.blocks import Picture, Table
+from api.reporting.gather import Facts
+from evosearch.gain import margins
+from evosearch.stats import Interval, mean_interval
+
+_SIDE, _LEFT, _BOTTOM, _TOP = 360, 66, 46, 14
+_WIDTH = _LEFT + _SIDE + 90
+_COLORS = {"candidate": "#2563eb", "leader": "#b91c1c", "baseline": "#6b7280"}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Mean scores over anchors: of the first seed, and of the fresh ones with their margin."""
+
+    label: str
+    kind: str
+    first: float
+    fresh: float
+    margin: float
+    seeds: int
+
+
+def points(facts: Facts, best: int | None) -> list[Point]:
+    """Candidates that have fresh seeds on ``select``, then the baselines that have."""
+    anchors, found = facts.state.config.anchor_names, []
+    noise = facts.samples.noise()
+    rows: list[tuple[str, str, list[list[float]]]] = []
+    for birth, member in facts.state.members.items():
+        if member.evaluated and member.seeds > 1:
+            kind = "leader" if birth == best else "candidate"
+            rows.append((str(birth), kind, [member.scores[anchor] for anchor in anchors]))
+    for name, by_anchor in facts.samples.baselines.items():
+        rows.append((name, "baseline", [list(one.values()) for one in by_anchor]))
+    for label, kind, scores in rows:
+        seeds = min(len(one) for one in scores) - 1
+        if seeds < 1:
+            continue
+        margin = margins(noise, np.array([[float(seeds)]]), np.full(len(anchors), np.inf))[0]
+        found.append(
+            Point(
+                label, kind, float(np.mean([one[0] for one in scores])),
+                float(np.mean([np.mean(one[1:]) for one in scores])),
+                float(np.sqrt((margin**2).sum()) / len(anchors)), seeds,
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda one: (one.kind == "baseline", -one.fresh))
+
+
+def flattery(found: list[Point]) -> Interval | None:
+    """Mean of first minus fresh score over the candidates, with its 95 % interval."""
+    falls = [one.first - one.fresh for one in found if one.kind != "baseline"]
+    if len(falls) < 2:
+        return None
+    return mean_interval(np.array(falls), level=0.95, seed=0)
+
+
+def picture(found: list[Point]) -> Picture:
+    """The plot with its numbers; below the line is what fell."""
+    fall = flattery(found)
+    told = "" if fall is None else (
+        f"Candidates fell by {fall.value:.3f} [{fall.low:.3f}, {fall.high:.3f}] in the mean "
+        "(95 %, bootstrap over candidates). "
+    )  # fmt: skip
+    data = Table(
+        "winners-curve", "search score and fresh seeds",
+        ("layer", "kind", "search score", "fresh seeds' mean", "margin", "fresh seeds"),
+        tuple(
+            (one.label, one.kind, f"{one.first:.4f}", f"{one.fresh:.4f}",
+             "-" if np.isnan(one.margin) else f"{one.margin:.4f}", str(one.seeds))
+            for one in found
+        ),
+        left=frozenset({0, 1}), folded=True,
+    )  # fmt: skip
+    return Picture(
+        "winners-curve", "Winner's curve: what one seed promised and what fresh seeds gave",
+        _svg(found), data,
+        told + "Mean score over anchors on select. On the line nothing was flattered; bars are "
+        "95 % intervals from the spread over seeds of all layers, pooled.",
+    )  # fmt: skip
+
+
+def _svg(found: list[Point]) -> str:
+    ends = [end for one in found for end in (
+        one.first, one.fresh, one.fresh - np.nan_to_num(one.margin),
+        one.fresh + np.nan_to_num(one.margin))]  # fmt: skip
+    low, high = min(ends), max(ends)
+    room = 0.06 * (high - low) or 0.01
+    low, high = low - room, high + room
+
+    def x_of(value: float) -> float:
+        return _LEFT + _SIDE * (value - low) / (high - low)
+
+    def y_of(value: float) -> float:
+        return _TOP + _SIDE * (high - value) / (high - low)
+
+    height = _TOP + _SIDE + _BOTTOM
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+        f'width="{_WIDTH}" height="{height}" font-family="sans-serif" font-size="11" '
+        'fill="#111827">',
+        "<title>Winner's curve</title>",
+        f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>',
+        f'<rect x="{_LEFT}" y="{_TOP}" width="{_SIDE}" height="{_SIDE}" fill="none" '
+        'stroke="#9ca3af"/>',
+        f'<line x1="{x_of(low):.1f}" y1="{y_of(low):.1f}" x2="{x_of(high):.1f}" '
+        f'y2="{y_of(high):.1f}" stroke="#9ca3af" stroke-dasharray="4 4"/>',
+    ]
+    for tick in np.linspace(low, high, 5)[1:-1]:
+        parts += [
+            f'<text x="{x_of(tick):.1f}" y="{_TOP + _SIDE + 16}" text-anchor="middle">'
+            f"{tick:.3f}</text>",
+            f'<text x="{_LEFT - 6}" y="{y_of(tick) + 4:.1f}" text-anchor="end">{tick:.3f}</text>',
+        ]
+    parts += [
+        f'<text x="{_LEFT + _SIDE / 2}" y="{height - 8}" text-anchor="middle">search score (the '
+        "seed that chose it)</text>",
+        f'<text transform="translate(14 {_TOP + _SIDE / 2}) rotate(-90)" text-anchor="middle">'
+        "mean of fresh seeds</text>",
+    ]
+    for one in reversed(found):
+        x, y, color = x_of(one.first), y_of(one.fresh), _COLORS[one.kind]
+        if not np.isnan(one.margin):
+            top, bottom = y_of(one.fresh + one.margin), y_of(one.fresh - one.margin)
+            parts.append(
+                f'<line x1="{x:.1f}" y1="{top:.1f}" x2="{x:.1f}" y2="{bottom:.1f}" '
+                f'stroke="{color}" stroke-opacity="0.5"/>'
+            )
+        mark = (
+            f'<rect x="{x - 4:.1f}" y="{y - 4:.1f}" width="8" height="8" fill="{color}"/>'
+            if one.kind == "baseline"
+            else f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{color}"/>'
+        )
+        parts += [mark, f'<text x="{x + 8:.1f}" y="{y - 5:.1f}" fill="{color}">'
+                        f"{escape(one.label)}</text>"]  # fmt: skip
+    return "\n".join([*parts, "</svg>", ""])

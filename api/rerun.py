@@ -1,0 +1,263 @@
+"""Trains one stored number again with the same recipe, seed and code, and compares the two.
+
+It reads a search and never writes to it. A script made here carries the number as data, so that it
+needs evosearch and no database.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pprint import pformat
+from typing import Any, NamedTuple
+
+from evosearch.errors import ConfigError, NotFound, WorkerError
+from evosearch.events import Created, EvaluationRecorded
+from evosearch.ports import Store
+from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Run, Subject
+
+SAME, DIFFERS = 0, 1
+"""Exit codes of a rerun."""
+
+_SCRIPT = '''\
+"""Trains one number again.
+
+{title}
+
+{formula}
+
+Trained with {versions}.
+It needs evosearch and this file alone{data}: python {name}
+The exit code is 1 where the new score differs from the stored one.
+"""
+
+import sys
+
+import evosearch
+
+NUMBER = {number}
+
+if __name__ == "__main__":
+    sys.exit(evosearch.retrain(NUMBER))
+'''
+
+
+class Number(NamedTuple):
+    """A stored number: the job of one run that gives it again, what it gave, and where it is from.
+
+    ``versions``: package -> version of what computed when the search began.
+    """
+
+    search: str
+    versions: Mapping[str, str]
+    job: Job
+    stored: Evaluation
+
+    @property
+    def title(self) -> str:
+        """Whose number it is, and of which run."""
+        subject, run = self.job.subject, self.job.runs[0]
+        who = f"candidate {subject.birth}" if subject.baseline is None else subject.baseline
+        return (
+            f"{who} of search {self.search} on {run.anchor}, seed {run.seed}, learning rate "
+            f"{run.learning_rate:g}, {run.split} ({self.job.purpose})"
+        )
+
+    @property
+    def formula(self) -> str:
+        """What is trained."""
+        from evosearch.report import formula_of
+
+        graph = self.job.graph
+        return str(self.job.subject.baseline) if graph is None else formula_of(graph)
+
+    def to_data(self) -> dict[str, Any]:
+        """The number as plain JSON data, without what differs from run to run."""
+        dropped = {"curve", "seconds", "milestones"}
+        return {
+            "search": self.search,
+            "versions": dict(self.versions),
+            "job": json.loads(self.job.model_dump_json()),
+            "stored": json.loads(self.stored.model_dump_json(exclude=dropped)),
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Number:
+        """The number of which `to_data` made the data.
+
+        Raises:
+            ConfigError: it is no such data.
+        """
+        try:
+            stored = Evaluation.model_validate({"seconds": 0.0, **data["stored"]})
+            job = Job.model_validate(data["job"])
+            return cls(str(data["search"]), dict(data["versions"]), job, stored)
+        except (LookupError, TypeError, ValueError) as err:
+            raise ConfigError("no number of a search", got=" ".join(str(err).split())[:80]) from err
+
+
+def command_of(search: str, key: str, run: Run | Evaluation) -> str:
+    """The command that trains a number again; ``key``: of its `Subject`."""
+    who = key[1:] if key[1:].isdigit() else key
+    return (
+        f"evosearch rerun {search}-{who} --anchor {run.anchor} --seed {run.seed} "
+        f"--rate {run.learning_rate!r} --split {run.split}"
+    )
+
+
+def stored_numbers(store: Store, ref: str) -> list[Number]:
+    """All numbers of ``SEARCH-BIRTH``, ``SEARCH-BASELINE``, or ``SEARCH`` for its leader.
+
+    Raises:
+        NotFound: there is no such search, candidate or baseline, or it was never trained.
+    """
+    from api.wiring import candidate_graph
+
+    search_ref, _, name = ref.partition("-")
+    info = store.search(search_ref)
+    if name and not name.isdigit():
+        subject, graph = Subject(baseline=name), None
+    else:
+        _, birth, graph = candidate_graph(store, ref)
+        subject = Subject(birth=birth)
+    found: list[Number] = []
+    versions: Mapping[str, str] = {}
+    # A time limit is a machine's; whoever asks for the number again waits for it.
+    task = info.config.task.model_copy(update={"evaluation_seconds": None})
+    for entry in store.events(info.id):
+        event = entry.event
+        if isinstance(event, Created):
+            versions = event.versions
+        if not isinstance(event, EvaluationRecorded) or event.subject != subject:
+            continue
+        done = event.evaluation
+        run = Run(anchor=done.anchor, seed=done.seed, learning_rate=done.learning_rate,
+                  split=done.split)  # fmt: skip
+        job = Job(id=f"rerun/{event.job_id}", purpose=event.purpose, subject=subject, graph=graph,
+                  runs=(run,), task=task)  # fmt: skip
+        found.append(Number(info.id, versions, job, done))
+    if not found:
+        raise NotFound(
+            f"search {info.id} has no number of {name or 'its leader'}",
+            hint=f"see: evosearch search show {info.id}",
+        )
+    return found
+
+
+def matching(
+    numbers: Sequence[Number], *, anchor: str | None, seed: int | None, rate: float | None,
+    split: str | None,
+) -> list[Number]:  # fmt: skip
+    """The numbers that have all that is given.
+
+    Raises:
+        NotFound: there is none.
+    """
+    wanted = {"anchor": anchor, "seed": seed, "learning_rate": rate, "split": split}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    kept = [
+        one for one in numbers
+        if all(getattr(one.stored, name) == value for name, value in given.items())
+    ]  # fmt: skip
+    if not kept:
+        asked = ", ".join(f"{name} {value}" for name, value in given.items())
+        raise NotFound(
+            f"none of {len(numbers)} stored numbers is of {asked}", hint="--list shows them all"
+        )
+    return kept
+
+
+def train_again(job: Job) -> Evaluation:
+    """The outcome of a job of one run, trained in this process on one thread.
+
+    Raises:
+        WorkerError: the training failed.
+    """
+    from workers.evaluate import Context, run_job
+    from workers.inline import one_thread
+
+    made: Evaluation | None = None
+    with one_thread():
+        for message in run_job(job, Context(worker="rerun")):
+            if isinstance(message, EvaluationDone):
+                made = message.evaluation
+            elif isinstance(message, JobDone) and made is None:
+                failed = message.failure or message.rejection
+                detail = getattr(failed, "detail", "") or "no evaluation"
+                raise WorkerError("the number could not be trained again", got=detail)
+    assert made is not None
+    return made
+
+
+def retrain(
+    number: Mapping[str, Any] | Number, *, within: float = 0.0, say: Callable[[str], None] = print
+) -> int:
+    """Train a stored number again, print it beside the stored one; 1 where the scores differ.
+
+    ``number``: what a script of `evosearch rerun --out` holds. ``within``: largest difference of
+    scores that counts as equal.
+
+    Raises:
+        ConfigError: it is no number of a search.
+        WorkerError: the training failed.
+    """
+    given = number if isinstance(number, Number) else Number.from_data(number)
+    say(given.title)
+    say(f"  {given.formula}")
+    new = train_again(given.job)
+    for line in comparison(given, new):
+        say(line)
+    difference = abs(new.score - given.stored.score)
+    if difference == 0.0:
+        say("the same score")
+        return SAME
+    if difference <= within:
+        say(f"the scores differ by {difference:.3g}, within {within:g}")
+        return SAME
+    say(f"the scores differ by {difference:.3g}, more than {within:g}{_reason(given)}")
+    return DIFFERS
+
+
+def comparison(number: Number, new: Evaluation) -> list[str]:
+    """Stored beside new as lines of text, in the objectives' own units."""
+    stored = number.stored
+    settings = {anchor.name: anchor for anchor in number.job.task.anchors}
+    setting = settings[stored.anchor]
+    goals = [(setting.objective, stored.score, new.score)]
+    goals += [
+        (goal, stored.more[goal.name], new.more[goal.name]) for goal in setting.objectives[1:]
+        if goal.name in stored.more and goal.name in new.more
+    ]  # fmt: skip
+    lines = [f"{'':24}{'stored':>16}{'new':>16}{'difference':>16}"]
+    for goal, before, after in goals:
+        old, now = goal.value(before), goal.value(after)
+        name = f"{goal.name} {goal.unit}".strip()
+        lines.append(f"{name[:23]:24}{old:>16.8g}{now:>16.8g}{now - old:>16.3g}")
+    if stored.correct and len(stored.correct) == len(new.correct):
+        pairs = zip(stored.correct, new.correct, strict=True)
+        differ = sum(one != other for one, other in pairs)
+        lines.append(f"images judged otherwise: {differ} of {len(stored.correct)}")
+    return lines
+
+
+def script_of(number: Number, name: str) -> str:
+    """Python text of a script that trains the number again; ``name``: of its file."""
+    plugins = [one.name for one in number.job.task.plugins]
+    data = f", beside {', '.join(plugins)}" if plugins else ""
+    shown = ", ".join(f"{package} {version}" for package, version in number.versions.items())
+    text = {"title": number.title, "formula": number.formula, "name": name}
+    safe = {key: value.replace("\\", "\\\\").replace('"""', "'''") for key, value in text.items()}
+    body = pformat(number.to_data(), width=96, sort_dicts=False)
+    return _SCRIPT.format(**safe, versions=shown or "unknown versions", data=data, number=body)
+
+
+def _reason(number: Number) -> str:
+    """What of this machine is other than where the search began, as the end of a sentence."""
+    from api.wiring import versions
+
+    here = versions()
+    other = [
+        f"{name} {version} then and {here[name]} here"
+        for name, version in number.versions.items() if here.get(name, version) != version
+    ]  # fmt: skip
+    return "; " + (", ".join(other) if other else "other hardware rounds otherwise")
