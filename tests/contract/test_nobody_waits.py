@@ -66,9 +66,7 @@ def test_of_two_that_take_a_lease_the_second_is_refused_at_once(pair: Pair) -> N
 def test_each_takes_its_own_search(pair: Pair) -> None:
     one, two = pair
     one.create("other", "", CREATED)
-    theirs = during(
-        lambda: one.acquire(ID, "me", 60), one, lambda: two.acquire("other", "you", 60)
-    )
+    theirs = during(lambda: one.acquire(ID, "me", 60), one, lambda: two.acquire("other", "you", 60))
     assert two.append(theirs, [queued(0)]) == 2
 
 
