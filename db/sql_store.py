@@ -133,7 +133,7 @@ class SqlStore:
             searches.c.lease_owner == owner,
             searches.c.lease_expires_at <= self._clock,
         )
-        # One that another connection writes this moment is held: it is passed over, never waited for.
+        # One that another connection writes this moment is held: passed over, never waited for.
         picked = select(searches.c.id).where(mine, free)
         picked = picked.with_for_update(key_share=True, skip_locked=True)
         taking = (

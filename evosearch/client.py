@@ -184,7 +184,8 @@ class Client:
     ) -> Search:  # fmt: skip
         """Create a search; with the same ``key`` again it returns the first one.
 
-        ``more``: overrides, seed, title, tags, notes, priority.
+        ``more``: overrides, seed, title, tags, notes, priority; ``warm_start``: a search's id, to
+        begin with the layers of its front.
         """
         body, headers = self._requests.create(preset, config, key, more)
         return Search.of(self._ask("POST", "/searches", json=body, headers=headers))
@@ -318,7 +319,7 @@ class AsyncClient:
         self, preset: str | None = None, *, config: Mapping[str, Any] | None = None,
         key: str | None = None, **more: Any,
     ) -> Search:  # fmt: skip
-        """Create a search; with the same ``key`` again it returns the first one."""
+        """Create a search, as `Client.create` does."""
         body, headers = self._requests.create(preset, config, key, more)
         return Search.of(await self._ask("POST", "/searches", json=body, headers=headers))
 
