@@ -88,21 +88,22 @@ def start(
     if dry_run:
         return tell_plan(config)
     from api.run import refuse_changed_code
-    from api.wiring import fronted, unfinished_twin, versions, warm_start
+    from api.wiring import front_layers, unfinished_twin, versions
     from evosearch.events import Created
 
     store = open_database(db, create=True, patience=PATIENCE)
     try:
-        source = None if warm is None else fronted(store, warm)
+        layers = [] if warm is None else front_layers(store, warm)
         known = None if new else unfinished_twin(store, config)
         if known is None:
             if not new:
                 refuse_changed_code(store, config)
             title = f"{config.preset}, seed {config.seed}"
             info = store.create(new_id(), title, Created(config=config, versions=versions()))
-            if source is not None:
-                count = warm_start(store, info.id, source)
-                typer.echo(f"begins with the {count} layers of the front of {source}")
+            for layer in layers:
+                store.send(info.id, layer)
+            if layers:
+                typer.echo(f"begins with the {len(layers)} layers of the front of {warm}")
         else:
             info = known
         word = "new search" if known is None else "going on with search"

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from api.commands_search import Database, SearchRef
+from evosearch.events import ENDED
 
 
 def register(app: typer.Typer) -> None:
@@ -32,13 +33,8 @@ def watch(
     """Print a search's events as they come, until it ends."""
     for event in _from_service(url, token, ref, since) if url else _from_store(db, ref, since):
         typer.echo(line_of(event))
-        if event["kind"] == "status_changed" and ended(event["event"]["status"]):
+        if event["kind"] == "status_changed" and event["event"]["status"] in ENDED:
             return
-
-
-def ended(status: str) -> bool:
-    """Whether nothing follows."""
-    return status in ("finished", "stopped", "failed")
 
 
 def line_of(event: dict[str, Any]) -> str:
@@ -76,7 +72,7 @@ def _from_store(db: str | None, ref: str, since: int) -> Any:
                 since = entry.seq
                 yield {"seq": entry.seq, "kind": entry.event.kind,
                        "event": entry.event.model_dump(mode="json")}  # fmt: skip
-            if ended(store.search(search_id).status):
+            if store.search(search_id).status in ENDED:
                 return
             time.sleep(0.5)
     finally:

@@ -20,8 +20,9 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 
-from db.queries_rest import ENDED, LogRow, RestQueries
+from db.queries_rest import LogRow, RestQueries
 from evosearch.errors import ConfigError, EvosearchError
+from evosearch.events import ENDED
 
 PAGE = 500
 QUEUE = 2000

@@ -17,16 +17,16 @@ from rich.console import Console
 from api.live import make_view
 from api.progress import Meter
 from api.report_text import print_report, say
-from api.wiring import new_id, unfinished_twin, versions
+from api.wiring import load_state, new_id, unfinished_twin, versions
 from db.queries_rest import Notes
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from evosearch.config import SearchConfig
 from evosearch.errors import NotFound, StoreError
-from evosearch.events import Created
+from evosearch.events import ENDED, Created
 from evosearch.ports import Resume
 from evosearch.presets import load_preset
-from evosearch.state import State, recover
+from evosearch.state import State
 
 log = logging.getLogger("evosearch.serve")
 LOOK_SECONDS = 0.5
@@ -69,7 +69,7 @@ class Shown:
     def __init__(self, store: SqlStore, search_id: str, console: Console) -> None:
         self.search_id = search_id
         self._store, self._console = store, console
-        self._state: State = recover(store.events(search_id))
+        self._state: State = load_state(store, search_id)
         self._meter = Meter(search_id, self._state, time.monotonic)
         self._view = make_view(console)
         self._looked = float("-inf")
@@ -95,7 +95,7 @@ class Shown:
     @property
     def over(self) -> bool:
         """Whether the search has ended, or is no more."""
-        return self._gone or self._state.status in ("finished", "stopped", "failed")
+        return self._gone or self._state.status in ENDED
 
     def look(self) -> None:
         """Take in what is new, at most twice a second, and show it."""
@@ -106,7 +106,7 @@ class Shown:
         before = self._state.seq
         try:
             for entry in self._store.events(self.search_id, before):
-                self._state.apply(entry.event)
+                self._state.follow(entry)
             if self._state.seq == before:
                 self._store.search(self.search_id)  # a deleted one has no news either
         except NotFound:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM)
@@ -32,12 +32,7 @@ class Signals:
         for number in CAUGHT:
             signal.signal(number, self._handle)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        err: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

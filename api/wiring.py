@@ -6,6 +6,7 @@ file must not print.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import secrets
@@ -20,7 +21,7 @@ from evosearch.errors import ConfigError, NotFound, StoreError
 if TYPE_CHECKING:
     from db.sql_store import SqlStore
     from evosearch.config import SearchConfig
-    from evosearch.ports import Pool, SearchInfo, Store
+    from evosearch.ports import Enqueue, Pool, SearchInfo, Store
     from evosearch.state import State
     from primitives.graph import Graph
 
@@ -79,33 +80,33 @@ def sql_database(given: str | None, *, create: bool = False) -> Iterator[SqlStor
         store.close()
 
 
-def fronted(store: Store, ref: str) -> str:
-    """The id of a search that has a front.
+def front_layers(store: Store, ref: str) -> list[Enqueue]:
+    """The front of a search, the best layer first, as layers that a person enqueued.
+
+    So another search can begin with them: each passes that one's own checks, and is trained by its
+    task. They are read as any page reads them, without the search's state.
 
     Raises:
-        NotFound: there is no such search, or it has none.
+        NotFound: there is no such search, or it has no front.
+        GraphError: a layer holds a primitive of a plug-in that is not here.
     """
-    info = store.search(ref)
-    if info.evaluated == 0:
-        raise NotFound(f"search {info.id} has no front", hint="no candidate has been evaluated")
-    return info.id
-
-
-def warm_start(store: Store, target: str, source: str) -> int:
-    """Has the front of the source evaluated first in the target; returns how many layers that are.
-
-    They are sent as layers that a person enqueued: each passes the target's own checks, and is
-    trained by its task.
-    """
-    from evosearch.confirm import ranked
+    from db.queries import Queries
+    from db.queries_rest import RestQueries
+    from db.sql_store import SqlStore
     from evosearch.ports import Enqueue
+    from primitives.graph import Graph
 
-    state = load_state(store, source)
-    births = [birth for birth in ranked(state) if birth in state.front.members]
-    for birth in births:
-        graph = state.members[birth].graph
-        store.send(target, Enqueue(graph=graph, note=f"front of {source}: {birth}"))
-    return len(births)
+    info = store.search(ref)
+    rows = Queries(store).front(info.id) if isinstance(store, SqlStore) else []
+    if not isinstance(store, SqlStore) or not rows:
+        raise NotFound(f"search {info.id} has no front", hint="no candidate has been evaluated")
+    known = RestQueries(store).relatives(info.id, [row.birth for row in rows])
+    return [
+        Enqueue(graph=Graph.from_json(json.loads(known[row.birth]["graph"])),
+                note=f"front of {info.id}: {row.birth}")
+        for row in rows
+        if row.birth in known  # the first thousand
+    ]  # fmt: skip
 
 
 def sqlite_path(url: str) -> Path | None:

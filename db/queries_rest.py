@@ -32,7 +32,6 @@ from primitives.graph import Graph
 from primitives.printer import format_formula
 
 LINEAGE_LIMIT = 500
-ENDED = ("finished", "stopped", "failed")
 _STANDINGS = ("candidate_evaluated", "job_finished")
 
 

@@ -7,6 +7,7 @@ deleting it, which takes its lease away.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
@@ -15,11 +16,12 @@ from sqlalchemy import Connection, delete, func, insert, literal, select, update
 from db.engine import begin
 from db.queries_rest import Notes
 from db.refusals import not_one
-from db.schema import events, searches, traces
+from db.schema import commands, events, searches, traces
 from db.schema_service import idempotency, notes
 from db.sql_store import SqlStore, insert_search, read_event, record
 from evosearch.errors import StateConflict
 from evosearch.events import Created, Event, StatusChanged
+from evosearch.ports import COMMANDS, Command
 
 KEPT = timedelta(days=7)
 """How long a retried request is recognised."""
@@ -40,11 +42,14 @@ class ServiceWrites:
         created: Created,
         about: Notes,
         *,
+        first: Sequence[Command] = (),
         caller: str = "",
         key: str | None = None,
         request: str = "",
     ) -> str:
         """Adds the search, or finds the one that the same key created before; returns its id.
+
+        ``first``: commands that its controller finds when it takes the search.
 
         Raises:
             StateConflict: the key came before with another request.
@@ -57,6 +62,13 @@ class ServiceWrites:
                     return known
             insert_search(connection, search_id, title, created, now)
             self._note(connection, search_id, about)
+            if first:
+                rows = [
+                    {"search_id": search_id, "command": COMMANDS.dump_json(one).decode(),
+                     "sent_at": now}
+                    for one in first
+                ]  # fmt: skip
+                connection.execute(insert(commands), rows)
             if key is not None:
                 row = {
                     "caller": caller, "key": key, "request": request, "search_id": search_id,

@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from evosearch.errors import ConfigError, EvosearchError, NotFound, StateConflict
@@ -155,12 +154,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        err: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -184,7 +178,8 @@ class Client:
     ) -> Search:  # fmt: skip
         """Create a search; with the same ``key`` again it returns the first one.
 
-        ``more``: overrides, seed, title, tags, notes, priority.
+        ``more``: overrides, seed, title, tags, notes, priority; ``warm_start``: a search's id, to
+        begin with the layers of its front.
         """
         body, headers = self._requests.create(preset, config, key, more)
         return Search.of(self._ask("POST", "/searches", json=body, headers=headers))
@@ -295,12 +290,7 @@ class AsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        err: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self._http.aclose()
 
     async def _ask(self, method: str, path: str, **more: Any) -> Any:
@@ -318,7 +308,7 @@ class AsyncClient:
         self, preset: str | None = None, *, config: Mapping[str, Any] | None = None,
         key: str | None = None, **more: Any,
     ) -> Search:  # fmt: skip
-        """Create a search; with the same ``key`` again it returns the first one."""
+        """Create a search, as `Client.create` does."""
         body, headers = self._requests.create(preset, config, key, more)
         return Search.of(await self._ask("POST", "/searches", json=body, headers=headers))
 

@@ -60,7 +60,7 @@ class Controller:
     @property
     def over(self) -> bool:
         """Whether the search has ended for good."""
-        return self.state.status in ("finished", "stopped", "failed")
+        return self.state.status in ev.ENDED
 
     def run(self, poll_seconds: float = 0.5) -> State:
         """Step until the search ends or is paused; returns the state."""

@@ -29,6 +29,8 @@ TIME_FIELDS = frozenset({"at", "seconds", "worker"})
 """Fields whose values depend on the clock or the machine, wherever they stand in an event."""
 
 SearchStatus = Literal["running", "paused", "stopped", "finished", "failed"]
+ENDED: tuple[SearchStatus, ...] = ("stopped", "finished", "failed")
+"""What a search never leaves again."""
 Phase = Literal["search", "confirm", "tune", "final", "done"]
 
 

@@ -26,7 +26,7 @@ from evosearch.errors import PluginError
 from evosearch.objectives import Objective
 from evosearch.plugins import user_line
 from evosearch.records import Job, Run, Subject
-from workers.anchors import ANCHORS, Layer
+from workers.anchors import ANCHORS
 from workers.device import choose
 from workers.evaluate import Context, make_training
 from workers.inline import one_thread
@@ -117,7 +117,7 @@ def _placed(it: Checked, context: Context) -> Iterator[Finding]:
             layers.append(super().__call__(num_features))
             return layers[-1]
 
-    noted: Layer = Noted(None, made.baseline, it.task.groups, _slot(it))
+    noted = Noted(None, made.baseline, it.task.groups, _slot(it))
     training = make_training(it.run(), it.task, noted, context)
     if not layers:  # a finished model as it came, or one whose places are found
         yield Finding("placement", None, f"{it.baselines[0]} builds no layer of ours")

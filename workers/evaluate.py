@@ -269,7 +269,7 @@ class _Work:
         start = self.clock()
         training = self.training(index)
         steps = training.advance(self.job.task.steps)
-        score, more = None, {}
+        score, more = None, dict[str, float]()
         if not training.diverged:
             score, more = training.measured(run.split)
             finite = all(math.isfinite(one) for one in (score.accuracy, *more.values()))

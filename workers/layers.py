@@ -122,9 +122,8 @@ class LayerFactory:
         """Which of the axes that an anchor may forbid the layer mixes."""
         if self._graph is not None:
             mixed = analyse(self._graph).mixes
-            return frozenset(
-                axis for axis, letter in (("batch", "b"), ("positions", "s")) if letter in mixed
-            )
+            axes: tuple[tuple[Forbidden, str], ...] = (("batch", "b"), ("positions", "s"))
+            return frozenset(axis for axis, letter in axes if letter in mixed)
         if self.baseline == ORIGINAL:
             return frozenset()  # the user's own model; what it mixes is the user's own choice
         normalisation = str(self._baseline).split("-")[0]

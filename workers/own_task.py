@@ -72,7 +72,8 @@ class TaskContext:
 def seeded(seed: int) -> Iterator[None]:
     """Within it torch, numpy and random draw from the seed; afterwards they are as before."""
     python, array = random.getstate(), np.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = [torch.cuda.current_device()] if used else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         random.seed(seed)
@@ -147,7 +148,7 @@ class OwnTraining(Training):
         scale = anchor_setting(run, task).rate_scale
         self._rate = run.learning_rate * (scale or ANCHORS.get(run.anchor).rate_scale)
 
-    def _network(self) -> nn.Module:
+    def _network(self) -> OwnNetwork:
         seed = stream_seed(self.run.seed, 0)
         size = anchor_setting(self.run, self.task).size
         context = self.own_data.context("train", seed)

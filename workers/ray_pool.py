@@ -38,6 +38,8 @@ AHEAD = 2
 START_SECONDS = 180.0
 JOIN_SECONDS = 10.0
 """How often the pool looks whether the cluster has grown."""
+IDLE_SECONDS = 5.0
+"""How often an idle worker is asked whether it lives."""
 GPU_SHARE = 0.25
 """Of a GPU for one worker, where there are GPUs and nothing else is asked for; not measured yet."""
 GPU_MEMORY_SHARE = 0.9
@@ -109,13 +111,13 @@ class _Assigned:
 class _Actor:
     """An actor and its jobs; the first one runs.
 
-    ``starting``: reference to its first answer, until that has come. ``since``: when it last
-    answered or got its first job.
+    ``answer``: what it was asked when it was started or had nothing to do, until it has answered.
+    ``since``: when it last answered or got its first job.
     """
 
     name: str
     handle: Any
-    starting: Any
+    answer: Any
     jobs: deque[_Assigned] = field(default_factory=deque)
     since: float = 0.0
     sent: set[str] = field(default_factory=set)
@@ -171,11 +173,11 @@ class RayPool:
         try:
             if self._owns_ray:
                 _start_ray(workers, address, self._folder.name)
-            if gpu_share is None and device != "cpu" and ray.cluster_resources().get("GPU", 0):
+            if gpu_share is None and device != "cpu" and _resources().get("GPU", 0):
                 self._gpu_share = self._settings["gpu_share"] = GPU_SHARE
             count = workers or self._room()
             self._actors = [self._new_actor() for _ in range(count)]
-            ray.get([actor.starting for actor in self._actors], timeout=START_SECONDS)
+            ray.get([actor.answer for actor in self._actors], timeout=START_SECONDS)
         except (RayError, OSError, ValueError, RuntimeError) as err:
             self.close()
             raise WorkerError(
@@ -193,16 +195,16 @@ class RayPool:
 
     def _let_in(self) -> None:
         """Joining workers that are up get jobs from now on."""
-        up = ray.wait([a.starting for a in self._joining], num_returns=len(self._joining),
+        up = ray.wait([a.answer for a in self._joining], num_returns=len(self._joining),
                       timeout=0)[0]  # fmt: skip
-        for actor in [one for one in self._joining if one.starting in up]:
+        for actor in [one for one in self._joining if one.answer in up]:
             self._joining.remove(actor)
             self._actors.append(actor)
         self._dispatch()
 
     def _room(self) -> int:
         """Workers that fit on the machine or cluster as it is now."""
-        resources = ray.cluster_resources()
+        resources = _resources()
         if self._gpu_share:
             # The small number makes 3 x 1/3 fit on one GPU in spite of rounding.
             return max(1, int(resources.get("GPU", 0) * (1 / self._gpu_share + 1e-9)))
@@ -214,6 +216,21 @@ class RayPool:
             return
         self._looked = time.monotonic()
         self.grow(max(0, self._room() - len(self._actors) - len(self._joining)))
+
+    def _look_at_idle(self) -> None:
+        """Workers that died with nothing to do are replaced before a job meets them."""
+        for actor in [one for one in self._actors if not one.jobs]:
+            if time.monotonic() - actor.since < IDLE_SECONDS:
+                continue
+            if actor.answer is None:
+                actor.answer = actor.handle.ready.remote()
+            elif ray.wait([actor.answer], timeout=0)[0]:
+                try:
+                    ray.get(actor.answer)
+                except RayActorError:
+                    self._renew(actor)
+                else:
+                    actor.answer, actor.since = None, time.monotonic()
 
     @property
     def capacity(self) -> int:
@@ -240,6 +257,7 @@ class RayPool:
         deadline = time.monotonic() + timeout
         try:
             self._look_for_joiners()
+            self._look_at_idle()
             while any(actor.jobs for actor in self._actors):
                 if self._joining:
                     self._let_in()
@@ -292,7 +310,7 @@ class RayPool:
         # A GPU's worker asks for no CPU: GPUs decide how many there are.
         needs = {"num_gpus": self._gpu_share, "num_cpus": 0} if self._gpu_share else {"num_cpus": 1}
         handle: Any = ray.remote(max_restarts=0, **needs)(_Worker).remote(name, self._settings)
-        return _Actor(name, handle, handle.ready.remote())
+        return _Actor(name, handle, handle.ready.remote(), since=time.monotonic())
 
     def _dispatch(self) -> None:
         """Hand waiting jobs to actors, the idlest first."""
@@ -346,9 +364,9 @@ class RayPool:
         if not actor.jobs:
             return []
         limit = self._hang_seconds
-        if actor.starting is not None:
-            if ray.wait([actor.starting], timeout=0)[0]:
-                actor.starting, actor.since = None, time.monotonic()
+        if actor.answer is not None:
+            if ray.wait([actor.answer], timeout=0)[0]:
+                actor.answer, actor.since = None, time.monotonic()
             limit = START_SECONDS
         elif actor.jobs[0].cancelled:
             limit = min(CANCEL_SECONDS, limit)
@@ -381,6 +399,12 @@ class RayPool:
         self._actors[self._actors.index(actor)] = self._new_actor()
 
 
+def _resources() -> dict[str, float]:
+    """What the machine or cluster has in all: CPU, GPU and others."""
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return found
+
+
 def _sources(job: Job, sent: set[str]) -> list[dict[str, Any]]:
     """The job's plug-ins that were not sent before, as text; a notebook's as Ray's own bytes.
 
@@ -394,7 +418,7 @@ def _sources(job: Job, sent: set[str]) -> list[dict[str, Any]]:
         sent.add(plugin.sha256)
         data = known.source.to_json()
         if not known.source.file:
-            data["pickled"] = ray.cloudpickle.dumps(known.entries)
+            data["pickled"] = ray.cloudpickle.dumps(known.entries)  # type: ignore[no-untyped-call]
         found.append(data)
     return found
 

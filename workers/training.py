@@ -75,7 +75,7 @@ def build_network(run: Run, task: Task, layer: Layer, data: Dataset) -> Any:
             f"anchor {run.anchor} does not fit the data set {data.name}",
             expected=f"a data set of kind {anchor.kind}", got=data.kind,
         )  # fmt: skip
-    shape = tuple(data.train.x.shape[-2:])
+    shape = (data.train.x.shape[-2], data.train.x.shape[-1])
     side = crop_side(task.augmentation, shape)
     if anchor.fixed_image and side != shape:
         raise ConfigError(
@@ -92,7 +92,8 @@ def build_network(run: Run, task: Task, layer: Layer, data: Dataset) -> Any:
         initialise(network, task.weight_init, torch.Generator().manual_seed(weights_seed))
     device = data.train.x.device
     if device.type == "cuda":
-        return network.to(device, memory_format=torch.channels_last)
+        # torch takes it, but its types do not say so.
+        return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network.to(device)
 
 
@@ -285,7 +286,9 @@ class Training:
         return F.cross_entropy(logits.flatten(0, -2).float(), y.flatten())
 
     def _parts(self, rows: SplitData) -> Iterator[tuple[Tensor, Tensor]]:
-        for x, y in zip(rows.x.split(SCORE_ROWS), rows.y.split(SCORE_ROWS), strict=True):
+        for x, y in zip(
+            torch.split(rows.x, SCORE_ROWS), torch.split(rows.y, SCORE_ROWS), strict=True
+        ):
             yield self.data.prepare(x), y.long()
 
     def _bits(self, rows: SplitData) -> float:

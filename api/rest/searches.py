@@ -31,7 +31,7 @@ from api.rest.types import (
 )
 from api.rest.views import baseline_means, search_view
 from api.service import Service
-from api.wiring import new_id
+from api.wiring import front_layers, new_id
 from db.queries_rest import Notes
 from db.views import SearchRow
 from evosearch.config import SearchConfig
@@ -66,6 +66,9 @@ class NewSearch(Body):
     tags: Annotated[list[Tag], Field(max_length=20)] = []
     notes: Annotated[Text, Field(max_length=20_000)] = ""
     priority: Annotated[int, Field(ge=1, le=100)] = 10
+    warm_start: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = Field(
+        None, description="a search's id, or its first letters: begin with its front's layers"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> NewSearch:
@@ -131,9 +134,12 @@ def create_search(
     fresh = new_id()
     asked = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
     created = Created(config=config, versions=service.offers()["versions"])
-    found = service.writes.create(
-        fresh, title, created, about, caller=caller, key=key, request=asked
-    )
+    found = None if key is None else service.writes.known(caller, key, asked)
+    if found is None:
+        first = () if body.warm_start is None else front_layers(service.store, body.warm_start)
+        found = service.writes.create(
+            fresh, title, created, about, first=first, caller=caller, key=key, request=asked
+        )
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/api/v1/searches/{found}"
     response.status_code = 201 if found == fresh else 200
     return view_of(service, found)

@@ -213,3 +213,33 @@ def test_a_controller_that_never_lives_is_given_up(
     finally:
         watched.close()
         store.close()
+
+
+def test_a_search_is_shown_from_its_snapshot_on(tmp_path: Path) -> None:
+    from rich.console import Console
+    from sqlalchemy import text
+
+    from api.serve_search import Shown
+    from db.engine import begin as transaction
+    from db.sql_store import SqlStore
+    from evosearch.events import BudgetChanged, StatusChanged
+    from evosearch.ports import Snapshot
+    from evosearch.snapshot import dump_state
+    from evosearch.state import recover
+    from tests.support.events import CREATED
+
+    store = SqlStore(f"{tmp_path}/store.db")
+    store.create("shown234", "", CREATED)
+    lease = store.acquire("shown234", "me", 60)
+    store.append(lease, [BudgetChanged(evaluations=one) for one in range(1, 6)])
+    state = recover(store.events("shown234"))
+    store.save(lease, Snapshot(state.seq, dump_state(state)))
+    with transaction(store.engine, write=True) as connection:  # whoever reads all of it would fail
+        connection.execute(text("DELETE FROM events WHERE seq < 5"))
+    shown = Shown(store, "shown234", Console(quiet=True))
+    assert (shown.seq, shown.over) == (state.seq, False)
+    ending = [BudgetChanged(evaluations=7), StatusChanged(status="stopped", reason="asked to")]
+    last = store.append(lease, ending)
+    shown.look()
+    assert (shown.seq, shown.over) == (last, True)
+    store.close()

@@ -28,12 +28,10 @@ import httpx
 import numpy as np
 
 from db.controllers import Controllers
-from db.engine import begin
-from db.sql_store import SqlStore, insert_search
-from tests.benchmarks.bench_store import ID, Log, grow
+from db.sql_store import SqlStore
+from tests.benchmarks.bench_store import ID, Log, Search
 from tests.benchmarks.record import write_result
 from tests.benchmarks.service_start import starts
-from tests.support.events import CREATED
 from tests.support.service import OFFERS
 from tests.support.web_process import WebProcess
 
@@ -58,13 +56,12 @@ PAGES = {
 
 def filled(path: Path, candidates: int) -> Log:
     """A store with one large search that nobody runs; returns what its log stands at."""
-    store, log = SqlStore(str(path)), Log()
-    with begin(store.engine, write=True) as connection:
-        insert_search(connection, ID, "benchmark", CREATED, datetime.now(UTC))
-    grow(store, log, 1, candidates)
+    store = SqlStore(str(path))
+    search = Search(store)
+    search.grow(candidates)
     Controllers(store).register("bench", "here", os.getpid(), "inline", OFFERS)
     store.close()
-    return log
+    return search.log
 
 
 def write(path: Path, log: Log, rate: float, seconds: float) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from api import commands_search
 from api.cli import run
-from api.wiring import load_state, warm_start
+from api.wiring import front_layers, load_state
 from db.check import check
 from db.queries import Queries
 from db.queries_rest import Notes, RestQueries
@@ -96,8 +96,9 @@ def test_a_warm_start_evaluates_the_front_of_the_other_first(sql_store: SqlStore
     create(sql_store)
     carry_on(sql_store, ID)
     front = load_state(sql_store, ID).front.members
-    create(sql_store, "bbbb2345", seed=2)
-    assert warm_start(sql_store, "bbbb2345", ID) == len(front)
+    created = ev.Created(config=load_preset("quickstart", SMALL, seed=2))
+    layers = front_layers(sql_store, ID[:3])
+    ServiceWrites(sql_store).create("bbbb2345", "", created, Notes(), first=layers)
     assert carry_on(sql_store, "bbbb2345") == "finished"
     told = [e.event for e in sql_store.events("bbbb2345")
             if isinstance(e.event, ev.CandidateQueued)]  # fmt: skip

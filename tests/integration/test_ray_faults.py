@@ -13,6 +13,7 @@ import ray
 from evosearch.config import Anchor, Checks, Quality, Signal, Stability, Task
 from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
 from primitives.graph import Graph, Node
+from workers import ray_pool
 from workers.inline import InlinePool
 from workers.ray_pool import RayPool
 
@@ -109,6 +110,25 @@ def test_a_preempted_training_goes_on_where_it_was(pool, folder):
     inline.submit(work)
     whole = inline.poll(0.0)[0].evaluation
     assert (evaluation.score, evaluation.curve) == (whole.score, whole.curve)
+
+
+def test_a_worker_that_died_idle_is_replaced_before_a_job_meets_it(pool, monkeypatch):
+    monkeypatch.setattr(ray_pool, "IDLE_SECONDS", 0.1)
+    name, dead = pool._actors[0].name, ray.get(pool._actors[0].handle.ready.remote())
+    os.kill(dead, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while pool._actors[0].name == name:
+        assert time.monotonic() < deadline
+        assert pool.poll(0.0) == []
+        time.sleep(0.05)
+    assert ray.get(pool._actors[0].handle.ready.remote()) != dead
+    replaced = pool._actors[0].name
+    for _ in range(20):  # one that lives is left alone
+        pool.poll(0.0)
+        time.sleep(0.05)
+    assert pool._actors[0].name == replaced
+    pool.submit(job("after death"))
+    assert ends(collect(pool, 1))["after death"].failure is None
 
 
 def test_a_worker_that_joins_late_takes_jobs(pool):

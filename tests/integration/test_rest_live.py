@@ -17,7 +17,8 @@ from db.sql_store import SqlStore
 from evosearch.client import AsyncClient, Client, Event
 from evosearch.errors import NotFound
 from evosearch.events import StatusChanged
-from tests.support.events import RandomSearch
+from evosearch.ports import Enqueue
+from tests.support.events import RandomSearch, graph
 from tests.support.service import SEARCH, Running, fill, running
 
 
@@ -204,6 +205,45 @@ def test_the_async_client_watches_too(tmp_path: Path, store: SqlStore) -> None:
 
     with running(tmp_path) as service:
         assert asyncio.run(watch(service.url)) == list(range(4, last + 1))
+
+
+def test_a_search_begins_with_the_front_of_another(tmp_path: Path, store: SqlStore) -> None:
+    import asyncio
+
+    truth = fill(store)
+
+    def ahead(search_id: str) -> list[str]:
+        """Notes of the layers that wait to be evaluated, each the graph of its candidate."""
+        lease = store.acquire(search_id, "test", 60)
+        found = []
+        for waiting in store.commands(lease):
+            assert isinstance(waiting.command, Enqueue)
+            birth = int(waiting.command.note.rpartition(" ")[2])
+            assert waiting.command.graph == graph(birth)
+            found.append(waiting.command.note)
+        store.release(lease)
+        return found
+
+    async def create(url: str) -> str:
+        async with AsyncClient(url) as client:
+            return (await client.create("quickstart", warm_start=SEARCH)).id
+
+    with running(tmp_path) as service, Client(service.url) as client:
+        made = client.create("quickstart", warm_start=SEARCH[:4], key="once")
+        best = [one.birth for one in client.front(SEARCH)]
+        assert set(best) == set(truth.front)
+        assert ahead(made.id) == [f"front of {SEARCH}: {birth}" for birth in best]
+        assert ahead(asyncio.run(create(service.url))) == ahead(made.id)
+        plain = client.create("quickstart")
+        assert ahead(plain.id) == []
+        before = len(client.searches())
+        for wrong, why in (("zzzz", "no such search"), (plain.id, "has no front")):
+            with pytest.raises(NotFound, match=why):
+                client.create("quickstart", warm_start=wrong)
+        assert len(client.searches()) == before
+        client.delete(SEARCH)  # a retry goes by its key
+        assert client.create("quickstart", warm_start=SEARCH[:4], key="once").id == made.id
+        assert len(ahead(made.id)) == len(best)
 
 
 def test_the_client_brings_layers_home(tmp_path: Path, store: SqlStore) -> None:

@@ -7,6 +7,7 @@ connection to the database while it forks.
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
 import signal
@@ -174,6 +175,24 @@ def log(url: str) -> list[Any]:
     return told
 
 
+def times(url: str) -> list[float]:
+    """When the search's events were stored, in seconds since 1970."""
+    store = SqlStore(url)
+    told = [entry.at.timestamp() for entry in store.events(ID)]
+    store.close()
+    return told
+
+
+def wait_for_event(url: str, seq: int, pid: int) -> None:
+    """Returns when the search has that event, or the process has ended."""
+    store = SqlStore(url)
+    while store.search(ID).last_seq < seq:
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            break
+        time.sleep(0.005)
+    store.close()
+
+
 def look(url: str) -> Hit:
     """What the store holds after a kill; fails unless it is whole."""
     store = SqlStore(url)
@@ -229,23 +248,29 @@ class Rounds:
         self.kills = self.repeated = 0
         self._kept: list[tuple[int, set[str]]] = []
         """After each kill of the newest search: runs trained so far, and the runs in the store."""
-        begin = time.monotonic()
-        url = case.create()
+        url, begin = case.create(), time.time()
         assert ended(fork(case, url))
-        self.seconds = time.monotonic() - begin
+        self.seconds = time.time() - begin
         """What an uninterrupted run takes."""
         assert_whole(url)
         self.expected = log(url)
+        self._after = [seconds - begin for seconds in times(url)]
+        """When its events were stored, from its beginning on."""
 
     def at_moments(self, moments: Sequence[float]) -> None:
-        """Kill one search at these shares of the uninterrupted run's time, then finish it."""
-        url, ran = self._new(), 0.0
+        """Kill one search at these shares of the uninterrupted run's time, then finish it.
+
+        Time is told by events: a kill comes so long after that event as the moment came in the
+        uninterrupted run. A clock would never leave a long training that each kill begins anew.
+        """
+        url = self._new()
         for moment in sorted(moments):
-            begin = time.monotonic()
+            seconds = moment * self.seconds
+            stored = bisect.bisect(self._after, seconds)
             pid = fork(self.case, url)
-            time.sleep(max(0.0, moment * self.seconds - ran))
+            wait_for_event(url, stored, pid)
+            time.sleep(seconds - max([0.0, *self._after[:stored]]))
             os.kill(pid, signal.SIGKILL)
-            ran += time.monotonic() - begin
             if ended(pid):
                 break
             self._hit(url)

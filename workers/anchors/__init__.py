@@ -59,7 +59,9 @@ class HostNetwork(nn.Module):
     def signal_parts(self, x: Tensor) -> tuple[Tensor, Tensor, nn.Parameter]:
         """Features, logits, and the weight whose gradient tells what arrives at the bottom."""
         features = self.forward_features(x)
-        return features, self.classifier(features), self.stem.weight
+        weight = self.stem.weight
+        assert isinstance(weight, nn.Parameter)
+        return features, self.classifier(features), weight
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: (n, channels, h, w) -> (n, num_classes)."""

@@ -41,7 +41,7 @@ class _Body(nn.Module):
         if (rows, columns) == (self.side, self.side):
             return self.positions
         first, grid = self.positions[:, :1], self.positions[:, 1:]
-        grid = grid.transpose(1, 2).unflatten(2, (self.side, self.side))
+        grid = torch.unflatten(grid.transpose(1, 2), 2, (self.side, self.side))
         grid = F.interpolate(grid, size=(rows, columns), mode="bilinear", align_corners=False)
         return torch.cat([first, grid.flatten(2).transpose(1, 2)], dim=1)
 

@@ -100,7 +100,8 @@ def _standard(
 ) -> tuple[Tensor, Tensor]:
     """What bytes are shifted and divided by; kept, for making it would stop a GPU's stream."""
     shape = (1, -1, 1, 1)
-    return tuple(255.0 * torch.tensor(one, device=device).view(shape) for one in (mean, std))
+    shift, scale = (255.0 * torch.tensor(one, device=device).view(shape) for one in (mean, std))
+    return shift, scale
 
 
 Loader = Callable[[], Dataset]

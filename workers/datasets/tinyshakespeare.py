@@ -31,8 +31,8 @@ def load() -> Dataset:
             f"cannot read {path}", expected=f"at least {40 * LENGTH} characters",
             got=f"{len(text)}", hint="evosearch data fetch tinyshakespeare",
         )  # fmt: skip
-    symbols, numbers = np.unique(text, return_inverse=True)
-    numbers = numbers.astype(np.uint8)
+    symbols, places = np.unique(text, return_inverse=True)
+    numbers = places.astype(np.uint8)
     first, second = int(0.9 * len(text)), int(0.95 * len(text))
     return Dataset(
         name="tinyshakespeare",
