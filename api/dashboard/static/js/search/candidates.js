@@ -60,6 +60,9 @@ export class Candidates {
       if (this.table.rows.length) this.table.offer(this.model.fresh);
       else if (this.model.fresh) this.refill();
     });
+    this.offLink = model.on("link", () => {
+      if (model.linked === "live" && this.table.broken) this.reload();
+    });
     this.scatterSeen = Boolean(model.data.scatter);
     this.offScatter = model.on("scatter", () => this.gainsKnown());
     this.applied = this.sign();
@@ -69,6 +72,7 @@ export class Candidates {
   close() {
     this.off();
     this.offScatter();
+    this.offLink();
     this.refill.cancel();
     this.later.cancel();
     this.table.close();
