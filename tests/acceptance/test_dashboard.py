@@ -140,7 +140,7 @@ def test_the_story_from_an_empty_database(tmp_path: Path, chrome: Browser) -> No
         page.get_by_label("Candidates to be evaluated").fill("5000")
         page.locator("dialog [type=submit]").click()
         expect(page.locator("[data-cell=evaluated]")).to_contain_text("/ 5,000")
-        assert_enqueued(page, service.url)
+        assert_enqueued(page)
         with page.expect_download() as download:
             page.locator("#export").click()
             page.get_by_role("menuitem", name="Python module").click()
@@ -153,17 +153,25 @@ def test_the_story_from_an_empty_database(tmp_path: Path, chrome: Browser) -> No
         seen.assert_quiet()
 
 
-def assert_enqueued(page: Page, url: str) -> None:
-    """A formula that is typed by hand is evaluated, and found by its origin."""
-    search = urlsplit(page.url).path.split("/")[2]
-    answer = page.request.post(
-        f"{url}/api/v1/searches/{search}/enqueue", data={"formula": "x * sigmoid(v1 * x)"}
-    )
-    assert answer.status == 202
+def assert_enqueued(page: Page) -> None:
+    """A formula typed on *Try a layer* goes into the search that runs, and arrives in its table."""
+    search = page.url
+    page.get_by_role("link", name="Try a layer").click()
+    page.locator("#formula").fill("x * sigmoid(v1 * x)")
+    expect(page.locator(".check-verdict")).to_be_visible()
+    page.locator("#enqueue").click()
+    page.locator("#into").select_option(label="the story")
+    page.locator("#note").fill("by hand")
+    page.locator("dialog [type=submit]").click()
+    page.locator(".toast").get_by_role("button").click()
+    expect(page).to_have_url(re.compile(re.escape(urlsplit(search).path)))
     page.get_by_label("State", exact=True).select_option("any")
     page.get_by_label("Filter, such as").fill("origin = 'enqueued'")
-    expect(page.locator(".t-body .t-row")).to_have_count(1)
-    expect(page.locator(".t-body .t-row")).to_contain_text("sigmoid")
+    arrived = page.locator(".t-body .t-row")
+    until(page, """() => document.querySelectorAll('.t-body .t-row').length === 1
+        && !document.querySelector('main [aria-busy=true]')""")
+    expect(arrived).to_contain_text("sigmoid")
+    expect(arrived).to_contain_text("enqueued")
     page.get_by_label("Filter, such as").fill("")
 
 

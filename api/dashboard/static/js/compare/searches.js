@@ -38,7 +38,10 @@ export class SearchComparison {
     this.fronts = [];
     const anchors = searches[0].anchors.filter((/** @type {string} */ one) => searches.every((search) => search.anchors.includes(one)));
     this.anchors = anchors;
-    [this.x, this.y] = [anchors[0], anchors[1] ?? anchors[0]];
+    /** @type {string} */
+    this.x = anchors[0];
+    /** @type {string} */
+    this.y = anchors[1] ?? anchors[0];
     const unit = segments(Object.entries(C.units).map(([value, text]) => ({ value, text })), this.unit, (value) => {
       this.unit = value;
       this.drawProgress();

@@ -57,6 +57,8 @@ class SearchPage {
     this.funnel = new FunnelChart(model, this);
     this.throughput = new ThroughputChart(model);
     this.drawer = new Drawer(model, this);
+    /** @type {string | null} */
+    this.brush = null;
     this.filterBar = h("div", { class: "filter-bar no-print", hidden: true });
     this.tabs = new Tabs(model, this);
     fill(host, this.header.element, h("div", { class: "page search-page" },

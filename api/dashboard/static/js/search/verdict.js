@@ -97,6 +97,8 @@ export class VerdictCard {
       this.body, this.since);
     this.body.addEventListener("pointerleave", () => this.draw());
     model.on("line", () => this.draw());
+    /** What is shown, as text. @type {string | null} */
+    this._sign = null;
     model.on("since", () => this.drawSince());
   }
 
@@ -116,9 +118,10 @@ export class VerdictCard {
       return;
     }
     const { leader } = verdict;
-    const tone = { ahead_surely: "good", ahead: "open", behind: "behind" }[verdict.outcome] ?? "open";
+    const outcome = /** @type {"ahead"} */ (verdict.outcome);
+    const tone = { ahead_surely: "good", ahead: "open", behind: "behind" }[outcome] ?? "open";
     const title = { ahead_surely: T.verdict.sure, ahead: T.verdict.unsure(verdict.baseline),
-                    behind: T.verdict.nothing(verdict.baseline) }[verdict.outcome];
+                    behind: T.verdict.nothing(verdict.baseline) }[outcome];
     const actions = button(T.verdict.export, () => exportMenu(actions, this.model.id, leader.birth),
       { icon: "download", kind: "primary", id: "export" });
     fill(this.body,
