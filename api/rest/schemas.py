@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from api.rest.chart_schemas import GainView
 from api.rest.types import View
 
 Status = Literal["running", "paused", "stopped", "finished", "failed"]
@@ -86,6 +87,9 @@ class CandidateView(View):
     formula: str | None
     live_nodes: int
     mean_score: float | None
+    gain: GainView | None = Field(
+        description="mean over anchors over the better baseline; null before either is trained"
+    )
     scores: dict[str, float] | None
     seeds: int
     provisional: bool = Field(description="whether its scores rest on a single seed")

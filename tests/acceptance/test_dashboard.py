@@ -397,6 +397,31 @@ def test_the_table_is_in_order_and_only_as_long_as_the_screen(
         seen.assert_quiet()
 
 
+def test_the_first_order_is_by_the_lower_bound_of_the_gain(
+    service: Running, chrome: Browser
+) -> None:
+    asked = f"{service.url}/api/v1/searches/{SEARCH}/candidates"
+    with visit(chrome) as seen:
+        page = seen.page
+        page.goto(f"{service.url}/search/{SEARCH}")
+        table_settled(page)
+        known = page.request.get(asked, params={"sort": "-gain_low", "limit": "12"}).json()
+        lows = [one["gain"]["low"] for one in known["candidates"]]
+        assert lows == sorted(lows, reverse=True)
+        assert rows(page)[:12] == [one["birth"] for one in known["candidates"]]
+        ahead = page.request.get(asked, params={"where": "gain_low > 0"}).json()["candidates"]
+        assert 0 < len(ahead) < len(lows)
+        page.get_by_label("Filter, such as").fill("gain_low > 0")
+        expect(page.locator(".t-body .t-row")).to_have_count(len(ahead))
+        assert sorted(rows(page)) == sorted(one["birth"] for one in ahead)
+        page.get_by_label("Filter, such as").fill("gain_low >")
+        expect(page.locator(".t-aside")).to_contain_text("a number")
+        seen.complaints.clear()  # the refused request, as the browser reports it
+        page.get_by_label("Filter, such as").fill("")
+        expect(page.locator(".t-foot")).to_contain_text("153")
+        seen.assert_quiet()
+
+
 def test_news_wait_behind_a_chip(tmp_path: Path, chrome: Browser) -> None:
     store = SqlStore(f"{tmp_path}/store.db")
     story = write_story(store)

@@ -131,7 +131,7 @@ class Story:
         self.truth.confirmed[birth] = by_anchor
         self.write(PhaseEntered(phase="confirm", chosen=(birth,)))
         for place, seed in enumerate(CONFIRM_SEEDS):
-            job = f"confirm/{seed}"
+            job = f"confirm/{birth}/{seed}"
             runs = [
                 evaluation(birth, anchor, scores[place], job=job, purpose="confirm", seed=seed)
                 for anchor, scores in zip(ANCHORS, by_anchor, strict=True)
