@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from api.rest.chart_schemas import GainView
+from api.rest.chart_schemas import GainView, ObjectiveView
 from api.rest.types import View
 
 Status = Literal["running", "paused", "stopped", "finished", "failed"]
@@ -49,6 +49,9 @@ class SearchDetail(SearchView):
 
     config: dict[str, Any]
     anchors: list[str]
+    objectives: dict[str, ObjectiveView] = Field(
+        description="what scores mean: of each anchor, and ANCHOR#NAME for further ones"
+    )
     report: dict[str, Any] | None = Field(description="the final report, once there is one")
     baselines: dict[str, dict[str, float]] = Field(
         description="baseline -> anchor -> mean score on select"

@@ -63,11 +63,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_story(store: SqlStore) -> Story:
+def write_story(store: SqlStore, story: Story | None = None) -> Story:
     """Baselines, candidates of all fates, a leader with fresh seeds; the search is paused."""
     Controllers(store).register("filler", "here", 1, "inline", OFFERS)
     Controllers(store).leave("filler")
-    story = Story(store, SEARCH)
+    story = story or Story(store, SEARCH)
     story.baselines()
     story.many(150)
     parent = story.candidate([0.62, 0.60, 0.53])

@@ -5,8 +5,9 @@
  */
 import { get, url } from "../api.js";
 import { h, throttled } from "../dom.js";
-import { duration, number, points, score, NONE } from "../format.js";
+import { duration, marginText, NONE, number, points, score } from "../format.js";
 import { icon } from "../icons.js";
+import { furtherObjectives, objectiveOf, shortTitle } from "../measure.js";
 import { params, setParams } from "../router.js";
 import { T, WORDS } from "../strings.js";
 import { Table } from "../table.js";
@@ -232,7 +233,7 @@ export class Candidates {
     if (!gain) return row.mean_score === null ? NONE : score(row.mean_score);
     const sure = gain.low > 0 ? "good" : gain.value < 0 ? "quiet" : "";
     return h("span", { class: sure }, h("strong", {}, points(gain.value)),
-      gain.low === null ? "" : h("span", { class: "quiet small" }, ` ± ${(50 * (gain.high - gain.low)).toFixed(1)}`));
+      gain.low === null ? "" : h("span", { class: "quiet small" }, ` ± ${marginText((gain.high - gain.low) / 2)}`));
   }
 
   /** @returns {import("../table.js").Column[]} */
@@ -250,7 +251,9 @@ export class Candidates {
       { key: "formula", title: T.table.formula, width: "minmax(84px, 1fr)", cell: (row) => this.formula(row) },
       { key: "gain", title: T.table.gain, width: "96px", align: "right", sort: BY_GAIN, tip: T.table.gainTip, cell: (row) => this.gain(row) },
       ...anchors.slice(0, 6).map((/** @type {string} */ anchor) => ({
-        key: anchor, title: anchor, width: "88px", align: /** @type {const} */ ("right"), sort: `-score.${anchor}`, least: 820, cell: (/** @type {any} */ row) => score(row.scores?.[anchor]) })),
+        key: anchor, title: shortTitle(anchor), tip: objectiveOf(anchor)?.label, width: "88px", align: /** @type {const} */ ("right"), sort: `-score.${anchor}`, least: 820, cell: (/** @type {any} */ row) => score(row.scores?.[anchor], anchor) })),
+      ...furtherObjectives().slice(0, 4).map((name) => ({
+        key: name, title: shortTitle(name), tip: objectiveOf(name)?.label, width: "104px", align: /** @type {const} */ ("right"), least: 1000, cell: (/** @type {any} */ row) => score(row.scores?.[name], name) })),
       { key: "seeds", title: T.table.seeds, width: "56px", align: "right", sort: "-seeds", tip: WORDS.seeds, least: 560, cell: (row) => row.seeds || NONE },
       { key: "nodes", title: T.table.nodes, width: "60px", align: "right", sort: "live_nodes", tip: WORDS.live_nodes, least: 560, cell: (row) => row.live_nodes },
       { key: "time", title: T.table.time, width: "60px", align: "right", tip: T.table.timeTip, least: 900, cell: (row) => this.time(row) },

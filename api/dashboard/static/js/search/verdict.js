@@ -4,24 +4,15 @@
  */
 import { post, request, saveResponse, url } from "../api.js";
 import { fill, h, s } from "../dom.js";
-import { duration, points } from "../format.js";
+import { duration, gainText } from "../format.js";
 import { formulaOf } from "../mathml.js";
+import { gainUnit, meaning } from "../measure.js";
 import { href } from "../router.js";
 import { T } from "../strings.js";
 import { ask, button, emptyState, errorState, loadingState, openMenu, toast, toastProblem } from "../ui.js";
 
 /** A visit that ended so long ago is the last one, not this one. */
 const VISIT = 30 * 60_000;
-
-/**
- * "+1.4 ± 0.6", or without the spread where none is known.
- * @param {{value: number, low: number | null, high: number | null}} gain
- * @returns {string}
- */
-export function gainText(gain) {
-  if (gain.low === null || gain.high === null) return points(gain.value);
-  return `${points(gain.value)} ± ${(50 * (gain.high - gain.low)).toFixed(1)}`;
-}
 
 /**
  * The menu of exports of a candidate.
@@ -130,7 +121,7 @@ export class VerdictCard {
           h("span", { class: "small quiet" }, title, " ", h("button", { type: "button", class: "linklike",
             onclick: () => this.page.openDrawer(leader.birth) }, `${T.verdict.candidate} ${leader.birth}`)),
           h("strong", {}, gainText(leader.gain)),
-          h("span", { class: "over" }, T.verdict.over(verdict.baseline)),
+          h("span", { class: "over" }, T.verdict.over(verdict.baseline, gainUnit(), meaning())),
           h("span", { class: "small quiet" },
             leader.confirmed ? `${T.verdict.confirmed}, ${T.verdict.seeds(leader.seeds)}` : T.verdict.provisional),
           h("span", { class: "small quiet" }, T.verdict.others(verdict.ahead_provisional, verdict.ahead_confirmed))),
