@@ -111,6 +111,7 @@ class CandidatePages:
         for row in found:
             told = scale and scale.gain(row["birth"], row["mean_score"], row["seeds"])
             row["gain"] = told and told._asdict()
+            row["gain_seeds"] = scale.seeds(row["birth"], row["seeds"]) if scale and told else 0
         if len(rows) <= limit:
             return found, None
         last = rows[limit - 1]

@@ -41,6 +41,10 @@ class GainScale:
     margins: tuple[float, ...]
     fresh: Mapping[int, tuple[float, int]]
 
+    def seeds(self, birth: int, seeds: int) -> int:
+        """Seeds behind a candidate's gain: the fresh ones alone once there are any."""
+        return self.fresh[birth][1] if birth in self.fresh else seeds
+
     def gain(self, birth: int, mean_score: float | None, seeds: int) -> Gain | None:
         """A candidate's gain; None before it has a score."""
         if mean_score is None:

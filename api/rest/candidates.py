@@ -170,8 +170,10 @@ def show_candidate(
     facts = properties(row.graph)
     scale = service.pages.gains.of(search_id)
     gain = scale and scale.gain(birth, row.mean_score, row.seeds)
+    known = {"gain": gain and gain._asdict(),
+             "gain_seeds": scale.seeds(birth, row.seeds) if scale and gain else 0}  # fmt: skip
     return CandidateDetail(
-        **candidate_view(row_of(row, facts | {"gain": gain and gain._asdict()})).model_dump(exclude={"properties"}),
+        **candidate_view(row_of(row, facts | known)).model_dump(exclude={"properties"}),
         graph=row.graph.to_json(), properties=facts | (row.properties or {}),
         latex=latex_of(row.graph),
         step_time=step_time_of(service.store.engine, search_id, birth),

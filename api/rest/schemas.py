@@ -93,6 +93,7 @@ class CandidateView(View):
     gain: GainView | None = Field(
         description="mean over anchors over the better baseline; null before either is trained"
     )
+    gain_seeds: int = Field(description="behind the gain; fresh ones alone once there are any")
     scores: dict[str, float] | None
     seeds: int
     provisional: bool = Field(description="whether its scores rest on a single seed")

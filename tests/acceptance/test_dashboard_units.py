@@ -96,7 +96,7 @@ def test_an_axis_of_scores_shows_values(made: tuple[Running, Story], chrome: Bro
         expect(page.locator(".ytitle").first).to_have_text(
             re.compile(r"bpc on \w+, bit/char, lower is better")
         )
-        ticks = page.locator(".ytick text").all_inner_texts()
+        ticks = page.locator(".ytick text").all_text_contents()
         assert ticks
         assert all(0 < float(one.replace(MINUS, "-")) < 4 for one in ticks[:4])
         seen.assert_quiet()

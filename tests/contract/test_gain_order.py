@@ -72,6 +72,8 @@ def test_fresh_seeds_stand_alone_and_move_a_candidate(story: Story, sql_store: S
     assert rows[0]["birth"] == leader  # by the seed that chose it
     first = listed(CandidatePages(sql_store), sort="gain")[0]
     assert first["birth"] == leader + 1
+    seeds = {row["birth"]: row["gain_seeds"] for row in rows}
+    assert (seeds[leader], seeds[leader + 1]) == (3, 1)
 
 
 def test_a_filter_by_gain(story: Story, sql_store: SqlStore) -> None:

@@ -254,7 +254,7 @@ export class Candidates {
         key: anchor, title: shortTitle(anchor), tip: objectiveOf(anchor)?.label, width: "88px", align: /** @type {const} */ ("right"), sort: `-score.${anchor}`, least: 820, cell: (/** @type {any} */ row) => score(row.scores?.[anchor], anchor) })),
       ...furtherObjectives().slice(0, 4).map((name) => ({
         key: name, title: shortTitle(name), tip: objectiveOf(name)?.label, width: "104px", align: /** @type {const} */ ("right"), least: 1000, cell: (/** @type {any} */ row) => score(row.scores?.[name], name) })),
-      { key: "seeds", title: T.table.seeds, width: "56px", align: "right", sort: "-seeds", tip: WORDS.seeds, least: 560, cell: (row) => row.seeds || NONE },
+      { key: "seeds", title: T.table.seeds, width: "56px", align: "right", sort: "-seeds", tip: WORDS.seeds, least: 560, cell: (row) => row.gain_seeds || row.seeds || NONE },
       { key: "nodes", title: T.table.nodes, width: "60px", align: "right", sort: "live_nodes", tip: WORDS.live_nodes, least: 560, cell: (row) => row.live_nodes },
       { key: "time", title: T.table.time, width: "60px", align: "right", tip: T.table.timeTip, least: 900, cell: (row) => this.time(row) },
       { key: "batch", title: T.table.batch, width: "84px", tip: WORDS.batch_independent, least: 1000, cell: (row) => yes(row.batch_independent) },
