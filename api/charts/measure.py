@@ -1,4 +1,4 @@
-"""What the scores of a search mean, and gains as people read them; no score is turned anywhere else.
+"""What the scores of a search mean, and gains as people read them; nothing else turns a score.
 
 Of a gain higher is better whatever the objective's direction: 0.05 bit/char better is a gain.
 """

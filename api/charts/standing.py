@@ -15,6 +15,7 @@ from api.charts.ledger import Floats, Ledger
 from api.charts.measure import meaning, told
 from evosearch.gain import Baseline, Gain, Noise, better_baseline, gains, with_margin
 
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """The evaluated candidates against the better baseline. ``rows``: theirs in the ledger.

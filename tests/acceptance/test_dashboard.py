@@ -169,8 +169,11 @@ def assert_enqueued(page: Page) -> None:
     page.get_by_label("State", exact=True).select_option("any")
     page.get_by_label("Filter, such as").fill("origin = 'enqueued'")
     arrived = page.locator(".t-body .t-row")
-    until(page, """() => document.querySelectorAll('.t-body .t-row').length === 1
-        && !document.querySelector('main [aria-busy=true]')""")
+    until(
+        page,
+        """() => document.querySelectorAll('.t-body .t-row').length === 1
+        && !document.querySelector('main [aria-busy=true]')""",
+    )
     expect(arrived).to_contain_text("sigmoid")
     expect(arrived).to_contain_text("enqueued")
     page.get_by_label("Filter, such as").fill("")

@@ -81,7 +81,10 @@ def test_a_filter_by_gain(story: Story, sql_store: SqlStore) -> None:
     pages = CandidatePages(sql_store)
     for where, wanted in (
         ("gain > 0", {b for b, (value, _) in truth.items() if value > 0}),
-        ("gain_low > -0.05", {b for b, (_, low) in truth.items() if low is not None and low > -0.05}),
+        (
+            "gain_low > -0.05",
+            {b for b, (_, low) in truth.items() if low is not None and low > -0.05},
+        ),
     ):
         found = {row["birth"] for row in listed(pages, where=parse_where(where))}
         assert found == wanted

@@ -112,7 +112,7 @@ def settled(page: Page) -> None:
     until(
         page,
         """() => !document.querySelector('main [aria-busy=true]')
-            && [...document.querySelectorAll('main .plot')].every((one) => one.childElementCount)""",
+            && [...document.querySelectorAll('main .plot')].every(one => one.childElementCount)""",
     )
 
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from db.queries_rest import Notes
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
-from evosearch.events import Created, EvaluationRecorded, Event, PhaseEntered, Skipped, StatusChanged
+from evosearch.events import (
+    Created,
+    EvaluationRecorded,
+    Event,
+    PhaseEntered,
+    Skipped,
+    StatusChanged,
+)
 from evosearch.records import Evaluation, Purpose, Subject
 from tests.support.events import (
     ANCHORS,
@@ -56,8 +63,14 @@ class Story:
     """Writes a search event by event and keeps the truth."""
 
     def __init__(
-        self, store: SqlStore, name: str, seed: int = 3, *, created: Created = CREATED,
-        shift: float = 0.0, further: dict[str, float] | None = None,
+        self,
+        store: SqlStore,
+        name: str,
+        seed: int = 3,
+        *,
+        created: Created = CREATED,
+        shift: float = 0.0,
+        further: dict[str, float] | None = None,
     ) -> None:
         """``shift`` is added to every score; ``further``: scores of ``anchor#name``."""
         ServiceWrites(store).create(name, "made up", created, Notes())
@@ -84,7 +97,9 @@ class Story:
         for name, scores in BASELINES.items():
             for purpose, shift in (("baseline", 0.0), ("tune", 0.02)):
                 runs = [
-                    baseline_run(name, anchor, score + shift + self.shift, 1 + int(shift > 0), purpose)  # type: ignore[arg-type]
+                    baseline_run(
+                        name, anchor, score + shift + self.shift, 1 + int(shift > 0), purpose
+                    )  # type: ignore[arg-type]
                     for anchor, score in zip(ANCHORS, scores, strict=True)
                 ]
                 job = job_queued(f"{purpose}/{name}", None, purpose)  # type: ignore[arg-type]
