@@ -54,7 +54,7 @@ class GainScale:
 
     def value(self) -> ColumnElement[float]:
         """The gain as an expression; NULL before a candidate has a score."""
-        column = cast(candidates.c.mean_score, Float)
+        column: ColumnElement[float] = cast(candidates.c.mean_score, Float)
         if self.fresh:
             means = {birth: mean for birth, (mean, _) in self.fresh.items()}
             column = case(means, value=candidates.c.birth, else_=column)
