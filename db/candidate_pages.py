@@ -31,14 +31,22 @@ from sqlalchemy import (
 )
 
 from db.engine import begin
+from db.gain_scale import GainScales, unknown
 from db.schema import candidates
 from db.sql_store import SqlStore
 from db.step_time import step_time
 from evosearch.errors import ConfigError
 from evosearch.where import PROPERTIES, Both, Compare, Filter, Not
 
-SORTS = ("birth", "mean_score", "live_nodes", "seconds", "seeds", "finished_at", "step_time")
-"""Columns that a page may be ordered by, besides ``score.ANCHOR``."""
+SORTS = (
+    "birth", "mean_score", "live_nodes", "seconds", "seeds", "finished_at", "step_time", "gain",
+    "gain_low",
+)  # fmt: skip
+"""Columns that a page may be ordered by, besides ``score.ANCHOR``.
+
+``gain`` and ``gain_low``: over the better baseline, and its lower bound; the mean score has the
+same order before a baseline is trained.
+"""
 
 COLUMNS = (
     "birth", "state", "origin", "formula", "live_nodes", "mean_score", "scores", "seeds",
@@ -73,6 +81,7 @@ class CandidatePages:
 
     def __init__(self, store: SqlStore) -> None:
         self._engine = store.engine
+        self.gains = GainScales(store)
         self._json = store.engine.dialect.name == "postgresql"
 
     def page(
@@ -97,7 +106,12 @@ class CandidatePages:
             query = query.where(self._beyond(wanted, key, cursor))
         with begin(self._engine) as connection:
             rows = connection.execute(query.order_by(*order).limit(limit + 1)).mappings().all()
+        scale = self.gains.of(search_id)
         found = [_plain(row) for row in rows[:limit]]
+        for row in found:
+            told = scale and scale.gain(row["birth"], row["mean_score"], row["seeds"])
+            row["gain"] = told and told._asdict()
+            row["gain_seeds"] = scale.seeds(row["birth"], row["seeds"]) if scale and told else 0
         if len(rows) <= limit:
             return found, None
         last = rows[limit - 1]
@@ -123,7 +137,17 @@ class CandidatePages:
             return candidates.c.outcome_seq
         if sort == "step_time":
             return step_time(self._engine, search_id)
+        if sort in ("gain", "gain_low"):
+            return self._gain(search_id, sort, candidates.c.mean_score)
         return candidates.c[sort]
+
+    def _gain(
+        self, search_id: str, name: str, otherwise: ColumnElement[float]
+    ) -> ColumnElement[float]:
+        scale = self.gains.of(search_id)
+        if scale is None:
+            return otherwise
+        return scale.value() if name == "gain" else scale.low()
 
     def _score(self, anchor: str) -> ColumnElement[float]:
         found: ColumnElement[float] = self._within(candidates.c.scores)[anchor].as_float()
@@ -171,6 +195,8 @@ class CandidatePages:
             return self._score(name.removeprefix("score."))
         if name == "step_time":
             return step_time(self._engine, search_id)
+        if name in ("gain", "gain_low"):
+            return self._gain(search_id, name, unknown())
         return self._property(name)
 
     def _beyond(self, wanted: Wanted, key: ColumnElement[Any], cursor: str) -> ColumnElement[bool]:

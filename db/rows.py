@@ -68,21 +68,21 @@ def new_candidate(
 ) -> Row:
     """A candidate's row before anything else is known of it."""
     return {
-        "birth": birth, "state": state, **graph_facts(graph, formula),
+        "birth": birth, "state": state, "graph": graph.to_json_text(),
+        **graph_columns(graph, formula=formula),
         "digest": None, "fingerprint": None, "note": "",
         "duplicate_of": None, "audit": False, "on_front": False, "queued_at": at,
         **dict.fromkeys(OUTCOME_FIELDS[1:]), "seeds": 0, "worker": "", "seconds": 0.0,
     }  # fmt: skip
 
 
-def graph_facts(graph: Graph, formula: bool) -> Row:
-    """The columns that follow from the graph alone."""
+def graph_columns(graph: Graph, *, formula: bool = True) -> Row:
+    """The columns that follow from the graph alone; older schemas did not have all of them."""
     structure = analyse(graph)
     return {
-        "graph": graph.to_json_text(), "formula": _formula(graph) if formula else None,
-        "live_nodes": structure.live_nodes, "batch_independent": structure.batch_independent,
-        "causal_safe": structure.causal_safe, "pointwise": structure.pointwise,
-        "properties": dumps(stored_properties(graph)),
+        "formula": _formula(graph) if formula else None, "live_nodes": structure.live_nodes,
+        "batch_independent": structure.batch_independent, "causal_safe": structure.causal_safe,
+        "pointwise": structure.pointwise, "properties": dumps(stored_properties(graph)),
     }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Row, delete, func, insert, literal_column, or_, select, update
 
 from db import engine as engines
+from db.backfill import fill_candidates
 from db.engine import ConnectionLost, begin, database_clock, parse_url, shown, use_wal, wrapped
 from db.migrate import HEAD, migrate, prepare, refuse_newer, version
 from db.projection import Projection, touched
@@ -328,6 +329,8 @@ def _stored(seq: int, at: datetime, event: Event) -> StoredEvent:
 def upgrade(url: str, *, busy_seconds: float = 30.0) -> tuple[str | None, str]:
     """Brings the schema up to this program's; returns the version before and after.
 
+    Candidates of an older schema get what newer ones store with them.
+
     Raises:
         StoreError: the schema is newer, or the database cannot be used.
     """
@@ -338,6 +341,7 @@ def upgrade(url: str, *, busy_seconds: float = 30.0) -> tuple[str | None, str]:
             refuse_newer(found)
             if found != HEAD:
                 migrate(connection)
+        fill_candidates(engine)
         return found, HEAD
     finally:
         engine.dispose()

@@ -30,6 +30,7 @@ SHOTS = (
     ("search-phone", "/search/{search}", PHONE, "light"),
     ("search-pareto", "/search/{search}?chart=pareto&tab=simplest", TALL, "light"),
     ("lineage", "/search/{search}?tab=lineage", TALL, "light"),
+    ("report", "/search/{search}/report", TALL, "light"),
     ("candidate", "/search/{search}/candidate/{leader}", TALL, "light"),
     ("candidate-dark", "/search/{search}/candidate/{leader}", DESKTOP, "dark"),
     ("compare", "/compare?search={search}", DESKTOP, "light"),

@@ -38,6 +38,8 @@ PROPERTIES: dict[str, Kind] = {
     "seeds": "number",
     "seconds": "number",
     "step_time": "number",
+    "gain": "number",
+    "gain_low": "number",
     "audit": "flag",
     "on_front": "flag",
     "batch_independent": "flag",
@@ -62,6 +64,7 @@ PROPERTIES: dict[str, Kind] = {
 """What may stand in a filter besides ``score.ANCHOR``, which is a number.
 
 ``step_time``: a training step's time beside the search's first baseline, 1.3 for 30 % more.
+``gain``: mean score over that of the better baseline; ``gain_low``: the bound of its interval.
 """
 
 OPERATORS = ("<=", ">=", "==", "!=", "<", ">", "=")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from api.charts.ledger import FAILED, Ledger
+from api.charts.measure import objectives_of
 from api.charts.progress import thinned
 from api.rest.chart_schemas import SearchLine, SearchVerdict
 from evosearch.config import SearchConfig
@@ -31,6 +32,7 @@ def search_line(
         id=info.id, title=info.title, status=info.status, phase=ledger.phase,
         evaluated=info.evaluated, budget=int(changed[-1].split()[0]) if changed else budget,
         dataset=info.config.task.dataset, anchors=list(ledger.anchors), comparable=comparable,
+        objectives=objectives_of(info.config),
         reference={one.name: one.reference for one in info.config.task.anchors},
         verdict=verdict, sparkline=sparkline(ledger), worker_hours=ledger.seconds / 3600,
         last_outcome=datetime.fromtimestamp(ended[-1], UTC) if len(ended) else None,

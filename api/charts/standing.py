@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.charts.ledger import Floats, Ledger
+from api.charts.measure import meaning, told
 from evosearch.gain import Baseline, Gain, Noise, better_baseline, gains, with_margin
-
-POINTS = 100.0
-"""Scores are shares; people read points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +94,21 @@ def baseline_step_times(ledger: Ledger, name: str) -> Floats | None:
     return np.array([np.median(one) for one in found])
 
 
-def told(gain: Gain) -> str:
-    """A gain in points, such as ``+1.4 ± 0.6 points``."""
-    margin = "" if gain.high is None else f" ± {POINTS * (gain.high - gain.value):.1f}"
-    return f"{POINTS * gain.value:+.1f}{margin} points".replace("-", "−")
-
-
 def verdict_line(
     standing: Standing | None, place: int | None, names: dict[str, Any]
 ) -> tuple[str, str]:
-    """(outcome, text) for the leader at that place. ``names``: ``label``, ``fresh``, ``ahead``."""
+    """(outcome, text) for the leader at that place. ``names``: ``label``, ``goal``, ``ahead``."""
     if place is None or standing is None:
         if standing is None and names["evaluated"]:
             return "no_baseline", "candidates are evaluated, but no baseline is trained yet"
         return "nothing_yet", "no candidate is evaluated yet"
     gain, seeds = standing.gain(place), int(standing.seeds[place])
     sure = f"confirmed on select, {seeds} seeds" if seeds > 1 else "provisional, one seed"
-    ahead = names["ahead"]
+    ahead, goal = names["ahead"], names["goal"]
+    against = names["label"] + meaning(goal)
     more = f"; {ahead} provisional ahead" if ahead else ""
     if gain.value <= 0:
-        return "behind", f"nothing beats {names['label']}; nearest {told(gain)}, {sure}"
-    text = f"leader {told(gain)} over the better baseline ({names['label']}), {sure}{more}"
+        return "behind", f"nothing beats {against}; nearest {told(gain, goal)}, {sure}"
+    text = f"leader {told(gain, goal)} over the better baseline ({against}), {sure}{more}"
     surely = seeds > 1 and gain.low is not None and gain.low > 0
     return ("ahead_surely" if surely else "ahead"), text

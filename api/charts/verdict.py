@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.charts.ledger import Lead, Ledger
+from api.charts.measure import common_objective
 from api.charts.standing import (
     Standing,
     baseline_label,
@@ -37,7 +38,8 @@ def search_verdict(
         provisional, sure = int((above & ~confirmed).sum()), int((above & confirmed).sum())
         provisional -= int(above[place] and not confirmed[place])
     label = None if standing is None else baseline_label(standing.baseline)
-    names = {"label": label, "ahead": provisional, "evaluated": ledger.evaluated}
+    names = {"label": label, "ahead": provisional, "evaluated": ledger.evaluated,
+             "goal": common_objective(ledger.config)}  # fmt: skip
     outcome, text = verdict_line(standing, place, names)
     return SearchVerdict(
         outcome=outcome, text=text, baseline=label,

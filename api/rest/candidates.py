@@ -53,8 +53,9 @@ router = APIRouter(prefix="/searches/{ref}", tags=["candidates"])
 State = Literal[CANDIDATE_STATES]  # type: ignore[valid-type]
 Sort = Annotated[
     str,
-    Query(pattern=r"^-?(birth|mean_score|live_nodes|seconds|seeds|finished_at|step_time|score\.[A-Za-z0-9_-]{1,40})$",
-          description="a property, or score.ANCHOR; with - in front the highest first"),
+    Query(pattern=r"^-?(birth|mean_score|live_nodes|seconds|seeds|finished_at|step_time|gain|gain_low|score\.[A-Za-z0-9_-]{1,40})$",
+          description="a property, gain (over the better baseline), gain_low (its lower bound), or "
+          "score.ANCHOR; with - in front the highest first"),
 ]  # fmt: skip
 MEDIA = {
     "python": ("text/x-python", "py"),
@@ -167,8 +168,12 @@ def show_candidate(
         return same
     curves = service.rest.curves(search_id, [one.seq for one in found.evaluations])
     facts = properties(row.graph)
+    scale = service.pages.gains.of(search_id)
+    gain = scale and scale.gain(birth, row.mean_score, row.seeds)
+    known = {"gain": gain and gain._asdict(),
+             "gain_seeds": scale.seeds(birth, row.seeds) if scale and gain else 0}  # fmt: skip
     return CandidateDetail(
-        **candidate_view(row_of(row, facts)).model_dump(exclude={"properties"}),
+        **candidate_view(row_of(row, facts | known)).model_dump(exclude={"properties"}),
         graph=row.graph.to_json(), properties=facts | (row.properties or {}),
         latex=latex_of(row.graph),
         step_time=step_time_of(service.store.engine, search_id, birth),

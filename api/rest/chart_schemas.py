@@ -12,6 +12,16 @@ from api.rest.types import View
 Number = float | None
 
 
+class ObjectiveView(View):
+    """What a score means. Of scores higher is better; ``value = ±scale * score``, - for min."""
+
+    name: str
+    unit: str
+    direction: str = Field(description="max or min: which values are better")
+    scale: float
+    label: str = Field(description="name, unit and direction in words")
+
+
 class GainView(View):
     """A difference in score with its 95 % interval, null while no spread over seeds is known."""
 
@@ -307,6 +317,7 @@ class SearchLine(View):
     budget: int
     dataset: str
     anchors: list[str]
+    objectives: dict[str, ObjectiveView] = Field(description="of each anchor, and ANCHOR#NAME")
     comparable: bool = Field(description="same data, anchors and recipe as the first of the list")
     reference: dict[str, float]
     verdict: SearchVerdict

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from api.rest.chart_schemas import AnchorGain, GainView, Number
+from api.rest.chart_schemas import AnchorGain, GainView, Number, ObjectiveView
 from api.rest.schemas import Verdict
 from api.rest.types import View
 
@@ -119,6 +119,7 @@ class CandidateAbout(LayerLook):
     gain: GainView | None = Field(description="over the better baseline, mean of the anchors")
     gain_seeds: int = Field(description="behind the gain; fresh ones alone once there are any")
     anchors: list[AnchorGain]
+    objectives: dict[str, ObjectiveView] = Field(description="of the search: what scores mean")
     scores: list[SeedScores]
     step_time: Number = Field(description="of a training step while searching, BN-ReLU = 1")
     usage: list[Usage]

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
+from api.charts.measure import objectives_of
 from api.charts.standing import standing_of, step_times, title_of
 from api.charts.verdict import anchor_gains, gain_view
 from api.layer_difference import node_changes, text_difference
@@ -90,6 +91,7 @@ def about(
     return CandidateAbout(
         **look.model_dump(), birth=birth, state=row.state, origin=row.origin,
         verdict=verdict(row), scores=seed_scores(found.evaluations),
+        objectives=objectives_of(info.config),
         usage=[Usage.model_validate(one) for one in usage(name, look.formula)],
         **_standing(service, info, row),
     )  # fmt: skip

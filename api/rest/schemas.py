@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from api.rest.chart_schemas import GainView, ObjectiveView
 from api.rest.types import View
 
 Status = Literal["running", "paused", "stopped", "finished", "failed"]
@@ -48,6 +49,9 @@ class SearchDetail(SearchView):
 
     config: dict[str, Any]
     anchors: list[str]
+    objectives: dict[str, ObjectiveView] = Field(
+        description="what scores mean: of each anchor, and ANCHOR#NAME for further ones"
+    )
     report: dict[str, Any] | None = Field(description="the final report, once there is one")
     baselines: dict[str, dict[str, float]] = Field(
         description="baseline -> anchor -> mean score on select"
@@ -86,6 +90,10 @@ class CandidateView(View):
     formula: str | None
     live_nodes: int
     mean_score: float | None
+    gain: GainView | None = Field(
+        description="mean over anchors over the better baseline; null before either is trained"
+    )
+    gain_seeds: int = Field(description="behind the gain; fresh ones alone once there are any")
     scores: dict[str, float] | None
     seeds: int
     provisional: bool = Field(description="whether its scores rest on a single seed")

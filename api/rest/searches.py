@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import Field, model_validator
 
+from api.charts.measure import objectives_of
 from api.estimate import estimate
 from api.problems import Refused, documented
 from api.rest.own import with_offered_plugins
@@ -164,7 +165,7 @@ def show_search(
     report = service.queries.last_event(info.id, "reported")
     return SearchDetail(
         **view.model_dump(), config=info.config.model_dump(mode="json"),
-        anchors=list(info.config.anchor_names),
+        anchors=list(info.config.anchor_names), objectives=objectives_of(info.config),
         report=None if report is None else report.payload["report"],
         baselines=baseline_means(service.queries.baselines(info.id)),
     )  # fmt: skip

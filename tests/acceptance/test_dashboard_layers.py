@@ -11,13 +11,15 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from db.sql_store import SqlStore
+from primitives.formula import parse
 from tests.acceptance.test_dashboard import FREE, assert_layer_runs, write_story
-from tests.support.browser import TIMEOUT, axe_source, browser, visit
+from tests.support.browser import TIMEOUT, axe_source, browser, settled, visit
 from tests.support.service import SEARCH, Running, running
 
 expect.set_options(timeout=TIMEOUT)
 OTHER = "other001"
 FORMULA = "x * sigmoid(v1 * x) / std_group(x)"
+QUEUED = "max(x, zero) / std_batch(x)"
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,7 @@ def test_a_candidate_is_understood_and_taken_home(
         page = seen.page
         page.goto(f"{service.url}/search/{SEARCH}/candidate/{birth}")
         expect(page.locator("h1")).to_have_text(f"Candidate {birth}")
+        settled(page)
         formula = page.get_by_role("region", name="Formula")
         expect(formula.locator("math")).to_be_visible()
         expect(formula.locator(".formula-line code")).to_have_text(about["formula"])
@@ -113,8 +116,8 @@ def test_a_layer_is_checked_as_it_is_typed_and_enqueued(
         expect(page).to_have_url(re.compile("formula=x"))
         page.get_by_role("button", name="Insert tanh").click()
         expect(field).to_have_value(FORMULA + "tanh()")
-        field.fill("max(x, zero) / std_batch(x)")
-        page.locator("#enqueue:enabled").click()
+        field.fill(QUEUED)
+        page.locator("#enqueue").click()  # as soon as it may: never with the formula before
         page.locator("#into").select_option(SEARCH)
         page.locator("#note").fill("by hand")
         page.locator("dialog [type=submit]").click()
@@ -123,6 +126,7 @@ def test_a_layer_is_checked_as_it_is_typed_and_enqueued(
     waiting = store.commands(store.acquire(SEARCH, "story", 60))
     assert [one.command.kind for one in waiting] == ["enqueue"]
     assert waiting[0].command.note == "by hand"
+    assert waiting[0].command.graph == parse(QUEUED)
 
 
 def test_searches_and_candidates_stand_side_by_side(
@@ -165,7 +169,7 @@ def test_they_are_accessible_and_fit(
             page = seen.page
             page.goto(service.url + address)
             expect(page.locator(".compare-table, .check-verdict").first).to_be_visible()
-            expect(page.locator("main [aria-busy=true]")).to_have_count(0)
+            settled(page)
             beyond = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert beyond <= 0, f"{what} at {width} px is {beyond} px too wide"
             assert seen.serious(source) == []

@@ -25,6 +25,8 @@ from tests.benchmarks.bench_store import ID
 from tests.benchmarks.record import write_result
 
 PATHS = (
+    "/candidates?sort=-gain_low&state=evaluated&limit=100", "/candidates?where=gain_low%20%3E%200",
+    "/candidates?sort=-mean_score&state=evaluated&limit=100",
     "/verdict", "/scatter", "/scatter?x=memory&y=score.resnet", "/progress",
     "/funnel/path", "/throughput", "/simplest", "/primitive-shares", "/ages", "/since?event=1000",
     "/config-difference", "/candidates/1000/about", "/candidates/1000/trainings",

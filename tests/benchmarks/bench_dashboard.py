@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,8 +26,9 @@ from playwright.sync_api import Browser, Page
 
 from api.settings import load_settings
 from api.web import bind
-from db.sql_store import SqlStore
-from tests.benchmarks.bench_store import ID, Log, grow
+from db.engine import begin
+from db.sql_store import SqlStore, record
+from tests.benchmarks.bench_store import ID, Log
 from tests.benchmarks.record import write_result
 from tests.support.browser import ROOT, browser, until
 from tests.support.standings import Story
@@ -51,6 +53,8 @@ FRAMES = """() => {
 }"""
 STOP = "() => { cancelAnimationFrame(window.ticking_); return window.frames_; }"
 SMALL = 1000
+AT_ONCE = 1000
+"""Candidates in one transaction while a store is filled."""
 WAIT = 600_000
 
 
@@ -61,7 +65,14 @@ def fill(path: Path, candidates: int) -> None:
     story.baselines()
     story.flush()
     store.release(story.lease)
-    grow(store, Log(), story.truth.last, candidates)
+    log, last = Log(), story.truth.last
+    while log.birth < candidates:
+        count = min(AT_ONCE, candidates - log.birth)
+        batch = [one for _ in range(count) for one in log.both()]
+        now = datetime.now(UTC)
+        with begin(store.engine, write=True) as connection:
+            record(connection, ID, last, [(n, now, e) for n, e in enumerate(batch, last + 1)])
+        last += len(batch)
     store.close()
 
 
@@ -76,12 +87,15 @@ def serving(path: Path) -> Iterator[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", words, "web-process", str(descriptor)], cwd=ROOT,
         pass_fds=[descriptor], env=os.environ | environment,
+        stdin=subprocess.PIPE,  # it ends when its input does, and ours may be closed
     )  # fmt: skip
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(30)
+        assert process.stdin is not None
+        process.stdin.close()
         bound.close()
 
 

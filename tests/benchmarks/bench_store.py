@@ -123,7 +123,7 @@ class Search:
         What follows from a graph is computed once for each of the 4,096 that come again and again,
         which halves the time to fill and is no part of what is measured.
         """
-        with mock.patch.object(stored, "graph_facts", cache(stored.graph_facts)):
+        with mock.patch.object(stored, "graph_columns", cache(stored.graph_columns)):
             self._grow(candidates)
 
     def _grow(self, candidates: int) -> None:

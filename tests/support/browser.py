@@ -6,6 +6,7 @@ Every page remembers what the browser complained about, so that a test can ask t
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = Path("axe-core") / "axe.min.js"
@@ -77,7 +78,7 @@ class Visit:
 
     def assert_quiet(self) -> None:
         """Fail if a script failed or the console holds an error."""
-        assert self.complaints == []
+        assert not self.complaints, self.complaints
 
     def serious(self, source: str) -> list[str]:
         """Serious and critical violations that axe-core finds, in a line each."""
@@ -99,6 +100,27 @@ def until(page: Page, function: str, seconds: float = TIMEOUT / 1000) -> None:
     while not page.evaluate(function):
         assert time.monotonic() < end, f"it did not come to {function}"
         page.wait_for_timeout(100)
+
+
+def settled(page: Page) -> None:
+    """Waits until nothing loads and every chart of the page shows something.
+
+    What a test does before that meets a page whose rows and charts are still on their way, and are
+    put in order once more when the chart's data comes.
+    """
+    expect(page.locator("main .card").first).to_be_visible(timeout=TIMEOUT)
+    until(
+        page,
+        """() => !document.querySelector('main [aria-busy=true]')
+            && [...document.querySelectorAll('main .plot')].every(one => one.childElementCount)""",
+    )
+
+
+def table_settled(page: Page) -> None:
+    """Waits for the rows of a search's table, and for all else of its page."""
+    expect(page.locator(".t-body .t-row").first).to_be_visible(timeout=TIMEOUT)
+    settled(page)
+    expect(page.locator(".t-foot")).to_have_text(re.compile("[0-9]"), timeout=TIMEOUT)
 
 
 @contextmanager

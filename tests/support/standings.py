@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from db.queries_rest import Notes
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
-from evosearch.events import EvaluationRecorded, Event, PhaseEntered, Skipped, StatusChanged
+from evosearch.events import (
+    Created,
+    EvaluationRecorded,
+    Event,
+    PhaseEntered,
+    Skipped,
+    StatusChanged,
+)
 from evosearch.records import Evaluation, Purpose, Subject
 from tests.support.events import (
     ANCHORS,
@@ -55,8 +62,19 @@ def baseline_run(name: str, anchor: str, score: float, seed: int, purpose: Purpo
 class Story:
     """Writes a search event by event and keeps the truth."""
 
-    def __init__(self, store: SqlStore, name: str, seed: int = 3) -> None:
-        ServiceWrites(store).create(name, "made up", CREATED, Notes())
+    def __init__(
+        self,
+        store: SqlStore,
+        name: str,
+        seed: int = 3,
+        *,
+        created: Created = CREATED,
+        shift: float = 0.0,
+        further: dict[str, float] | None = None,
+    ) -> None:
+        """``shift`` is added to every score; ``further``: scores of ``anchor#name``."""
+        ServiceWrites(store).create(name, "made up", created, Notes())
+        self.shift, self.further = shift, further or {}
         self.store, self.name, self.truth = store, name, Truth(last=1)
         self.rng = random.Random(seed)
         self.lease = store.acquire(name, "story", 3600)
@@ -79,7 +97,9 @@ class Story:
         for name, scores in BASELINES.items():
             for purpose, shift in (("baseline", 0.0), ("tune", 0.02)):
                 runs = [
-                    baseline_run(name, anchor, score + shift, 1 + int(shift > 0), purpose)  # type: ignore[arg-type]
+                    baseline_run(
+                        name, anchor, score + shift + self.shift, 1 + int(shift > 0), purpose
+                    )  # type: ignore[arg-type]
                     for anchor, score in zip(ANCHORS, scores, strict=True)
                 ]
                 job = job_queued(f"{purpose}/{name}", None, purpose)  # type: ignore[arg-type]
@@ -94,12 +114,14 @@ class Story:
         """One candidate from queue to population, with a step of 0.7 hundredths of a second."""
         self.birth += 1
         birth = self.birth
+        scores = [one + self.shift for one in scores]
         self.truth.scores[birth] = scores
         rivals = {one: self.truth.scores[one] for one in (*self.truth.front, birth)}
         front = pareto_front(rivals)
         place = standing(
             scores, sorted(front - self.truth.front), sorted(self.truth.front - front), birth / 1e6
         )
+        place = place.model_copy(update={"scores": place.scores | self.further})
         self.truth.front = front
         runs = [evaluation(birth, a, s) for a, s in zip(ANCHORS, scores, strict=True)]
         skipped = Skipped(counts={"constant": 9}, seconds={"constant": 0.1})
@@ -131,11 +153,12 @@ class Story:
         self.truth.confirmed[birth] = by_anchor
         self.write(PhaseEntered(phase="confirm", chosen=(birth,)))
         for place, seed in enumerate(CONFIRM_SEEDS):
-            job = f"confirm/{seed}"
+            job = f"confirm/{birth}/{seed}"
             runs = [
-                evaluation(birth, anchor, scores[place], job=job, purpose="confirm", seed=seed)
+                evaluation(birth, anchor, scores[place] + self.shift, job=job, purpose="confirm",
+                           seed=seed)
                 for anchor, scores in zip(ANCHORS, by_anchor, strict=True)
-            ]
+            ]  # fmt: skip
             self.write(job_queued(job, birth, "confirm", seed), *runs,
                        job_finished(job, birth, "confirm"))  # fmt: skip
         self.write(PhaseEntered(phase="tune", chosen=(birth,)), StatusChanged(status="paused"))

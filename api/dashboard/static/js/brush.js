@@ -28,6 +28,7 @@ export class Field {
     this._cells = new Map();
     /** @type {{x: number, y: number}[]} */
     this._pixels = [];
+    this._hovered = -1;
     this.box = h("div", { class: "brush-box", hidden: true });
     this.ring = h("div", { class: "point-ring", hidden: true });
     this.tip = h("div", { class: "tip", hidden: true });

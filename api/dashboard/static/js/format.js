@@ -2,6 +2,7 @@
  * Numbers, durations and moments as people read them; times are in the reader's own zone.
  * @module
  */
+import { gainDigits, gainFactor, valueFactor } from "./measure.js";
 
 const MINUS = "\u2212";
 export const NONE = "\u2013";
@@ -29,17 +30,32 @@ export function count(value) {
 }
 
 /**
- * A share as percentage points with its sign: 0.014 is +1.4.
- * @param {number | null | undefined} share
- * @param {number} [digits]
+ * A gain with its sign, in points or the objective's unit: 0.014 of accuracy is +1.4.
+ * @param {number | null | undefined} gain
  * @returns {string}
  */
-export function points(share, digits = 1) {
-  if (share === null || share === undefined || !Number.isFinite(share)) return NONE;
-  const value = 100 * share;
-  const text = Math.abs(value).toFixed(digits);
-  if (Number(text) === 0) return (0).toFixed(digits);
+export function points(gain) {
+  if (gain === null || gain === undefined || !Number.isFinite(gain)) return NONE;
+  const value = gainFactor() * gain;
+  const text = Math.abs(value).toFixed(gainDigits());
+  if (Number(text) === 0) return text;
   return (value < 0 ? MINUS : "+") + text;
+}
+
+/**
+ * "+1.4 ± 0.6", or without the spread where none is known.
+ * @param {{value: number, low: number | null, high: number | null} | null} gain
+ * @returns {string}
+ */
+export function gainText(gain) {
+  if (!gain) return NONE;
+  if (gain.low === null || gain.high === null) return points(gain.value);
+  return `${points(gain.value)} ± ${marginText((gain.high - gain.low) / 2)}`;
+}
+
+/** @param {number} margin */
+export function marginText(margin) {
+  return (gainFactor() * margin).toFixed(gainDigits());
 }
 
 /**
@@ -53,13 +69,15 @@ export function percent(share, digits = 1) {
 }
 
 /**
- * A score of an anchor: 0.8047 is .805 in tables.
+ * A score as the value that people read, without its unit: 0.8047 is 0.805 in tables.
  * @param {number | null | undefined} value
+ * @param {string} [coordinate] the anchor, or `anchor#name`; none for a mean
  * @returns {string}
  */
-export function score(value) {
+export function score(value, coordinate) {
   if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
-  return value.toFixed(3).replace("-", MINUS);
+  const factor = valueFactor(coordinate);
+  return (factor * value).toFixed(Math.abs(factor) >= 100 ? 1 : 3).replace("-", MINUS);
 }
 
 /**

@@ -74,6 +74,7 @@ function axis(more = {}) {
  * @returns {Record<string, any>}
  */
 export function themed(layout) {
+  /** @type {Record<string, any>} */
   const made = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
     font: { family: getComputedStyle(document.documentElement).fontFamily, size: 11.5,

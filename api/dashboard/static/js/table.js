@@ -34,6 +34,9 @@ export class Table {
     this._next = null;
     this._ended = false;
     this._busy = false;
+    this._fresh = false;
+    /** Whether an error stands in the place of the rows. */
+    this.broken = false;
     this._version = 0;
     this._at = -1;
     /** @type {string | null} */
@@ -85,7 +88,7 @@ export class Table {
     this._ended = false;
     this._busy = false;
     this._fresh = true;
-    this._broken = false;
+    this.broken = false;
     this.chip.hidden = true;
     this._heads();
     await this._more();
@@ -150,7 +153,7 @@ export class Table {
 
   /** @param {unknown} err */
   _failed(err) {
-    this._broken = true;
+    this.broken = true;
     this._instead(errorState(err, () => this.reload()));
   }
 
@@ -202,7 +205,7 @@ export class Table {
 
   _paint() {
     const count = this.rows.length;
-    if (this._broken || (!count && !this._abort)) return;
+    if (this.broken || (!count && !this._abort)) return;
     if (!count && !this._busy && this._ended) {
       this._instead(emptyState(this.options.empty ?? T.nothingHere));
       return;

@@ -38,8 +38,19 @@ export function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
+let lightOnly = false;
+
+/**
+ * Light colours whatever was chosen, for what goes on paper; or the choice again.
+ * @param {boolean} wanted
+ */
+export function forceLight(wanted) {
+  lightOnly = wanted;
+  apply();
+}
+
 function apply() {
-  const kept = choice();
+  const kept = lightOnly ? "light" : choice();
   const dark = kept === "dark" || (kept === "auto" && system.matches);
   document.documentElement.dataset.theme = dark ? "dark" : "light";
   for (const call of told) call();

@@ -4,13 +4,14 @@
  */
 import { get } from "../api.js";
 import { fill, h } from "../dom.js";
-import { number } from "../format.js";
+import { gainText, number } from "../format.js";
 import { drawGraph } from "../layer/drawing.js";
 import { markedFormula } from "../layer/facts.js";
-import { gainDots, gainRows, gainText, tone } from "../layer/gain.js";
+import { gainDots, gainRows, tone } from "../layer/gain.js";
 import { responseChart, showCurves } from "../layer/response.js";
 import { showTrainings, trainingChart } from "../layer/trainings.js";
 import { parseMath } from "../mathml.js";
+import { gainUnit, useObjectives } from "../measure.js";
 import { href } from "../router.js";
 import { T } from "../strings.js";
 import { toast } from "../ui.js";
@@ -45,6 +46,7 @@ export class CandidateComparison {
   /** @param {any[]} rows */
   constructor(rows) {
     this.rows = rows;
+    useObjectives(rows[0].about.objectives);
     this.batch = 0;
     this.log = true;
     const batches = rows[0].response.curves.map((/** @type {any} */ one, /** @type {number} */ place) =>
@@ -108,7 +110,7 @@ export class CandidateComparison {
       this.rows.length > 1 && this.row(C.difference, (one, place) => (place === 0 ? h("span", { class: "quiet" }, "–")
         : markedFormula(differing(this.rows[0].about.formula, one.about.formula), "new"))),
       this.row(C.gain, ({ about }) => (about.gain ? [
-        h("div", { class: ["table-gain", tone(about.gain)] }, h("strong", {}, `${gainText(about.gain)} ${C.points}`)),
+        h("div", { class: ["table-gain", tone(about.gain)] }, h("strong", {}, `${gainText(about.gain)} ${gainUnit()}`)),
         h("div", { class: about.gain_seeds > 1 ? "small quiet" : "small warn" }, about.gain_seeds > 1
           ? T.candidatePage.confirmed(about.gain_seeds) : T.candidatePage.provisional),
         gainDots(gainRows(about, T.candidatePage.mean), C.gain, range)] : h("span", { class: "quiet" }, about.verdict.reason))),

@@ -4,8 +4,9 @@
  */
 import { get } from "../api.js";
 import { fill, h } from "../dom.js";
-import { count, duration } from "../format.js";
-import { gainText, tone } from "../layer/gain.js";
+import { count, duration, gainText } from "../format.js";
+import { tone } from "../layer/gain.js";
+import { gainFactor, gainUnit, scoreTitle, useObjectives, valueFactor } from "../measure.js";
 import { statePill } from "../parts.js";
 import { Chart, series } from "../plot.js";
 import { go, href } from "../router.js";
@@ -31,6 +32,7 @@ export class SearchComparison {
   /** @param {any[]} searches lines of the service */
   constructor(searches) {
     this.searches = searches;
+    useObjectives(searches[0].objectives);
     this.unit = "evaluated";
     /** @type {any[]} */
     this.progress = [];
@@ -38,7 +40,10 @@ export class SearchComparison {
     this.fronts = [];
     const anchors = searches[0].anchors.filter((/** @type {string} */ one) => searches.every((search) => search.anchors.includes(one)));
     this.anchors = anchors;
-    [this.x, this.y] = [anchors[0], anchors[1] ?? anchors[0]];
+    /** @type {string} */
+    this.x = anchors[0];
+    /** @type {string} */
+    this.y = anchors[1] ?? anchors[0];
     const unit = segments(Object.entries(C.units).map(([value, text]) => ({ value, text })), this.unit, (value) => {
       this.unit = value;
       this.drawProgress();
@@ -99,10 +104,10 @@ export class SearchComparison {
           !one.comparable && h("span", { class: "pill warn", tabindex: "0", data: { tip: C.notComparableTip } }, C.notComparable)))))),
       h("tbody", {},
         row(C.rows.verdict, (one) => h("div", {},
-          one.verdict.leader && h("strong", { class: ["table-gain", tone(one.verdict.leader.gain)] }, `${gainText(one.verdict.leader.gain)} ${C.points}`),
+          one.verdict.leader && h("strong", { class: ["table-gain", tone(one.verdict.leader.gain)] }, `${gainText(one.verdict.leader.gain)} ${gainUnit()}`),
           h("div", { class: "small" }, one.verdict.text))),
         row(C.rows.final, (one) => (one.verdict.final
-          ? h("strong", { class: tone(one.verdict.final.gain) }, `${gainText(one.verdict.final.gain)} ${C.points}`) : h("span", { class: "quiet" }, C.noFinal))),
+          ? h("strong", { class: tone(one.verdict.final.gain) }, `${gainText(one.verdict.final.gain)} ${gainUnit()}`) : h("span", { class: "quiet" }, C.noFinal))),
         row(C.rows.leader, (one) => one.verdict.leader && h("div", {},
           h("a", { href: href(`search/${one.id}/candidate/${one.verdict.leader.birth}`) }, T.candidatePage.title(one.verdict.leader.birth)),
           h("div", { class: "formula small" }, one.verdict.leader.formula ?? ""))),
@@ -153,16 +158,16 @@ export class SearchComparison {
         if (points.length) points.push({ ...points[points.length - 1], ...one.now, value: undefined });
         const name = this.searches[place].title;
         return [{
-          x: points.map((point) => point[unit]), y: points.map((point) => 100 * point.gain), name, mode: "lines",
+          x: points.map((point) => point[unit]), y: points.map((point) => gainFactor() * point.gain), name, mode: "lines",
           line: { shape: "hv", color: look.colour, dash: look.dash, width: 2 }, hovertemplate: `%{y:+.1f}<extra>${name}</extra>`,
         }, {
           x: one.leader.filter(sure).map((/** @type {any} */ point) => point[unit]),
-          y: one.leader.filter(sure).map((/** @type {any} */ point) => 100 * point.gain), name: `${name}, ${T.candidatePage.purposes.confirm}`,
+          y: one.leader.filter(sure).map((/** @type {any} */ point) => gainFactor() * point.gain), name: `${name}, ${T.candidatePage.purposes.confirm}`,
           mode: "markers", marker: { color: look.colour, symbol: look.symbol, size: 9 }, showlegend: false,
           hovertemplate: `%{y:+.1f}<extra>${name}</extra>`,
         }];
       }),
-      layout: { showlegend: true, xaxis: { title }, yaxis: { title: C.points, zeroline: true } },
+      layout: { showlegend: true, xaxis: { title }, yaxis: { title: gainUnit(), zeroline: true } },
     }));
     this.charts.volume.show(() => ({
       traces: this.progress.map((one, place) => {
@@ -189,13 +194,13 @@ export class SearchComparison {
         const look = series(place);
         const points = one.candidates.slice(0, FRONT_MOST).sort((/** @type {any} */ a, /** @type {any} */ b) => a.scores[x] - b.scores[x]);
         return {
-          x: points.map((/** @type {any} */ point) => point.scores[x]), y: points.map((/** @type {any} */ point) => point.scores[y]),
+          x: points.map((/** @type {any} */ point) => valueFactor(x) * point.scores[x]), y: points.map((/** @type {any} */ point) => valueFactor(y) * point.scores[y]),
           text: points.map((/** @type {any} */ point) => `${point.birth}`), name: this.searches[place].title, mode: "markers",
           marker: { color: look.colour, symbol: look.symbol, size: 8, opacity: 0.85 },
           hovertemplate: `%{text}: %{x:.3f}, %{y:.3f}<extra>${this.searches[place].title}</extra>`,
         };
       }),
-      layout: { showlegend: true, xaxis: { title: x }, yaxis: { title: y } },
+      layout: { showlegend: true, xaxis: { title: scoreTitle(x) }, yaxis: { title: scoreTitle(y) } },
     }));
   }
 

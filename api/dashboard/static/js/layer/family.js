@@ -4,6 +4,7 @@
  */
 import { h } from "../dom.js";
 import { count, points } from "../format.js";
+import { gainUnit } from "../measure.js";
 import { href } from "../router.js";
 import { T } from "../strings.js";
 import { markedFormula } from "./facts.js";
@@ -34,7 +35,7 @@ export function familyParts(search, family) {
  */
 function relative(search, one, kind) {
   const P = T.candidatePage;
-  const standing = one.gain === null ? one.state : `${points(one.gain)} ${P.points}`;
+  const standing = one.gain === null ? one.state : `${points(one.gain)} ${gainUnit()}`;
   return h("article", { class: ["relative", one.on_front && "front"] },
     h("header", {},
       h("a", { href: href(`search/${search}/candidate/${one.birth}`) }, P.title(one.birth)),

@@ -3,20 +3,9 @@
  * @module
  */
 import { h, s } from "../dom.js";
-import { points, score } from "../format.js";
+import { gainText, score } from "../format.js";
 
 /** @typedef {{value: number, low: number | null, high: number | null}} Gain */
-
-/**
- * "+1.4 ± 0.6", or without the spread where none is known.
- * @param {Gain | null} gain
- * @returns {string}
- */
-export function gainText(gain) {
-  if (!gain) return points(null);
-  if (gain.low === null || gain.high === null) return points(gain.value);
-  return `${points(gain.value)} ± ${(50 * (gain.high - gain.low)).toFixed(1)}`;
-}
 
 /** @param {Gain | null} gain */
 export function tone(gain) {
@@ -56,7 +45,7 @@ export function gainRows(one, mean) {
   return [
     { name: mean, gain: one.gain, strong: true },
     ...one.anchors.map((row) => ({
-      name: row.anchor, note: `${score(row.score)} / ${score(row.baseline_score)}`, gain: row.gain,
+      name: row.anchor, note: `${score(row.score, row.anchor)} / ${score(row.baseline_score, row.anchor)}`, gain: row.gain,
     })),
   ];
 }

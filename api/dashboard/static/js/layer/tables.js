@@ -5,6 +5,7 @@
 import { h, s } from "../dom.js";
 import { duration, number, score } from "../format.js";
 import { icon } from "../icons.js";
+import { shortTitle } from "../measure.js";
 import { T } from "../strings.js";
 
 /**
@@ -28,10 +29,10 @@ export function scoreTable(rows) {
         h("th", { scope: "col", class: place > 1 && place < 5 ? "number" : "" }, text)))),
       h("tbody", {}, rows.map((row) => h("tr", { class: row.split === "final" ? "final-row" : "" },
         h("td", {}, T.candidatePage.purposes[/** @type {"search"} */ (row.purpose)] ?? row.purpose),
-        h("td", {}, row.anchor), h("td", { class: "number" }, String(row.learning_rate)),
+        h("td", {}, shortTitle(row.anchor)), h("td", { class: "number" }, String(row.learning_rate)),
         h("td", { class: "number" }, String(row.seeds.length)),
-        h("td", { class: "number" }, score(row.mean.value),
-          row.mean.low !== null && h("small", { class: "quiet" }, ` [${score(row.mean.low)}, ${score(row.mean.high)}]`)),
+        h("td", { class: "number" }, score(row.mean.value, row.anchor),
+          row.mean.low !== null && h("small", { class: "quiet" }, ` [${[row.mean.low, row.mean.high ?? row.mean.low].map((one) => score(one, row.anchor)).join(", ")}]`)),
         h("td", {}, strip(row, low, high)))))));
 }
 
@@ -45,10 +46,10 @@ function strip(row, low, high) {
   const share = (/** @type {number} */ value) => Math.max(0, Math.min(1, (value - low) / (high - low || 1)));
   const at = (/** @type {number} */ value) => `${(4 + 92 * share(value)).toFixed(2)}%`;
   if (row.mean.value < low) {
-    return s("svg", { class: "strip", width: "100%", height: "18", role: "img", "aria-label": row.scores.map(score).join(", ") },
+    return s("svg", { class: "strip", width: "100%", height: "18", role: "img", "aria-label": row.scores.map((one) => score(one, row.anchor)).join(", ") },
       s("path", { d: "M9 4 3 9l6 5z", class: "beyond" }));
   }
-  return s("svg", { class: "strip", width: "100%", height: "18", role: "img", "aria-label": row.scores.map(score).join(", ") },
+  return s("svg", { class: "strip", width: "100%", height: "18", role: "img", "aria-label": row.scores.map((one) => score(one, row.anchor)).join(", ") },
     row.scores.map((one) => s("line", { x1: at(one), x2: at(one), y1: "4", y2: "14", class: "tick" })),
     row.mean.low !== null && s("line", { x1: at(row.mean.low), x2: at(/** @type {number} */ (row.mean.high)), y1: "9", y2: "9", class: "whisker" }),
     row.scores.length > 1 && s("circle", { cx: at(row.mean.value), cy: "9", r: "3.5", class: "mark" }));

@@ -4,16 +4,17 @@
  */
 import { get, post, request, url } from "../api.js";
 import { fill, h, throttled } from "../dom.js";
-import { number } from "../format.js";
+import { gainText, number } from "../format.js";
 import { drawGraph, graphLegend } from "../layer/drawing.js";
 import { exportPanel } from "../layer/exports.js";
 import { card, formulaParts, knownPill, propertyList } from "../layer/facts.js";
 import { familyParts } from "../layer/family.js";
-import { gainDots, gainRows, gainText, tone } from "../layer/gain.js";
+import { gainDots, gainRows, tone } from "../layer/gain.js";
 import { responseChart, showResponse } from "../layer/response.js";
 import { checkTable, scoreTable } from "../layer/tables.js";
 import { showTrainings, trainingChart } from "../layer/trainings.js";
 import { hideLink, showLink } from "../live.js";
+import { gainUnit, meaning, useObjectives } from "../measure.js";
 import { href } from "../router.js";
 import { EventFeed } from "../stream.js";
 import { T, WORDS } from "../strings.js";
@@ -82,6 +83,7 @@ class CandidatePage {
       this.about = about;
       this.detail = detail;
       this.title = search.title;
+      useObjectives(search.objectives);
       this.status = search.status;
     } catch (err) {
       const missing = /** @type {any} */ (err).status === 404;
@@ -205,7 +207,7 @@ class CandidatePage {
     }
     const seeds = about.gain_seeds;
     this.gain.set(
-      h("div", { class: ["big-gain", tone(about.gain)] }, h("strong", {}, gainText(about.gain)), h("span", {}, P.points)),
+      h("div", { class: ["big-gain", tone(about.gain)] }, h("strong", {}, gainText(about.gain)), h("span", {}, gainUnit(), meaning() && h("small", { class: "quiet" }, ` ${meaning()}`))),
       h("p", { class: seeds > 1 ? "" : "warn" }, seeds > 1 ? P.confirmed(seeds) : P.provisional),
       gainDots(gainRows(about, P.mean), P.gain),
       h("p", { class: "quiet small gain-note" }, P.gainNote));

@@ -8,6 +8,7 @@ export const PAGES = [
   { pattern: /^$/, name: "searches", load: () => import("./searches.js") },
   { pattern: /^new$/, name: "searches", load: () => import("./new_search.js") },
   { pattern: /^search\/([^/]+)\/candidate\/(\d+)$/, name: "searches", load: () => import("./candidate.js") },
+  { pattern: /^search\/([^/]+)\/report$/, name: "searches", load: () => import("./report.js") },
   { pattern: /^compare$/, name: "compare", load: () => import("./compare.js") },
   { pattern: /^layer$/, name: "layer", load: () => import("./layer.js") },
   { pattern: /^search\/([^/]+)$/, name: "searches", load: () => import("./search.js") },

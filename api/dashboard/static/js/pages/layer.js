@@ -139,10 +139,10 @@ class LayerPage {
     clearTimeout(this.timer);
     this.abort?.abort();
     const text = this.field.value.trim();
+    this.enqueue.disabled = text !== this.asked || !this.report;  // never what stood here before
     if (!text) {
       this.asked = "";
       this.report = null;
-      this.enqueue.disabled = true;
       this.field.removeAttribute("aria-invalid");
       this.told.replaceChildren();
       this.checks.set(emptyState(L.empty));
@@ -157,6 +157,7 @@ class LayerPage {
   async look(/** @type {string} */ text) {
     this.abort = new AbortController();
     this.asked = text;
+    this.report = null;
     try {
       const answer = await request("POST", url("/layers/check"), { formula: text, checks: false }, { signal: this.abort.signal });
       this.report = await answer.json();

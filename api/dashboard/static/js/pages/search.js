@@ -5,12 +5,13 @@
 import { Problem } from "../api.js";
 import { fill, h } from "../dom.js";
 import { hideLink, showLink } from "../live.js";
+import { useObjectives } from "../measure.js";
 import { go, href, params, setParams } from "../router.js";
 import { Candidates } from "../search/candidates.js";
 import { Drawer } from "../search/drawer.js";
 import { box, setBox } from "../search/filter.js";
 import { FunnelChart } from "../search/funnel.js";
-import { GainChart, axisTitle } from "../search/gain.js";
+import { GainChart, axisTitle, shown } from "../search/gain.js";
 import { Header } from "../search/header.js";
 import { Model } from "../search/model.js";
 import { ProgressChart } from "../search/progress.js";
@@ -46,6 +47,7 @@ class SearchPage {
     this.model = model;
     model.id = model.data.search.id;
     model.path = `/searches/${model.id}`;
+    useObjectives(model.data.search.objectives);
     const before = visit(model.id, model.data.search.last_event);
     model.lastVisit = before?.event;
     model.visitedAt = before?.at;
@@ -57,6 +59,8 @@ class SearchPage {
     this.funnel = new FunnelChart(model, this);
     this.throughput = new ThroughputChart(model);
     this.drawer = new Drawer(model, this);
+    /** @type {string | null} */
+    this.brush = null;
     this.filterBar = h("div", { class: "filter-bar no-print", hidden: true });
     this.tabs = new Tabs(model, this);
     fill(host, this.header.element, h("div", { class: "page search-page" },
@@ -120,8 +124,8 @@ class SearchPage {
     this.filterBar.hidden = !wanted && !stage;
     if (this.filterBar.hidden) return;
     const range = (/** @type {string} */ name, /** @type {[number, number]} */ pair) => {
-      const scale = name === "gain" || name.startsWith("gain.") ? 100 : 1;
-      return `${axisTitle(name, "short")} ${pair.map((one) => Number((scale * one).toPrecision(3))).join(" – ")}`;
+      const ends = pair.map((one) => Number(shown(name, one).toPrecision(3))).sort((a, b) => a - b);
+      return `${axisTitle(name, "short")} ${ends.join(" – ")}`;
     };
     fill(this.filterBar, h("strong", {}, T.search.filter),
       wanted && h("span", { class: "pill accent" }, range(wanted.xName, wanted.x)), wanted && h("span", { class: "pill accent" }, range(wanted.yName, wanted.y)),

@@ -5,8 +5,9 @@
  */
 import { get, url } from "../api.js";
 import { h, throttled } from "../dom.js";
-import { duration, number, points, score, NONE } from "../format.js";
+import { duration, marginText, NONE, number, points, score } from "../format.js";
 import { icon } from "../icons.js";
+import { furtherObjectives, objectiveOf, shortTitle } from "../measure.js";
 import { params, setParams } from "../router.js";
 import { T, WORDS } from "../strings.js";
 import { Table } from "../table.js";
@@ -17,7 +18,7 @@ const PAGE = 100;
 const BATCH = 80;
 /** Candidates of a box that are put in order here. */
 const MOST_SORTED = 1000;
-const BY_GAIN = "-gain";
+const BY_GAIN = "-gain_low";
 
 export class Candidates {
   /**
@@ -60,8 +61,11 @@ export class Candidates {
       if (this.table.rows.length) this.table.offer(this.model.fresh);
       else if (this.model.fresh) this.refill();
     });
+    this.offLink = model.on("link", () => {
+      if (model.linked === "live" && this.table.broken) this.reload();
+    });
     this.scatterSeen = Boolean(model.data.scatter);
-    this.offScatter = model.on("scatter", () => this.gainsKnown());
+    this.offScatter = model.on("scatter", () => this.scatterKnown());
     this.applied = this.sign();
     this.reload();
   }
@@ -69,6 +73,7 @@ export class Candidates {
   close() {
     this.off();
     this.offScatter();
+    this.offLink();
     this.refill.cancel();
     this.later.cancel();
     this.table.close();
@@ -108,9 +113,9 @@ export class Candidates {
     return ["state", "text", "where", "stage", "brush", "sort"].map((key) => chosen.get(key)).join("\n");
   }
 
-  /** The table anew; an order by gain needs the chart's data, so that comes first. */
+  /** The table anew; what is in the brushed box is known from the chart's data. */
   async takeNews() {
-    if (this.table.sort === BY_GAIN && this.state.value === "evaluated") await this.model.load("scatter");
+    if (box()) await this.model.load("scatter");
     await this.reload();
   }
 
@@ -122,11 +127,11 @@ export class Candidates {
     return this.table.reload();
   }
 
-  /** Gains come with the chart's data: rows that are shown get theirs, and an order by gain is made. */
-  gainsKnown() {
-    this._gains = null;
+  /** The chart's data has come: it says what is in the brushed box, and what a step costs. */
+  scatterKnown() {
+    this._costs = null;
     if (!this.model.data.scatter) return;
-    if (!this.scatterSeen && (this.table.sort === BY_GAIN || box())) this.reload();
+    if (!this.scatterSeen && box()) this.reload();
     else this.table.refresh();
     this.scatterSeen = true;
   }
@@ -137,17 +142,14 @@ export class Candidates {
     return { state, text: chosen.get("text"), where: chosen.get("where"), stage: chosen.get("stage") };
   }
 
-  /** Birth -> gain and margin, of the candidates that the chart knows. */
-  gains() {
-    if (!this._gains) {
-      this._gains = new Map();
+  /** Birth -> step time beside BN-ReLU, of the candidates that the chart knows. */
+  costs() {
+    if (!this._costs) {
       const found = this.model.data.scatter;
-      if (found?.y_name === "gain") {
-        found.births.forEach((/** @type {number} */ birth, /** @type {number} */ i) => this._gains?.set(birth,
-          { gain: found.y[i], margin: found.margin[i], cost: found.x_name === "step_time" ? found.x[i] : null, seeds: found.seeds[i] }));
-      }
+      this._costs = new Map(found?.x_name === "step_time"
+        ? found.births.map((/** @type {number} */ birth, /** @type {number} */ i) => [birth, found.x[i]]) : []);
     }
-    return this._gains;
+    return this._costs;
   }
 
   total() {
@@ -165,38 +167,31 @@ export class Candidates {
    */
   async load(cursor, sort, signal) {
     const inside = birthsIn(this.model.data.scatter, box());
-    const ordered = this.state.value === "evaluated" && sort === BY_GAIN && this.gains()?.size;
-    if (inside || ordered) return this.loadKnown(cursor, sort, inside, signal);
-    const by = sort.endsWith("gain") ? (this.state.value === "evaluated" ? sort.replace("gain", "mean_score") : "-birth") : sort;
+    if (inside) return this.loadInside(cursor, sort, inside, signal);
+    const by = sort === BY_GAIN && this.state.value !== "evaluated" ? "-birth" : sort;
     const page = await get(`${this.model.path}/candidates`, { ...this.filter(), sort: by, limit: PAGE, cursor }, signal);
     return { rows: page.candidates, next: page.next };
   }
 
   /**
-   * Pages of the births that the chart knows, in an order that is made here; then, without a
-   * brush, all others by their mean score.
+   * Pages of the births in the brushed box, in an order that is made here.
    * @param {string | null} cursor
    * @param {string} sort
-   * @param {Set<number> | null} inside
+   * @param {Set<number>} inside
    * @param {AbortSignal} signal
    */
-  async loadKnown(cursor, sort, inside, signal) {
-    const gains = this.gains() ?? new Map();
+  async loadInside(cursor, sort, inside, signal) {
     if (cursor === null || !this._order) this._order = this.order(inside);
-    if (cursor?.startsWith("rest:")) return this.loadRest(cursor.slice(5), gains, signal);
-    if (inside && sort !== BY_GAIN && this._order.length <= MOST_SORTED) return this.loadSorted(this._order, sort, signal);
+    if (sort !== BY_GAIN && this._order.length <= MOST_SORTED) return this.loadSorted(this._order, sort, signal);
     const from = Number(cursor ?? 0);
     const births = this._order.slice(from, from + BATCH);
-    const after = from + BATCH < this._order.length ? String(from + BATCH)
-      : !inside && (this.model.data.scatter?.total ?? 0) > gains.size ? "rest:" : null;
+    const after = from + BATCH < this._order.length ? String(from + BATCH) : null;
     if (!births.length) return { rows: [], next: after };
     const filter = this.filter();
     const among = `birth in (${births.join(",")})`;
     const where = filter.where ? `(${filter.where}) and ${among}` : among;
-    const page = await get(`${this.model.path}/candidates`, { ...filter, where, sort: sort === BY_GAIN ? "-birth" : sort, limit: BATCH }, signal);
-    const place = new Map(births.map((birth, i) => [birth, i]));
-    const rows = sort === BY_GAIN ? page.candidates.sort((/** @type {any} */ a, /** @type {any} */ b) => (place.get(a.birth) ?? 0) - (place.get(b.birth) ?? 0)) : page.candidates;
-    return { rows, next: after };
+    const page = await get(`${this.model.path}/candidates`, { ...filter, where, sort, limit: BATCH }, signal);
+    return { rows: page.candidates, next: after };
   }
 
   /**
@@ -215,45 +210,30 @@ export class Candidates {
     }
     const name = sort.replace(/^-/, "");
     const turn = sort.startsWith("-") ? -1 : 1;
-    const value = (/** @type {any} */ row) => (name.startsWith("score.") ? row.scores?.[name.slice(6)] : name === "gain" ? row.mean_score : row[name]) ?? -Infinity;
+    const value = (/** @type {any} */ row) => (name.startsWith("score.") ? row.scores?.[name.slice(6)] : name === "gain_low" ? row.gain?.low ?? row.gain?.value : row[name]) ?? -Infinity;
     return { rows: rows.sort((a, b) => turn * (value(a) - value(b)) || turn * (a.birth - b.birth)), next: null };
   }
 
   /**
-   * @param {string} cursor
-   * @param {Map<number, any>} gains
-   * @param {AbortSignal} signal
-   */
-  async loadRest(cursor, gains, signal) {
-    const page = await get(`${this.model.path}/candidates`, { ...this.filter(), sort: "-mean_score", limit: PAGE, cursor: cursor || null }, signal);
-    return { rows: page.candidates.filter((/** @type {any} */ row) => !gains.has(row.birth)), next: page.next === null ? null : `rest:${page.next}` };
-  }
-
-  /**
-   * Births by the lower bound of their gain, the highest first.
-   * @param {Set<number> | null} inside
+   * Births by the lower bound of what the chart shows of them, the highest first.
+   * @param {Set<number>} inside
    * @returns {number[]}
    */
   order(inside) {
     const found = this.model.data.scatter;
     const low = (/** @type {number} */ i) => (found.y_name === "gain" ? found.y[i] - (found.margin[i] ?? 0) : found.y[i]);
     return found.births.map((/** @type {number} */ birth, /** @type {number} */ i) => [birth, low(i)])
-      .filter((/** @type {number[]} */ [birth]) => !inside || inside.has(birth))
+      .filter((/** @type {number[]} */ [birth]) => inside.has(birth))
       .sort((/** @type {number[]} */ a, /** @type {number[]} */ b) => b[1] - a[1]).map((/** @type {number[]} */ one) => one[0]);
   }
 
   /** @param {any} row */
   gain(row) {
-    const known = this.gains()?.get(row.birth);
-    if (known) {
-      const sure = known.margin !== null && known.gain - known.margin > 0 ? "good" : known.gain < 0 ? "quiet" : "";
-      return h("span", { class: sure }, h("strong", {}, points(known.gain)),
-        known.margin === null ? "" : h("span", { class: "quiet small" }, ` ± ${(100 * known.margin).toFixed(1)}`));
-    }
-    const anchors = this.model.data.line?.verdict.leader?.anchors;
-    if (row.mean_score === null || !anchors) return row.mean_score === null ? NONE : score(row.mean_score);
-    const base = anchors.reduce((/** @type {number} */ sum, /** @type {any} */ one) => sum + one.baseline_score, 0) / anchors.length;
-    return h("span", { class: "quiet" }, points(row.mean_score - base));
+    const { gain } = row;
+    if (!gain) return row.mean_score === null ? NONE : score(row.mean_score);
+    const sure = gain.low > 0 ? "good" : gain.value < 0 ? "quiet" : "";
+    return h("span", { class: sure }, h("strong", {}, points(gain.value)),
+      gain.low === null ? "" : h("span", { class: "quiet small" }, ` ± ${marginText((gain.high - gain.low) / 2)}`));
   }
 
   /** @returns {import("../table.js").Column[]} */
@@ -271,8 +251,10 @@ export class Candidates {
       { key: "formula", title: T.table.formula, width: "minmax(84px, 1fr)", cell: (row) => this.formula(row) },
       { key: "gain", title: T.table.gain, width: "96px", align: "right", sort: BY_GAIN, tip: T.table.gainTip, cell: (row) => this.gain(row) },
       ...anchors.slice(0, 6).map((/** @type {string} */ anchor) => ({
-        key: anchor, title: anchor, width: "88px", align: /** @type {const} */ ("right"), sort: `-score.${anchor}`, least: 820, cell: (/** @type {any} */ row) => score(row.scores?.[anchor]) })),
-      { key: "seeds", title: T.table.seeds, width: "56px", align: "right", sort: "-seeds", tip: WORDS.seeds, least: 560, cell: (row) => row.seeds || NONE },
+        key: anchor, title: shortTitle(anchor), tip: objectiveOf(anchor)?.label, width: "88px", align: /** @type {const} */ ("right"), sort: `-score.${anchor}`, least: 820, cell: (/** @type {any} */ row) => score(row.scores?.[anchor], anchor) })),
+      ...furtherObjectives().slice(0, 4).map((name) => ({
+        key: name, title: shortTitle(name), tip: objectiveOf(name)?.label, width: "104px", align: /** @type {const} */ ("right"), least: 1000, cell: (/** @type {any} */ row) => score(row.scores?.[name], name) })),
+      { key: "seeds", title: T.table.seeds, width: "56px", align: "right", sort: "-seeds", tip: WORDS.seeds, least: 560, cell: (row) => row.gain_seeds || row.seeds || NONE },
       { key: "nodes", title: T.table.nodes, width: "60px", align: "right", sort: "live_nodes", tip: WORDS.live_nodes, least: 560, cell: (row) => row.live_nodes },
       { key: "time", title: T.table.time, width: "60px", align: "right", tip: T.table.timeTip, least: 900, cell: (row) => this.time(row) },
       { key: "batch", title: T.table.batch, width: "84px", tip: WORDS.batch_independent, least: 1000, cell: (row) => yes(row.batch_independent) },
@@ -283,7 +265,7 @@ export class Candidates {
 
   /** @param {any} row */
   time(row) {
-    const cost = this.gains()?.get(row.birth)?.cost ?? null;
+    const cost = this.costs().get(row.birth) ?? null;
     if (cost !== null) return `${number(cost, 2)}×`;
     return row.state === "evaluated" ? NONE : h("span", { class: "quiet" }, duration(row.seconds));
   }

@@ -6,6 +6,7 @@ import { get } from "../api.js";
 import { fill, h, s } from "../dom.js";
 import { duration, exactMoment, number, score } from "../format.js";
 import { formulaOf } from "../mathml.js";
+import { shortTitle } from "../measure.js";
 import { SERIES } from "../plot.js";
 import { href } from "../router.js";
 import { T } from "../strings.js";
@@ -114,11 +115,11 @@ export class Drawer {
       const mine = runs.filter((/** @type {any} */ e) => e.anchor === anchor).map((/** @type {any} */ e) => e.score);
       const mean = mine.reduce((/** @type {number} */ a, /** @type {number} */ b) => a + b, 0) / mine.length;
       const base = bests.get(anchor);
-      return h("div", { class: "interval" }, h("span", { class: "interval-name" }, anchor),
-        s("svg", { width: "100%", height: "18", role: "img", "aria-label": `${mine.map(score).join(", ")}` },
+      return h("div", { class: "interval" }, h("span", { class: "interval-name" }, shortTitle(anchor)),
+        s("svg", { width: "100%", height: "18", role: "img", "aria-label": `${mine.map((/** @type {number} */ one) => score(one, anchor)).join(", ")}` },
           base !== undefined && s("line", { x1: `${at(base)}%`, x2: `${at(base)}%`, y1: "0", y2: "18", class: "zero" }),
           mine.map((/** @type {number} */ value) => s("circle", { cx: `${at(value)}%`, cy: "9", r: "3.5", class: "mark open" }))),
-        h("span", { class: "interval-value" }, mine.length ? score(mean) : "", base !== undefined && h("span", { class: "quiet" }, ` / ${score(base)}`)));
+        h("span", { class: "interval-value" }, mine.length ? score(mean, anchor) : "", base !== undefined && h("span", { class: "quiet" }, ` / ${score(base, anchor)}`)));
     }));
   }
 

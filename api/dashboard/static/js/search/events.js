@@ -5,6 +5,7 @@
 import { get } from "../api.js";
 import { fill, h, throttled } from "../dom.js";
 import { exactMoment, score } from "../format.js";
+import { shortTitle } from "../measure.js";
 import { params, setParams } from "../router.js";
 import { T } from "../strings.js";
 import { button, emptyState, errorState, loadingState } from "../ui.js";
@@ -34,7 +35,7 @@ export function eventText(kind, event) {
     case "candidate_rejected": return `${event.birth}: ${event.rejection.code}, ${event.rejection.detail}`;
     case "candidate_failed": return `${event.birth}: ${event.failure.cause} ${event.failure.detail ?? ""}`;
     case "candidate_evaluated": return `${event.birth}: ${scores(event.standing)}`;
-    case "evaluation_recorded": return `${event.subject.birth ?? event.subject.baseline}: ${event.purpose} on ${event.evaluation.anchor}, ${score(event.evaluation.score)}`;
+    case "evaluation_recorded": return `${event.subject.birth ?? event.subject.baseline}: ${event.purpose} on ${event.evaluation.anchor}, ${score(event.evaluation.score, event.evaluation.anchor)}`;
     case "job_queued": return `${event.id}: ${event.purpose}`;
     case "job_finished": return `${event.id}${event.failure ? `: ${event.failure.cause}` : ""}`;
     case "job_lost": return `${event.id}: ${event.failure.cause}, attempt ${event.attempt}${event.worker ? `, ${event.worker}` : ""}`;
@@ -49,7 +50,7 @@ export function eventText(kind, event) {
 
 /** @param {any} standing */
 function scores(standing) {
-  const all = Object.entries(standing.scores).map(([anchor, value]) => `${anchor} ${score(/** @type {number} */ (value))}`).join(", ");
+  const all = Object.entries(standing.scores).map(([anchor, value]) => `${shortTitle(anchor)} ${score(/** @type {number} */ (value), anchor)}`).join(", ");
   return standing.front_in.length ? `${all}; onto the front` : all;
 }
 

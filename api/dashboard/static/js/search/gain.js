@@ -5,7 +5,8 @@
  */
 import { Field } from "../brush.js";
 import { h } from "../dom.js";
-import { number, points as asPoints, score } from "../format.js";
+import { marginText, number, points as asPoints, score } from "../format.js";
+import { gainFactor, gainUnit, scoreTitle, valueFactor } from "../measure.js";
 import { Chart } from "../plot.js";
 import { PointLayer } from "../points.js";
 import { params, setParams } from "../router.js";
@@ -22,12 +23,22 @@ const COSTS = ["step_time", "live_nodes", "memory"];
 const isGain = (name) => name === "gain" || name.startsWith("gain.");
 
 /**
- * A value of an axis as its ticks have it: gains in points.
+ * What a value of an axis is multiplied by for its ticks: gains in points or the objective's unit,
+ * scores as values in theirs.
+ * @param {string} name
+ */
+export function tickFactor(name) {
+  if (isGain(name)) return gainFactor();
+  if (name.startsWith("score.")) return valueFactor(name.slice(6));
+  return name === "mean_score" ? valueFactor() : 1;
+}
+
+/**
  * @param {string} name
  * @param {number} value
  */
 export function shown(name, value) {
-  return isGain(name) ? 100 * value : value;
+  return tickFactor(name) * value;
 }
 
 /**
@@ -36,8 +47,10 @@ export function shown(name, value) {
  * @returns {string}
  */
 export function axisTitle(name, form = "axes") {
-  if (name.startsWith("score.")) return form === "short" ? name.slice(6) : T.gain.score(name.slice(6));
-  if (name.startsWith("gain.")) return T.gain.gainOn(name.slice(5));
+  if (name.startsWith("score.")) return form === "short" ? name.slice(6) : scoreTitle(name.slice(6));
+  if (name.startsWith("gain.")) return T.gain.gainOn(name.slice(5), gainUnit());
+  if (form === "axes" && name === "gain") return T.gain.gainAxis(gainUnit());
+  if (form === "axes" && name === "mean_score") return scoreTitle();
   return T.gain[form][/** @type {"gain"} */ (name)] ?? name;
 }
 
@@ -128,11 +141,11 @@ export class GainChart {
   label(index) {
     const found = this.model.data.scatter;
     const text = (/** @type {string} */ name, /** @type {number} */ value) =>
-      `${axisTitle(name, "short")} ${isGain(name) ? asPoints(value) : name.startsWith("score") || name === "mean_score" ? score(value) : number(value, name === "live_nodes" ? 0 : 2)}`;
+      `${axisTitle(name, "short")} ${isGain(name) ? asPoints(value) : name.startsWith("score") || name === "mean_score" ? score(value, name.slice(6)) : number(value, name === "live_nodes" ? 0 : 2)}`;
     const seeds = found.confirmed[index] ? `${T.verdict.confirmed}, ${T.verdict.seeds(found.seeds[index])}` : T.verdict.provisional;
     const margin = found.margin[index];
     return [`${T.verdict.candidate} ${found.births[index]}${found.births[index] === found.leader ? `, ${T.gain.legend.leader}` : ""}`,
-      `${text(found.y_name, found.y[index])}${margin === null ? "" : ` ± ${(100 * margin).toFixed(1)}`}`,
+      `${text(found.y_name, found.y[index])}${margin === null ? "" : ` ± ${isGain(found.y_name) ? marginText(margin) : number(margin, 2)}`}`,
       text(found.x_name, found.x[index]), seeds, found.on_front[index] ? T.gain.legend.front : null].filter(Boolean).join("\n");
   }
 
@@ -148,8 +161,8 @@ export class GainChart {
       setBox(null);
       return;
     }
-    const x = (/** @type {number} */ value) => (found.x_log ? 10 ** value : isGain(found.x_name) ? value / 100 : value);
-    const y = (/** @type {number} */ value) => (isGain(found.y_name) ? value / 100 : value);
+    const x = (/** @type {number} */ value) => (found.x_log ? 10 ** value : value / tickFactor(found.x_name));
+    const y = (/** @type {number} */ value) => value / tickFactor(found.y_name);
     setBox({ xName: found.x_name, yName: found.y_name, x: [x(corners[0].x), x(corners[1].x)], y: [y(corners[0].y), y(corners[1].y)] });
   }
 
@@ -260,7 +273,7 @@ function bars(found, xs, ys) {
     .sort((/** @type {number} */ a, /** @type {number} */ b) => ys[b] - ys[a]).slice(0, MOST_BARS);
   return { type: "scatter", mode: "markers", x: wanted.map((/** @type {number} */ i) => xs[i]), y: wanted.map((/** @type {number} */ i) => ys[i]),
            hoverinfo: "skip", name: T.gain.legend.confirmed, marker: { size: 1, color: colour("ink-3") },
-           error_y: { type: "data", array: wanted.map((/** @type {number} */ i) => 100 * found.margin[i]), thickness: 1, width: 0, color: `${colour("ink-3")}99` } };
+           error_y: { type: "data", array: wanted.map((/** @type {number} */ i) => gainFactor() * found.margin[i]), thickness: 1, width: 0, color: `${colour("ink-3")}99` } };
 }
 
 /**

@@ -5,7 +5,9 @@
 import { patch, post } from "../api.js";
 import { fill, h, setText } from "../dom.js";
 import { ago, count, duration, moment, number, NONE } from "../format.js";
+import { icon } from "../icons.js";
 import { progressBar, statePill } from "../parts.js";
+import { href } from "../router.js";
 import { T } from "../strings.js";
 import { ask, button, toast, toastProblem, word } from "../ui.js";
 
@@ -174,7 +176,7 @@ export class Header {
         : button(T.search.resume, () => this.send("resume"), { icon: "play", id: "resume", kind: "primary" })),
       alive && button(T.search.extend, () => this.extend(), { icon: "extend", id: "extend" }),
       alive && button(T.search.stop, () => this.stop(), { icon: "stop", id: "stop", kind: "danger" }),
-      button("", () => window.print(), { icon: "print", kind: "plain", title: T.search.report, tip: T.search.report }));
+      h("a", { class: "button plain icon", href: href(`search/${search.id}/report`), id: "report", "aria-label": T.search.report, data: { tip: T.search.report } }, icon("print")));
   }
 
   /**

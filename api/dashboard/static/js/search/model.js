@@ -137,7 +137,9 @@ export class Model {
    */
   _linked(state, since) {
     this.onLink(state, since);
-    if (state === "live" && this._wasLost) for (const topic of Object.keys(this.data)) this.touch(/** @type {Topic} */ (topic));
+    if (state === "live" && this._wasLost) {
+      for (const topic of new Set(Object.keys({ ...this.data, ...this.errors }))) this.touch(/** @type {Topic} */ (topic));
+    }
     this._wasLost = state === "lost";
     this.linked = state;
     this.tell("link");

@@ -77,7 +77,7 @@ export class Parallel {
     };
     const ends = names.flatMap((/** @type {string} */ name, /** @type {number} */ i) => ranges[i].map((/** @type {number} */ value, /** @type {number} */ end) => ({
       x: i, y: end ? 1.07 : -0.07, showarrow: false, font: { size: 10.5, color: colour("ink-3") },
-      text: name === "gain" ? points(value) : name.startsWith("score") ? score(value) : number(value, name === "live_nodes" ? 0 : 2),
+      text: name === "gain" ? points(value) : name.startsWith("score") ? score(value, name.slice(6)) : number(value, name === "live_nodes" ? 0 : 2),
     })));
     return {
       traces: [line(false), line(true)],

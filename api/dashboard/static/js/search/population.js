@@ -4,7 +4,8 @@
  */
 import { get } from "../api.js";
 import { h } from "../dom.js";
-import { points } from "../format.js";
+import { points, score } from "../format.js";
+import { gainFactor, gainUnit } from "../measure.js";
 import { Chart } from "../plot.js";
 import { T } from "../strings.js";
 import { colour } from "../theme.js";
@@ -52,11 +53,11 @@ export class Population {
       const mine = this.found.members.filter((/** @type {any} */ one) => one.on_front === front);
       const known = mine.every((/** @type {any} */ one) => one.gain !== null);
       return { type: "scatter", mode: "markers", name: front ? T.population.front : T.gain.rest, x: mine.map((/** @type {any} */ one) => one.age),
-               y: mine.map((/** @type {any} */ one) => (known ? 100 * one.gain : one.score)), customdata: mine.map((/** @type {any} */ one) => one.birth),
-               text: mine.map((/** @type {any} */ one) => `${T.drawer.title(one.birth)}<br>${known ? points(one.gain) : one.score}`), hovertemplate: "%{text}<extra></extra>",
+               y: mine.map((/** @type {any} */ one) => (known ? gainFactor() * one.gain : one.score)), customdata: mine.map((/** @type {any} */ one) => one.birth),
+               text: mine.map((/** @type {any} */ one) => `${T.drawer.title(one.birth)}<br>${known ? points(one.gain) : score(one.score)}`), hovertemplate: "%{text}<extra></extra>",
                marker: { size: 8, symbol: front ? "diamond" : "circle", color: colour(front ? "c1" : "c0"), opacity: 0.85 } };
     };
     return { traces: [set(false), set(true)], layout: { showlegend: true, margin: { l: 46, r: 12, t: 24, b: 36 },
-      xaxis: { title: T.population.age, fixedrange: true }, yaxis: { title: T.population.gain, fixedrange: true } } };
+      xaxis: { title: T.population.age, fixedrange: true }, yaxis: { title: T.population.gain(gainUnit()), fixedrange: true } } };
   }
 }

@@ -5,6 +5,7 @@
  */
 import { get } from "../api.js";
 import { points } from "../format.js";
+import { gainDigits, gainFactor, gainUnit } from "../measure.js";
 import { Chart, series } from "../plot.js";
 import { T } from "../strings.js";
 import { colour } from "../theme.js";
@@ -24,7 +25,7 @@ export class ProgressChart {
           this.unit = value;
           this.draw({ now: true });
         }, T.progress.unitLabel),
-      alt: () => T.progress.alt(points(this.model.data.progress.leader.at(-1)?.gain)) });
+      alt: () => T.progress.alt(gainUnit(), points(this.model.data.progress.leader.at(-1)?.gain)) });
     this.element = this.chart.element;
     model.on("progress", () => this.draw());
   }
@@ -70,20 +71,20 @@ export class ProgressChart {
     const xs = leads.map((one) => one[unit]);
     const line = (/** @type {number[]} */ ys, /** @type {any} */ style, /** @type {string} */ name) => ({
       type: "scatter", mode: "lines", x: xs, y: ys, name, line: { shape: "hv", ...style }, opacity: inside ? 0.35 : 1,
-      hovertemplate: `%{y:+.1f} · ${name}<extra></extra>` });
+      hovertemplate: `%{y:+.${gainDigits()}f} · ${name}<extra></extra>` });
     const traces = found.anchors.map((/** @type {string} */ anchor, /** @type {number} */ k) => {
       const style = series(k);
-      return line(leads.map((one) => 100 * one.gains[k]), { color: style.colour, width: 1.2, dash: style.dash }, anchor);
+      return line(leads.map((one) => gainFactor() * one.gains[k]), { color: style.colour, width: 1.2, dash: style.dash }, anchor);
     });
-    traces.push(line(leads.map((one) => 100 * one.gain), { color: colour("ink"), width: 2.2 }, T.progress.mean));
+    traces.push(line(leads.map((one) => gainFactor() * one.gain), { color: colour("ink"), width: 2.2 }, T.progress.mean));
     if (inside) {
       const mine = leads.filter((one) => inside.has(one.birth));
-      traces.push({ type: "scatter", mode: "markers", x: mine.map((one) => one[unit]), y: mine.map((one) => 100 * one.gain),
+      traces.push({ type: "scatter", mode: "markers", x: mine.map((one) => one[unit]), y: mine.map((one) => gainFactor() * one.gain),
                     marker: { color: colour("c1"), size: 8 }, name: T.funnel.inBrush, hoverinfo: "skip" });
     }
     for (const one of this.pinned) {
       traces.push({ type: "scatter", mode: "lines", x: one.progress.leader.map((/** @type {any} */ p) => p[unit]),
-                    y: one.progress.leader.map((/** @type {any} */ p) => 100 * p.gain), name: `${T.progress.reference}: ${one.title}`,
+                    y: one.progress.leader.map((/** @type {any} */ p) => gainFactor() * p.gain), name: `${T.progress.reference}: ${one.title}`,
                     line: { shape: "hv", width: 6, color: `${colour("c0")}55` } });
     }
     const volume = [...found.hypervolume, found.now];
@@ -118,7 +119,7 @@ export class ProgressChart {
       margin: { l: 46, r: 12, t: 22, b: 34 }, hovermode: "x", shapes, annotations: signs, showlegend: true,
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 10.5, color: colour("ink-2") }, itemwidth: 22 },
       xaxis: { title: T.progress.axes[/** @type {"hours"} */ (unit)], anchor: "y2", fixedrange: true, rangemode: "tozero" },
-      yaxis: { title: T.progress.gain, domain: [0.3, 1], fixedrange: true },
+      yaxis: { title: T.progress.gain(gainUnit()), domain: [0.3, 1], fixedrange: true },
       yaxis2: { domain: [0, 0.22], fixedrange: true, nticks: 3, rangemode: "tozero" },
     };
   }

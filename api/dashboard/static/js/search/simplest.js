@@ -4,11 +4,11 @@
  */
 import { get } from "../api.js";
 import { h } from "../dom.js";
-import { count, points } from "../format.js";
+import { count, gainText, points } from "../format.js";
 import { T, WORDS } from "../strings.js";
 import { plainTable } from "../table.js";
 import { emptyState, loadInto, word } from "../ui.js";
-import { gainText, intervals } from "./verdict.js";
+import { intervals } from "./verdict.js";
 
 export class Simplest {
   /**

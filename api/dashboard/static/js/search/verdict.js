@@ -4,24 +4,15 @@
  */
 import { post, request, saveResponse, url } from "../api.js";
 import { fill, h, s } from "../dom.js";
-import { duration, points } from "../format.js";
+import { duration, gainText } from "../format.js";
 import { formulaOf } from "../mathml.js";
+import { gainUnit, meaning } from "../measure.js";
 import { href } from "../router.js";
 import { T } from "../strings.js";
 import { ask, button, emptyState, errorState, loadingState, openMenu, toast, toastProblem } from "../ui.js";
 
 /** A visit that ended so long ago is the last one, not this one. */
 const VISIT = 30 * 60_000;
-
-/**
- * "+1.4 ± 0.6", or without the spread where none is known.
- * @param {{value: number, low: number | null, high: number | null}} gain
- * @returns {string}
- */
-export function gainText(gain) {
-  if (gain.low === null || gain.high === null) return points(gain.value);
-  return `${points(gain.value)} ± ${(50 * (gain.high - gain.low)).toFixed(1)}`;
-}
 
 /**
  * The menu of exports of a candidate.
@@ -97,6 +88,8 @@ export class VerdictCard {
       this.body, this.since);
     this.body.addEventListener("pointerleave", () => this.draw());
     model.on("line", () => this.draw());
+    /** What is shown, as text. @type {string | null} */
+    this._sign = null;
     model.on("since", () => this.drawSince());
   }
 
@@ -116,9 +109,10 @@ export class VerdictCard {
       return;
     }
     const { leader } = verdict;
-    const tone = { ahead_surely: "good", ahead: "open", behind: "behind" }[verdict.outcome] ?? "open";
+    const outcome = /** @type {"ahead"} */ (verdict.outcome);
+    const tone = { ahead_surely: "good", ahead: "open", behind: "behind" }[outcome] ?? "open";
     const title = { ahead_surely: T.verdict.sure, ahead: T.verdict.unsure(verdict.baseline),
-                    behind: T.verdict.nothing(verdict.baseline) }[verdict.outcome];
+                    behind: T.verdict.nothing(verdict.baseline) }[outcome];
     const actions = button(T.verdict.export, () => exportMenu(actions, this.model.id, leader.birth),
       { icon: "download", kind: "primary", id: "export" });
     fill(this.body,
@@ -127,7 +121,7 @@ export class VerdictCard {
           h("span", { class: "small quiet" }, title, " ", h("button", { type: "button", class: "linklike",
             onclick: () => this.page.openDrawer(leader.birth) }, `${T.verdict.candidate} ${leader.birth}`)),
           h("strong", {}, gainText(leader.gain)),
-          h("span", { class: "over" }, T.verdict.over(verdict.baseline)),
+          h("span", { class: "over" }, T.verdict.over(verdict.baseline, gainUnit(), meaning())),
           h("span", { class: "small quiet" },
             leader.confirmed ? `${T.verdict.confirmed}, ${T.verdict.seeds(leader.seeds)}` : T.verdict.provisional),
           h("span", { class: "small quiet" }, T.verdict.others(verdict.ahead_provisional, verdict.ahead_confirmed))),
