@@ -64,6 +64,7 @@ class SimulatedPool:
             heapq.heappush(self._free, self.now)
         self._running = left
         heapq.heapify(self._running)
+        self._start()
 
     def close(self) -> None:
         """Forget all jobs."""
