@@ -141,8 +141,13 @@ def train(pool: PoolPort, waiting: list[Job]) -> Scores:
     }
 
 
-def lines(anchors: Sequence[str], names: Sequence[str], short: Scores, long: Scores) -> list[str]:
-    """The report: scores, then figures per anchor and for their mean, then advice."""
+def lines(
+    anchors: Sequence[str], names: Sequence[str], short: Scores, long: Scores | None
+) -> list[str]:
+    """The report: scores, then figures per anchor and for their mean, then advice.
+
+    ``long``: scores in the longer task, where it was trained.
+    """
     import numpy as np
 
     from evosearch.calibrate import advice, calibrate
@@ -152,14 +157,17 @@ def lines(anchors: Sequence[str], names: Sequence[str], short: Scores, long: Sco
         cells = (f"{np.mean(short[name][a]):.3f} +-{np.std(short[name][a], ddof=1):.3f}"
                  for a in anchors)  # fmt: skip
         said.append(f"{name:16}" + "".join(f"{cell:>16}" for cell in cells))
-    tables = {a: [np.array([s[n][a] for n in names]) for s in (short, long)] for a in anchors}
-    means = [np.mean([tables[a][which] for a in anchors], axis=0) for which in (0, 1)]
+    tasks = [short] if long is None else [short, long]
+    tables = {a: [np.array([task[n][a] for n in names]) for task in tasks] for a in anchors}
+    means = [np.mean([tables[a][which] for a in anchors], axis=0) for which in range(len(tasks))]
     said.append("")
-    for anchor, (scores, longer) in {**tables, "mean": means}.items():
-        found = calibrate(scores, longer)
-        said.append(
+    for anchor, scores in {**tables, "mean": means}.items():
+        found = calibrate(*scores)
+        line = (
             f"{anchor:16} layers {found.between:.4f}, seeds {found.noise:.4f}, ratio "
-            f"{found.ratio:.2f}; one point takes {found.seeds} seeds; rank correlation with the "
-            f"longer task {found.correlation:.2f}"
+            f"{found.ratio:.2f}; one point takes {found.seeds} seeds"
         )
-    return [*said, "", *advice(calibrate(means[0], means[1]))]
+        if long is not None:
+            line += f"; rank correlation with the longer task {found.correlation:.2f}"
+        said.append(line)
+    return [*said, "", *advice(calibrate(*means))]

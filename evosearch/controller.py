@@ -111,10 +111,12 @@ class Controller:
         self._submitted.clear()
 
     def _fill(self) -> None:
-        for job in list(self.state.pending.values()):
-            if len(self._submitted) >= self.pool.capacity:
-                return
-            self._submit(job.id)
+        # What was submitted is pending: with equal counts there is nothing to look for.
+        if len(self.state.pending) > len(self._submitted):
+            for job_id in list(self.state.pending):
+                if len(self._submitted) >= self.pool.capacity:
+                    return
+                self._submit(job_id)
         while len(self._submitted) < self.pool.capacity and self._wants_more():
             events = self.proposer.propose(self.state)
             if not events:

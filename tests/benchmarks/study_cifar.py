@@ -1,19 +1,29 @@
 """Known layers on CIFAR-10 with a preset: scores over seeds, and what the checks say of each.
 
-``python -m tests.benchmarks.study_cifar --data-dir DIR [--preset cifar10-cpu] [--seeds 3]
-[--processes 2]`` trains BN-ReLU, BN-SiLU, GN-ReLU, EvoNorm-B0, EvoNorm-S0 and plain ReLU, and a
-layer that diverges, on the preset's anchors; writes ``results/cifar10_cpu.json`` and prints the
-table for the docs. What a layer's checks cost stands beside what a full evaluation costs.
+``python -m tests.benchmarks.study_cifar --data-dir DIR --rows FOLDER [--seeds 3]`` trains BN-ReLU,
+BN-SiLU, GN-ReLU, EvoNorm-B0, EvoNorm-S0 and plain ReLU, and a layer that diverges, on the preset's
+anchors, one thread. Each layer and seed is a file in FOLDER, so the study may be stopped at any
+time and started again, and several processes may share it. ``--report`` trains nothing: it writes
+``results/cifar10_cpu.json`` and prints the table for the docs, the calibration (``--longer``: the
+rows of more steps), and the preset's reference points, which ``--write-references`` sets.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
+import hashlib
+import json
 import os
+import re
 import statistics
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from api.commands_preset import Scores, lines
+from evosearch import presets
 from evosearch.config import SearchConfig
 from evosearch.presets import load_preset
 from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
@@ -21,20 +31,17 @@ from evosearch.streams import evaluation_seed
 from primitives.formula import parse
 from tests.benchmarks.record import write_result
 
+BELOW_BASELINE = 0.10
+"""A reference point lies so far below the mean of BN-ReLU."""
 BASELINES = ("bn-relu", "bn-silu", "gn-relu", "evonorm-b0", "evonorm-s0")
 FORMULAS = {"relu": "max(x, zero)", "cube": "x * x * x"}
 """Layers that a check should reject: no normalisation, and one that diverges."""
 
 
-def work(task: tuple[str, int, str, tuple[str, ...]]) -> dict[str, Any]:
+def work(config: SearchConfig, name: str, index: int) -> dict[str, Any]:
     """One layer and seed: through the checks, then on every anchor; plain data comes back."""
-    name, index, preset, overrides = task
-    import torch
-
     from workers.evaluate import Context, run_job
 
-    torch.set_num_threads(1)
-    config: SearchConfig = load_preset(preset, overrides)
     seed = evaluation_seed(config.seed, "search", index)
     runs = tuple(
         Run(anchor=anchor, seed=seed, learning_rate=config.task.learning_rate)
@@ -67,12 +74,92 @@ def work(task: tuple[str, int, str, tuple[str, ...]]) -> dict[str, Any]:
     return row
 
 
+def settings_key(config: SearchConfig) -> str:
+    """What all rows of one folder have in common: the recipe and the checks, but no references."""
+    task = config.task.model_dump(mode="json")
+    for anchor in task["anchors"]:
+        del anchor["reference"], anchor["references"]
+    text = json.dumps([config.seed, task, config.checks.model_dump(mode="json")], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[bool]:
+    """Whether no other process works at that file; a process that dies lets go of it."""
+    with path.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def collect(config: SearchConfig, folder: Path, names: list[str], seeds: int) -> None:
+    """Do what no row says yet and no other process is at, seed by seed."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(seeds):
+        for name in names:
+            path = folder / f"{name}.{index}.json"
+            with alone(path.with_suffix(".lock")) as mine:
+                if not mine or path.exists():
+                    continue
+                row = {"settings": settings_key(config), **work(config, name, index)}
+                half = path.with_suffix(".half")
+                half.write_text(json.dumps(row) + "\n")
+                half.replace(path)
+
+
+def load_rows(config: SearchConfig | None, folder: Path) -> list[dict[str, Any]]:
+    """The rows of a folder, which must be of these settings (None: of any, but all alike)."""
+    rows = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    found = {row["settings"] for row in rows}
+    wanted = found if config is None else {settings_key(config)}
+    if not rows or found != wanted or len(found) > 1:
+        raise SystemExit(f"{folder}: {len(rows)} rows of settings {found}, expected {wanted}")
+    return rows
+
+
+def scores_of(rows: list[dict[str, Any]]) -> Scores:
+    """Layer -> anchor -> score of each seed, of the layers that no check ever rejected."""
+    bad = {row["layer"] for row in rows if row["rejected_by"] is not None}
+    found: Scores = {}
+    for row in sorted(rows, key=lambda row: row["seed"]):
+        for anchor, score in row["scores"].items():
+            if row["layer"] in BASELINES and row["layer"] not in bad:
+                found.setdefault(row["layer"], {}).setdefault(anchor, []).append(score)
+    return found
+
+
+def references(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Anchor -> reference point, from BN-ReLU's mean."""
+    return {
+        anchor: round(statistics.mean(scores) - BELOW_BASELINE, 2)
+        for anchor, scores in scores_of(rows)["bn-relu"].items()
+    }
+
+
+def with_references(text: str, found: dict[str, float]) -> str:
+    """A preset's text with these reference points; its comments and order stay."""
+    for anchor, value in found.items():
+        pattern = rf'(\[\[task\.anchors\]\]\nname = "{re.escape(anchor)}"[^\[]*?\nreference = )\S+'
+        text, count = re.subn(pattern, rf"\g<1>{value:.2f}", text)
+        if count != 1:
+            raise SystemExit(f"the preset has no reference of anchor {anchor}")
+    return text
+
+
 def table(rows: list[dict[str, Any]], anchors: tuple[str, ...]) -> list[str]:
     """Markdown: mean and standard deviation over seeds per anchor, verdict, cost."""
-    lines = [f"| layer | {' | '.join(anchors)} | rejected by | median seconds |"]
-    lines.append("|---|" + "---|" * (len(anchors) + 2))
+    said = [f"| layer | {' | '.join(anchors)} | rejected by | median seconds |"]
+    said.append("|---|" + "---|" * (len(anchors) + 2))
     for name in (*BASELINES, *FORMULAS):
         mine = [row for row in rows if row["layer"] == name]
+        if not mine:
+            continue
         cells = []
         for anchor in anchors:
             scores = [row["scores"][anchor] for row in mine if anchor in row["scores"]]
@@ -89,42 +176,65 @@ def table(rows: list[dict[str, Any]], anchors: tuple[str, ...]) -> list[str]:
         count = sum(row["rejected_by"] is not None for row in mine)
         verdict = f"{', '.join(codes)} ({count} of {len(mine)})" if count else "none"
         seconds = statistics.median(row["seconds"] for row in mine)
-        lines.append(f"| {name} | {' | '.join(cells)} | {verdict} | {seconds:.1f} |")
-    return lines
+        said.append(f"| {name} | {' | '.join(cells)} | {verdict} | {seconds:.1f} |")
+    return said
+
+
+def report(config: SearchConfig, overrides: list[str], folder: Path, longer: Path | None) -> None:
+    """Write the result and print what the docs and the preset take from it."""
+    rows = load_rows(config, folder)
+    full = [row["seconds"] for row in rows if row["rejected_by"] is None]
+    rejected = [row["seconds"] for row in rows if row["rejected_by"] is not None]
+    print("\n".join(table(rows, config.anchor_names)), "\n")
+    short = scores_of(rows)
+    seeds = min((len(scores) for by in short.values() for scores in by.values()), default=0)
+    calibration: list[str] = []
+    if len(short) > 1 and seeds > 1:
+        long = scores_of(load_rows(None, longer)) if longer is not None else None
+        names = [name for name in short if long is None or name in long]
+        calibration = lines(config.anchor_names, names, short, long)
+        print("\n".join(calibration), "\n")
+    result = {
+        "data": "rebuilt CIFAR-10 (98 of 60,000 images not exact)",
+        "config": config.model_dump(mode="json"),
+        "overrides": overrides,
+        "median_seconds_full": statistics.median(full) if full else None,
+        "median_seconds_rejected": statistics.median(rejected) if rejected else None,
+        "references": references(rows),
+        "calibration": calibration,
+        "rows": rows,
+    }
+    print(write_result(config.preset.replace("-", "_"), result))
+    for anchor, value in references(rows).items():
+        print(f"reference of {anchor}: {value:.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--data-dir")
     parser.add_argument("--preset", default="cifar10-cpu")
+    parser.add_argument("--rows", type=Path, required=True, help="folder of the finished numbers")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--layers", default=",".join((*BASELINES, *FORMULAS)))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--longer", type=Path, help="folder of the same layers with more steps")
+    parser.add_argument("--write-references", action="store_true")
     options = parser.parse_args()
-    os.environ["EVOSEARCH_DATA_DIR"] = options.data_dir
     config = load_preset(options.preset, options.set)
-    tasks = [
-        (name, index, options.preset, tuple(options.set))
-        for index in range(options.seeds)
-        for name in options.layers.split(",")
-    ]
-    with ProcessPoolExecutor(options.processes) as pool:
-        rows = list(pool.map(work, tasks))
-    full = [row["seconds"] for row in rows if row["rejected_by"] is None]
-    rejected = [row["seconds"] for row in rows if row["rejected_by"] is not None]
-    result = {
-        "data": "rebuilt CIFAR-10 (98 of 60,000 images not exact)",
-        "config": config.model_dump(mode="json"),
-        "overrides": options.set,
-        "median_seconds_full": statistics.median(full) if full else None,
-        "median_seconds_rejected": statistics.median(rejected) if rejected else None,
-        "rows": rows,
-    }
-    print(write_result(options.preset.replace("-", "_"), result))
-    names = {row["layer"] for row in rows}
-    if names == {*BASELINES, *FORMULAS}:
-        print("\n".join(table(rows, config.anchor_names)))
+    if options.report:
+        report(config, options.set, options.rows, options.longer)
+    elif not options.write_references:
+        if options.data_dir:
+            os.environ["EVOSEARCH_DATA_DIR"] = options.data_dir
+        if options.rows.exists() and any(options.rows.glob("*.json")):
+            load_rows(config, options.rows)  # refuses to mix settings
+        collect(config, options.rows, options.layers.split(","), options.seeds)
+    if options.write_references:
+        path = Path(presets.__file__).parent / f"{options.preset}.toml"
+        found = references(load_rows(config, options.rows))
+        path.write_text(with_references(path.read_text(), found))
+        print(f"{path}: {found}")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
 from api.commands_preset import lines
+from evosearch import presets
 from evosearch.calibrate import advice, calibrate, spearman
+from evosearch.presets import load_preset
+from tests.benchmarks.study_cifar import (
+    alone,
+    load_rows,
+    references,
+    settings_key,
+    with_references,
+)
 
 RNG = np.random.default_rng(2)
 
@@ -54,3 +66,45 @@ def test_the_report_has_a_row_a_layer_and_figures_an_anchor():
     assert said[1].split() == ["a", "0.510", "+-0.014"]
     assert [line.split()[0] for line in said[4:6]] == ["resnet", "mean"]
     assert "rank correlation with the longer task 1.00" in said[5]
+
+
+def test_without_a_longer_task_the_report_says_nothing_of_it():
+    short = {n: {"resnet": [0.5 + i / 10, 0.52 + i / 10]} for i, n in enumerate("ab")}
+    said = "\n".join(lines(["resnet"], ["a", "b"], short, None))
+    assert "one point takes" in said
+    assert "longer" not in said
+
+
+def test_a_study_sets_the_reference_points_of_its_preset():
+    rows = [
+        {"layer": name, "seed": seed, "rejected_by": None, "scores": {"resnet": score}}
+        for name, score in (("bn-relu", 0.5), ("bn-silu", 0.9))
+        for seed in (0, 1)
+    ]
+    rows[1]["scores"] = {"resnet": 0.6}
+    assert references(rows) == {"resnet": pytest.approx(0.45)}
+    text = (Path(presets.__file__).parent / "cifar10-cpu.toml").read_text()
+    changed = tomllib.loads(with_references(text, {"efficientnet": 0.415}))
+    before = tomllib.loads(text)
+    assert changed["task"]["anchors"][2].pop("reference") == pytest.approx(0.41, abs=0.011)
+    del before["task"]["anchors"][2]["reference"]
+    assert changed == before
+    with pytest.raises(SystemExit, match="no reference of anchor vit"):
+        with_references(text, {"vit": 0.4})
+
+
+def test_rows_of_two_settings_are_never_mixed(tmp_path):
+    config = load_preset("cifar10-cpu")
+    longer = load_preset("cifar10-cpu", ["task.steps=800"])
+    same = load_preset("cifar10-cpu", ["task.anchors.0.reference=0.3"])
+    (tmp_path / "a.0.json").write_text(json.dumps({"settings": settings_key(config)}))
+    assert len(load_rows(config, tmp_path)) == len(load_rows(same, tmp_path)) == 1
+    with pytest.raises(SystemExit, match="expected"):
+        load_rows(longer, tmp_path)
+
+
+def test_two_processes_never_do_one_number(tmp_path):
+    with alone(tmp_path / "a.lock") as first, alone(tmp_path / "a.lock") as second:
+        assert (first, second) == (True, False)
+    with alone(tmp_path / "a.lock") as third:
+        assert third
