@@ -120,8 +120,8 @@ class Search:
     def grow(self, candidates: int) -> None:
         """Records candidates, many in one transaction.
 
-        What follows from a graph is computed once for each of the 4,096 that come again and again,
-        which halves the time to fill and is no part of what is measured.
+        What follows from a graph is computed once for each of the 4,096 that come again and again;
+        filling is no part of what is measured.
         """
         with mock.patch.object(stored, "graph_columns", cache(stored.graph_columns)):
             self._grow(candidates)
