@@ -1,6 +1,7 @@
-"""Figures of a run for notebooks, as Plotly's: front, progress, funnel, scores.
+"""Figures of a run for notebooks, as Plotly's.
 
-They show what the run's events say, in the objectives' own units; nothing is computed anew here.
+``gain``, ``progress``, ``funnel`` and ``throughput`` are the dashboard's: they draw what
+`api.charts` answers the page with. ``front`` and ``scores`` show the objectives' own values.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from api.charts.measure import common_objective, gain_measure
 from evosearch.confirm import leader, ranked
 from evosearch.errors import ConfigError
 from evosearch.objectives import Objective
@@ -15,10 +17,17 @@ from evosearch.report import formula_of
 from evosearch.state import State
 
 if TYPE_CHECKING:
+    from api.rest.chart_schemas import ScatterView
     from api.run import Run
 
 BASELINE, FRONT, OTHERS, LEADER = "#7a7a7a", "#1f6feb", "#b8c4d4", "#d1491b"
 MAX_POINTS = 5000
+PLACES = {
+    "evaluated": "evaluated candidates", "hours": "hours", "steps": "training steps",
+    "gpu_hours": "GPU-hours",
+}  # fmt: skip
+"""What a search's course is drawn against -> its title."""
+_RELATIVE = {"step_time": "step time, BN-ReLU = 1", "memory": "memory moved, BN-ReLU = 1"}
 
 
 def _figure(**layout: Any) -> Any:
@@ -72,39 +81,107 @@ def front(run: Run, x: str | None = None, y: str | None = None) -> Any:
     return shown
 
 
-def progress(run: Run) -> Any:
-    """The hypervolume against evaluated candidates."""
-    from evosearch.events import CandidateEvaluated, JobFinished
+def gain(run: Run, x: str = "step_time", y: str = "gain") -> Any:
+    """Candidates and baselines, as a rule gain over the better baseline against cost.
 
-    counts, values, evaluated = [0], [0.0], 0
-    for entry in run.events():
-        event = entry.event
-        if isinstance(event, CandidateEvaluated):
-            evaluated += 1
-        standing = getattr(event, "standing", None)
-        if isinstance(event, (CandidateEvaluated, JobFinished)) and standing is not None:
-            counts.append(evaluated)
-            values.append(standing.hypervolume)
-    shown = _figure(
-        title=f"progress of {run.id}", xaxis_title="evaluated candidates",
-        yaxis_title="hypervolume",
+    ``x``, ``y``: gain, step_time, live_nodes, memory, mean_score, age, ``score.ANCHOR`` or
+    ``gain.ANCHOR``; times and memory are relative to BN-ReLU. Hollow points are provisional.
+
+    Raises:
+        ConfigError: there is no such quantity.
+    """
+    shown = run.charts.scatter(run.info, x, y, MAX_POINTS)
+    (across, x_title), (up, y_title) = (_axis(run, name) for name in (x, y))
+    figure = _figure(title=f"{y_title} against {x_title}: {run.id}", xaxis_title=x_title,
+                     yaxis_title=y_title)  # fmt: skip
+    figure.update_xaxes(type="log" if shown.x_log else "linear")
+    formulas = run.charts.formulas(run.info, shown.births)
+    for confirmed, label in ((False, "provisional"), (True, "confirmed")):
+        rows = [row for row, one in enumerate(shown.confirmed) if one == confirmed]
+        figure.add_scatter(
+            x=[across * shown.x[row] for row in rows], y=[up * shown.y[row] for row in rows],
+            text=[f"{shown.births[row]}: {formulas.get(shown.births[row]) or ''}" for row in rows],
+            error_y={"type": "data", "visible": confirmed, "thickness": 1, "color": OTHERS,
+                     "array": [up * (shown.margin[row] or 0.0) for row in rows]},
+            mode="markers", name=label, hovertemplate="%{text}<br>%{x}, %{y}",
+            marker={"size": 9, "symbol": "circle" if confirmed else "circle-open",
+                    "color": [_color(shown, row) for row in rows]},
+        )  # fmt: skip
+    known = [one for one in shown.baselines if one.x is not None and one.y is not None]
+    figure.add_scatter(
+        x=[across * (one.x or 0.0) for one in known], y=[up * (one.y or 0.0) for one in known],
+        text=[one.name for one in known], mode="markers+text", textposition="top center",
+        name="baselines", marker={"color": BASELINE, "symbol": "diamond", "size": 10},
     )  # fmt: skip
-    shown.add_scatter(x=counts, y=values, mode="lines", line={"shape": "hv", "color": FRONT})
-    return shown
+    if y.startswith("gain"):
+        figure.add_hline(y=0.0, line={"dash": "dash", "color": BASELINE})
+    return figure
+
+
+def progress(run: Run, against: str = "evaluated") -> Any:
+    """The leader's gain on each anchor and the mean, with the hypervolume beneath.
+
+    ``against``: evaluated, hours, steps or gpu_hours.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if against not in PLACES:
+        raise ConfigError("no such axis", expected=", ".join(PLACES), got=repr(against)[:60])
+    shown = run.charts.progress(run.info, 400)
+    factor, unit = gain_measure(common_objective(run.config))
+    figure = _figure(
+        title=f"progress of {run.id}", xaxis={"title": PLACES[against], "anchor": "y2"},
+        yaxis={"title": f"leader's gain, {unit}", "domain": [0.32, 1.0]},
+        yaxis2={"title": "hypervolume", "domain": [0.0, 0.24]},
+    )  # fmt: skip
+    places = [getattr(one, against) for one in (*shown.leader, *shown.hypervolume, shown.now)]
+    led, volumes = places[: len(shown.leader)], places[len(shown.leader) :]
+    for place, anchor in enumerate(shown.anchors):
+        figure.add_scatter(
+            x=led, y=[factor * one.gains[place] for one in shown.leader], name=anchor,
+            mode="lines", line={"shape": "hv", "width": 1},
+        )  # fmt: skip
+    figure.add_scatter(
+        x=led, y=[factor * one.gain for one in shown.leader], name="mean", mode="lines+markers",
+        line={"shape": "hv", "color": LEADER},
+    )  # fmt: skip
+    figure.add_scatter(
+        x=volumes, y=[one.value for one in (*shown.hypervolume, shown.now)], name="hypervolume",
+        mode="lines", yaxis="y2", line={"shape": "hv", "color": FRONT},
+    )  # fmt: skip
+    return figure
 
 
 def funnel(run: Run) -> Any:
-    """What each check threw out."""
-    from api.progress import funnel as rows_of
-
-    rows = rows_of(run.state)
-    shown = _figure(title=f"rejections of {run.id}", xaxis_title="rejected", xaxis_type="log")
-    shown.add_bar(
-        x=[max(row.rejected, 0.5) for row in rows], y=[row.stage for row in rows],
-        text=[f"{row.rejected:,}" for row in rows], orientation="h", marker_color=FRONT,
+    """How many came how far: one bar a stage, with its share of the stage before."""
+    bars = run.charts.funnel(run.info).bars
+    figure = _figure(title=f"funnel of {run.id}", xaxis_title="graphs", xaxis_type="log")
+    figure.add_bar(
+        x=[max(one.count, 0.5) for one in bars], y=[one.stage for one in bars],
+        text=[f"{one.count:,}" + ("" if one.share is None else f", {one.share:.1%}")
+              for one in bars],
+        orientation="h", marker_color=FRONT,
+        hovertext=[f"{one.meaning}; {one.worker_seconds:.0f} s on workers" for one in bars],
     )  # fmt: skip
-    shown.update_yaxes(autorange="reversed")
-    return shown
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
+def throughput(run: Run, bins: int = 60) -> Any:
+    """Outcomes in equal bins of time, and the workers that were busy."""
+    shown = run.charts.throughput(run.info, bins)
+    figure = _figure(
+        title=f"throughput of {run.id}", barmode="stack", yaxis_title="outcomes",
+        yaxis2={"title": "workers busy", "overlaying": "y", "side": "right", "rangemode": "tozero"},
+    )  # fmt: skip
+    for name, color in (("evaluated", FRONT), ("rejected", OTHERS), ("failed", LEADER)):
+        figure.add_bar(x=shown.starts, y=getattr(shown, name), name=name, marker_color=color)
+    figure.add_scatter(
+        x=shown.starts, y=shown.busy, name="workers busy", mode="lines", yaxis="y2",
+        line={"color": BASELINE},
+    )  # fmt: skip
+    return figure
 
 
 def scores(run: Run, births: Sequence[int] | None = None) -> Any:
@@ -122,6 +199,20 @@ def scores(run: Run, births: Sequence[int] | None = None) -> Any:
         shown.add_scatter(x=labels, y=values, mode="markers", name=f"{name}: {goal.label}")
     shown.update_xaxes(type="category")
     return shown
+
+
+def _axis(run: Run, name: str) -> tuple[float, str]:
+    """What a quantity's values are multiplied by, and its title."""
+    if name.startswith("gain"):
+        factor, unit = gain_measure(common_objective(run.config))
+        return factor, f"{name.replace('.', ' on ')} over the better baseline, {unit}"
+    return 1.0, _RELATIVE.get(name, name.replace("_", " ").replace(".", " on "))
+
+
+def _color(shown: ScatterView, row: int) -> str:
+    if shown.births[row] == shown.leader:
+        return LEADER
+    return FRONT if shown.on_front[row] else OTHERS
 
 
 def _title(name: str, goals: dict[str, Objective]) -> str:

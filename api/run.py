@@ -35,10 +35,11 @@ from evosearch.errors import ConfigError, NotFound, PluginError, StateConflict
 from evosearch.events import Created, StoredEvent
 from evosearch.own import is_loading
 from evosearch.plugins import ensure
-from evosearch.ports import Enqueue, Extend, Pause, Pool, Resume, Stop, Store
+from evosearch.ports import Enqueue, Extend, Pause, Pool, Resume, SearchInfo, Stop, Store
 from evosearch.trouble import FailureWatch
 
 if TYPE_CHECKING:
+    from api.charts.charts import Charts
     from api.live import View
     from evosearch.state import State
 
@@ -74,6 +75,7 @@ class Run:
         self._error: BaseException | None = None
         self._state: State | None = None
         self._pool: Pool | None = None
+        self._charts: Charts | None = None
 
     # -- what is known ---------------------------------------------------------------------------
 
@@ -83,6 +85,27 @@ class Run:
         if self._state is not None and self._thread is None:
             return self._state
         return load_state(self._store, self.id)
+
+    @property
+    def info(self) -> SearchInfo:
+        """Its row in the database: title, config, status, times."""
+        return self._store.search(self.id)
+
+    @property
+    def charts(self) -> Charts:
+        """What the dashboard's charts show of it.
+
+        Raises:
+            ConfigError: the search is in memory alone.
+        """
+        from api.charts.charts import Charts
+        from db.sql_store import SqlStore
+
+        if self._charts is None:
+            if not isinstance(self._store, SqlStore):
+                raise ConfigError("no charts of a search in memory", hint="give db=a path or URL")
+            self._charts = Charts(self._store)
+        return self._charts
 
     @property
     def config(self) -> SearchConfig:

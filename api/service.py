@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import Request
 
 from api.access import Access
-from api.charts.ledgers import Ledgers
+from api.charts.charts import Charts
 from api.feed import Feed
 from api.helper import Helper
 from api.metrics import Metrics
@@ -22,7 +22,6 @@ from api.settings import ServiceSettings
 from db.candidate_pages import CandidatePages
 from db.controllers import Controllers
 from db.queries import Queries
-from db.queries_log import LogQueries
 from db.queries_rest import RestQueries
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
@@ -47,7 +46,8 @@ class Service:
         self.writes = ServiceWrites(self.store)
         self.controllers = Controllers(self.store)
         self.tokens = Tokens(self.store)
-        self.ledgers = Ledgers(LogQueries(self.store))
+        self.charts = Charts(self.store, settings.gpus_per_worker)
+        self.ledgers = self.charts.ledgers
         self.access = Access(
             self.tokens, needed=settings.needs_token, static=settings.static_token()
         )

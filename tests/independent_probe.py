@@ -7,6 +7,7 @@ responses with a tolerance instead of hashing rounded ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,12 +16,29 @@ from primitives.graph import Graph
 from primitives.interpret import batch_moments_of, interpret
 from primitives.ops import VECTORS
 
-SHAPES = (
-    ((5, 8, 3, 2), 4, 1.0, 0.0), ((3, 6, 2, 4), 3, 1.0, 0.0), ((4, 8, 4, 4), 4, 0.1, 0.0),
-    ((4, 8, 4, 4), 4, 5.0, 0.0), ((3, 6, 2, 4), 3, 1.0, 2.0), ((3, 6, 2, 4), 3, 1.0, -2.0),
+
+class Case(NamedTuple):
+    """(N, C, H, W), groups of two channels, scale and shift of the input, scale of the vectors.
+
+    ``uneven``: channels and samples differ in scale a hundredfold, so that statistics over
+    different axes change places in a maximum. ``initial``: vectors as every training begins.
+    """
+
+    shape: tuple[int, int, int, int]
+    groups: int
+    scale: float = 1.0
+    shift: float = 0.0
+    vectors: float = 1.0
+    uneven: bool = False
+    initial: bool = False
+
+
+CASES = (
+    Case((5, 8, 3, 2), 4), Case((3, 6, 2, 4), 3), Case((4, 8, 4, 4), 4, 0.1, initial=True),
+    Case((4, 8, 4, 4), 4, 5.0), Case((3, 6, 2, 4), 3, shift=2.0), Case((3, 6, 2, 4), 3, shift=-2.0),
+    Case((5, 8, 3, 2), 4, uneven=True), Case((3, 6, 2, 4), 3, 0.1, 0.1, 10.0, uneven=True),
 )  # fmt: skip
-"""(N, C, H, W), the number of groups, each of two channels, and scale and shift of the input: a
-branch of a maximum that is never taken at one scale is taken at another."""
+"""A branch of a maximum that is never taken in one of them is taken in another."""
 
 TOLERANCE = 1e-9
 
@@ -29,20 +47,28 @@ def responses(graph: Graph) -> np.ndarray:
     """Outputs and input gradients in training and evaluation mode, as one float64 vector."""
     generator = torch.Generator().manual_seed(20_26)
     parts: list[torch.Tensor] = []
-    for shape, groups, scale, shift in SHAPES:
+    for case in CASES:
+        shape, groups = case.shape, case.groups
         x, other = (
-            shift + scale * torch.randn(shape, generator=generator, dtype=torch.float64)
+            case.shift + case.scale * torch.randn(shape, generator=generator, dtype=torch.float64)
             for _ in "ab"
         )
-        v0, v1 = (torch.randn(shape[1], generator=generator, dtype=torch.float64) for _ in "ab")
-        if scale < 1.0:  # as every training begins
+        if case.uneven:
+            x, other = x * _uneven(shape), other * _uneven(shape)
+        v0, v1 = (
+            case.vectors * torch.randn(shape[1], generator=generator, dtype=torch.float64)
+            for _ in "ab"
+        )
+        if case.vectors > 1.0:  # large and of one sign, so that a mean over them is large as well
+            v0, v1 = v0.abs(), v1.abs()
+        if case.initial:
             v0, v1 = torch.zeros_like(v0), torch.ones_like(v1)
         weight = torch.randn(shape, generator=generator, dtype=torch.float64)
         vectors = {
             name: torch.randn(shape[1], generator=generator, dtype=torch.float64)
             for name in VECTORS
         }
-        if scale < 1.0:
+        if case.initial:
             vectors = {name: torch.full_like(v0, VECTORS[name]) for name in VECTORS}
         moments = batch_moments_of(graph, other, v0, v1, groups=groups, vectors=vectors)
         for mode in (None, moments):
@@ -56,6 +82,13 @@ def responses(graph: Graph) -> np.ndarray:
                 for i, g in zip(inputs, gradients, strict=True)
             ]
     return torch.cat([part.flatten() for part in parts]).nan_to_num(nan=7e77).numpy()
+
+
+def _uneven(shape: tuple[int, int, int, int]) -> torch.Tensor:
+    """A factor for each sample and channel, up and down."""
+    samples = 10.0 ** torch.linspace(-1, 1, shape[0], dtype=torch.float64)
+    channels = 10.0 ** (torch.arange(shape[1], dtype=torch.float64) % 3 - 1)
+    return samples[:, None, None, None] * channels[:, None, None]
 
 
 def equal_pairs(graphs: Mapping[int, Graph]) -> list[tuple[int, int]]:

@@ -33,12 +33,19 @@ def scale_of(goal: Objective) -> float:
     return abs(goal.value(1.0))
 
 
+def gain_measure(goal: Objective | None) -> tuple[float, str]:
+    """What a gain is multiplied by, and the unit that it is in then: points for shares."""
+    if goal is None:
+        return 1.0, "score"
+    if goal.unit == "%" or _is_plain(goal):
+        return 100.0, "points"
+    return scale_of(goal), goal.unit or goal.name
+
+
 def told(gain: Gain, goal: Objective | None) -> str:
     """A gain, such as ``+1.4 ± 0.6 points`` of a share, or ``+0.050 ± 0.020 bit/char``."""
-    share = goal is not None and (goal.unit == "%" or _is_plain(goal))
-    factor = 100.0 if share else 1.0 if goal is None else scale_of(goal)
-    unit = "points" if share else "score" if goal is None else goal.unit or goal.name
-    digits = 1 if share else 3
+    factor, unit = gain_measure(goal)
+    digits = 1 if unit == "points" else 3
     margin = "" if gain.high is None else f" ± {factor * (gain.high - gain.value):.{digits}f}"
     value = f"{factor * gain.value:+.{digits}f}".replace("-", "\u2212")
     return f"{value}{margin} {unit}"

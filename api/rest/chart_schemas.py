@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from api.rest.types import View
+from api.rest.view import View
 
 Number = float | None
 

@@ -41,10 +41,7 @@ from api.charts.breakdown import (
     simplest,
     simplest_places,
 )
-from api.charts.funnel import funnel_path
 from api.charts.line import comparable_to, search_line
-from api.charts.progress import progress, throughput
-from api.charts.scatter import scatter
 from api.charts.since import since_view
 from api.charts.verdict import search_verdict
 from api.rest.chart_schemas import (
@@ -74,7 +71,6 @@ from api.rest.types import (
 )
 from api.service import Service
 from evosearch.ports import SearchInfo
-from evosearch.stats import false_rejection_rate
 
 router = APIRouter(tags=["charts"])
 HERE = "/searches/{ref}"
@@ -108,9 +104,7 @@ def show_scatter(
     if unchanged(request, response, etag_of("scatter", info.id, info.last_seq, x, y, points)):
         same: ScatterView = not_modified(response)
         return same
-    with service.ledgers.of(info) as ledger:
-        view = scatter(ledger, x, y, points)
-    made: ScatterView = as_json(view, response)
+    made: ScatterView = as_json(service.charts.scatter(info, x, y, points), response)
     return made
 
 
@@ -119,10 +113,7 @@ def show_progress(
     service: Here, ref: SearchRef, points: Annotated[int, Query(ge=2, le=2000)] = 400
 ) -> ProgressView:
     """The leader's gain and the hypervolume against evaluations, hours, steps and GPU-hours."""
-    info = service.store.search(ref)
-    with service.ledgers.of(info) as ledger:
-        gpus = service.settings.gpus_per_worker
-        return progress(ledger, info.created_at, info.updated_at, points, gpus)
+    return service.charts.progress(service.store.search(ref), points)
 
 
 @router.get(HERE + "/funnel/path", responses=FOUND | UNCHANGED)
@@ -132,13 +123,7 @@ def show_path(service: Here, ref: SearchRef, request: Request, response: Respons
     if unchanged(request, response, etag_of("path", info.id, info.last_seq)):
         same: FunnelPath = not_modified(response)
         return same
-    audit = service.rest.audit(info.id)
-    share = info.config.checks.signal.audit_share
-    with service.ledgers.of(info) as ledger:
-        return funnel_path(
-            ledger, service.queries.funnel(info.id), service.queries.states(info.id),
-            false_rejection_rate(**audit, share=share), audit["audited"],
-        )  # fmt: skip
+    return service.charts.funnel(info)
 
 
 @router.get(HERE + "/throughput", responses=FOUND)
@@ -146,8 +131,7 @@ def show_throughput(
     service: Here, ref: SearchRef, bins: Annotated[int, Query(ge=1, le=500)] = 60
 ) -> ThroughputView:
     """Outcomes by kind and busy workers in equal bins of time."""
-    with service.ledgers.of(service.store.search(ref)) as ledger:
-        return throughput(ledger, bins)
+    return service.charts.throughput(service.store.search(ref), bins)
 
 
 @router.get(HERE + "/simplest", responses=FOUND | UNCHANGED)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.rest.chart_schemas import AnchorGain, GainView, Number, ObjectiveView
 from api.rest.schemas import Verdict
-from api.rest.types import View
+from api.rest.view import View
 
 
 class Curve(View):

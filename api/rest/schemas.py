@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from api.rest.chart_schemas import GainView, ObjectiveView
-from api.rest.types import View
+from api.rest.view import View
 
 Status = Literal["running", "paused", "stopped", "finished", "failed"]
 

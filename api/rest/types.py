@@ -9,6 +9,7 @@ from fastapi import Depends, Path, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.problems import documented
+from api.rest.view import View
 from api.service import Service, service_of
 
 MAX_INT = 2**63 - 1
@@ -45,12 +46,6 @@ class Body(BaseModel):
     """Base of all request bodies: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class View(BaseModel):
-    """Base of all answers."""
-
-    model_config = ConfigDict(from_attributes=True)
 
 
 def etag_of(*parts: Any) -> str:

@@ -50,4 +50,4 @@ run.leader
 # %%
 print(run.table())
 print(run.leader.explain())
-es.plot.progress(run), es.plot.funnel(run), es.plot.scores(run)
+es.plot.gain(run, x="live_nodes"), es.plot.progress(run), es.plot.funnel(run)

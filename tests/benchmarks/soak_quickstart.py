@@ -9,6 +9,7 @@ many functional duplicates were trained (judged by a second, independent probe).
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from typing import Any
 from db import open_store
 from evosearch.events import CandidateQueued
 from evosearch.state import recover
-from tests.benchmarks.record import write_result
+from tests.benchmarks.record import RESULTS, write_result
 from tests.independent_probe import equal_pairs
 
 
@@ -66,13 +67,34 @@ def run(seed: int, overrides: list[str], folder: Path) -> dict[str, Any]:
     }
 
 
+def probe_again(name: str, folder: Path) -> None:
+    """The probe of today over the databases of an earlier run; its other figures stay."""
+    found = json.loads((RESULTS / f"{name}.json").read_text())
+    for row in found["runs"]:
+        path = folder / f"seed-{row['seed']}.db"
+        store = open_store(f"sqlite:///{path}")
+        events = (entry.event for entry in store.events(store.searches()[0].id))
+        graphs = {one.birth: one.graph for one in events if isinstance(one, CandidateQueued)}
+        row["trained_duplicates"] = equal_pairs(graphs)
+        print(row["seed"], row["trained_duplicates"], flush=True)
+        store.close()
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--name", default="quickstart")
     parser.add_argument("--keep", type=Path, help="folder for the databases")
+    parser.add_argument(
+        "--probe-again", action="store_true",
+        help="only look for duplicates once more, in the databases of --keep",
+    )  # fmt: skip
     options = parser.parse_args()
+    if options.probe_again:
+        probe_again(options.name, options.keep)
+        return
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)

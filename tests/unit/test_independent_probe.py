@@ -27,5 +27,9 @@ def test_functions_that_differ_only_where_a_maximum_turns_are_told_apart() -> No
         "tanh(x + max(rms_group(x) * rms_instance(x), mean_sample(v1)))",
         "tanh(x + std_sample(x) * max(x, std_sample(x)))",
         "tanh(x + max(tanh(x), std_sample(x) * max(x, std_sample(x))))",
+        "x / rms_instance(x)",
+        "x / max(std_group(rms_instance(x)), rms_instance(x))",
+        "max(std_batch(x), x / std_batch(x))",
+        "max(max(mean_sample(v0), std_batch(x)), x / std_batch(x))",
     ]
     assert equal_pairs({number: parse(text) for number, text in enumerate(formulas)}) == []

@@ -1,0 +1,57 @@
+"""The charts of the searches in a store, for the page and for notebooks alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from api.charts.funnel import funnel_path
+from api.charts.ledgers import Ledgers
+from api.charts.progress import progress, throughput
+from api.charts.scatter import scatter
+from api.rest.chart_schemas import FunnelPath, ProgressView, ScatterView, ThroughputView
+from db.queries import Queries
+from db.queries_log import LogQueries
+from db.queries_rest import RestQueries
+from db.sql_store import SqlStore
+from evosearch.ports import SearchInfo
+from evosearch.stats import false_rejection_rate
+
+
+class Charts:
+    """What is drawn of a search. ``gpus_per_worker``: what GPU-hours are counted with."""
+
+    def __init__(self, store: SqlStore, gpus_per_worker: float = 0.0) -> None:
+        self.ledgers = Ledgers(LogQueries(store))
+        self._queries, self._rest = Queries(store), RestQueries(store)
+        self._gpus = gpus_per_worker
+
+    def scatter(self, info: SearchInfo, x: str, y: str, points: int) -> ScatterView:
+        """Evaluated candidates against two quantities.
+
+        Raises:
+            ConfigError: there is no such quantity in this search.
+        """
+        with self.ledgers.of(info) as ledger:
+            return scatter(ledger, x, y, points)
+
+    def formulas(self, info: SearchInfo, births: Sequence[int]) -> dict[int, str | None]:
+        """Birth -> formula, of the first thousand of them."""
+        return self._rest.formulas(info.id, births)
+
+    def progress(self, info: SearchInfo, points: int) -> ProgressView:
+        """The leader's gain and the hypervolume over the search."""
+        with self.ledgers.of(info) as ledger:
+            return progress(ledger, info.created_at, info.updated_at, points, self._gpus)
+
+    def funnel(self, info: SearchInfo) -> FunnelPath:
+        """The way from proposals to the front."""
+        audit = self._rest.audit(info.id)
+        rate = false_rejection_rate(**audit, share=info.config.checks.signal.audit_share)
+        rows, states = self._queries.funnel(info.id), self._queries.states(info.id)
+        with self.ledgers.of(info) as ledger:
+            return funnel_path(ledger, rows, states, rate, audit["audited"])
+
+    def throughput(self, info: SearchInfo, bins: int) -> ThroughputView:
+        """Outcomes and busy workers over time."""
+        with self.ledgers.of(info) as ledger:
+            return throughput(ledger, bins)
