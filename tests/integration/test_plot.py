@@ -1,0 +1,100 @@
+"""The figures of a notebook show what REST answers the page with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from api import plot
+from api.run import Run
+from db.memory import MemoryStore
+from db.sql_store import SqlStore
+from evosearch import events as ev
+from evosearch.errors import ConfigError
+from tests.support.events import CONFIG
+from tests.support.service import Running, running
+from tests.support.standings import Story
+
+NAME = "p1otp1ot"
+
+
+def no_pool() -> Any:
+    raise AssertionError("figures train nothing")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("plots")
+    store = SqlStore(f"{folder}/store.db")
+    story = Story(store, NAME)
+    story.baselines()
+    story.many(30)
+    story.others(6)
+    best = story.candidate([0.80, 0.70, 0.65], parents=(1,))
+    story.confirm(best, [[0.70, 0.72, 0.74], [0.66, 0.68, 0.70], [0.61, 0.60, 0.62]])
+    story.flush()
+    with running(folder) as made:
+        yield made
+    store.close()
+
+
+@pytest.fixture
+def run(service: Running) -> Iterator[Run]:
+    store = SqlStore(service.settings.db)
+    yield Run(store, NAME, no_pool, show=False)
+    store.close()
+
+
+def ask(service: Running, path: str) -> Any:
+    answer = httpx.get(f"{service.url}/api/v1/searches/{NAME}{path}")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_gain_against_cost(service: Running, run: Run) -> None:
+    told = ask(service, "/scatter?x=live_nodes&y=gain")
+    provisional, confirmed, baselines = plot.gain(run, x="live_nodes").data
+    drawn = [*zip(provisional.x, provisional.y, strict=True),
+             *zip(confirmed.x, confirmed.y, strict=True)]  # fmt: skip
+    wanted = zip(told["x"], 100 * np.array(told["y"]), strict=True)
+    assert np.array(sorted(drawn)) == pytest.approx(np.array(sorted(wanted)))
+    assert len(confirmed.x) == sum(told["confirmed"]) == 1
+    assert confirmed.error_y.array[0] > 0
+    assert confirmed.marker.color == (plot.LEADER,)
+    known = {one["name"]: 100 * one["y"] for one in told["baselines"] if one["x"] is not None}
+    assert dict(zip(baselines.text, baselines.y, strict=True)) == pytest.approx(known)
+
+
+def test_progress_over_any_place(service: Running, run: Run) -> None:
+    told = ask(service, "/progress")
+    for against in plot.PLACES:
+        *anchors, mean, volume = plot.progress(run, against).data
+        assert [one.name for one in anchors] == told["anchors"]
+        assert mean.x == pytest.approx([one[against] for one in told["leader"]])
+        assert mean.y == pytest.approx([100 * one["gain"] for one in told["leader"]])
+        assert volume.y[-1] == told["now"]["value"]
+    with pytest.raises(ConfigError, match="expected evaluated, hours, steps, gpu_hours"):
+        plot.progress(run, "moons")
+
+
+def test_funnel_and_throughput(service: Running, run: Run) -> None:
+    bars = ask(service, "/funnel/path")["bars"]
+    (drawn,) = plot.funnel(run).data
+    assert list(drawn.y) == [one["stage"] for one in bars]
+    assert list(drawn.x) == [max(one["count"], 0.5) for one in bars]
+    told = ask(service, "/throughput?bins=12")
+    evaluated, rejected, failed, busy = plot.throughput(run, bins=12).data
+    for one, name in ((evaluated, "evaluated"), (rejected, "rejected"), (failed, "failed")):
+        assert list(one.y) == told[name]
+    assert list(busy.y) == told["busy"]
+
+
+def test_a_search_in_memory_says_what_to_do() -> None:
+    store = MemoryStore()
+    store.create(NAME, "title", ev.Created(config=CONFIG))
+    with pytest.raises(ConfigError, match="give db=a path or URL"):
+        plot.funnel(Run(store, NAME, no_pool, show=False))
