@@ -120,7 +120,7 @@ class Training:
     """A training that can be advanced step by step, and scored at any step without a trace.
 
     ``step``: steps done. ``diverged``: the loss was not finite; no further step is done then.
-    ``curve``: (step, mean training loss since the point before).
+    ``curve``: (step, mean training loss since the point before), as long as that is finite.
     """
 
     def __init__(self, run: Run, task: Task, layer: Layer, data: Dataset) -> None:
@@ -315,7 +315,8 @@ class Training:
         since = self.curve[-1][0] if self.curve else 0
         loss = self._losses[since : self.step].mean().item()
         self.diverged = not math.isfinite(loss)
-        self.curve.append((self.step, loss))
+        if not self.diverged:
+            self.curve.append((self.step, loss))
 
     def _reestimate(self) -> None:
         """Moving averages anew: the plain average over a few training batches, in training mode."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import count
 
 import pytest
@@ -136,6 +137,7 @@ def test_divergence_in_full_training_rejects_a_candidate_and_scores_a_baseline_a
     )
     assert done.rejection is None
     assert evaluations[0].diverged
+    assert all(math.isfinite(loss) for _, loss in evaluations[0].curve), "no store takes it"
     assert evaluations[0].score == 0.1
     assert evaluations[0].steps < 40
 
