@@ -78,6 +78,11 @@ class Evolution(Settings):
     """Repeats of an evaluated candidate's function before it gets a fresh seed; 0: never."""
     remeasure_share: Share = 0.2
     """Largest share of re-measurements among all full evaluations."""
+    challenge_top: Annotated[int, Field(ge=0)] = 0
+    """Members with the highest mean scores that get fresh seeds, so that luck with one seed does
+    not stay unchallenged; within ``remeasure_share``; 0: none."""
+    challenge_seeds: Count = 3
+    """Seeds that those members are brought to."""
     modulo_affine: bool = False
     """Functions equal up to the sign and scale of the affine after them are duplicates."""
     same_start: Annotated[int, Field(ge=0)] = 0

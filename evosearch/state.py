@@ -332,6 +332,8 @@ class State:
 
     def _on_budget_changed(self, event: ev.BudgetChanged) -> None:
         self.target = event.evaluations
+        if event.reason:
+            self.notes.append(event.reason)
 
     def _on_reported(self, event: ev.Reported) -> None:
         self.report = event.report
