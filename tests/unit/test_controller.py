@@ -351,7 +351,7 @@ def test_hurdles_rise_with_what_was_evaluated_and_end_candidates_early() -> None
 
 def test_no_more_layers_that_begin_alike_are_tried_than_asked() -> None:
     def most_alike(*overrides: str) -> int:
-        store = start("budget.evaluations=60", "evolution.random_share=0.1", *overrides)
+        store = start("budget.evaluations=40", "evolution.random_share=0.1", *overrides)
         finished(store)
         events = [entry.event for entry in store.events("search01")]
         graphs = {one.birth: one.graph for one in events if one.kind == "candidate_queued"}
@@ -367,15 +367,15 @@ def test_no_more_layers_that_begin_alike_are_tried_than_asked() -> None:
 
 
 def test_what_was_trained_is_kept_in_mind_whatever_became_of_it() -> None:
-    store = start("evolution.population_size=5", "checks.hurdles.steps=[40]",
-                  "checks.hurdles.after=5")  # fmt: skip
+    store = start("evolution.population_size=2", "checks.hurdles.steps=[40]",
+                  "checks.hurdles.after=5", "budget.evaluations=8")  # fmt: skip
     state = finished(store)
-    assert len(state.tried) == 20
+    assert len(state.tried) == 8
     events = [entry.event for entry in store.events("search01")]
     births = [one.birth for one in events if one.kind == "candidate_evaluated"
               or (one.kind == "candidate_rejected" and one.rejection.code == "hurdle")]  # fmt: skip
     kept = [birth for birth, _ in state.tried]
-    assert kept == births[-20:]
+    assert kept == births[-8:]
     assert {one.birth for one in events if one.kind == "candidate_rejected"} - set(births)
 
 
