@@ -115,7 +115,8 @@ def _estimate(plan: Plan) -> None:
 
     table, seconds = sampled(plan, _said())
     every, count = len(plan.found.functions), len(table.functions)
-    passing = sum(any(code != "signal" for code, _, _ in row) for row in verdicts(table))
+    early = ("signal", "not_finite")
+    passing = sum(any(code not in early for code, _, _ in row) for row in verdicts(table))
     viable = len(table.viable())
     typer.echo(
         f"of {count} random functions {passing} pass signal with some seed and {viable} are "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from api.cli import app
+from api.cli import run
 from db.memory import MemoryStore
 from evosearch import events as ev
 from evosearch.config import Bounds, Checks, Hurdles, Quality, SearchConfig, Signal, Stability
@@ -25,16 +25,18 @@ from evosearch.subspace import Enumeration, Function
 from primitives.digest import digest
 from primitives.fingerprint import fingerprint
 from primitives.graph import Graph, Node
+from tests.benchmarks import study_table
+from tests.benchmarks.chart import write_bands
 from workers.evaluate import Context, run_job
 from workers.inline import one_thread
 from workers.table import build as building
 from workers.table.build import Plan, build, build_folder, make_plan, sampled
 from workers.table.figures import figures, first_job, proposals_to_meet, verdicts
-from workers.table.form import Table, load_table
+from workers.table.form import Table, load_table, save_table
 from workers.table.journal import Journal
 from workers.table.pool import TablePool, plan_seeds
 
-ANCHORS = [f'{{"name": "{name}", "width": 4}}' for name in ("resnet", "mobilenetv2")]
+ANCHORS = [f'{{name = "{name}", width = 4}}' for name in ("resnet", "mobilenetv2")]
 SEARCH = (
     'space.allow=["max", "neg", "div", "rms_batch", "std_group"]', "space.nodes=2",
     "space.draw=typed", f"task.anchors=[{', '.join(ANCHORS)}]",
@@ -236,7 +238,10 @@ def full_table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 
 def test_a_search_runs_on_the_table_until_the_space_is_exhausted(full_table: Table) -> None:
-    inside = ('space.allow=["max", "div", "rms_batch"]', "evolution.random_share=1.0")
+    inside = (
+        'space.allow=["max", "div", "rms_batch"]', "evolution.random_share=1.0",
+        "evolution.max_proposals=20000",
+    )  # fmt: skip
     state, pool = searched(full_table, *inside, workers=3)
     assert full_table.complete
     assert pool.outside == 0
@@ -259,7 +264,7 @@ def test_a_search_runs_on_the_table_until_the_space_is_exhausted(full_table: Tab
 
 def test_what_the_table_does_not_hold_is_rejected_and_counted(table: Table) -> None:
     state, pool = searched(
-        table, "space.nodes=3", "budget.evaluations=6", "evolution.random_share=1"
+        table, "space.nodes=3", "budget.evaluations=2", "evolution.random_share=1"
     )
     assert pool.outside > 0
     assert state.rejected["outside_table"] == pool.outside
@@ -344,25 +349,55 @@ def test_broken_and_newer_files_are_refused(table: Table, tmp_path: Path) -> Non
         load_table(newer)
 
 
-def test_the_commands_build_and_show(tmp_path: Path) -> None:
-    out = tmp_path / "shown.npz"
-    options = ["--primitives", "max,div,rms_batch", "--live", "2", "--seeds", "2"]
+def test_the_commands_build_and_show(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["bench", "table", "build", "--primitives", "max,div,rms_batch", "--live", "2"]
+    command += ["--seeds", "2", "--out", "shown.npz"]
     for setting in SEARCH[2:]:
-        options += ["--set", setting]
-    counted = CliRunner().invoke(
-        app, ["bench", "table", "build", "--dry-run", "--limit", "2", *options]
-    )
-    assert counted.exit_code == 0, counted.output
-    assert "live graphs" in counted.output
-    assert "of one core" in counted.output
+        command += ["--set", setting]
+    assert run([*command, "--dry-run", "--limit", "2"]) == 0
+    said = capsys.readouterr().out
+    assert "live graphs" in said
+    assert "hours of one core" in said
     assert not list(tmp_path.iterdir())
-    built = CliRunner().invoke(
-        app, ["bench", "table", "build", "--limit", "4", "--out", str(out), *options]
-    )
-    assert built.exit_code == 0, built.output
-    assert "4 functions" in built.output
-    shown = CliRunner().invoke(app, ["bench", "table", "show", str(out)])
-    assert shown.exit_code == 0, shown.output
-    assert "better than bn-relu" in shown.output
-    told = CliRunner().invoke(app, ["bench", "table", "show", str(out), "--json"])
-    assert json.loads(told.output)["space"]["in_the_table"] == 4
+    assert run([*command, "--limit", "4"]) == 0
+    assert "4 functions" in capsys.readouterr().out
+    assert run(["bench", "table", "show", "shown.npz"]) == 0
+    assert "better than bn-relu" in capsys.readouterr().out
+    assert run(["bench", "table", "show", "shown.npz", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["space"]["in_the_table"] == 4
+    assert run([*command, "--primitives", "max,maxx"]) != 0
+    assert "no such primitive" in capsys.readouterr().err
+
+
+def test_the_study_compares_searches_seed_by_seed(full_table: Table, tmp_path: Path) -> None:
+    path = tmp_path / "full.npz"
+    save_table(path, full_table)
+    options = {"steps": 400, "workers": 2, "held_out": 1, "set": []}
+    rows = [
+        study_table.search((str(path), variant, seed, options))
+        for variant in ("default", "random")
+        for seed in (1, 2, 3)
+    ]
+    assert all(row["steps"] >= 400 or row["exhausted"] for row in rows)
+    assert all(row["outside"] == 0 for row in rows)
+    again = study_table.search((str(path), "default", 1, options))
+    assert {**again, "own_seconds": 0} == {**rows[0], "own_seconds": 0}
+    found = study_table.summary(rows)
+    assert found["random"]["against"]["random"]["steps"]["reached_by"] == 1.0
+    assert found["default"]["searches"] == 3
+    bands = study_table.bands(rows, 0)
+    write_bands(tmp_path / "bands.svg", "title", "steps", "hypervolume", bands)
+    assert (tmp_path / "bands.svg").read_text().count("<polyline") == 2
+
+
+def test_where_a_path_reaches_a_level() -> None:
+    path = [(10, 1.0, 0.2), (20, 2.0, 0.5), (30, 3.0, 0.4), (40, 4.0, 0.6)]
+    assert study_table.reached(path, 0.5, 0, stays=False) == 20
+    assert study_table.reached(path, 0.5, 1, stays=True) == 4.0
+    assert study_table.reached(path, 0.7, 0, stays=False) == math.inf
+    assert study_table.reached([], 0.0, 0, stays=True) == 0.0
+    middle = study_table.median([1.0, 2.0, math.inf])
+    assert (middle["value"], middle["high"]) == (2.0, None)

@@ -166,7 +166,7 @@ def save_table(path: Path, table: Table) -> None:
     """Write the table; a reader never sees half of it."""
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **_arrays(table))
+        np.savez_compressed(file, **_arrays(table))
     part.replace(path)
 
 

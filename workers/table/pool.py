@@ -234,14 +234,10 @@ class StoredTraining(Training):
     ) -> None:
         self.run, self.task = run, task
         self.step, self.diverged = 0, False
+        self.curve = []
         self.stored, self.ascended = stored, ascended
         self._context = context
         self._points = curve_steps(task.steps)
-
-    @property
-    def curve(self) -> list[tuple[int, float]]:
-        """Points of the loss up to the present step."""
-        return [point for point in self.stored.curve if point[0] <= self.step]
 
     def advance(self, to_step: int) -> int:
         """Go to that step, or to where a worker would have seen the divergence."""
@@ -260,6 +256,7 @@ class StoredTraining(Training):
                 hint="a quality bar at least as high as the one that it was built with",
             )
         self.step = to_step
+        self.curve = [point for point in stored.curve if point[0] <= to_step]
         self._context.now += (to_step - start) * stored.step_seconds
         return to_step - start
 
