@@ -378,7 +378,7 @@ class _Work:
         if index not in self.trainings:
             run, task = self.job.runs[index], self.job.task
             layer = layer_factory(self.job, run.anchor)
-            training = make_training(run, task, layer, self.context)
+            training = self.context.training(run, task, layer)
             self.trainings[index] = training, layer
             folder, path = self.context.checkpoints, None
             if folder is not None:

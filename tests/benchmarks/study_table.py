@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ the others is the default without one ingredient."""
 RIVALS = ("random", "paper")
 GRID = 60
 RESAMPLES = 2000
+NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 PROPOSAL_SECONDS = 1e-4
 """What a proposal costs on the simulated clock."""
 
@@ -77,7 +79,7 @@ class Forgetful:
         return self._seq
 
     def events(self, search_id: str, after: int = 0) -> Iterator[ev.StoredEvent]:
-        yield ev.StoredEvent(seq=1, event=self._created)
+        yield ev.StoredEvent(seq=1, at=NEVER, event=self._created)
 
     def snapshot(self, search_id: str) -> Snapshot | None:
         return None

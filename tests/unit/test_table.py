@@ -40,9 +40,9 @@ ANCHORS = [f'{{name = "{name}", width = 4}}' for name in ("resnet", "mobilenetv2
 SEARCH = (
     'space.allow=["max", "neg", "div", "rms_batch", "std_group"]', "space.nodes=2",
     "space.draw=typed", f"task.anchors=[{', '.join(ANCHORS)}]",
-    "task.steps=20", "task.batch_size=16", "task.select_rows=80", 'baselines=["bn-relu"]',
+    "task.steps=20", "task.learning_rate=0.1", "task.batch_size=16", "task.select_rows=80", 'baselines=["bn-relu"]',
     "checks.signal.bounds={}", "checks.signal.audit_share=0.5", "checks.quality.steps=6",
-    "checks.quality.accuracy=0.12", "checks.hurdles.steps=[]", "checks.stability.steps=2",
+    "checks.quality.accuracy=0.09", "checks.hurdles.steps=[]", "checks.stability.steps=2",
     "confirmation.enabled=false", "evolution.same_start=0", "evolution.warm_up=3",
     "evolution.max_proposals=3000",
 )  # fmt: skip
@@ -143,18 +143,19 @@ def test_baselines_and_fresh_seeds_are_answered_too(table: Table) -> None:
 def test_a_divergence_is_seen_where_a_worker_sees_it(plan: Plan) -> None:
     x2, x4 = Node("square", (0,)), Node("square", (4,))
     graphs = [
-        Graph((x2, Node("mul", (0, 4)))),
+        Graph((Node("max", (0, 1)),)),
+        Graph((x2,)),
         Graph((x2, x4, Node("mul", (0, 5)))),
         Graph((Node("exp", (0,)), Node("exp", (4,)))),
     ]
     functions = [Function(one, fingerprint(one), [digest(one)], 0.1) for one in graphs]
-    found = Enumeration(raw=1, graphs=3, functions=functions)
-    rates = [plan.config.task.model_copy(update={"learning_rate": rate}) for rate in (0.4, 3.0)]
+    found = Enumeration(raw=1, graphs=4, functions=functions)
+    rates = [plan.config.task.model_copy(update={"learning_rate": rate}) for rate in (0.4, 30.0)]
     met = set()
     for task in rates:
         config = plan.config.model_copy(update={"task": task})
-        wild, _ = sampled(Plan(config, found, plan.seeds, (0, 1, 2), plan.baselines))
-        for row in range(3):
+        wild, _ = sampled(Plan(config, found, plan.seeds, (0, 1, 2, 3), plan.baselines))
+        for row in range(4):
             job = first_job(wild, row, 0)
             assert job.checks is not None
             bounded = job.checks.model_copy(update={"signal": Signal(bounds=BOUNDS)})
@@ -302,7 +303,7 @@ def test_jobs_of_another_task_are_refused(table: Table) -> None:
     )
     poor = next(row for row in range(len(table.functions)) if row not in table.viable())
     off = job.checks.model_copy(update={"quality": Quality(enabled=False)})
-    with pytest.raises(WorkerError, match="fewer steps"):
+    with pytest.raises(WorkerError, match="at least as high"):
         pool.answer(as_checked(first_job(table, poor, 0), off))
 
 

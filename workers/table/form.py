@@ -180,7 +180,8 @@ def load_table(path: Path) -> Table:
     if not path.is_file():
         raise NotFound("no such table", got=str(path), hint="evosearch bench table build")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, for numpy leaves what it cannot read open.
+        with path.open("rb") as binary, np.load(binary, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return _table(arrays)
     except (ValueError, LookupError, zipfile.BadZipFile, ValidationError, EvosearchError) as err:

@@ -38,8 +38,12 @@ class Journal:
         self._locks = (folder / "locks").open("a+b")
         self._done: dict[int, dict[str, Any]] = {}
         self._read_to = 0
-        with self._locked(_APPEND):
-            self._begin(identity)
+        try:
+            with self._locked(_APPEND):
+                self._begin(identity)
+        except BaseException:
+            self._locks.close()
+            raise
 
     def _begin(self, identity: dict[str, Any]) -> None:
         told = json.dumps(identity, sort_keys=True)
