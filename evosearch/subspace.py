@@ -156,7 +156,7 @@ class _Values:
                     needed.add(source)
                     waiting.append(source)
         place = {index: index for index in range(FIRST_OP)}
-        nodes = []
+        nodes: list[Node] = []
         for number in sorted(needed):
             kind, inputs = self._nodes[number]
             place[number] = FIRST_OP + len(nodes)

@@ -185,7 +185,7 @@ def _correlations(table: Table, viable: list[int]) -> dict[str, float | None]:
     }
 
 
-def _noise(table: Table, viable: list[int]) -> dict[str, dict[str, float | int | None]]:
+def _noise(table: Table, viable: list[int]) -> dict[str, dict[str, float]]:
     """Anchor -> deviation of functions' true means, of seeds, and seeds that resolve a point."""
     if len(viable) < 2 or len(table.header.seeds) < 2:
         return {}

@@ -190,7 +190,8 @@ def load_table(path: Path) -> Table:
         raise ConfigError("not a table of this version", got=f"{path}: {err}"[:200]) from err
 
 
-def _arrays(table: Table) -> dict[str, NDArray[Any]]:
+def _arrays(table: Table) -> dict[str, Any]:
+    """Name -> array."""
     header, rows = table.header, table.rows
     digests = [
         (index, bytes.fromhex(name)[:DIGEST_BYTES])
