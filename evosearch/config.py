@@ -39,6 +39,8 @@ class Space(Settings):
     """What a layer must be, in the language of filters: ``causal_safe and live_nodes <= 6``."""
     template: Annotated[str, Field(max_length=1000)] = ""
     """A formula with holes such as ``x * f(x) / g(x)``; only the holes are searched."""
+    allow: Annotated[tuple[str, ...], Field(max_length=80)] = ()
+    """Primitives of the op set that are drawn, such as ``max`` or ``std_batch``; by default all."""
     primitives: Annotated[tuple[str, ...], Field(max_length=40)] = ()
     """Primitives of plug-ins that are drawn beside those of the op set, by name."""
     checks: Annotated[tuple[str, ...], Field(max_length=20)] = ()

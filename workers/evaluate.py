@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from evosearch.config import Checks, Task
+from evosearch.config import Checks, Stability, Task
 from evosearch.errors import Stopped
 from evosearch.own import OwnAnchor
 from evosearch.plugins import Source, ensure, user_line
@@ -35,6 +35,7 @@ from workers.anchors import ANCHORS
 from workers.checkpoint import checkpoint_path, resume, save
 from workers.checks import (
     Clock,
+    ascended,
     check_hurdle,
     check_quality,
     check_signal,
@@ -94,9 +95,20 @@ class Context:
                     runs=(run,), task=task),
                 run.anchor,
             )  # fmt: skip
-            training = make_training(run, task, layer, self)
-            self._references[key] = signal_statistics(training)
+            self._references[key] = self.statistics(self.training(run, task, layer))
         return self._references[key]
+
+    def training(self, run: Run, task: Task, layer: LayerFactory) -> Training:
+        """The run's training on this worker's device."""
+        return make_training(run, task, layer, self)
+
+    def statistics(self, training: Training) -> dict[str, float]:
+        """What the signal check measures of a training before its first step."""
+        return signal_statistics(training)
+
+    def ascent(self, training: Training, settings: Stability) -> tuple[float, int]:
+        """What the stability check measures: a gradient's norm, and the steps up to it."""
+        return ascended(training, settings)
 
 
 def make_training(run: Run, task: Task, layer: LayerFactory, context: Context) -> Training:
@@ -187,7 +199,9 @@ class _Work:
             rejection = self.quality(checks)
         places = self.checked()
         if rejection is None and checks.stability.enabled and places:
-            result = check_stability(self.training(places[0]), checks.stability, self.clock)
+            result = check_stability(
+                self.training(places[0]), checks.stability, self.clock, self.context.ascent
+            )
             rejection = self.record(result, places[0])
         return self.done(rejection=rejection) if rejection is not None else None
 
@@ -201,7 +215,7 @@ class _Work:
             before = self.clock()
             training = self.training(index)
             built = self.clock() - before
-            result = check_signal(training, bounds, reference, self.clock)
+            result = check_signal(training, bounds, reference, self.clock, self.context.statistics)
             # Building the network is part of what a rejection by this check costs.
             result = result.model_copy(update={"seconds": result.seconds + built})
             rejection = self.record(result, index)
@@ -364,7 +378,7 @@ class _Work:
         if index not in self.trainings:
             run, task = self.job.runs[index], self.job.task
             layer = layer_factory(self.job, run.anchor)
-            training = make_training(run, task, layer, self.context)
+            training = self.context.training(run, task, layer)
             self.trainings[index] = training, layer
             folder, path = self.context.checkpoints, None
             if folder is not None:

@@ -34,11 +34,11 @@ from workers.optimizers import FLOAT16_SCALE, FlatParameters
 from workers.own_batches import Batches, batches_of
 from workers.own_network import OwnNetwork, build_model, first_weight
 from workers.training import (
-    CURVE_POINTS,
     STATISTICS_BATCHES,
     Score,
     Training,
     anchor_setting,
+    curve_steps,
     make_optimizer,
     stream_seed,
     tracked,
@@ -136,9 +136,7 @@ class OwnTraining(Training):
         self.network = self._network()
         self._order = self._new_order(task.steps)
         self._losses = torch.zeros(task.steps, device=data.device)
-        self._points = {
-            math.ceil(task.steps * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)
-        }
+        self._points = curve_steps(task.steps)
         self._dtype = precision(task, data.device)
         self.flat = FlatParameters(
             self.network, task.weight_decay,

@@ -105,6 +105,11 @@ def make_optimizer(run: Run, task: Task, flat: FlatParameters) -> Optimizer:
     return Sgd(flat, momentum=task.momentum, nesterov=task.nesterov)
 
 
+def curve_steps(steps: int) -> set[int]:
+    """The steps of a training at which the curve has points and a divergence is seen."""
+    return {math.ceil(steps * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)}
+
+
 def batch_order(rows: int, batch_size: int, steps: int, seed: int) -> Tensor:
     """Row indices of each step's batch, epoch after epoch, each a fresh permutation.
 
@@ -135,9 +140,7 @@ class Training:
         order = batch_order(len(data.train), task.batch_size, steps, stream_seed(run.seed, 1))
         self._order = order.to(device)
         self._losses = torch.zeros(task.steps, device=device)
-        self._points = {
-            math.ceil(task.steps * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)
-        }
+        self._points = curve_steps(task.steps)
         self._dtype = precision(task, device)
         self.flat = FlatParameters(
             self.network,
@@ -218,6 +221,13 @@ class Training:
         if self.step > start and self.step not in self._points and not self.diverged:
             self.diverged = not bool(self._losses[: self.step].isfinite().all())
         return self.step - start
+
+    def diverged_at(self) -> int:
+        """The step whose loss was the first that is not finite; 0 where there is none so far."""
+        wrong = (~self._losses[: self.step].isfinite()).nonzero()
+        if len(wrong):
+            return int(wrong[0]) + 1
+        return self.step if self.diverged else 0  # a mean may overflow where no loss did
 
     def score(self, split: Split) -> Score:
         """Accuracy in evaluation mode; the training goes on afterwards as if nothing happened."""

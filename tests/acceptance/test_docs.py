@@ -15,9 +15,9 @@ from api.cli import run
 from docs.make_reference import TARGET
 from tests.acceptance.command import ROOT, TINY, environment
 
-PAGES = ("concepts", "your-network", "proxy", "report", "primitives", "faq")
+PAGES = ("concepts", "your-network", "proxy", "report", "primitives", "faq", "table")
 WITH_PYTHON = ("concepts", "your-network", "report", "primitives")
-WITH_COMMANDS = ("your-network", "proxy", "report", "primitives")
+WITH_COMMANDS = ("your-network", "proxy", "report", "primitives", "table")
 SMALL = """
 import api.run
 _search = api.run.search
@@ -39,6 +39,7 @@ EXTRA = {
     ("preset", "calibrate"): ("--pool", "inline", "--set", "task.steps=3", "--set",
                               'task.anchors=[{name="resnet", width=4}]', "--set",
                               "checks.quality.steps=2"),
+    ("bench", "table", "build"): ("--limit", "2", "--seeds", "1", "--live", "2", *TINY),
 }  # fmt: skip
 
 
