@@ -31,6 +31,7 @@ _NOT_IN_EVENTS = {
     "title", "lease_owner", "lease_epoch", "lease_expires_at", "formula",
     "batch_independent", "causal_safe", "pointwise",  # unknown in rows of schema 0001
     "properties",  # unknown in rows before schema 0004
+    "step_time",  # follows from other tables
 }  # fmt: skip
 _MOVING = ("scores", "mean_score", "seeds")
 """Columns of a candidate that a later measurement changes."""

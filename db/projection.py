@@ -75,6 +75,7 @@ class Projection:
     ``candidates`` and ``jobs`` are new rows; ``outcomes``, ``flips``, ``scores`` and
     ``job_changes`` change stored ones, and each carries the state that it was read in (``was``),
     so that a writer can compare and set. ``now`` and ``jobs_now`` tell the states after the batch.
+    ``timed``: births whose step time may have changed; ``moves_pace``: all of them may.
     ``lean``: without the rows of events and without formulas, for those who only compare.
     """
 
@@ -107,6 +108,8 @@ class Projection:
         self.tallies: dict[tuple[str, str], Row] = {}
         self.repeats: dict[int, int] = {}
         self.examples: list[Row] = []
+        self.timed: set[int] = set()
+        self.moves_pace = False
 
     def add(self, seq: int, at: datetime, event: Event) -> None:
         """Take in the next event.
@@ -261,6 +264,7 @@ class Projection:
              "groups": dumps(one.groups),
              **{name: getattr(one, name) for name in EVALUATION_FIELDS}}
         )  # fmt: skip
+        self.moves_pace |= event.purpose == "baseline"
         if one.curve or one.correct:
             self.traces.append(
                 {"seq": self._seq, "curve": dumps(one.curve), "correct": one.correct}
@@ -288,6 +292,7 @@ class Projection:
                 row |= self._scores(event.standing)
                 self.evaluated += 1
         self._move(event.birth, row)
+        self.timed.add(event.birth)
         if isinstance(event, CandidateEvaluated):
             self._standing(event.standing)
 
@@ -410,6 +415,7 @@ class Projection:
         if birth is None:
             raise self._conflict("a baseline has no standing", "a candidate", subject)
         self._expect(birth, ("evaluated",))
+        self.timed.add(birth)
         scores = self._scores(event.standing)
         if birth in self.candidates:
             self.candidates[birth] |= scores

@@ -177,7 +177,7 @@ class RestQueries:
         """Counts of the signal check's audit: audited, wrong, passed."""
         mine = candidates.c.search_id == search_id
         audited = select(func.count(), func.sum(candidates.c.audit_passed.cast(_INT))).where(
-            mine, candidates.c.audit, candidates.c.audit_passed.is_not(None)
+            mine, candidates.c.audit_passed.is_not(None)
         )
         counted = select(tallies.c.stage, tallies.c.code, tallies.c.count).where(
             tallies.c.search_id == search_id, tallies.c.stage.in_(("state", "worker"))

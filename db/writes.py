@@ -6,6 +6,7 @@ not decide what changes; that is for `db.projection`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from db import schema
 from db.projection import Projection
 from db.rows import JOB_FIELDS, OUTCOME_FIELDS, KnownCandidate, KnownJob, Row
 from db.states import EXAMPLES_KEPT
+from db.step_time import measure, measure_all
 from evosearch.errors import StateConflict
 
 _CHUNK = 500  # SQLite bounds the number of variables of a statement
@@ -81,6 +83,11 @@ def write(connection: Connection, search_id: str, change: Projection) -> None:
     into.tally(change)
     repeats = [{"birth": birth, "count": n} for birth, n in change.repeats.items()]
     into.add(schema.repeats, ("birth",), ("count",), repeats)
+    into.scores(change)
+    if change.moves_pace:
+        measure_all(connection, search_id)
+    else:
+        measure(connection, search_id, change.timed)
 
 
 class _Writer:
@@ -122,6 +129,22 @@ class _Writer:
             set_={name: table.c[name] + statement.excluded[name] for name in sums},
         )
         self._connection.execute(statement, [{"search_id": self._id, **row} for row in rows])
+
+    def scores(self, change: Projection) -> None:
+        """One row for each score of the candidates that were scored, new ones and later ones."""
+        scored = {**change.candidates, **change.outcomes, **change.scores}
+        rows = [
+            {"search_id": self._id, "birth": birth, "name": name, "score": score}
+            for birth, row in scored.items() if row.get("scores")
+            for name, score in json.loads(row["scores"]).items()
+        ]  # fmt: skip
+        if rows:
+            statement = self._upsert(schema.scores)
+            statement = statement.on_conflict_do_update(
+                index_elements=["search_id", "birth", "name"],
+                set_={"score": statement.excluded.score},
+            )
+            self._connection.execute(statement, rows)
 
     def tally(self, change: Projection) -> None:
         kept = self._keep_examples(change.examples)

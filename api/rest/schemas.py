@@ -121,7 +121,10 @@ class CandidateView(View):
 
 
 class CandidatePage(View):
-    """Some candidates; ``next`` asks for those after them, null on the last page."""
+    """Some candidates; ``next`` asks for those after them, null on the last page.
+
+    A page of a filter that few candidates pass may be short, or empty, before the last one.
+    """
 
     candidates: list[CandidateView]
     next: str | None

@@ -51,6 +51,7 @@ from tests.support.events import (
     rejected,
     standing,
 )
+from tests.support.rest_reads import Reads, figures, lists
 
 ID = "bench001"
 SEED = evaluation_seed(CREATED.config.seed, "search", 0)
@@ -244,6 +245,9 @@ def reads(store: SqlStore, log: Log) -> Iterator[tuple[str, dict[str, float]]]:
         "candidate": lambda: queries.candidate(ID, middle),
         "newest events": lambda: queries.events(ID, newest=True),
     }
+    rest = Reads(store, ID)
+    tasks |= {f"REST: {name}": task for name, task in lists(rest, ANCHORS[0]).items()}
+    tasks |= {f"REST: {name}": task for name, task in figures(rest, 2500).items()}
     for name, task in tasks.items():
         statements: list[str] = []
 
