@@ -104,7 +104,7 @@ def _plain(key: ColumnElement[Any]) -> Part:
     birth = candidates.c.birth
     if key is birth:
         return Part(birth, birth, candidates, (), (birth,))
-    known = (key.is_not(None),) if candidates.c[key.key].nullable else ()
+    known = (key.is_not(None),) if candidates.c[str(key.key)].nullable else ()
     return Part(key, birth, candidates, known, (key, birth))
 
 

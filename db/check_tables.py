@@ -100,7 +100,7 @@ class TableCheck:
 
     def _candidates(self, change: Projection) -> None:
         self._open |= change.candidates
-        for birth, row in change.outcomes.items():
+        for birth, row in (*change.moves.items(), *change.outcomes.items()):
             self._open[birth] |= row
         self._rescored |= change.scores
         ended = [birth for birth in (*change.candidates, *change.outcomes)

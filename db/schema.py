@@ -188,6 +188,8 @@ candidates = Table(
     Column("properties", Text),
     # Mean time of a step beside the first baseline's (`db.step_time`); follows from evaluations.
     Column("step_time", Float),
+    # How often workers were asked for its outcome: one more than were lost with it.
+    Column("attempts", Integer, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("search_id", "birth"),
     _candidate_key("duplicate_of"),
     _one_of("state", CANDIDATE_STATES),

@@ -8,13 +8,14 @@ computed where evaluations are written, by the database itself.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import (
-    Alias,
     ColumnElement,
     Connection,
     Engine,
     Float,
+    FromClause,
     bindparam,
     cast,
     func,
@@ -30,8 +31,8 @@ _trained, _baseline, _earliest = (
 )  # fmt: skip
 
 
-def _per_step(table: Alias) -> ColumnElement[float]:
-    found: ColumnElement[float] = cast(table.c.seconds, Float) / table.c.steps
+def _per_step(table: FromClause) -> ColumnElement[Any]:
+    found: ColumnElement[Any] = cast(table.c.seconds, Float) / table.c.steps
     return found
 
 

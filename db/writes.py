@@ -32,11 +32,11 @@ def load_candidates(
     found: dict[int, KnownCandidate] = {}
     for part in _chunks(sorted(births)):
         rows = connection.execute(
-            select(table.c.birth, table.c.state, table.c.on_front).where(
+            select(table.c.birth, table.c.state, table.c.on_front, table.c.attempts).where(
                 table.c.search_id == search_id, table.c.birth.in_(part)
             )
         )
-        found |= {row.birth: KnownCandidate(row.state, row.on_front) for row in rows}
+        found |= {row.birth: KnownCandidate(*row[1:]) for row in rows}
     return found
 
 
@@ -75,6 +75,7 @@ def write(connection: Connection, search_id: str, change: Projection) -> None:
     into.insert(schema.evaluations, change.evaluations)
     into.insert(schema.traces, change.traces)
     into.insert(schema.check_runs, change.check_runs)
+    into.change(_MOVE, "birth", change.moves)
     into.change(_OUTCOME, "birth", change.outcomes)
     into.change(_SCORES, "birth", change.scores)
     flips = {birth: {"was": not now, "on_front": now} for birth, now in change.flips.items()}
@@ -186,7 +187,8 @@ def _set(table: Table, key: str, state: str | None, names: Iterable[str]) -> Upd
     return update(table).where(and_(*mine)).values({n: bindparam(f"b_{n}") for n in names})
 
 
-_OUTCOME = _set(schema.candidates, "birth", "state", OUTCOME_FIELDS)
+_MOVE = _set(schema.candidates, "birth", "state", ("state", "attempts"))
+_OUTCOME = _set(schema.candidates, "birth", "state", (*OUTCOME_FIELDS, "attempts"))
 _SCORES = _set(schema.candidates, "birth", None, ("scores", "mean_score", "seeds")).where(
     schema.candidates.c.state == "evaluated"
 )

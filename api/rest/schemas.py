@@ -113,6 +113,7 @@ class CandidateView(View):
     fingerprint: str | None
     worker: str
     seconds: float
+    attempts: int = Field(description="one more than the workers that were lost with it")
     queued_at: datetime
     finished_at: datetime | None
     properties: dict[str, bool | float | str] | None = Field(

@@ -1,16 +1,22 @@
-"""Pages in every order by an index: step times and scores in columns of their own, and indexes.
+"""Pages in every order by an index; candidates that run, or whose worker was lost, say so.
 
 Frozen: it imports nothing of the project.
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from typing import Any
+
 from alembic import op
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     Float,
     ForeignKeyConstraint,
+    Integer,
     PrimaryKeyConstraint,
     Text,
     text,
@@ -66,12 +72,53 @@ _INDEXES = (
 )
 
 
+_LOST = """
+SELECT search_id, seq, payload FROM events WHERE kind = 'job_lost' ORDER BY search_id, seq
+"""
+
+_RUNNING = """
+UPDATE candidates SET state = 'running'
+WHERE state = 'queued' AND EXISTS (
+    SELECT 1 FROM evaluations AS one WHERE one.search_id = candidates.search_id
+      AND one.birth = candidates.birth AND one.purpose = 'search'
+)
+"""
+
+_AGAIN = """
+UPDATE candidates SET attempts = :attempts,
+    state = CASE WHEN state IN ('queued', 'running') AND NOT EXISTS (
+        SELECT 1 FROM evaluations AS one WHERE one.search_id = candidates.search_id
+          AND one.birth = candidates.birth AND one.seq > :seq
+    ) THEN 'lost' ELSE state END
+WHERE search_id = :search AND birth = :birth
+"""
+
+_RAN = "SELECT DISTINCT search_id FROM evaluations WHERE purpose = 'search'"
+
+_TALLY = """
+INSERT INTO tallies (search_id, stage, code, count, seconds, steps, examples)
+VALUES (:search, 'state', :state, 0, 0, 0, 0)
+"""
+
+_COUNT = """
+UPDATE tallies SET count = (
+    SELECT count(*) FROM candidates AS one
+    WHERE one.search_id = tallies.search_id AND one.state = tallies.code
+)
+WHERE stage = 'state' AND code IN ('queued', 'running', 'lost')
+"""
+
+
 def upgrade() -> None:
     op.add_column("candidates", Column("step_time", Float))
+    op.add_column(
+        "candidates", Column("attempts", Integer, nullable=False, server_default=text("1"))
+    )
+    _tell_states(op.get_bind())
     _add_scores()
     op.execute(_MEASURED)
     for table, name, columns, where in _INDEXES:
-        rule = {"sqlite_where": text(where), "postgresql_where": text(where)} if where else {}
+        rule: Any = {"sqlite_where": text(where), "postgresql_where": text(where)} if where else {}
         op.create_index(f"ix_{table}_{name}", table, ["search_id", *columns], **rule)
 
 
@@ -94,3 +141,19 @@ def _add_scores() -> None:
     )  # fmt: skip
     op.execute(_SCORES[op.get_bind().dialect.name])
     op.create_index("ix_scores_order", "scores", ["search_id", "name", "score", "birth"])
+
+
+def _tell_states(connection: Connection) -> None:
+    """What the events said all along: which candidates run, and which lost a worker."""
+    connection.execute(text(_RUNNING))
+    passed = Counter((row.search_id, "running") for row in connection.execute(text(_RAN)))
+    for search_id, seq, payload in connection.execute(text(_LOST)).all():
+        told = json.loads(payload)
+        number = told["id"].removeprefix("c")
+        if number != told["id"] and number.isdecimal():
+            row = {"search": search_id, "birth": int(number), "seq": seq}
+            connection.execute(text(_AGAIN), row | {"attempts": told["attempt"] + 1})
+            passed[search_id, "lost"] += 1
+    for search_id, state in passed:
+        connection.execute(text(_TALLY), {"search": search_id, "state": state})
+    connection.execute(text(_COUNT))
