@@ -32,6 +32,7 @@ _NOT_IN_EVENTS = {
     "batch_independent", "causal_safe", "pointwise",  # unknown in rows of schema 0001
     "properties",  # unknown in rows before schema 0004
     "step_time",  # follows from other tables
+    "added_at", "ready",
 }  # fmt: skip
 _MOVING = ("scores", "mean_score", "seeds")
 """Columns of a candidate that a later measurement changes."""

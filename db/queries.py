@@ -72,7 +72,9 @@ class Queries:
         )  # fmt: skip
         names = SearchRow.__dataclass_fields__.keys() - {"states"}
         newest = select(*(searches.c[name] for name in sorted(names)))
-        newest = newest.order_by(searches.c.created_at.desc(), searches.c.id.desc())
+        newest = newest.where(searches.c.ready).order_by(
+            searches.c.created_at.desc(), searches.c.id.desc()
+        )
         with begin(self._engine) as connection:
             rows = connection.execute(newest).mappings().all()
             states: dict[str, dict[str, int]] = {}

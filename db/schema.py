@@ -30,6 +30,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     text,
+    true,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -114,6 +115,10 @@ searches = Table(
     Column("lease_owner", Text),
     Column("lease_epoch", BigInteger, nullable=False),
     Column("lease_expires_at", Float),  # seconds since 1970 by the database's clock
+    # When it came into this store: a clone or an import is younger here than its first event.
+    Column("added_at", UtcTime),
+    # Not before it has all of its events, and no longer once it is being removed (`db.building`).
+    Column("ready", Boolean, nullable=False, server_default=true()),
     _one_of("status", STATUSES),
     _one_of("phase", PHASES),
     CheckConstraint("last_seq >= 1 AND evaluated >= 0", name="counts"),

@@ -75,6 +75,7 @@ DROP INDEX ix_candidates_nodes; DROP INDEX ix_candidates_seconds; DROP INDEX ix_
 DROP INDEX ix_candidates_seeds_score; DROP INDEX ix_candidates_step_time;
 DROP INDEX ix_candidates_audit; DROP INDEX ix_evaluations_later; DROP TABLE scores;
 ALTER TABLE candidates DROP COLUMN step_time; ALTER TABLE candidates DROP COLUMN attempts;
+ALTER TABLE searches DROP COLUMN added_at; ALTER TABLE searches DROP COLUMN ready;
 UPDATE candidates SET state = 'queued' WHERE state IN ('running', 'lost');
 DELETE FROM tallies WHERE stage = 'state' AND code IN ('running', 'lost');
 UPDATE tallies SET count = (SELECT count(*) FROM candidates WHERE state = 'queued')

@@ -12,14 +12,17 @@ from typing import Any
 from alembic import op
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Connection,
+    DateTime,
     Float,
     ForeignKeyConstraint,
     Integer,
     PrimaryKeyConstraint,
     Text,
     text,
+    true,
 )
 
 revision = "0005"
@@ -114,6 +117,9 @@ def upgrade() -> None:
     op.add_column(
         "candidates", Column("attempts", Integer, nullable=False, server_default=text("1"))
     )
+    op.add_column("searches", Column("added_at", DateTime(timezone=True)))
+    op.execute("UPDATE searches SET added_at = created_at")
+    op.add_column("searches", Column("ready", Boolean, nullable=False, server_default=true()))
     _tell_states(op.get_bind())
     _add_scores()
     op.execute(_MEASURED)
