@@ -20,7 +20,14 @@ from db.controllers import Controllers
 from db.queries_rest import Notes, RestQueries
 from db.sql_store import SqlStore
 from evosearch.controller import Controller
-from evosearch.errors import EvosearchError, LeaseHeld, LeaseLost, NotFound, WorkerError
+from evosearch.errors import (
+    EvosearchError,
+    LeaseHeld,
+    LeaseLost,
+    NotFound,
+    StoreError,
+    WorkerError,
+)
 from evosearch.events import Event
 from evosearch.plugins import ensure
 from evosearch.ports import Pause
@@ -85,14 +92,18 @@ class Controlling:
     def step(self) -> None:
         """Look for searches, act on commands, fill the pool, take in what came.
 
+        A store that is away is asked again; searches whose leases run out meanwhile are let go.
+
         Raises:
             WorkerError: the workers are gone; a new process is needed.
-            StoreError: the store is away for longer than leases hold.
         """
         now = self._clock()
         if now - self._looked >= LOOK_SECONDS:
             self._looked = now
-            self._look()
+            try:
+                self._look()
+            except StoreError as err:
+                log.warning("the store cannot be read, it is asked again: %s", err)
         if now - self._beaten >= BEAT_SECONDS:
             self._beaten = now
             self._beat()
@@ -148,12 +159,12 @@ class Controlling:
                 self._store, self._pool.view(search_id), lease, clock=time.perf_counter,
                 listener=listener,
             )  # fmt: skip
+            rules = StopRules.of(self._store, search_id, controller.state, self._gpus, self._clock)
         except EvosearchError as err:
-            keeper.__exit__(None, None, None)
             self._pool.forget(search_id)
             self._troubled(search_id, err)
+            self._give_back(search_id, keeper)
             return
-        rules = StopRules.of(self._store, search_id, controller.state, self._gpus, self._clock)
         self._held[search_id] = Held(controller, keeper, rules, self._clock(), watch)
         log.info("running search %s", search_id, extra={"search": search_id})
 
@@ -190,8 +201,11 @@ class Controlling:
         held = self._held.pop(search_id)
         held.controller.let_go()
         self._pool.forget(search_id)
+        self._give_back(search_id, held.keeper)
+
+    def _give_back(self, search_id: str, keeper: Keeper) -> None:
         try:
-            held.keeper.__exit__(None, None, None)
+            keeper.__exit__(None, None, None)
         except EvosearchError as err:  # the lease expires by itself
             log.warning("the lease cannot be given back: %s", err, extra={"search": search_id})
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from db.candidate_filter import ON_FRONT
 from db.engine import begin
 from db.schema import (
     IS_MILESTONE,
@@ -71,7 +72,9 @@ class Queries:
         )  # fmt: skip
         names = SearchRow.__dataclass_fields__.keys() - {"states"}
         newest = select(*(searches.c[name] for name in sorted(names)))
-        newest = newest.order_by(searches.c.created_at.desc(), searches.c.id.desc())
+        newest = newest.where(searches.c.ready).order_by(
+            searches.c.created_at.desc(), searches.c.id.desc()
+        )
         with begin(self._engine) as connection:
             rows = connection.execute(newest).mappings().all()
             states: dict[str, dict[str, int]] = {}
@@ -113,11 +116,8 @@ class Queries:
 
     def front(self, search_id: str) -> list[CandidateRow]:
         """The candidates that none dominates, the highest mean score first."""
-        # That births are not negative is always true; it decides for the front's own index where
-        # a planner without statistics takes any index that begins with the search.
-        wanted = (candidates.c.on_front, candidates.c.birth >= 0)
         return self._candidates(
-            _LIST.where(candidates.c.search_id == search_id, *wanted).order_by(
+            _LIST.where(candidates.c.search_id == search_id, *ON_FRONT).order_by(
                 candidates.c.mean_score.desc(), candidates.c.birth
             )
         )
@@ -166,7 +166,7 @@ class Queries:
         front = (
             select(func.count())
             .select_from(candidates)
-            .where(candidates.c.search_id == search_id, candidates.c.on_front)
+            .where(candidates.c.search_id == search_id, *ON_FRONT)
             .scalar_subquery()
         )
         figures = select(func.count(), func.min(score), func.avg(score), func.max(score), front)

@@ -7,6 +7,7 @@ killed controller has lost nothing but work in flight.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from evosearch import events as ev
@@ -26,6 +27,7 @@ from evosearch.ports import (
     StoredCommand,
 )
 from evosearch.propose import Proposer, no_clock, remeasurement
+from evosearch.records import Message
 from evosearch.screen import Clock
 from evosearch.snapshot import dump_state, reopen, worth_saving
 from evosearch.state import State
@@ -55,6 +57,7 @@ class Controller:
         self.proposer = Proposer(self.state, clock)
         self._listener = listener
         self._submitted: set[str] = set()
+        self._inbox: deque[Message] = deque()
         self._exhausted = False
 
     @property
@@ -74,6 +77,7 @@ class Controller:
         Raises:
             StoreError: the store refused; nothing was submitted that is not stored.
         """
+        self._take_in()
         for entry in self.store.commands(self.lease):
             self._act(entry)
         if self.state.status != "running":
@@ -81,15 +85,22 @@ class Controller:
         self._start()
         self._commit(advance(self.state, self._exhausted))
         self._fill()
-        for message in self.pool.poll(poll_seconds):
+        self._inbox += self.pool.poll(poll_seconds)
+        self._take_in()
+        if worth_saving(self.state, self._saved):
+            self._saved = self.state.seq
+            self.store.save(self.lease, Snapshot(self._saved, dump_state(self.state)))
+
+    def _take_in(self) -> None:
+        """Write down what the workers sent; what the store refuses stays for the next step."""
+        while self._inbox:
+            message = self._inbox[0]
             self._commit(observe(self.state, message))
+            self._inbox.popleft()
             if message.job_id not in self.state.pending:
                 self._submitted.discard(message.job_id)
             elif message.kind == "job_done":
                 self._submitted.discard(message.job_id)  # lost: it will be submitted again
-        if worth_saving(self.state, self._saved):
-            self._saved = self.state.seq
-            self.store.save(self.lease, Snapshot(self._saved, dump_state(self.state)))
 
     def _start(self) -> None:
         """The layers that the search starts from are its first births."""
@@ -102,13 +113,14 @@ class Controller:
         member = self.state.members.get(birth)
         if member is None or not member.evaluated:
             return ()
-        return tuple(remeasurement(self.state, member, index) for index in range(seeds))
+        return tuple(remeasurement(self.state, member, index, asked=True) for index in range(seeds))
 
     def let_go(self) -> None:
         """Take back from the pool what this controller has submitted."""
         for job_id in self._submitted:
             self.pool.cancel(job_id)
         self._submitted.clear()
+        self._inbox.clear()
 
     def _fill(self) -> None:
         # What was submitted is pending: with equal counts there is nothing to look for.

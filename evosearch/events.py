@@ -101,13 +101,18 @@ class EnqueuedRefused(Record):
 
 
 class JobQueued(Record):
-    """A job that is no candidate's first: baselines, re-measurements and the confirmation."""
+    """A job that is no candidate's first: baselines, re-measurements and the confirmation.
+
+    ``asked``: of a re-measurement, whether a person asked for it; None where an older version
+    wrote it, and for all other jobs.
+    """
 
     kind: Literal["job_queued"] = "job_queued"
     id: str
     purpose: Purpose
     subject: Subject
     runs: tuple[Run, ...]
+    asked: bool | None = None
 
 
 class JobLost(Record):

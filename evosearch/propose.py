@@ -250,7 +250,9 @@ def _popular(state: State) -> Member | None:
     return max(popular, key=lambda m: (m.repeats / m.measured, -m.birth), default=None)
 
 
-def remeasurement(state: State, member: Member, ahead: int = 0) -> ev.JobQueued:
+def remeasurement(
+    state: State, member: Member, ahead: int = 0, *, asked: bool | None = False
+) -> ev.JobQueued:
     """A fresh seed on every anchor for an evaluated candidate, ``ahead`` others before it."""
     index = member.measured + ahead
     seed = evaluation_seed(state.config.seed, "remeasure", index)
@@ -261,4 +263,5 @@ def remeasurement(state: State, member: Member, ahead: int = 0) -> ev.JobQueued:
         purpose="remeasure",
         subject=Subject(birth=member.birth),
         runs=tuple(runs),
+        asked=asked,
     )

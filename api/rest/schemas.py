@@ -113,6 +113,7 @@ class CandidateView(View):
     fingerprint: str | None
     worker: str
     seconds: float
+    attempts: int = Field(description="one more than the workers that were lost with it")
     queued_at: datetime
     finished_at: datetime | None
     properties: dict[str, bool | float | str] | None = Field(
@@ -121,7 +122,10 @@ class CandidateView(View):
 
 
 class CandidatePage(View):
-    """Some candidates; ``next`` asks for those after them, null on the last page."""
+    """Some candidates; ``next`` asks for those after them, null on the last page.
+
+    A page of a filter that few candidates pass may be short, or empty, before the last one.
+    """
 
     candidates: list[CandidateView]
     next: str | None

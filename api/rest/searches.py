@@ -219,18 +219,14 @@ def report(
 def change_search(service: Here, ref: SearchRef, body: ChangedSearch) -> SearchView:
     """Change title, tags, notes, priority, marks; a new budget goes to the controller."""
     search_id = service.store.search(ref).id
-    before = service.rest.notes([search_id]).get(search_id, Notes())
-    given = body.model_dump(exclude_none=True)
+    given = body.model_dump(exclude_none=True, exclude={"title", "budget", "notes"})
+    if body.notes is not None:
+        given["text"] = body.notes
     if body.budget is not None:
         from api.rest.steer import send
 
         send(service, search_id, Extend(evaluations=body.budget))
-    about = Notes(
-        tuple(given.get("tags", before.tags)), given.get("notes", before.text),
-        given.get("priority", before.priority), given.get("starred", before.starred),
-        given.get("archived", before.archived), given.get("pinned", before.pinned),
-    )  # fmt: skip
-    service.writes.annotate(search_id, about, body.title)
+    service.writes.annotate(search_id, body.title, **given)
     return view_of(service, search_id)
 
 

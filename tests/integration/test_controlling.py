@@ -143,7 +143,7 @@ def test_delete_and_priority_are_acted_on_within_two_seconds(
     create(store, "aaaaaaaa")
     create(store, "bbbbbbbb")
     seconds_until(lambda: shares() == {"aaaaaaaa": 5, "bbbbbbbb": 5})
-    ServiceWrites(store).annotate("bbbbbbbb", Notes(priority=40))
+    ServiceWrites(store).annotate("bbbbbbbb", priority=40)
     assert seconds_until(lambda: shares()["bbbbbbbb"] == 8) < 2
     ServiceWrites(store).delete("bbbbbbbb")
     assert seconds_until(lambda: control.held == ["aaaaaaaa"]) < 2

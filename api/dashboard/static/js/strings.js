@@ -301,7 +301,7 @@ export const T = {
     seeds: "seeds", nodes: "nodes", time: "time", timeTip: WORDS.step_time, batch: "batch-ind.", origin: "origin",
     birth: "birth", state: "state", search: "Part of the formula", where: "Filter, such as: live_nodes <= 6 and gain_low > 0",
     states: { any: "all", evaluated: "evaluated", rejected: "rejected", duplicate: "duplicate", failed: "failed",
-              queued: "waiting", running: "running", quarantined: "quarantined" },
+              queued: "waiting", running: "running", lost: "worker lost", quarantined: "quarantined" },
     stateLabel: "State", csv: "CSV", parquet: "Parquet", none: "No candidate fits", yes: "yes", no: "no",
     onFront: "on the front",
     waitingFor: "No candidates yet; the first ones come within seconds of the start.",
