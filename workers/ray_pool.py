@@ -172,7 +172,7 @@ class RayPool:
         self._owns_ray = not ray.is_initialized()
         try:
             if self._owns_ray:
-                _start_ray(workers, address, self._folder.name)
+                start_ray(workers, address, self._folder.name)
             if gpu_share is None and device != "cpu" and _resources().get("GPU", 0):
                 self._gpu_share = self._settings["gpu_share"] = GPU_SHARE
             count = workers or self._room()
@@ -324,7 +324,7 @@ class RayPool:
             run = actor.handle.run.options(num_returns="streaming")
             if not actor.jobs:
                 actor.since = time.monotonic()
-            sources = _sources(job, actor.sent)
+            sources = plugin_sources(job, actor.sent)
             actor.jobs.append(_Assigned(job, run.remote(job.model_dump_json(), sources)))
 
     def _ready(self, timeout: float) -> list[_Actor]:
@@ -405,7 +405,7 @@ def _resources() -> dict[str, float]:
     return found
 
 
-def _sources(job: Job, sent: set[str]) -> list[dict[str, Any]]:
+def plugin_sources(job: Job, sent: set[str]) -> list[dict[str, Any]]:
     """The job's plug-ins that were not sent before, as text; a notebook's as Ray's own bytes.
 
     A plug-in that this process has not loaded is left out: the worker looks for it itself.
@@ -441,7 +441,8 @@ def _death(err: RayError) -> Failure:
     return Failure(cause="out_of_memory" if short else "died", detail=detail)
 
 
-def _start_ray(workers: int | None, address: str | None, empty_folder: str) -> None:
+def start_ray(workers: int | None, address: str | None, empty_folder: str) -> None:
+    """Start Ray on this machine, or join a cluster; workers import this package and no folder."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     environment: dict[str, Any] = {"working_dir": empty_folder}
