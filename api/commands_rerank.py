@@ -171,12 +171,9 @@ def runners(pool: str, workers: int | None) -> tuple[Tune, Callable[[], Any]]:
 
         return tune_inline, partial(make_pool, pool, workers)
 
-    def tune(*given: Any) -> dict[str, str]:
-        from workers.rerank_tune import tune_with_ray
+    from workers.rerank_tune import tune_with_ray
 
-        return tune_with_ray(*given, workers)
-
-    return tune, partial(make_pool, pool, workers)
+    return partial(tune_with_ray, workers=workers), partial(make_pool, pool, workers)
 
 
 def what_it_takes(facts: Facts, tune_jobs: list[Job], plan: Any) -> str:

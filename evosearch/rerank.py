@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from evosearch.config import Anchor, Task
-from evosearch.records import GraphData, Job, Record, Run, Subject
+from evosearch.records import GraphData, Job, Record, Run, Split, Subject
 
 RUNG_SHARES = (0.25, 0.5, 1.0)
 """Of the steps, where the rates of a row are compared and the weaker ones given up."""
@@ -120,7 +120,7 @@ class Plan(Record):
         self, name: str, layer: Layer, setting: Setting, seeds: Iterable[int], rate: float,
         *, final: bool = False,
     ) -> Job:  # fmt: skip
-        split = "final" if final else "select"
+        split: Split = "final" if final else "select"
         runs = tuple(
             Run(anchor=setting.anchor.name, seed=seed, learning_rate=rate, split=split)
             for seed in seeds

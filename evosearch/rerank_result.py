@@ -178,14 +178,15 @@ def _verdict(plan: Plan, tables: Sequence[Mapping[str, Any]]) -> str:
     """One sentence: who is better where, and what holds up elsewhere."""
     main = tables[0]
     count = len(main["comparisons"])
-    alpha = f"p < {1.0 - plan.level:g} after correction for {count} candidates"
-    if count == 1:
-        alpha = f"p < {1.0 - plan.level:g}, one candidate"
+    many = f"after correction for {count} candidates" if count > 1 else "one candidate"
+    alpha = f"p < {1.0 - plan.level:.3g}, {many}"
     winners = [key for key, one in main["comparisons"].items() if one["verdict"] == BETTER]
     missing = [key for key, one in main["comparisons"].items() if one["verdict"] == MISSING]
     if len(missing) == count:
         return "no verdict: no candidate can be compared with a baseline"
-    on = f"on {main['dataset']}, mean of {len(main['anchors'])} anchors"
+    anchors = list(main["anchors"])
+    where = f"the mean of {len(anchors)} anchors" if len(anchors) > 1 else anchors[0]
+    on = f"on {main['dataset']}, {where}"
     if not winners:
         return f"not better: no candidate beats the better baseline {on} ({alpha})"
     shown = ", ".join(key.removeprefix("c") for key in winners)

@@ -106,17 +106,15 @@ def false_rejection_rate(
     return Interval(*rates)
 
 
-class Test(NamedTuple):
+class Paired(NamedTuple):
     """A two-sided test of a mean difference: its statistic, degrees of freedom and p-value."""
 
     statistic: float
     freedom: float
     p: float
 
-    __test__ = False  # for pytest, to which the name means something else
 
-
-def paired_test(ours: Rights, theirs: Rights) -> Test:
+def paired_test(ours: Rights, theirs: Rights) -> Paired:
     """Whether two layers that share seeds and images differ in mean accuracy over anchors.
 
     Both seeds and images are taken as drawn, so that a difference has to hold for others of either.
@@ -133,7 +131,7 @@ def paired_test(ours: Rights, theirs: Rights) -> Test:
     difference = (ours - theirs).mean(axis=0)
     seeds, images = difference.shape
     if seeds < 2:
-        return Test(float("nan"), float("nan"), float("nan"))
+        return Paired(float("nan"), float("nan"), float("nan"))
     mean, by_seed = difference.mean(), difference.mean(axis=1)
     over_seeds = images * float(by_seed.var(ddof=1))
     over_images = 0.0
@@ -146,10 +144,10 @@ def paired_test(ours: Rights, theirs: Rights) -> Test:
     if variance <= _ROUNDING * max(1.0, float(np.abs(difference).max())) ** 2:
         # The same difference everywhere: it is certain, or there is none.
         certain = bool(abs(mean) > _ROUNDING)
-        return Test(float("inf") if certain else 0.0, seeds - 1.0, 0.0 if certain else 1.0)
+        return Paired(float("inf") if certain else 0.0, seeds - 1.0, 0.0 if certain else 1.0)
     statistic = float(mean / np.sqrt(variance / (seeds * images)))
     freedom = (seeds - 1) * (variance / over_seeds) ** 2 if over_seeds > 0.0 else float("inf")
-    return Test(statistic, freedom, 2.0 * float(stdtr(min(freedom, 1e9), -abs(statistic))))
+    return Paired(statistic, freedom, 2.0 * float(stdtr(min(freedom, 1e9), -abs(statistic))))
 
 
 _ROUNDING = 1e-15

@@ -173,7 +173,7 @@ class RayPool:
         try:
             if self._owns_ray:
                 start_ray(workers, address, self._folder.name)
-            if gpu_share is None and device != "cpu" and _resources().get("GPU", 0):
+            if gpu_share is None and device != "cpu" and all_resources().get("GPU", 0):
                 self._gpu_share = self._settings["gpu_share"] = GPU_SHARE
             count = workers or self._room()
             self._actors = [self._new_actor() for _ in range(count)]
@@ -204,7 +204,7 @@ class RayPool:
 
     def _room(self) -> int:
         """Workers that fit on the machine or cluster as it is now."""
-        resources = _resources()
+        resources = all_resources()
         if self._gpu_share:
             # The small number makes 3 x 1/3 fit on one GPU in spite of rounding.
             return max(1, int(resources.get("GPU", 0) * (1 / self._gpu_share + 1e-9)))
@@ -399,7 +399,7 @@ class RayPool:
         self._actors[self._actors.index(actor)] = self._new_actor()
 
 
-def _resources() -> dict[str, float]:
+def all_resources() -> dict[str, float]:
     """What the machine or cluster has in all: CPU, GPU and others."""
     found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return found

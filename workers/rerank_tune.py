@@ -30,6 +30,7 @@ from evosearch.rerank import REDUCTION, Tuned, row_of
 from workers.ray_pool import (
     GPU_MEMORY_SHARE,
     GPU_SHARE,
+    all_resources,
     plugin_sources,
     start_ray,
 )
@@ -43,6 +44,7 @@ RETRIES = 2
 """How often a trial whose worker died goes on from its last rung."""
 STATE = "trial.pt"
 _ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the other one prints tables when it is told to be silent
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the caller keeps the results
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the command, which can be restored
     "TUNE_GLOBAL_CHECKPOINT_S": str(SNAPSHOT_SECONDS),
@@ -63,7 +65,8 @@ class _Race:
 
     def job(self, trial: Any) -> Job:
         """The job of one of Tune's trials."""
-        return self.jobs[trial.config["place"]]
+        place: int = trial.config["place"]
+        return self.jobs[place]
 
     def tell(self, trial: Any, text: str, *, ended: bool) -> None:
         """Pass on what a trial told, unless all of it was known before."""
@@ -76,7 +79,7 @@ class _Race:
 _RACE = _Race()
 
 
-class Trial(tune.Trainable):  # type: ignore[misc]
+class Trial(tune.Trainable):
     """One trial in a worker process, which keeps its data for the next one.
 
     A step of Tune's is a rung of ours.
@@ -155,11 +158,11 @@ class Trial(tune.Trainable):  # type: ignore[misc]
             self._trained().restore(kept["tuning"])
 
 
-class ByRow(FIFOScheduler):  # type: ignore[misc]
+class ByRow(FIFOScheduler):
     """ASHA for each row of its own: only rates of one layer in one setting are compared."""
 
     def __init__(self, rungs: Sequence[int]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._rungs = tuple(rungs)
         self._races: dict[str, ASHAScheduler] = {}
 
@@ -199,7 +202,7 @@ class ByRow(FIFOScheduler):  # type: ignore[misc]
         return f"ASHA within each of {len(self._races)} rows"
 
 
-class _Tell(tune.Callback):  # type: ignore[misc]
+class _Tell(tune.Callback):
     """Passes on what trials tell."""
 
     def on_trial_result(
@@ -244,23 +247,26 @@ def tune_with_ray(
         finally:
             if owned and ray.is_initialized():
                 ray.shutdown()
-    return {
-        jobs[one.config["place"]].id: _line(one.error) for one in found if one.error is not None
-    }
+    failures = {}
+    for place in range(len(found)):
+        error, config = found[place].error, found[place].config
+        if error is not None and config is not None:
+            failures[jobs[config["place"]].id] = _line(error)
+    return failures
 
 
 def _tuner(
     jobs: Sequence[Job], rungs: Sequence[int], known: Mapping[str, Tuned], folder: Path
 ) -> tune.Tuner:
     """The experiment, restored if there is one in the folder."""
-    share = GPU_SHARE if ray.cluster_resources().get("GPU", 0) else 0.0
+    share = GPU_SHARE if all_resources().get("GPU", 0) else 0.0
     sent: set[str] = set()
     trainable = tune.with_parameters(
         Trial, work=[job.model_dump_json() for job in jobs], rungs=list(rungs),
         known={name: one.model_dump_json() for name, one in known.items()}, share=share,
         sources=[source for job in jobs for source in plugin_sources(job, sent)],
     )  # fmt: skip
-    needs = {"gpu": share, "cpu": 0} if share else {"cpu": 1}
+    needs: dict[str, float] = {"gpu": share, "cpu": 0} if share else {"cpu": 1}
     trainable = tune.with_resources(trainable, needs)
     place = folder / EXPERIMENT
     if tune.Tuner.can_restore(str(place)):

@@ -80,7 +80,7 @@ def _reranks(store: Store, search_id: str) -> list[dict[str, Any]]:
 
     if not isinstance(store, SqlStore):
         return []
-    studies, found = Studies(store), []
+    studies, found = Studies(store), list[dict[str, Any]]()
     for name in studies.of(search_id):
         result = studies.item(search_id, name, "result")
         if result is not None:

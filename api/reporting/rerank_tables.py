@@ -16,6 +16,7 @@ from evosearch.stats import Interval
 
 TITLE = "Re-ranking: the top layers and every baseline on a longer task"
 HEAD = "re-ranking"
+ENOUGH_SEEDS = 10
 
 
 def rerank_section(reranks: Sequence[Mapping[str, Any]]) -> Section:
@@ -53,6 +54,9 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         if layer["candidate"] and layer["known_as"]:
             lines.append(f"candidate {key[1:]} equals {layer['known_as']} in function and is no "
                          "discovery")  # fmt: skip
+    if result["seeds"] < ENOUGH_SEEDS:
+        lines.append(f"with {result['seeds']} seeds the bootstrap's intervals are too narrow; the "
+                     "test allows for it, and needs larger differences")  # fmt: skip
     edge = result["at_the_edge"]
     if edge:
         some = ", ".join(edge[:4]) + (f" and {len(edge) - 4} more" if len(edge) > 4 else "")
@@ -96,7 +100,7 @@ def _scores(result: Mapping[str, Any], table: Mapping[str, Any], name: str) -> T
         ("layer", "formula", *_heads(table), "mean", "rate"), tuple(rows), left=frozenset({0, 1}),
         caption=f"{100 * result['level']:g} % intervals, bootstrap over {over}. Each row at the "
         f"learning rate that was best for it on select, of {rates_tried} with "
-        f"{result['tune_seeds']} other seeds.",
+        f"{_seeds(result['tune_seeds'])}.",
     )  # fmt: skip
 
 
@@ -106,21 +110,20 @@ def _comparisons(result: Mapping[str, Any], table: Mapping[str, Any], name: str)
     rows, bold = [], set[int]()
     for key, one in table["comparisons"].items():
         if "difference" not in one:
-            blanks = ["-"] * (len(goals) + 3)
+            blanks = ["-"] * (len(goals) + 4)
             rows.append((_label(result, key), *blanks, one["verdict"]))
             continue
         if one["verdict"] == "better":
             bold.add(len(rows))
-        cells = [
-            f"{changed(one['anchors'][anchor], goal)} to {one['better_baseline'][anchor]}"
-            for anchor, goal in goals.items()
-        ]
+        cells = [changed(one["anchors"][anchor], goal) for anchor, goal in goals.items()]
+        cells.insert(0, " / ".join(one["better_baseline"][anchor] for anchor in goals))
         rows.append((_label(result, key), *cells, changed(one["difference"], mean), _p(one["p"]),
                      _p(one["p_corrected"]), one["verdict"]))  # fmt: skip
     return Table(
         name, f"{table['name']}: each candidate minus the better baseline of each anchor",
-        ("layer", *_heads(table), "mean", "p", "corrected", "verdict"), tuple(rows),
-        left=frozenset({0, len(goals) + 4}), bold=frozenset(bold),
+        ("layer", "better baseline", *_heads(table), "mean", "p", "corrected", "verdict"),
+        tuple(rows),
+        left=frozenset({0, 1, len(goals) + 5}), bold=frozenset(bold),
         caption="p of the mean difference: paired over seeds and images, both taken as drawn; "
         f"corrected for {len(table['comparisons'])} candidates (Holm), not for the number of "
         "tables.",
@@ -135,3 +138,7 @@ def _p(value: float | None) -> str:
     if value is None:
         return "-"
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def _seeds(count: int) -> str:
+    return "another seed" if count == 1 else f"{count} other seeds"

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import norm, ttest_rel
 
 from api.commands_rerank import names_of, rates_of
+from api.reporting.blocks import Text
 from api.reporting.rerank_tables import rerank_blocks
 from evosearch.config import Anchor, Task
 from evosearch.errors import ConfigError
@@ -193,8 +194,8 @@ def test_a_missing_row_is_told_and_counts_in_the_correction() -> None:
     assert found["c9"]["verdict"] == MISSING
     assert found["c7"]["p_corrected"] == pytest.approx(2 * found["c7"]["p"])
     assert len(made["at_the_edge"]) == 8
-    told = [block.text for block in rerank_blocks(made | {"judged": {"polarity-digits": 5},
-                                                          "reads": 36}) if hasattr(block, "text")]  # fmt: skip
+    shown = rerank_blocks(made | {"judged": {"polarity-digits": 5}, "reads": 36})
+    told = [block.text for block in shown if isinstance(block, Text)]
     assert any("boom" in line for line in told)
     assert any("5 layers on that of polarity-digits; 36 reads" in line for line in told)
     alone = result_of(plan, rates, finals(plan, {"c7": 0.8}), {})
