@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -16,8 +17,12 @@ import pytest
 from api.cli import run
 from db import open_store
 from db.studies import Item, Studies
+from evosearch.config import Anchor, Task
+from evosearch.records import Job, Subject
+from evosearch.rerank import Tuned
 from tests.acceptance.command import COMMAND, environment, evosearch
 from tests.integration.test_study import finished
+from workers import rerank_tune
 from workers.training import Training
 
 __all__ = ["finished"]
@@ -183,6 +188,42 @@ def test_a_dry_run_says_what_it_takes(
     said = capsys.readouterr().out
     assert "4 layers on polarity-digits/resnet: 12 trainings of at most 8 steps" in said
     assert items(tmp_path, search, "tune") == {}
+
+
+class OneTrial:
+    """What a scheduler sees of a trial of Tune's."""
+
+    def __init__(self, place: int) -> None:
+        self.trial_id, self.config = f"t{place}", {"place": place}
+
+
+def test_rates_race_within_their_row_and_remember_it_after_a_restore(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"{layer}/polarity-digits/resnet/{rate}" for layer in ("strong", "weak")
+             for rate in (0.1, 0.2)]  # fmt: skip
+    jobs = [
+        Job(id=name, purpose="tune", subject=Subject(baseline="bn-relu"), graph=None, runs=(),
+            task=Task(anchors=(Anchor(name="resnet"),)))
+        for name in names
+    ]  # fmt: skip
+    trials = [OneTrial(place) for place in range(4)]
+    scores = (0.9, 0.8, 0.1, 0.2)
+    results = [{"score": score, "trained_to": 2} for score in scores]
+    monkeypatch.setattr(rerank_tune._RACE, "jobs", jobs)
+    monkeypatch.setattr(rerank_tune._RACE, "known", {})
+    one = rerank_tune.ByRow((2, 4, 8))
+    for trial in trials:
+        one.on_trial_add(None, trial)
+    decided = [one.on_trial_result(None, *both) for both in zip(trials, results, strict=True)]
+    # The weak layer's rates are far below the strong one's, and one of them goes on all the same.
+    assert decided == ["CONTINUE", "STOP", "CONTINUE", "CONTINUE"]
+    known = {names[0]: Tuned(scores={2: (0.9,)}, ended=True)}
+    monkeypatch.setattr(rerank_tune._RACE, "known", known)
+    restored = pickle.loads(pickle.dumps(rerank_tune.ByRow((2, 4, 8))))
+    for trial in trials[:2]:
+        restored.on_trial_add(None, trial)
+    assert restored.on_trial_result(None, trials[1], results[1]) == "STOP"
 
 
 def ended(folder: Path, search: str) -> dict[str, Item]:
