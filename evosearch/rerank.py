@@ -96,6 +96,8 @@ class Plan(Record):
     @property
     def rungs(self) -> tuple[int, ...]:
         """Steps at which the rates of a row are compared; the last one is the end."""
+        if len(self.rates) == 1:
+            return (self.task.steps,)
         return tuple(sorted({math.ceil(share * self.task.steps) for share in RUNG_SHARES}))
 
     def rows(self) -> Iterator[tuple[Layer, Setting]]:

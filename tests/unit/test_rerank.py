@@ -112,6 +112,7 @@ def test_every_row_is_tuned_on_select_with_the_same_rates_and_seeds() -> None:
     plan = make_plan()
     jobs = list(plan.tune_jobs())
     assert plan.rungs == (3, 5, 10)
+    assert make_plan(rates=(0.1,)).rungs == (10,)
     assert len({job.id for job in jobs}) == len(jobs) == 4 * 2 * 3
     assert {run.split for job in jobs for run in job.runs} == {"select"}
     by_row = itertools.groupby(jobs, key=lambda job: job.id.rpartition("/")[0])
