@@ -256,6 +256,8 @@ def test_ray_tune_is_killed_and_goes_on(search: str, tmp_path: Path) -> None:
     assert {name: after[name] for name in before} == before
     assert len(after) == 12
     assert f"{len(before)} trials have ended" in done.stderr
+    # Tune went on with its own experiment: each session leaves its account of one and the same.
+    assert len(list(tmp_path.glob("rerank-*-kept/*/tune/experiment_state-*.json"))) == 2
     result = json.loads((tmp_path / "result.json").read_text())
     assert_complete(result, tmp_path, search)
     workers = {item.payload["worker"] for name, item in after.items() if name not in before}
