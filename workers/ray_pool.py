@@ -172,8 +172,8 @@ class RayPool:
         self._owns_ray = not ray.is_initialized()
         try:
             if self._owns_ray:
-                _start_ray(workers, address, self._folder.name)
-            if gpu_share is None and device != "cpu" and _resources().get("GPU", 0):
+                start_ray(workers, address, self._folder.name)
+            if gpu_share is None and device != "cpu" and all_resources().get("GPU", 0):
                 self._gpu_share = self._settings["gpu_share"] = GPU_SHARE
             count = workers or self._room()
             self._actors = [self._new_actor() for _ in range(count)]
@@ -204,7 +204,7 @@ class RayPool:
 
     def _room(self) -> int:
         """Workers that fit on the machine or cluster as it is now."""
-        resources = _resources()
+        resources = all_resources()
         if self._gpu_share:
             # The small number makes 3 x 1/3 fit on one GPU in spite of rounding.
             return max(1, int(resources.get("GPU", 0) * (1 / self._gpu_share + 1e-9)))
@@ -329,7 +329,7 @@ class RayPool:
             run = actor.handle.run.options(num_returns="streaming")
             if not actor.jobs:
                 actor.since = time.monotonic()
-            sources = _sources(job, actor.sent)
+            sources = plugin_sources(job, actor.sent)
             actor.jobs.append(_Assigned(job, run.remote(job.model_dump_json(), sources)))
 
     def _ready(self, timeout: float) -> list[_Actor]:
@@ -404,13 +404,13 @@ class RayPool:
         self._actors[self._actors.index(actor)] = self._new_actor()
 
 
-def _resources() -> dict[str, float]:
+def all_resources() -> dict[str, float]:
     """What the machine or cluster has in all: CPU, GPU and others."""
     found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return found
 
 
-def _sources(job: Job, sent: set[str]) -> list[dict[str, Any]]:
+def plugin_sources(job: Job, sent: set[str]) -> list[dict[str, Any]]:
     """The job's plug-ins that were not sent before, as text; a notebook's as Ray's own bytes.
 
     A plug-in that this process has not loaded is left out: the worker looks for it itself.
@@ -446,7 +446,8 @@ def _death(err: RayError) -> Failure:
     return Failure(cause="out_of_memory" if short else "died", detail=detail)
 
 
-def _start_ray(workers: int | None, address: str | None, empty_folder: str) -> None:
+def start_ray(workers: int | None, address: str | None, empty_folder: str) -> None:
+    """Start Ray on this machine, or join a cluster; workers import this package and no folder."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     environment: dict[str, Any] = {"working_dir": empty_folder}
