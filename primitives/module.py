@@ -1,6 +1,7 @@
 """Turns generated code into an ``nn.Module``: the only place that executes it.
 
-The text comes from `codegen` alone, which lets no foreign text in; never give it other text.
+The text comes from `codegen` alone, which lets no foreign text in; never give it other text. A
+layer pickles as its graph and its state, never as code, so that a whole model can be saved.
 """
 
 from __future__ import annotations
@@ -57,7 +58,22 @@ def _class_of(graph_text: str) -> type[nn.Module]:
     linecache.cache[file_name] = (len(source), None, source.splitlines(True), file_name)
     namespace: dict[str, Any] = {"__name__": name}
     exec(compile(source, file_name, "exec"), namespace)
-    made = namespace[CLASS_NAME]
-    assert isinstance(made, type)
-    assert issubclass(made, nn.Module)
-    return made
+    generated = namespace[CLASS_NAME]
+    assert isinstance(generated, type)
+    assert issubclass(generated, nn.Module)
+    return type(CLASS_NAME, (FromGraph, generated), {"graph_text": graph_text, "__module__": name})
+
+
+class FromGraph:
+    """Base of the classes made here: says the graph, and pickles an instance as graph and state."""
+
+    graph_text: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return new_layer, (self.graph_text,), self.__getstate__()  # type: ignore[attr-defined]
+
+
+def new_layer(graph_text: str) -> nn.Module:
+    """An instance without state, to which pickle gives back what it had."""
+    kind = layer_class(Graph.from_json_text(graph_text))
+    return kind.__new__(kind)
