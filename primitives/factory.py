@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,8 @@ def norm_act_function(
 
     ``layout`` None: the modules take (N, C, *spatial), (N, *spatial, C) and (B, tokens, C), and
     tell them apart by the axis that has as many entries as the layer has channels. An input on
-    which both have is refused: give the layout then.
+    which both have is refused: give the layout then, "nchw" for most convolutional networks,
+    "nhwc" for channels last with any number of axes before them, tokens included.
 
     Raises:
         FormulaError: the text is no layer.
@@ -54,20 +55,26 @@ def norm_act_function(
 
     def make(
         num_features: int,
-        apply_act: bool = True,
+        apply_act: bool | None = None,
         eps: float = 1e-5,
         momentum: float | None = 0.1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         **accepted: object,
     ) -> nn.Module:
-        return kind(
+        made: Any = kind(
             num_features, groups=group_count(num_features) if groups is None else groups,
-            eps=eps, momentum=momentum, apply_act=apply_act, recompute=recompute, device=device,
-            dtype=dtype, **more,
+            eps=eps, momentum=momentum, apply_act=apply_act is not False, recompute=recompute,
+            device=device, dtype=dtype, **more,
         )  # fmt: skip
+        # Whoever speaks of an activation leaves it to the layer; `activations_left` asks.
+        made.stands_for_both = apply_act is not None or bool(_OF_ACTIVATIONS & accepted.keys())
+        return cast(nn.Module, made)
 
     return make
+
+
+_OF_ACTIVATIONS = frozenset({"act_layer", "act_kwargs", "inplace", "drop_layer"})
 
 
 @lru_cache(maxsize=1024)
@@ -84,8 +91,8 @@ def fitted_class(graph_text: str) -> Callable[..., nn.Module]:
             if x.ndim > 2 and first and last:
                 raise ValueError(
                     f"both axis 1 and the last of {tuple(x.shape)} have {count} entries: are these "
-                    "channels first or last? Say so: norm_act_function(..., layout='nchw', 'nhwc' "
-                    "or 'btc')"
+                    "channels first or last? Say so: norm_act_function(..., layout='nchw' or "
+                    "'nhwc')"
                 )
             if x.ndim > 2 and last:
                 moved: Tensor = super().forward(x.movedim(-1, 1))
@@ -155,7 +162,8 @@ def _affine_wanted(found: Scan) -> list[Row]:
     """Full layers that no activation follows, of a model that has activations of its own."""
     rows, seen = [], set()
     for path, module in found.modules.items():
-        if not is_evolved(module) or not getattr(module, "apply_act", False) or id(module) in seen:
+        full = is_evolved(module) and bool(getattr(module, "apply_act", False))
+        if not full or getattr(module, "stands_for_both", False) or id(module) in seen:
             continue
         seen.add(id(module))
         users = [user for call in found.calls(path) for user in found.following(call)]

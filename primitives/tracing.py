@@ -17,19 +17,14 @@ import torch
 from torch import fx, nn
 
 MODE = "evolved_mode"
-"""Name of the module that says the mode, beside the calls that ask for it."""
+"""Name of the module that knows the mode, beside the calls that ask for it."""
 
 
-class Mode(nn.Module):
-    """Says whether it is in training mode."""
+class ByMode(nn.Module):
+    """The first of two numbers in training mode, else the other."""
 
-    def forward(self) -> bool:
-        return self.training
-
-
-def by_mode(training: bool, one: Any, other: Any) -> Any:
-    """The first in training mode, else the other."""
-    return one if training else other
+    def forward(self, one: Any, other: Any) -> Any:
+        return one if self.training else other
 
 
 class Traced(NamedTuple):
@@ -138,16 +133,13 @@ def _switched(both: Both) -> Traced:
     """The graph of training mode, which asks for the mode where the other has another number."""
     (tracer, graph), (_, other) = both
     theirs = dict(zip(graph.nodes, other.nodes, strict=True))
-    modes: dict[str, fx.Node] = {}
     for node in list(graph.nodes):
         owner = tracer.owner(node)
 
         def choose(one: Any, another: Any, node: fx.Node = node, owner: str = owner) -> fx.Node:
             with graph.inserting_before(node):
-                if owner not in modes:
-                    path = f"{owner}.{MODE}" if owner else MODE
-                    modes[owner] = graph.create_node("call_module", path, ())
-                return graph.call_function(by_mode, (modes[owner], one, another))
+                path = f"{owner}.{MODE}" if owner else MODE
+                return graph.create_node("call_module", path, (one, another))
 
         twin = theirs[node]
         try:
@@ -204,7 +196,7 @@ def graph_module(model: nn.Module, graph: fx.Graph) -> fx.GraphModule:
         if node.op == "call_module" and str(node.target).rpartition(".")[2] == MODE
     }
     for owner in asked:
-        model.get_submodule(owner).add_module(MODE, Mode())
+        model.get_submodule(owner).add_module(MODE, ByMode())
     try:
         with torch.no_grad():
             made = fx.GraphModule(model, graph, class_name=type(model).__name__)

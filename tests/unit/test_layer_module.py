@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -283,6 +284,54 @@ def test_no_graph_breaks(name: str, momentum: float | None) -> None:
         torch.testing.assert_close(compiled(x), layer(x))
     for ours, theirs in zip(layer.buffers(), twin.buffers(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+COMPILED: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "nhwc": ({"layout": "nhwc"}, (2, 3, 5, 4)),
+    "btc": ({"layout": "btc"}, (2, 7, 4)),
+    "recompute": ({"recompute": True}, (2, 4, 3, 5)),
+    "affine only": ({"apply_act": False}, (2, 4, 3, 5)),
+}
+
+
+@pytest.mark.parametrize("what", COMPILED)
+@pytest.mark.parametrize("name", ["BN-ReLU", "EvoNorm-B0", "EvoNorm-S0"])
+def test_no_graph_breaks_in_any_layout_or_option(name: str, what: str) -> None:
+    torch.compiler.reset()
+    options, shape = COMPILED[what]
+    kind = layer_class(KNOWN[name])
+    layer = randomised(kind(4, dtype=DOUBLE, **options))  # type: ignore[call-arg]
+    twin = copy.deepcopy(layer)
+    compiled = torch.compile(twin, fullgraph=True, backend="eager")
+    for mode in (True, False):
+        layer.train(mode)
+        twin.train(mode)
+        x, other = (normal(*shape).requires_grad_() for _ in range(2))
+        value, meant = compiled(x), layer(other)
+        torch.testing.assert_close(value, meant)
+        value.square().sum().backward()
+        meant.square().sum().backward()
+        torch.testing.assert_close(x.grad, other.grad)
+    for ours, theirs in zip(layer.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("name", ["BN-ReLU", "EvoNorm-B0", "EvoNorm-S0"])
+def test_no_graph_breaks_under_autocast(name: str) -> None:
+    torch.compiler.reset()
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), build_layer(KNOWN[name], 8))
+    x = normal(2, 3, 8, 8, dtype=torch.float32)
+
+    def step(given: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            value: Tensor = net(given)
+        return value
+
+    meant = step(x)
+    got = torch.compile(step, fullgraph=True, backend="eager")(x)
+    assert got.dtype == torch.bfloat16
+    # Both round the same float32 values to bfloat16.
+    torch.testing.assert_close(got, meant, rtol=2**-7, atol=2**-7)
 
 
 def test_source_is_a_file_of_its_own_that_needs_torch_only(tmp_path: Path) -> None:

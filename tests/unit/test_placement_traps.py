@@ -228,7 +228,7 @@ def test_an_activations_own_slope_is_no_scale() -> None:
         assert layer.weight.tolist() == [1.0] * 6
 
 
-class HandRMS(nn.Module):
+class OwnRMSNorm(nn.Module):
     """RMSNorm as people write it; ``shift`` as in models whose weight starts at zero."""
 
     def __init__(self, width: int, shift: float = 0.0) -> None:
@@ -261,7 +261,7 @@ def test_norms_that_are_no_classes_of_torch_are_replaced_where_that_is_safe() ->
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.plain, self.shifted = HandRMS(6), HandRMS(6, 1.0)
+            self.plain, self.shifted = OwnRMSNorm(6), OwnRMSNorm(6, 1.0)
             self.frozen = FrozenNorm2d(6)
 
         def forward(self, x: Tensor) -> Tensor:
