@@ -190,6 +190,8 @@ def graph_module(model: nn.Module, graph: fx.Graph) -> fx.GraphModule:
     Each part of the copy is in the mode of the model's part of that name.
     """
     graph.lint()
+    for node in graph.nodes:
+        node.type = None  # annotations, which are text in many files and then cannot be pickled
     asked = {
         str(node.target).rpartition(".")[0]
         for node in graph.nodes
