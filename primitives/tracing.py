@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -39,9 +39,16 @@ class Traced(NamedTuple):
 
 
 class _Tracer(fx.Tracer):
-    """Keeps whole what the caller wants whole, and the paths that are named."""
+    """Keeps whole what the caller wants whole, and the paths that are named.
 
-    def __init__(self, is_whole: Callable[[nn.Module], bool], paths: set[str]) -> None:
+    A copy that is loaded again makes one without arguments.
+    """
+
+    def __init__(
+        self,
+        is_whole: Callable[[nn.Module], bool] = lambda module: False,
+        paths: Collection[str] = (),
+    ) -> None:
         super().__init__()
         self._is_whole, self._paths = is_whole, paths
 

@@ -65,26 +65,42 @@ def trained(graph: Graph, channels: int = 8) -> torch.nn.Module:
     return layer
 
 
-@pytest.mark.parametrize("name", ["evonorm-b0", "bn-relu", "evonorm-s0", "poly-norm", "serf"])
+SHAPES = ((7, 8, 5, 9), (1, 8, 6, 10), (3, 8, 2, 2))
+"""Any batch, any positions."""
+
+
+def inputs() -> list[torch.Tensor]:
+    rng = torch.manual_seed(1)
+    return [torch.randn(shape, generator=rng) for shape in SHAPES]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["evonorm-b0", "evonorm-s0", "bn-relu", "gn-gelu", "in-silu", "ln-relu", "rms-silu", "frn-tlu",
+     "batch-channel-norm", "poly-norm", "serf", "dice", "derf", "snake", "celu"],
+)  # fmt: skip
 def test_torch_export_carries_running_statistics_and_any_batch(name: str) -> None:
     layer = trained(CATALOG[name].graph)
     data = artefact(CATALOG[name].graph, "torch-export", layer=layer)
     program = torch.export.load(io.BytesIO(data)).module()
-    x = torch.randn(7, 8, 5, 9, generator=torch.manual_seed(1))
-    torch.testing.assert_close(program(x), layer.eval()(x), rtol=1e-4, atol=1e-4)
+    for x in inputs():
+        torch.testing.assert_close(program(x), layer.eval()(x), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.skipif(not ONNX, reason="onnx, onnxscript and onnxruntime are not installed")
-@pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0", "serf"])
+@pytest.mark.parametrize(
+    "name",
+    ["evonorm-b0", "evonorm-s0", "bn-gelu", "gn-silu", "frn-tlu", "rms-norm", "poly-norm", "serf"],
+)
 def test_onnx_carries_running_statistics_and_any_batch(name: str) -> None:
     import onnxruntime
 
     layer = trained(CATALOG[name].graph)
     data = artefact(CATALOG[name].graph, "onnx", layer=layer)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    x = torch.randn(7, 8, 5, 9, generator=torch.manual_seed(1))
-    (got,) = session.run(None, {"x": x.numpy()})
-    torch.testing.assert_close(torch.from_numpy(got), layer.eval()(x), rtol=1e-4, atol=1e-4)
+    for x in inputs():
+        (got,) = session.run(None, {"x": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(got), layer.eval()(x), rtol=1e-4, atol=1e-4)
 
 
 def test_the_bundle_has_everything_with_sums(monkeypatch: pytest.MonkeyPatch) -> None:
