@@ -9,6 +9,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, get_args
 from xml.etree import ElementTree
 
@@ -19,8 +20,8 @@ import torch
 from api.export import Format
 from api.rest.candidates import MEDIA
 from api.run_view import Candidate
-from api.wiring import load_state
 from db.sql_store import SqlStore
+from evosearch.state import Member
 from primitives.artefacts import FILES
 from primitives.digest import digest
 from primitives.formula import parse
@@ -54,13 +55,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     story.candidate([0.5, 0.5, 0.5])
     story.candidate(list(SCORES.values()), parents=(1,))
     story.flush()
-    candidate = Candidate(load_state(store, NAME), 2)
     store.close()
     with (
         running(folder) as service,
         httpx.Client(base_url=service.url + "/api/v1", timeout=90) as client,
     ):
-        yield Made(client, candidate)
+        yield Made(client, candidate())
+
+
+def candidate() -> Candidate:
+    """Candidate 2 as a search in this process has it."""
+    members = {
+        birth: Member(
+            birth, graph(birth), "mutation", "", parents, audit=False, evaluated=True,
+            scores={name: [score] for name, score in SCORES.items()},
+        )
+        for birth, parents in ((1, ()), (2, (1,)))
+    }  # fmt: skip
+    state: Any = SimpleNamespace(config=CREATED.config, members=members)
+    return Candidate(state, 2)
 
 
 def check_file(form: str, data: bytes, channels: int = 64) -> None:

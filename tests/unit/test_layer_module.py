@@ -13,6 +13,7 @@ import torch
 from known_graphs import KNOWN, V0, ZERO, Build, X
 from torch import Tensor, nn
 
+from primitives import module
 from primitives.codegen import layer_source
 from primitives.errors import LayerError
 from primitives.graph import Graph, Node
@@ -379,6 +380,22 @@ def test_classes_are_made_once_per_graph() -> None:
     again = Graph.from_json_text(KNOWN["BN-ReLU"].to_json_text())
     assert layer_class(again) is layer_class(KNOWN["BN-ReLU"])
     assert layer_class(again) is not layer_class(KNOWN["BN-SiLU"])
+
+
+def test_classes_that_nobody_asked_for_in_long_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "KEPT", 2)
+    graphs = [Graph((Node("tanh", (X,)), *[Node("neg", (4 + i,)) for i in range(n)]))
+              for n in range(1, 5)]  # fmt: skip
+    first = layer_class(graphs[0])
+    layer = build_layer(graphs[0], 2)
+    for graph in graphs[1:]:
+        assert layer_class(graph).__module__ in sys.modules
+    assert first.__module__ not in sys.modules
+    x = normal(2, 2, 3, dtype=torch.float32)
+    assert torch.equal(copy.deepcopy(layer)(x), layer(x))
+    assert layer_class(graphs[0]) is not first
 
 
 def test_code_text_needs_no_torch() -> None:

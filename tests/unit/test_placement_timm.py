@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from primitives.factory import activations_left, norm_act_function
 from primitives.model_scan import is_evolved
@@ -150,10 +151,46 @@ def test_models_that_assert_on_a_class_take_the_function_and_nothing_else() -> N
     make = norm_act_function("evonorm-s0")
 
     class Maker:
-        def __call__(self, *arguments: Any, **options: Any) -> torch.nn.Module:
+        def __call__(self, *arguments: Any, **options: Any) -> nn.Module:
             return make(*arguments, **options)
 
     create = timm().create_model
     with pytest.raises(AssertionError):
         create("resnetv2_50", norm_layer=Maker(), **SMALL, **SHORT)
     create("resnetv2_50", norm_layer=make, **SMALL, **SHORT)
+
+
+def test_timms_own_norms_are_replaced_by_what_they_compute() -> None:
+    layers = timm().layers
+    torch.manual_seed(0)
+
+    def net() -> nn.Sequential:
+        made = nn.Sequential(
+            layers.RmsNorm2d(8), nn.Conv2d(8, 8, 1), layers.SimpleNorm2d(8), nn.Conv2d(8, 8, 1),
+            layers.RmsNormAct2d(8), layers.FrozenBatchNormAct2d(8),
+        )  # fmt: skip
+        for norm in (made[0], made[2], made[4]):
+            nn.init.uniform_(norm.weight, 0.5, 2.0)
+        return made
+
+    whole = net()
+    weights = [whole[place].weight.detach().clone() for place in (0, 2, 4)]
+    frozen = "its statistics are its own: turn it into a BatchNorm first"
+    placed = replace_norm_act(whole, "evonorm-s0", report=None)
+    assert [(row.module, row.action, row.why) for row in placed.rows] == [
+        ("0", "affine", "no activation follows"), ("2", "affine", "no activation follows"),
+        ("4", "replaced", "with its own activation"), ("5", "left", frozen),
+    ]  # fmt: skip
+    for place, weight in zip((0, 2, 4), weights, strict=True):
+        torch.testing.assert_close(whole[place].weight, weight)
+    rows = replace_norm_act(net(), "rms-norm", "norm", report=None).rows
+    assert [(row.module, row.action) for row in rows] == [
+        ("5", "left"), ("0", "replaced"), ("2", "replaced"), ("4", "left"),
+        ("4.act", "left"), ("5.act", "left"),
+    ]  # fmt: skip
+    last = nn.Sequential(nn.Linear(4, 8), layers.RmsNorm(8), nn.Linear(8, 6), layers.SimpleNorm(6))
+    x = torch.randn(2, 5, 4)
+    unit = last[1](last[0](x))
+    replace_norm_act(last, "rms-norm", "norm", report=None)
+    assert [last[place].layout for place in (1, 3)] == ["nhwc", "nhwc"]
+    torch.testing.assert_close(last[1](last[0](x)), unit)
