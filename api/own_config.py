@@ -26,7 +26,7 @@ from evosearch.plugins import (
     load,
     loaded,
     read_source,
-    registered,
+    registered_sources,
 )
 from evosearch.presets import config_from, load_preset, set_overrides
 
@@ -118,13 +118,13 @@ class Parts:
         """Note the plug-in, script or notebook that registered a name, if one did."""
         entry = REGISTER.find(kind, name)
         if entry is None:
-            for reference in registered():  # what the server's settings offer
-                offered = load(read_source(reference))
+            for source in registered_sources():  # what the server's settings offer
+                offered = load(source)
                 if any(one.kind == kind and one.name == name for one in offered.entries):
                     self.take(offered)
             return
-        by_file = _by_module(entry.module)
-        loaded = by_file or adopt(entry.module)
+        by_file = _loaded_with(entry)
+        loaded = by_file or adopt(entry.module, self._path)
         if loaded is not None:
             self.take(loaded)
 
@@ -143,10 +143,16 @@ class Parts:
         )  # fmt: skip
 
 
-def _by_module(module: str) -> Loaded | None:
-    if not module.startswith(MODULE_PREFIX):
-        return None
-    return next((one for one in all_loaded() if one.module.__name__ == module), None)
+def _loaded_with(entry: Entry) -> Loaded | None:
+    """The file or entry point that was loaded and registered this; no script or notebook."""
+    return next(
+        (
+            one for one in all_loaded()
+            if any(entry is known for known in one.entries)
+            and (one.source.entry_point or one.module.__name__.startswith(MODULE_PREFIX))
+        ),
+        None,
+    )  # fmt: skip
 
 
 def anchor_setting(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:

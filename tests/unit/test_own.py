@@ -323,14 +323,14 @@ def test_an_objective_that_is_not_finite_is_a_rejection(plugin):
 def test_an_installed_package_registers_by_its_entry_point(tmp_path, monkeypatch):
     from importlib.metadata import EntryPoint
 
-    from evosearch import plugins
+    from evosearch import plugin_sources, plugins
 
     (tmp_path / "their_layers.py").write_text(
         "import evosearch as es\nes.anchor('theirs', build=lambda layer: layer(7))\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     point = EntryPoint("their-layers", "their_layers", plugins.GROUP)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
+    monkeypatch.setattr(plugin_sources, "entry_points", lambda group: [point])
     loaded = load(read_source("their-layers"))
     assert [entry.name for entry in loaded.entries] == ["theirs"]
     again = plugins.Source.from_json(loaded.source.to_json())
