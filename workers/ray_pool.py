@@ -28,6 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from evosearch.errors import WorkerError
+from evosearch.own import Entry
 from evosearch.plugins import loaded
 from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message
 
@@ -429,8 +430,14 @@ def _sources(job: Job, has: set[str]) -> dict[str, dict[str, Any]]:
             continue
         data = known.source.to_json()
         if not known.source.file:
-            data["pickled"] = ray.cloudpickle.dumps(known.entries)  # type: ignore[no-untyped-call]
+            data["pickled"] = pickled(known.entries)
         found[plugin.sha256] = data
+    return found
+
+
+def pickled(entries: list[Entry]) -> bytes:
+    """What cells of a notebook define, as Ray takes it to other processes."""
+    found: bytes = ray.cloudpickle.dumps(entries)  # type: ignore[no-untyped-call]
     return found
 
 

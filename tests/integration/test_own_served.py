@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import httpx
@@ -76,6 +77,36 @@ def test_a_search_of_an_own_anchor_is_created_by_name_and_by_nothing_else(served
     refused = http.post("/searches", json=evil)
     assert refused.status_code == 422
     assert "EVOSEARCH_PLUGINS" in refused.text
+
+
+def test_a_database_opens_in_the_dashboard_while_a_search_runs(tmp_path):
+    """What a notebook makes is shown as it grows, and a command from the page is followed."""
+    run = es.search(
+        [f"{MY_TASK}:TinySeq"], budget=400, pool="inline", settings=SMALL, confirm=False,
+        db=f"sqlite:///{tmp_path}/store.db", show=False, background=True,
+    )  # fmt: skip
+    seen = []
+    try:
+        with (
+            running(tmp_path) as service,
+            httpx.Client(base_url=service.url + "/api/v1", timeout=30) as http,
+        ):
+            deadline = time.monotonic() + 60
+            while len(set(seen)) < 3:
+                assert time.monotonic() < deadline, seen
+                shown = http.get(f"/searches/{run.id}").json()
+                assert shown["status"] == "running", shown
+                seen.append(shown["evaluated"])
+                time.sleep(0.05)
+            assert http.get(f"/searches/{run.id}/hypervolume").status_code == 200
+            assert http.get(f"/searches/{run.id}/funnel").status_code == 200
+            page = httpx.get(f"{service.url}/").text
+            assert "<html" in page
+            assert http.post(f"/searches/{run.id}/pause").status_code == 202
+            run.wait(60)
+            assert run.status == "paused"
+    finally:
+        run.close()
 
 
 def test_the_web_process_loads_no_plugin_that_only_trains(tmp_path, monkeypatch):
