@@ -56,6 +56,7 @@ api.run.Run.extend = lambda self, evaluations, enqueue=(): _extend(self, 1, enqu
 EXTRA = {
     ("search", "start", "--dry-run"): (),
     ("search", "start"): ("--pool", "inline", *TINY, "--set", "budget.evaluations=2"),
+    ("search", "delete"): ("--yes",),
     ("anchor", "check"): ("--seeds", "1", "--steps", "4"),
     ("preset", "calibrate"): ("--pool", "inline", "--set", "task.steps=3", "--set",
                               'task.anchors=[{name="resnet", width=4}]', "--set",

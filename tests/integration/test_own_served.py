@@ -11,6 +11,7 @@ import pytest
 import evosearch as es
 from api.app import make_app
 from api.offers import offers
+from api.run import Run
 from db.controllers import Controllers
 from db.sql_store import SqlStore
 from tests.support.service import running
@@ -25,8 +26,12 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("own")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("own")
+
+
+@pytest.fixture(scope="module")
+def served(folder):
     run = es.search(
         [f"{MY_TASK}:TinySeq"], objectives=["parameters"], budget=3, pool="inline", settings=SMALL,
         db=f"sqlite:///{folder}/store.db", show=False,
@@ -60,6 +65,34 @@ def test_every_figure_is_served(served):
     assert set(front[0]["scores"]) == {"tiny-seq", "tiny-seq#parameters"}
     # The mean is that of the anchors' scores alone.
     assert front[0]["mean_score"] == pytest.approx(front[0]["scores"]["tiny-seq"])
+
+
+def test_scores_are_those_of_a_candidates_page(served, folder):
+    """Every seed of the front on *select*, in the objectives' units."""
+    search_id, http = served
+    store = SqlStore(f"{folder}/store.db")
+    run = Run(store, search_id, lambda: None, show=False)
+    births = sorted(run.state.front.members)
+    traces = {one.name.partition(":")[0]: one for one in es.plot.scores(run).data}
+    goal = run.config.objective("tiny-seq")
+    shown = 0
+    for birth in births:
+        rows = http.get(f"/searches/{search_id}/candidates/{birth}/about").json()["scores"]
+        known = [goal.value(score) for row in rows if row["anchor"] == "tiny-seq"
+                 and row["split"] == "select" for score in row["scores"]]  # fmt: skip
+        trace = traces["tiny-seq"]
+        drawn = [y for x, y in zip(trace.x, trace.y, strict=True) if x == str(birth)]
+        shown += len(drawn)
+        assert all(any(one == pytest.approx(other) for other in known) for one in drawn)
+    assert shown >= len(births) > 0
+    front = {one.name: one for one in es.plot.front(run).data}
+    told = {row["birth"]: row["scores"] for row in
+            http.get(f"/searches/{search_id}/front").json()["candidates"]}  # fmt: skip
+    assert len(front["front"].x) == len(told) == len(births)
+    widest = sorted(run.config.objective("tiny-seq#parameters").value(one["tiny-seq#parameters"])
+                    for one in told.values())  # fmt: skip
+    assert sorted(front["front"].y) == pytest.approx(widest)
+    store.close()
 
 
 def test_a_search_of_an_own_anchor_is_created_by_name_and_by_nothing_else(served):

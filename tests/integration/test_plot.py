@@ -84,20 +84,6 @@ def test_the_front_is_the_dashboards_figure_in_the_objectives_units(
         plot.front(run, "moons")
 
 
-def test_scores_are_those_of_a_candidates_page(service: Running, run: Run) -> None:
-    births = sorted(run.state.front.members)
-    traces = {one.name.partition(":")[0]: one for one in plot.scores(run, births).data}
-    for birth in births:
-        rows = ask(service, f"/candidates/{birth}/about")["scores"]
-        for name, trace in traces.items():
-            goal = run.config.objective(name)
-            known = [goal.value(one) for row in rows if row["anchor"] == name
-                     and row["split"] == "select" for one in row["scores"]]  # fmt: skip
-            drawn = [y for x, y in zip(trace.x, trace.y, strict=True) if x == str(birth)]
-            assert drawn
-            assert all(any(abs(one - other) < 1e-9 for other in known) for one in drawn)
-
-
 def test_gain_against_cost(service: Running, run: Run) -> None:
     told = ask(service, "/scatter?x=live_nodes&y=gain")
     provisional, confirmed, baselines = plot.gain(run, x="live_nodes").data
