@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -26,6 +26,20 @@ log = logging.getLogger("evosearch.alerts")
 SEND_SECONDS = 10.0
 DISK_BYTES = 500_000_000
 """Free room below which the disk counts as nearly full."""
+
+
+STALLED_SECONDS = 1800.0
+"""Silence of a search that no service runs."""
+
+
+def together(*listeners: Callable[[State, ev.Event], None]) -> Callable[[State, ev.Event], None]:
+    """One listener that tells all of these, in this order."""
+
+    def hear(state: State, event: ev.Event) -> None:
+        for one in listeners:
+            one(state, event)
+
+    return hear
 
 
 class Alerts:
@@ -91,6 +105,12 @@ class Alerts:
             self._queue.put_nowait({"alert": kind, "search": search_id, "text": text})
         except queue.Full:
             log.warning("an alert is dropped: too many wait")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Send what waits, and end."""

@@ -206,13 +206,44 @@ def stop(ref: SearchRef, db: Database = None) -> None:
 
 def extend(
     ref: SearchRef,
-    evaluations: Annotated[int, typer.Argument(metavar="N", min=1, help="The new budget.")],
+    evaluations: Annotated[int, typer.Argument(metavar="N", min=1, help="Further evaluations.")],
+    enqueued: Annotated[
+        list[str] | None,
+        typer.Option("--enqueue", metavar="FORMULA", help="Evaluated first; may be repeated."),
+    ] = None,
     db: Database = None,
 ) -> None:
-    """Set the budget: candidates that are evaluated on every anchor."""
-    from evosearch.ports import Extend
+    """Go on for N further evaluations; of an ended search a copy does, from before its end."""
+    from api.run import extended
+    from evosearch.ports import Enqueue
+    from primitives.named import layer_graph
 
-    _send(ref, Extend(evaluations=evaluations), f"its budget becomes {evaluations}", db)
+    graphs = [layer_graph(one) for one in enqueued or ()]
+    store = open_database(db)
+    try:
+        info = store.search(ref)
+        target = extended(store, info.id, evaluations)
+        for graph in graphs:
+            store.send(target, Enqueue(graph=graph))
+        if target == info.id:
+            done = f"{evaluations} further evaluations"
+            typer.echo(f"search {info.id}: {_after(store, info.id, done)}")
+        else:
+            typer.echo(
+                f"search {info.id} is {info.status} and stays as it is; search {target} goes on "
+                f"from before its confirmation: evosearch search resume {target}"
+                + (f" --db {shown_url(db)}" if db else "")
+            )
+    finally:
+        store.close()
+
+
+def _after(store: Store, search_id: str, done: str) -> str:
+    """What a command has come to: whoever runs the search acts on it, or it is done at once."""
+    from api.runner import act_on_commands
+
+    status = act_on_commands(store, search_id)
+    return done if status is None else f"done; no process runs it, it is {status}"
 
 
 def _send(ref: str, command: Command, done: str, db: str | None) -> None:
@@ -226,13 +257,7 @@ def _send(ref: str, command: Command, done: str, db: str | None) -> None:
                 hint="start another one: evosearch search start",
             )
         store.send(info.id, command)
-        from api.runner import act_on_commands
-
-        status = act_on_commands(store, info.id)
-        if status is None:
-            typer.echo(f"search {info.id}: {done}")
-        else:
-            typer.echo(f"search {info.id}: done; no process runs it, it is {status}")
+        typer.echo(f"search {info.id}: {_after(store, info.id, done)}")
     finally:
         store.close()
 

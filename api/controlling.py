@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from api.alerts import Alerts
+from api.alerts import Alerts, together
 from api.lease import Keeper
 from api.shared_pool import SharedPool
 from api.stop_rules import StopRules
@@ -28,10 +28,8 @@ from evosearch.errors import (
     StoreError,
     WorkerError,
 )
-from evosearch.events import Event
 from evosearch.plugins import ensure
 from evosearch.ports import Pause
-from evosearch.state import State
 from evosearch.trouble import FailureWatch
 
 log = logging.getLogger("evosearch.controller")
@@ -147,12 +145,7 @@ class Controlling:
         keeper = Keeper(self._store, lease)
         keeper.__enter__()
         watch = FailureWatch()
-        hear = self._alerts.listener(search_id)
-
-        def listener(state: State, event: Event) -> None:
-            hear(state, event)
-            watch.hear(state, event)
-
+        listener = together(self._alerts.listener(search_id), watch.hear)
         try:
             ensure(self._store.search(search_id).config.task.plugins, registered_only=True)
             controller = Controller(

@@ -28,6 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from evosearch.errors import WorkerError
+from evosearch.own import Entry
 from evosearch.plugins import loaded
 from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message
 
@@ -100,10 +101,14 @@ class _Worker:
 
 @dataclass(slots=True)
 class _Assigned:
-    """A job at an actor, and the stream that its messages come by."""
+    """A job at an actor, and the stream that its messages come by.
+
+    ``brings``: hashes of the plug-ins that were sent with it.
+    """
 
     job: Job
     stream: Any
+    brings: frozenset[str] = frozenset()
     cancelled: bool = False
 
 
@@ -112,7 +117,8 @@ class _Actor:
     """An actor and its jobs; the first one runs.
 
     ``answer``: what it was asked when it was started or had nothing to do, until it has answered.
-    ``since``: when it last answered or got its first job.
+    ``since``: when it last answered or got its first job. ``has``: hashes of the plug-ins that
+    have reached it: a job that was sent and taken back brought nothing.
     """
 
     name: str
@@ -120,7 +126,7 @@ class _Actor:
     answer: Any
     jobs: deque[_Assigned] = field(default_factory=deque)
     since: float = 0.0
-    sent: set[str] = field(default_factory=set)
+    has: set[str] = field(default_factory=set)
 
 
 class RayPool:
@@ -329,8 +335,9 @@ class RayPool:
             run = actor.handle.run.options(num_returns="streaming")
             if not actor.jobs:
                 actor.since = time.monotonic()
-            sources = plugin_sources(job, actor.sent)
-            actor.jobs.append(_Assigned(job, run.remote(job.model_dump_json(), sources)))
+            sources = plugin_sources(job, actor.has)
+            stream = run.remote(job.model_dump_json(), [*sources.values()])
+            actor.jobs.append(_Assigned(job, stream, frozenset(sources)))
 
     def _ready(self, timeout: float) -> list[_Actor]:
         """Actors that have something to say, or died."""
@@ -358,6 +365,7 @@ class RayPool:
             line = f"{type(err).__name__}: {err}".splitlines()[0][:300]
             return self._end_job(actor, Failure(cause="error", detail=line))
         actor.since = time.monotonic()
+        actor.has |= assigned.brings
         if isinstance(message, JobDone):
             actor.jobs.popleft()
             if message.failure is not None and message.failure.cause == "died":
@@ -410,21 +418,26 @@ def all_resources() -> dict[str, float]:
     return found
 
 
-def plugin_sources(job: Job, sent: set[str]) -> list[dict[str, Any]]:
-    """The job's plug-ins that were not sent before, as text; a notebook's as Ray's own bytes.
+def plugin_sources(job: Job, has: set[str]) -> dict[str, dict[str, Any]]:
+    """Hash -> the job's plug-ins that the worker lacks, as text; a notebook's as Ray's own bytes.
 
     A plug-in that this process has not loaded is left out: the worker looks for it itself.
     """
-    found = []
+    found = {}
     for plugin in job.task.plugins:
         known = loaded(plugin.sha256)
-        if known is None or plugin.sha256 in sent:
+        if known is None or plugin.sha256 in has:
             continue
-        sent.add(plugin.sha256)
         data = known.source.to_json()
         if not known.source.file:
-            data["pickled"] = ray.cloudpickle.dumps(known.entries)  # type: ignore[no-untyped-call]
-        found.append(data)
+            data["pickled"] = pickled(known.entries)
+        found[plugin.sha256] = data
+    return found
+
+
+def pickled(entries: list[Entry]) -> bytes:
+    """What cells of a notebook define, as Ray takes it to other processes."""
+    found: bytes = ray.cloudpickle.dumps(entries)  # type: ignore[no-untyped-call]
     return found
 
 

@@ -260,11 +260,13 @@ def _tuner(
 ) -> tune.Tuner:
     """The experiment, restored if there is one in the folder."""
     share = GPU_SHARE if all_resources().get("GPU", 0) else 0.0
-    sent: set[str] = set()
+    sources: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        sources |= plugin_sources(job, {*sources})
     trainable = tune.with_parameters(
         Trial, work=[job.model_dump_json() for job in jobs], rungs=list(rungs),
         known={name: one.model_dump_json() for name, one in known.items()}, share=share,
-        sources=[source for job in jobs for source in plugin_sources(job, sent)],
+        sources=[*sources.values()],
     )  # fmt: skip
     needs: dict[str, float] = {"gpu": share, "cpu": 0} if share else {"cpu": 1}
     trainable = tune.with_resources(trainable, needs)

@@ -16,6 +16,8 @@ import ray
 from evosearch.config import Anchor, Checks, Quality, Signal, Stability, Task
 from evosearch.errors import WorkerError
 from evosearch.events import without_times
+from evosearch.objectives import Objective
+from evosearch.plugins import load, read_source
 from evosearch.records import Job, JobDone, Run, Subject
 from workers.inline import InlinePool
 from workers.ray_pool import RayPool
@@ -24,6 +26,17 @@ ROOT = Path(__file__).resolve().parents[2]
 CHECKS = Checks(
     signal=Signal(), quality=Quality(steps=5, accuracy=0.0), stability=Stability(steps=1)
 )
+
+NO_CHECKS = Checks(
+    signal=Signal(enabled=False), quality=Quality(enabled=False), stability=Stability(enabled=False)
+)
+SENT = """
+import evosearch as es
+
+@es.evaluator("sent", objectives=[es.Objective("a", worst=0.0)])
+def sent(layer, ctx):
+    return {"a": 0.5}
+"""
 
 
 def job(job_id="j1", steps=10, runs=1, **changed):
@@ -110,15 +123,10 @@ class TestOnePool:
 
     def test_jobs_behind_a_killed_one_are_not_lost(self, pool):
         pids = worker_pids(pool)
-        checks = Checks(
-            signal=Signal(enabled=False),
-            quality=Quality(enabled=False),
-            stability=Stability(enabled=False),
-        )
         for name in ("a", "b"):
-            pool.submit(endless(name).model_copy(update={"checks": checks}))
+            pool.submit(endless(name).model_copy(update={"checks": NO_CHECKS}))
         for name in ("c", "d"):
-            pool.submit(job(name, checks=checks))
+            pool.submit(job(name, checks=NO_CHECKS))
         assert [len(actor.jobs) for actor in pool._actors] == [2, 2]
         time.sleep(0.5)
         for pid in pids.values():
@@ -127,6 +135,35 @@ class TestOnePool:
         assert {name: end.failure is not None for name, end in done.items()} == {
             "a": True, "b": True, "c": False, "d": False,
         }  # fmt: skip
+
+    def test_a_plugin_of_a_job_that_was_taken_back_is_sent_with_the_next(self, pool, tmp_path):
+        """What was on its way to a worker and cancelled has not arrived there."""
+        file = tmp_path / "sent.py"
+        file.write_text(SENT)
+        plugin = load(read_source(str(file))).plugin
+        file.unlink()
+        anchor = Anchor(name="sent", objectives=(Objective("a", worst=0.0),))
+        task = Task(anchors=(anchor,), steps=2, plugins=(plugin,))
+        run = Run(anchor="sent", seed=0, learning_rate=0.2)
+
+        def own(name):
+            return job(name, checks=NO_CHECKS, runs=0).model_copy(
+                update={"task": task, "runs": (run,)}
+            )
+
+        for name in ("a", "b"):
+            pool.submit(job(name, steps=300, checks=NO_CHECKS))
+        for name in ("c", "d"):
+            pool.submit(own(name))
+        assert [len(actor.jobs) for actor in pool._actors] == [2, 2]
+        for name in ("c", "d"):
+            pool.cancel(name)
+        assert all(one.failure is None for one in ends(collect(pool, 2)).values())
+        for name in ("e", "f", "g", "h"):
+            pool.submit(own(name))
+        done = ends(collect(pool, 4))
+        assert {name: one.failure for name, one in done.items()} == dict.fromkeys("efgh")
+        assert all(plugin.sha256 in actor.has for actor in pool._actors)
 
     def test_cancelled_jobs_say_nothing_more(self, pool, monkeypatch):
         monkeypatch.setattr("workers.ray_pool.CANCEL_SECONDS", 1.0)
@@ -185,7 +222,9 @@ DECOY_SCRIPT = textwrap.dedent(
     sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
     sys.path.insert(0, ROOT)
     from evosearch.config import Anchor, Task
-    from evosearch.records import Job, Run, Subject
+    from evosearch.objectives import Objective
+from evosearch.plugins import load, read_source
+from evosearch.records import Job, Run, Subject
     from workers.ray_pool import RayPool
 
     pool = RayPool(1)
