@@ -35,12 +35,15 @@ def save(training: Training, path: Path) -> None:
 
 
 def resume(training: Training, path: Path) -> bool:
-    """Go on from the state in the file, if there is one that fits; says whether."""
+    """Go on from the state in the file, if there is one that fits and is ahead; says whether."""
     if not path.is_file():
         return False
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if int(state["step"]) <= training.step:
+            return False
         training.restore(state)
-    except (OSError, RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError):
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, EOFError,
+            pickle.UnpicklingError):  # fmt: skip
         return False  # a broken file costs its steps, nothing else
     return True

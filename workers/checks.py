@@ -196,6 +196,7 @@ def check_stability(training: Training, settings: Stability, clock: Clock) -> Ch
     loss, weights = training.ascent(settings.batch_size)
     norm, step = 0.0, 0 if weights else settings.steps  # a user's network may have no such maps
     while step < settings.steps and norm <= settings.limit:
+        training.interrupted(training)
         norm = _ascend(loss(), weights, settings.rate)
         step += 1
     # Written so that NaN counts as above the limit.

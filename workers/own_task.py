@@ -29,8 +29,9 @@ from evosearch.records import Run, Split
 from workers.anchors import ANCHORS, Layer
 from workers.datasets import DATA_DIR_VARIABLE
 from workers.device import autocast, precision
+from workers.finite import watch
 from workers.measures import measure_all, measure_of
-from workers.optimizers import FLOAT16_SCALE, FlatParameters
+from workers.optimizers import FlatParameters
 from workers.own_batches import Batches, batches_of
 from workers.own_network import OwnNetwork, build_model, first_weight
 from workers.training import (
@@ -132,6 +133,7 @@ class OwnTraining(Training):
         self.step, self.diverged = 0, False
         self.curve = []
         self.interrupted: Callable[[Training], None] = lambda training: None
+        self.beat: Callable[[], None] = lambda: None
         self._batches = data.split("train")
         self.network = self._network()
         self._order = self._new_order(task.steps)
@@ -139,11 +141,11 @@ class OwnTraining(Training):
         self._points = {
             math.ceil(task.steps * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)
         }
+        self._watch = watch(data.device)
         self._dtype = precision(task, data.device)
         self.flat = FlatParameters(
-            self.network, task.weight_decay,
-            scale=FLOAT16_SCALE if self._dtype == torch.float16 else 1.0,
-        )  # fmt: skip
+            self.network, task.weight_decay, scaled=self._dtype == torch.float16
+        )
         self.optimizer = make_optimizer(run, task, self.flat)
         scale = anchor_setting(run, task).rate_scale
         self._rate = run.learning_rate * (scale or ANCHORS.get(run.anchor).rate_scale)
