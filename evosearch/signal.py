@@ -48,8 +48,8 @@ class Learnt:
     @property
     def factor(self) -> float:
         """By which ranges are widened."""
-        more = (FIRST_FACTOR - LEAST_FACTOR) * 0.5 ** (self.confirmed / HALVING)
-        return LEAST_FACTOR + more
+        left = math.pow(0.5, self.confirmed / HALVING)
+        return LEAST_FACTOR + (FIRST_FACTOR - LEAST_FACTOR) * left
 
 
 def learn(learnt: Learnt, event: ev.Event) -> Learnt:

@@ -291,9 +291,10 @@ class _Work:
             return None
         start = self.clock()
         training = self.training(index)
-        if self.job.attempt > 1 and self.path(run) is not None:
+        path = self.path(run)
+        if path is not None and self.job.attempt > 1:
             # Not before: checks look at the first steps, which are done again for them.
-            resume(training, self.path(run))
+            resume(training, path)
         steps = training.advance(self.job.task.steps)
         score, more = None, dict[str, float]()
         if not training.diverged:
@@ -317,7 +318,6 @@ class _Work:
             index,
         )
         groups = self.trainings[index][1].groups
-        path = self.path(run)
         if path is not None:
             path.unlink(missing_ok=True)
         del self.trainings[index]  # a job of many runs holds one network at a time

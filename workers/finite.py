@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ def copy_aside(flag: Tensor) -> tuple[Tensor, Copied]:
     """A copy of the flag in the host's memory, and how to ask whether it has arrived."""
     there = torch.empty(flag.shape, dtype=flag.dtype, pin_memory=True)
     there.copy_(flag, non_blocking=True)
-    event = torch.cuda.Event()
+    event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
     event.record()
     return there, event.query
 

@@ -61,7 +61,8 @@ def start_actor(name: str, settings: dict[str, Any]) -> Any:
     # Not restarted by Ray: a death is a failure that must be seen by the pool.
     # A GPU's worker asks for no CPU: GPUs decide how many there are.
     needs = {"num_gpus": share, "num_cpus": 0} if share else {"num_cpus": 1}
-    made: Any = ray.remote(max_restarts=0, concurrency_groups={SIGNS: 1}, **needs)(Worker)
+    remote: Any = ray.remote  # its types know of no concurrency groups
+    made = remote(max_restarts=0, concurrency_groups={SIGNS: 1}, **needs)(Worker)
     return made.remote(name, settings)
 
 

@@ -32,6 +32,7 @@ from evosearch.plugins import load, read_source
 from evosearch.ports import Pause, Resume
 from evosearch.records import Job, Message, Run
 from evosearch.replay import replay
+from workers.ray_actor import Worker
 from workers.ray_pool import RayPool
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -291,3 +292,22 @@ def test_a_worker_that_joins_late_takes_part(ray_pool: RayPool) -> None:
 
     later.until(helped)
     later.controller.let_go()
+
+
+def test_a_machine_that_left_for_good_costs_no_candidate_anything(
+    ray_pool: RayPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker in its place never comes up: no job may wait for it."""
+
+    def nowhere(name: str, settings: dict[str, object]) -> object:
+        elsewhere = ray.remote(num_cpus=1, resources={"a machine that left": 1})(Worker)
+        return elsewhere.remote(name, settings)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr("workers.ray_pool.start_actor", nowhere)
+    count = len(ray_pool._actors)
+    search = Search(ray_pool, lambda job: longer(job) if job.attempt == 1 else job, evaluations=6)
+    os.kill(search.worker(), signal.SIGKILL)
+    search.finish()
+    assert search.controller.state.failures == {"died": 1}
+    assert (len(ray_pool._actors), len(ray_pool._joining)) == (count - 1, 1)
+    assert ray_pool.capacity == 3 * (count - 1)

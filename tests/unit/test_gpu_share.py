@@ -40,7 +40,7 @@ def test_the_share_of_memory_and_failed_starts_are_limits():
 
 
 def test_a_kind_of_gpu_is_measured_once(tmp_path):
-    known, gpu = tmp_path / "deep" / "share.json", Gpu({1: 100, 2: 190, 4: 200})
+    known, gpu = tmp_path / "deep" / "share.json", Gpu({1: 100, 2: 190, 4: 195})
     assert measured_share(0.9, gpu, known) == 0.5
     assert measured_share(0.9, gpu, known) == 0.5
     assert gpu.asked == [1, 2, 4]
