@@ -6,12 +6,14 @@ runs, never before.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.commands_search import Database, Pool, Workers
+from api.commands_data import DataDir, use_data_dir
+from api.commands_search import Database, HangSeconds, Pool, RayAddress, Workers
 from api.export import Format
 from evosearch.errors import ConfigError
 from primitives.named import layer_graph
@@ -76,10 +78,16 @@ def export(
     typer.echo(f"written: {out}")
 
 
-def layer(formula: Formula, preset: Preset = "quickstart", settings: Settings = None) -> None:
+def layer(
+    formula: Formula,
+    preset: Preset = "quickstart",
+    settings: Settings = None,
+    data_dir: DataDir = None,
+) -> None:
     """Say what a layer is, and which cheap check would reject it."""
     from evosearch.presets import load_preset
 
+    use_data_dir(data_dir)
     config = load_preset(preset, settings or ())
     graph = layer_graph(formula)
     from rich.console import Console
@@ -106,10 +114,14 @@ def evaluate(
     settings: Settings = None,
     pool: Pool = "ray",
     workers: Workers = None,
+    ray_address: RayAddress = None,
+    hang_seconds: HangSeconds = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Train a layer beside the known ones on every anchor, and print the scores."""
     from evosearch.presets import load_preset
 
+    use_data_dir(data_dir)
     config = load_preset(preset, settings or ())
     graph = layer_graph(formula)
     from rich.console import Console
@@ -118,7 +130,8 @@ def evaluate(
     from api.wiring import check_names, make_pool
 
     check_names(config)
-    compare(graph, config, seeds, lambda: make_pool(pool, workers), Console())
+    make = partial(make_pool, pool, workers, ray_address, hang_seconds)
+    compare(graph, config, seeds, make, Console())
 
 
 def catalog() -> None:

@@ -6,18 +6,21 @@ a command runs, never before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.commands_data import DataDir, use_data_dir
 from api.wiring import PATIENCE, PoolName, database_url, make_pool, new_id, open_database
 from evosearch.errors import ConfigError, StateConflict
 
 if TYPE_CHECKING:
     from evosearch.config import SearchConfig
     from evosearch.ports import Command, SearchInfo, Store
+    from evosearch.ports import Pool as WorkerPool
 
 Database = Annotated[
     str | None,
@@ -30,6 +33,14 @@ Pool = Annotated[PoolName, typer.Option("--pool", help="Where candidates are tra
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Ray workers; default: one for each CPU.")
 ]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", help="An existing Ray cluster, host:port.")
+]
+HangSeconds = Annotated[
+    float | None,
+    typer.Option("--hang-seconds", min=1.0, help="How long a job may stand still, without a "
+                 "training step, before its worker is replaced; default: 600."),
+]  # fmt: skip
 Out = Annotated[
     Path | None, typer.Option("--out", help="File for the leader; default: leader-ID.py.")
 ]
@@ -73,14 +84,18 @@ def start(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and say what it takes; store none.")
     ] = False,
+    ray_address: RayAddress = None,
+    hang_seconds: HangSeconds = None,
+    data_dir: DataDir = None,
 ) -> int:
     """Start a search; the same command goes on with an unfinished one of the same config."""
     from evosearch.presets import load_preset, repeatable
 
+    use_data_dir(data_dir)
     config = load_preset(preset, settings or (), seed)
     if pool == "inline" and not preset.endswith(".toml"):
         config = repeatable(config, settings or ())
-    _check_run(pool, workers, out)
+    _check_run(pool, workers, out, ray_address)
     config = with_plugins(config, plugins or (), plugin_path)
     from api.own_config import complete
     from api.wiring import check_names
@@ -109,7 +124,8 @@ def start(
         else:
             info = known
         word = "new search" if known is None else "going on with search"
-        return _run(store, info, word, db, pool, workers, out)
+        make = partial(make_pool, pool, workers, ray_address, hang_seconds)
+        return _run(store, info, word, db, pool, make, out)
     finally:
         store.close()
 
@@ -120,9 +136,13 @@ def resume(
     pool: Pool = "ray",
     workers: Workers = None,
     out: Out = None,
+    ray_address: RayAddress = None,
+    hang_seconds: HangSeconds = None,
+    data_dir: DataDir = None,
 ) -> int:
     """Go on with a paused or interrupted search."""
-    _check_run(pool, workers, out)
+    use_data_dir(data_dir)
+    _check_run(pool, workers, out, ray_address)
     store = open_database(db, patience=PATIENCE)
     try:
         info = store.search(ref)
@@ -134,7 +154,8 @@ def resume(
         from evosearch.plugins import ensure
 
         ensure(info.config.task.plugins)  # refuses code that is gone or has changed
-        return _run(store, info, "going on with search", db, pool, workers, out)
+        make = partial(make_pool, pool, workers, ray_address, hang_seconds)
+        return _run(store, info, "going on with search", db, pool, make, out)
     finally:
         store.close()
 
@@ -262,8 +283,13 @@ def _send(ref: str, command: Command, done: str, db: str | None) -> None:
         store.close()
 
 
-def _check_run(pool: PoolName, workers: int | None, out: Path | None) -> None:
+def _check_run(pool: PoolName, workers: int | None, out: Path | None, address: str | None) -> None:
     """Refuse what would only fail after a long search."""
+    if pool == "inline" and address is not None:
+        raise ConfigError(
+            "the inline pool knows no cluster", got=f"--ray-address {address}",
+            hint="use --pool ray",
+        )  # fmt: skip
     if pool == "inline" and workers not in (None, 1):
         raise ConfigError(
             "the inline pool has one worker", got=f"--workers {workers}", hint="use --pool ray"
@@ -281,7 +307,7 @@ def _run(
     word: str,
     db: str | None,
     pool: PoolName,
-    workers: int | None,
+    make: Callable[[], WorkerPool],
     out: Path | None,
 ) -> int:
     from rich.console import Console
@@ -294,7 +320,7 @@ def _run(
     again = f"evosearch search resume {info.id}" + (f" --db {shown_url(db)}" if db else "")
     again += "" if pool == "ray" else f" --pool {pool}"
     return carry_on(
-        store, info.id, lambda: make_pool(pool, workers), console,
+        store, info.id, make, console,
         again=f"the same command, or {again}", out=out,
     )  # fmt: skip
 

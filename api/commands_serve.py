@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from api.commands_data import DataDir, use_data_dir
 from evosearch.errors import ConfigError
 
 File = Annotated[
@@ -21,6 +22,12 @@ Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Ray worke
 RayAddress = Annotated[
     str | None, typer.Option("--ray-address", help="An existing Ray cluster, host:port.")
 ]
+
+HangSeconds = Annotated[
+    float | None,
+    typer.Option("--hang-seconds", help="How long a job may stand still before its worker is "
+                 "replaced."),
+]  # fmt: skip
 
 token = typer.Typer(help="Tokens that open the service.", no_args_is_help=True,
                     rich_markup_mode=None)  # fmt: skip
@@ -70,15 +77,19 @@ def serve(
     pool: PoolKind = None,
     workers: Workers = None,
     ray_address: RayAddress = None,
+    hang_seconds: HangSeconds = None,
+    data_dir: DataDir = None,
     config: File = None,
 ) -> int:  # fmt: skip
     """Serve REST, live events and the dashboard, and run searches."""
     from api.serving import serve_all
     from api.settings import load_settings
 
+    use_data_dir(data_dir)
+
     flags = {
         "host": host, "port": port, "root_path": root_path, "db": db, "pool": pool,
-        "workers": workers, "ray_address": ray_address,
+        "workers": workers, "ray_address": ray_address, "hang_seconds": hang_seconds,
         "allowed_hosts": tuple(allowed_host) if allowed_host else None,
     }  # fmt: skip
     settings = load_settings(flags, config)
@@ -98,6 +109,8 @@ def controller(
     pool: PoolKind = None,
     workers: Workers = None,
     ray_address: RayAddress = None,
+    hang_seconds: HangSeconds = None,
+    data_dir: DataDir = None,
     owner: Annotated[str | None, typer.Option("--owner", hidden=True)] = None,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
     config: File = None,
@@ -107,7 +120,9 @@ def controller(
     from api.logs import set_up
     from api.settings import load_settings
 
-    flags = {"db": db, "pool": pool, "workers": workers, "ray_address": ray_address}
+    use_data_dir(data_dir)
+    flags = {"db": db, "pool": pool, "workers": workers, "ray_address": ray_address,
+             "hang_seconds": hang_seconds}  # fmt: skip
     settings = load_settings(flags, config)
     set_up(settings.log_format, settings.log_level)
     if supervised:

@@ -18,7 +18,7 @@ from api.controlling import Controlling
 from api.lease import owner_name
 from api.settings import ServiceSettings
 from api.shared_pool import SharedPool
-from api.wiring import PATIENCE, with_cache
+from api.wiring import PATIENCE, ray_pool, with_cache
 from db.controllers import Controllers
 from db.sql_store import SqlStore
 from evosearch.ports import Pool
@@ -87,12 +87,10 @@ def open_pool(settings: ServiceSettings) -> tuple[Pool, int]:
     if settings.pool == "inline":
         from workers.inline import InlinePool
 
-        return InlinePool(), 1
-    from workers.ray_pool import BACKLOG, RayPool
+        return with_cache(InlinePool()), 1
+    from workers.ray_pool import BACKLOG
 
-    # One part of a GPU is what a worker holds and what is counted.
-    share = settings.gpus_per_worker or None
-    pool = RayPool(settings.workers, address=settings.ray_address, gpu_share=share)
+    pool = ray_pool(settings)
     return with_cache(pool), pool.capacity // (1 + BACKLOG)
 
 

@@ -81,7 +81,7 @@ def _sources(task: Task) -> list[dict[str, Any]]:
             continue
         data = known.source.to_json()
         if not known.source.file:
-            from workers.ray_pool import pickled
+            from workers.ray_start import pickled
 
             data["pickled"] = base64.b64encode(pickled(known.entries)).decode()
         found.append(data)

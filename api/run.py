@@ -360,6 +360,7 @@ def search(
     pool: str | MakePool = "ray",
     workers: int | None = None,
     address: str | None = None,
+    hang_seconds: float | None = None,
     db: str | None = None,
     plugin_path: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -372,7 +373,9 @@ def search(
 
     ``anchors``: names of built-in or registered ones, ``"file.py:Name"``, or what `es.anchor` and
     `es.evaluator` decorated. ``settings``: dotted keys of the config, such as ``task.steps``.
-    ``pool``: ray, inline, or a function that makes a pool. ``background``: return at once.
+    ``pool``: ray, inline, or a function that makes a pool. ``address``: of a Ray cluster.
+    ``hang_seconds``: how long a job may stand still before its worker is replaced.
+    ``background``: return at once.
 
     Raises:
         PluginError: the user's code fails or has changed; the error names the line.
@@ -396,7 +399,8 @@ def search(
     config = complete(config)
     check_names(config)
     store = open_database(db, create=True)
-    run = Run(store, _begun(store, config, new), _pool_maker(pool, workers, address), show)
+    make = _pool_maker(pool, workers, address, hang_seconds)
+    run = Run(store, _begun(store, config, new), make, show)
     return run.start() if background else run.resume()
 
 
@@ -409,12 +413,14 @@ def _budget(budget: Budget | int | None) -> dict[str, Any]:
             if value is not None}  # fmt: skip
 
 
-def _pool_maker(pool: str | MakePool, workers: int | None, address: str | None) -> MakePool:
+def _pool_maker(
+    pool: str | MakePool, workers: int | None, address: str | None, hang_seconds: float | None
+) -> MakePool:
     if callable(pool):
         return pool
     if pool not in ("ray", "inline"):
         raise ConfigError("unknown pool", expected="ray or inline", got=repr(pool)[:40])
-    return lambda: make_pool(pool, workers, address)
+    return lambda: make_pool(pool, workers, address, hang_seconds)
 
 
 def _begun(store: Store, config: SearchConfig, new: bool) -> str:

@@ -64,6 +64,14 @@ class ServiceSettings(BaseSettings):
     ray_address: str | None = Field(None, description="an existing Ray cluster, host:port")
     gpus_per_worker: float = Field(0.0, ge=0.0, le=1.0, description="part of a GPU that a worker "
                                    "holds; also counts GPU-hours")  # fmt: skip
+    hang_seconds: Seconds = Field(600.0, description="how long a job may stand still, without a "
+                                  "training step, before its worker is replaced")  # fmt: skip
+    checkpoints: Path | None = Field(None, description="folder that all workers see, for trainings "
+                                     "of workers that are told to go")  # fmt: skip
+    worker_memory: int | None = Field(None, ge=64, description="megabytes that a Ray worker may "
+                                      "take beyond what it has when it starts")  # fmt: skip
+    gpu_memory_share: float = Field(0.9, gt=0.0, le=1.0, description="of a GPU's memory, what all "
+                                    "its workers may take together")  # fmt: skip
     price_per_hour: float | None = Field(None, ge=0.0, description="price of a worker-hour")
     max_searches: int = Field(4, ge=1, description="searches that a controller runs at once")
     alert_webhook: str | None = Field(None, pattern=r"^https?://", description="URL that alerts "

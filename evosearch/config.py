@@ -226,6 +226,11 @@ class Signal(Settings):
     """Baseline that the statistics are relative to, so that bounds hold on every data set."""
     bounds: dict[str, dict[str, Bounds]] = Field(default_factory=dict)
     """Anchor -> statistic -> interval; an anchor without bounds is only checked for finiteness."""
+    learn: bool = False
+    """Bounds come from the layers that passed quality in this very search, widened tenfold at first
+    and less as audits confirm them; until enough have, those above hold, or finiteness alone."""
+    learn_after: Count = 10
+    """Layers that must pass quality on every anchor before bounds are learnt."""
     audit_share: Share = 0.1
     """Share of its rejections that is put through quality all the same."""
 

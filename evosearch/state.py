@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from evosearch import events as ev
-from evosearch.config import SearchConfig
+from evosearch.config import Bounds, SearchConfig
 from evosearch.errors import StateConflict
 from evosearch.objectives import SEPARATOR
 from evosearch.pareto import Front, Points
 from evosearch.records import CheckRun, Evaluation, Job, Purpose, Run, Subject
+from evosearch.signal import Learnt, learn
 from evosearch.streams import evaluation_seed
 from primitives.graph import Graph
 
@@ -93,7 +94,9 @@ class State:
     ``pending``: job id -> job with the runs that are still to be done.
     ``funnel``: in-controller code -> tally; ``rejected``: worker-side code (and ``failed``,
     ``quarantined``) -> candidates; ``checks``: worker-side check -> runs and their cost.
-    ``results``: subject key -> (purpose, evaluation) of everything but the search's own scores.
+    ``learnt``, ``bounds``: what outcomes told of the signal check, and the bounds in force, empty
+    for those of the config. ``results``: subject key -> (purpose, evaluation) of everything but the
+    search's own scores.
     """
 
     def __init__(self, created: ev.Created) -> None:
@@ -141,6 +144,8 @@ class State:
         self.duplicates = 0
         self.train_steps: Counter[str] = Counter()
         self.milestones: dict[str, dict[int, deque[float]]] = {}
+        self.learnt = Learnt()
+        self.bounds: dict[str, dict[str, Bounds]] = {}
         self.chosen: tuple[int, ...] = ()
         self.notes: list[str] = []
         self.report: dict[str, Any] | None = None
@@ -171,6 +176,7 @@ class State:
             task=config.task,
             checks=config.checks,
             hurdles=self.hurdles(),
+            bounds=self.bounds,
             audit=audit,
         )
 
@@ -262,7 +268,9 @@ class State:
 
     def _on_job_lost(self, event: ev.JobLost) -> None:
         job = self._job(event.id)
-        self.pending[event.id] = job.model_copy(update={"attempt": event.attempt + 1})
+        taken = job.preempted + (event.failure.cause == "preempted")
+        more = {"attempt": event.attempt + 1, "preempted": taken}
+        self.pending[event.id] = job.model_copy(update=more)
         self.failures[event.failure.cause] += 1
 
     def _on_evaluation_recorded(self, event: ev.EvaluationRecorded) -> None:
@@ -288,6 +296,7 @@ class State:
             self.results[event.subject.key].append((event.purpose, done))
         self.train_steps[event.purpose] += done.steps
         if event.purpose == "search":
+            self._learn(event)
             self._count_checks(event.checks)
             for step, score in done.milestones.items():
                 self._reach(done.anchor, step, score)
@@ -295,6 +304,7 @@ class State:
     def _on_candidate_rejected(self, event: ev.CandidateRejected) -> None:
         self._drop(f"c{event.birth}")
         member = self.members.pop(event.birth)
+        self._learn(event)
         self.rejected[event.rejection.code] += 1
         if any(run.check in TRAINED and not run.audited for run in event.checks):
             self.tried.append((event.birth, member.graph))
@@ -345,6 +355,9 @@ class State:
         if event.reason:
             self.notes.append(event.reason)
 
+    def _on_bounds_learnt(self, event: ev.BoundsLearnt) -> None:
+        self.bounds = event.bounds
+
     def _on_reported(self, event: ev.Reported) -> None:
         self.report = event.report
 
@@ -365,6 +378,10 @@ class State:
     def _drop(self, job_id: str) -> None:
         self._job(job_id)
         del self.pending[job_id]
+
+    def _learn(self, event: ev.Event) -> None:
+        if self.config.checks.signal.learn:
+            self.learnt = learn(self.learnt, event)
 
     def _repeat(self, birth: int, count: int) -> None:
         member = self.members.get(birth)

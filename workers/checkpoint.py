@@ -22,6 +22,10 @@ from evosearch.records import Job, Run
 class Resumable(Protocol):
     """Whatever goes on from its state: a training, or several of them side by side."""
 
+    @property
+    def step(self) -> int:
+        """How far it is; its state says so too."""
+
     def state(self) -> dict[str, Any]:
         """Everything that the rest depends on, as tensors and numbers."""
 
@@ -50,12 +54,15 @@ def save(training: Resumable, path: Path) -> None:
 
 
 def resume(training: Resumable, path: Path) -> bool:
-    """Go on from the state in the file, if there is one that fits; says whether."""
+    """Go on from the state in the file, if there is one that fits and is ahead; says whether."""
     if not path.is_file():
         return False
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if int(state["step"]) <= training.step:
+            return False
         training.restore(state)
-    except (OSError, RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError):
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, EOFError,
+            pickle.UnpicklingError):  # fmt: skip
         return False  # a broken file costs its steps, nothing else
     return True

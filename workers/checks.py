@@ -193,6 +193,7 @@ def ascended(training: Training, settings: Stability) -> tuple[float, int]:
     loss, weights = training.ascent(settings.batch_size)
     norm, step = 0.0, 0 if weights else settings.steps  # a user's network may have no such maps
     while step < settings.steps and norm <= settings.limit:
+        training.interrupted(training)
         norm = _ascend(loss(), weights, settings.rate)
         step += 1
     return norm, step

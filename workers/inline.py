@@ -10,6 +10,7 @@ import torch
 
 from evosearch.errors import WorkerError
 from evosearch.records import Job, JobDone, Message
+from workers.device import choose
 from workers.evaluate import Context, run_job
 
 
@@ -25,6 +26,11 @@ class InlinePool:
     @property
     def capacity(self) -> int:
         return 1
+
+    @property
+    def device_kind(self) -> str:
+        """What it computes on: cpu or cuda."""
+        return choose(self._context.device).type
 
     def submit(self, job: Job) -> None:
         """Queue a job.

@@ -27,8 +27,9 @@ from evosearch.records import Run, Split
 from workers.anchors import ANCHORS, Layer
 from workers.datasets import DATA_DIR_VARIABLE
 from workers.device import autocast, precision
+from workers.finite import watch
 from workers.measures import measure_all, measure_of
-from workers.optimizers import FLOAT16_SCALE, FlatParameters
+from workers.optimizers import FlatParameters
 from workers.own_batches import Batches, batches_of, seeded
 from workers.own_network import OwnNetwork, build_model, first_weight
 from workers.training import (
@@ -117,16 +118,17 @@ class OwnTraining(Training):
         self.step, self.diverged = 0, False
         self.curve = []
         self.interrupted: Callable[[Training], None] = lambda training: None
+        self.beat: Callable[[], None] = lambda: None
         self._batches = data.split("train")
         self.network = self._network()
         self._order = self._new_order(task.steps)
         self._losses = torch.zeros(task.steps, device=data.device)
         self._points = curve_steps(task.steps)
+        self._watch = watch(data.device)
         self._dtype = precision(task, data.device)
         self.flat = FlatParameters(
-            self.network, task.weight_decay,
-            scale=FLOAT16_SCALE if self._dtype == torch.float16 else 1.0,
-        )  # fmt: skip
+            self.network, task.weight_decay, scaled=self._dtype == torch.float16
+        )
         self.optimizer = make_optimizer(run, task, self.flat)
         scale = anchor_setting(run, task).rate_scale
         self._rate = run.learning_rate * (scale or ANCHORS.get(run.anchor).rate_scale)

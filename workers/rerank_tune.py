@@ -27,13 +27,9 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from evosearch.errors import WorkerError
 from evosearch.records import Job
 from evosearch.rerank import REDUCTION, Tuned, row_of
-from workers.ray_pool import (
-    GPU_MEMORY_SHARE,
-    GPU_SHARE,
-    all_resources,
-    plugin_sources,
-    start_ray,
-)
+from workers.ray_pool import GPU_MEMORY_SHARE
+from workers.ray_start import GPU_SHARE, resources, start_ray
+from workers.ray_start import sources as plugin_sources
 from workers.tuning import Heard, Tuning
 
 EXPERIMENT = "tune"
@@ -259,7 +255,7 @@ def _tuner(
     jobs: Sequence[Job], rungs: Sequence[int], known: Mapping[str, Tuned], folder: Path
 ) -> tune.Tuner:
     """The experiment, restored if there is one in the folder."""
-    share = GPU_SHARE if all_resources().get("GPU", 0) else 0.0
+    share = GPU_SHARE if resources().get("GPU", 0) else 0.0
     sources: dict[str, dict[str, Any]] = {}
     for job in jobs:
         sources |= plugin_sources(job, {*sources})

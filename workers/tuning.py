@@ -68,6 +68,7 @@ class Tuning:
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the trial depends on."""
         return {
+            "step": self.step,
             "scores": {str(step): list(scores) for step, scores in self.scores.items()},
             "trainings": [training.state() for training in self._trainings],
         }

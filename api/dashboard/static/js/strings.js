@@ -324,7 +324,7 @@ export const T = {
     kinds: { created: "created", candidate_duplicate: "duplicate", candidate_queued: "queued", enqueued_refused: "refused",
              job_queued: "job queued", job_lost: "worker lost", evaluation_recorded: "trained", candidate_rejected: "rejected",
              candidate_failed: "failed", candidate_evaluated: "evaluated", job_finished: "job done", phase_entered: "phase",
-             status_changed: "status", budget_changed: "budget", reported: "report" },
+             status_changed: "status", budget_changed: "budget", bounds_learnt: "signal bounds", reported: "report" },
   },
   simplest: {
     help: "For each number of live nodes the best candidate, confirmed ones first, and what it gains over the best simpler one.",

@@ -43,6 +43,7 @@ export function eventText(kind, event) {
     case "phase_entered": return `${T.phases[/** @type {"done"} */ (event.phase)] ?? event.phase}${event.note ? `, ${event.note}` : ""}`;
     case "status_changed": return `${event.status}${event.reason ? `: ${event.reason}` : ""}`;
     case "budget_changed": return `${event.evaluations}${event.reason ? `: ${event.reason}` : ""}`;
+    case "bounds_learnt": return `${event.passed} layers passed, widened by ${event.factor}`;
     case "reported": return event.report?.verdict ?? "";
     default: return "";
   }
