@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evosearch.ports import Progress
     from workers.table.build import Plan
 
-DEFAULT_PRIMITIVES = "max,mul,div,sigmoid,rms_batch,std_group"
+DEFAULT_PRIMITIVES = "max,div,rms_batch,std_batch"
 DEFAULT_LIVE = 4
 SAY_EVERY = 30.0
 """Seconds between lines of progress."""

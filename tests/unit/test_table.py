@@ -149,7 +149,7 @@ def test_baselines_and_fresh_seeds_are_answered_too(table: Table) -> None:
                 graph=table.functions[table.viable()[0]].graph)  # fmt: skip
     for job in (baseline, fresh):
         assert plain(list(pool.answer(job)[1])) == plain(inline(job))
-    with pytest.raises(NotFound, match="no such baseline"):
+    with pytest.raises(WorkerError, match="no such baseline"):
         pool.answer(baseline.model_copy(update={"subject": Subject(baseline="gn-relu")}))
 
 
