@@ -61,13 +61,13 @@ def export(
             got="neither" if formula is None else "both",
         )  # fmt: skip
     about: dict[str, object] = {}
+    notes: list[str] = []
     if formula is not None:
         graph = layer_graph(formula)
     else:
-        graph, about = _candidate(str(candidate), db)
+        graph, about, notes = _candidate(str(candidate), db)
     if form in BINARY and out is None:
         raise ConfigError(f"{form} is no text", expected="a file: --out FILE", got="the terminal")
-    notes = [f"{key.capitalize()}: {about[key]}" for key in ("search", "candidate") if key in about]
     data = artefact(graph, form, notes=notes, channels=channels, about=about)
     if out is None:
         typer.echo(data.decode(), nl=False)
@@ -138,10 +138,10 @@ def catalog() -> None:
     Console().print(made)
 
 
-def _candidate(ref: str, db: str | None) -> tuple[Graph, dict[str, object]]:
-    """A candidate's graph, and what its search knows of it."""
+def _candidate(ref: str, db: str | None) -> tuple[Graph, dict[str, object], list[str]]:
+    """A candidate's graph, what its search knows of it, and that in lines."""
+    from api.export import about_member, notes
     from api.wiring import candidate_graph, load_state, open_database
-    from evosearch.report import lineage
 
     store = open_database(db)
     try:
@@ -149,12 +149,5 @@ def _candidate(ref: str, db: str | None) -> tuple[Graph, dict[str, object]]:
         state = load_state(store, search_id)
     finally:
         store.close()
-    member = state.members.get(birth)
-    return graph, {
-        "search": search_id,
-        "candidate": birth,
-        "lineage": lineage(state, birth),
-        "scores on select": member.means() if member is not None else {},
-        "seeds of the scores": member.seeds if member is not None else 0,
-        "config": state.config.model_dump(mode="json"),
-    }
+    known = about_member(state, search_id, birth)
+    return graph, known, notes(known, state.config)

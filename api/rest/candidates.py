@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.export import Format
+from api.export import Format, about, notes
 from api.problems import Refused
 from api.rest.schemas import (
     CandidateDetail,
@@ -57,6 +57,9 @@ Sort = Annotated[
           description="a property, gain (over the better baseline), gain_low (its lower bound), or "
           "score.ANCHOR; with - in front the highest first"),
 ]  # fmt: skip
+Channels = Annotated[
+    int, Query(ge=1, le=4096, description="channels of torch-export and onnx programs")
+]
 MEDIA = {
     "python": ("text/x-python", "py"),
     "json": ("application/json", "json"),
@@ -216,18 +219,40 @@ def show_lineage(
 )
 def export_candidate(
     service: Here, ref: SearchRef, birth: Birth, request: Request, response: Response,
-    form: Annotated[Format, Query(alias="format")] = "python",
+    form: Annotated[Format, Query(alias="format")] = "python", channels: Channels = 64,
 ) -> Response:  # fmt: skip
     """The layer as a file; code is verified against the interpreter before it is sent."""
     search_id = service.store.search(ref).id
     graph = graph_of(service, search_id, birth)
-    if unchanged(request, response, etag_of(graph.to_json_text(), form), forever=True):
+    told = form in ("python", "bundle")  # these say scores, which change
+    known, lines = told_of(service, search_id, birth) if told else ({}, [])
+    tag = etag_of(graph.to_json_text(), form, channels, json.dumps(known, sort_keys=True))
+    if unchanged(request, response, tag, forever=not told):
         same: Response = not_modified(response)
         return same
     media, ending = MEDIA.get(form, ("text/plain", form))
     name = file_name(f"layer-{search_id}-{birth}", form, ending)
     headers = dict(response.headers) | {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(rendered(service, graph, form), media_type=media, headers=headers)
+    data = rendered(service, graph, form, channels=channels, about=known, notes=lines)
+    return Response(data, media_type=media, headers=headers)
+
+
+def told_of(service: Service, search_id: str, birth: int) -> tuple[dict[str, object], list[str]]:
+    """What a bundle says of a candidate, and the lines of a Python file's docstring."""
+    row = service.queries.candidate(search_id, birth).candidate
+    links = service.rest.lineage(search_id, birth, down=False, depth=50)
+    parents: dict[int, list[int]] = {birth: []}
+    for parent, child, _ in links:
+        parents.setdefault(parent, [])
+        parents.setdefault(child, []).append(parent)
+    formulas = service.rest.formulas(search_id, list(parents))
+    ancestors: list[dict[str, Any]] = [
+        {"birth": one, "parents": parents[one], "formula": formulas.get(one)}
+        for one in sorted(parents, reverse=True)
+    ]
+    config = service.store.search(search_id).config
+    known = about(config, search_id, birth, row.scores, row.seeds, ancestors)
+    return known, notes(known, config)
 
 
 def file_name(stem: str, form: str, ending: str) -> str:
@@ -235,9 +260,9 @@ def file_name(stem: str, form: str, ending: str) -> str:
     return f"{stem.replace('-', '_') if form == 'python' else stem}.{ending}"
 
 
-def rendered(service: Service, graph: Graph, form: str) -> bytes:
+def rendered(service: Service, graph: Graph, form: str, **more: Any) -> bytes:
     """The layer in that format; made by the helper, for some need torch."""
-    made = service.helper.ask("export", graph=graph.to_json(), form=form)
+    made = service.helper.ask("export", graph=graph.to_json(), form=form, **more)
     return base64.b64decode(made["base64"]) if "base64" in made else str(made["text"]).encode()
 
 

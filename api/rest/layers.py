@@ -43,6 +43,9 @@ class LayerExport(Layer):
     """A layer, and the format that it is wanted in."""
 
     format: Format = "python"
+    channels: Annotated[
+        int, Field(ge=1, le=4096, description="channels of torch-export and onnx programs")
+    ] = 64
 
 
 @router.post("/check", responses=CHANGED)
@@ -74,4 +77,5 @@ def export_layer(service: Here, body: LayerExport) -> Response:
     graph = read_layer(body.formula, body.graph)
     media, ending = MEDIA.get(body.format, ("text/plain", body.format))
     headers = {"Content-Disposition": f'attachment; filename="layer.{ending}"'}
-    return Response(rendered(service, graph, body.format), media_type=media, headers=headers)
+    data = rendered(service, graph, body.format, channels=body.channels)
+    return Response(data, media_type=media, headers=headers)
