@@ -90,7 +90,7 @@ class FromGraph:
     graph_text: str
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return new_layer, (self.graph_text,), self.__getstate__()  # type: ignore[attr-defined]
+        return new_layer, (self.graph_text,), self.__getstate__()
 
 
 def new_layer(graph_text: str) -> nn.Module:

@@ -7,7 +7,6 @@ would silently start from wrong scales. So the module is run on a small probe.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +35,7 @@ def layout_by_probe(norm: nn.Module) -> Layout | None:
         norm.eval()
         for layout in ("nhwc", "nchw"):
             if _is_plain(norm, last, layout == "nchw"):
-                return cast(Layout, layout)
+                return layout
     finally:
         for module, mode in before:
             module.training = mode

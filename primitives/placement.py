@@ -258,6 +258,8 @@ class _Work:
         whole = free.issuperset(self.gone)
         self._activation_rows()
         self._functional_rows()
+        place = {path: number for number, path in enumerate(self.scan.modules)}
+        self.rows.sort(key=lambda row: place.get(row.module, len(place)))
         if whole:
             for node in free:
                 self.swaps[id(self.scan.modules[str(node.target)])] = nn.Identity()

@@ -67,9 +67,9 @@ def verify_source(source: str, graph: Graph) -> None:
         graph, first, own["v0"], own["v1"], groups=GROUPS, vectors=own
     )  # fmt: skip
     for mode, x, known in (("training", first, None), ("evaluation", second, moments)):
+        beside = x * (1 + 1e-9 * normal(*x.shape))
         meant, near = (
-            _by_interpreter(graph, change(x), state, own, known, cotangent)
-            for change in (lambda x: x, lambda x: x * (1 + 1e-9 * normal(*x.shape)))
+            _by_interpreter(graph, given, state, own, known, cotangent) for given in (x, beside)
         )
         for what, options in VARIANTS.items():
             layer = made(**options)
@@ -181,7 +181,8 @@ def meaning(graph: Graph, layer: nn.Module, x: Tensor, groups: int) -> Tensor:
     weight = state.get("weight", torch.ones(channels)).view(shape)
     bias = state.get("bias", torch.zeros(channels)).view(shape)
     if not layer.apply_act:
-        return x * weight + bias
+        affine: Tensor = x * weight + bias
+        return affine
     eps = float(layer.eps)  # type: ignore[arg-type]
     vectors = {
         name: state.get(name, torch.full((channels,), start)) for name, start in V_INIT.items()
@@ -203,7 +204,8 @@ def meaning(graph: Graph, layer: nn.Module, x: Tensor, groups: int) -> Tensor:
     value = interpret(
         graph, x, v0, v1, groups=groups, eps=eps, batch_moments=moments, vectors=vectors
     )
-    return value * weight + bias
+    with_affine: Tensor = value * weight + bias
+    return with_affine
 
 
 def compare(where: str, got: Tensor, meant: Tensor, tolerance: float) -> None:

@@ -185,8 +185,8 @@ def test_timms_own_norms_are_replaced_by_what_they_compute() -> None:
         torch.testing.assert_close(whole[place].weight, weight)
     rows = replace_norm_act(net(), "rms-norm", "norm", report=None).rows
     assert [(row.module, row.action) for row in rows] == [
-        ("5", "left"), ("0", "replaced"), ("2", "replaced"), ("4", "left"),
-        ("4.act", "left"), ("5.act", "left"),
+        ("0", "replaced"), ("2", "replaced"), ("4", "left"), ("4.act", "left"),
+        ("5", "left"), ("5.act", "left"),
     ]  # fmt: skip
     last = nn.Sequential(nn.Linear(4, 8), layers.RmsNorm(8), nn.Linear(8, 6), layers.SimpleNorm(6))
     x = torch.randn(2, 5, 4)
