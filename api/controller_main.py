@@ -43,7 +43,9 @@ def run_controller(settings: ServiceSettings, owner: str | None = None) -> int:
         pool, workers = open_pool(settings)
         catch(ending)  # Ray puts handlers of its own in place
         try:
-            _run(settings, store, SharedPool(pool, workers), name, ending)
+            # Where no share was asked for, the pool's own one is what GPU-hours are counted by.
+            share = float(getattr(pool, "gpu_share", 0.0))
+            _run(settings, store, SharedPool(pool, workers), name, ending, share)
         finally:
             pool.close()
     finally:
@@ -53,7 +55,7 @@ def run_controller(settings: ServiceSettings, owner: str | None = None) -> int:
 
 def _run(
     settings: ServiceSettings, store: SqlStore, pool: SharedPool, owner: str,
-    ending: threading.Event,
+    ending: threading.Event, gpu_share: float,
 ) -> None:  # fmt: skip
     from api.offers import offers
 
@@ -65,7 +67,7 @@ def _run(
     )  # fmt: skip
     controlling = Controlling(
         store, pool, owner, alerts=alerts, max_searches=settings.max_searches,
-        gpus_per_worker=settings.gpus_per_worker,
+        gpus_per_worker=settings.gpus_per_worker or gpu_share,
     )  # fmt: skip
     log.info("controller ready, %d workers", pool.workers, extra={"owner": owner})
     try:

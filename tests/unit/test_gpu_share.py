@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+import torch
+
+from tests.benchmarks import bench_gpu
 from workers.gpu_share import Trial, best_count, measure_processes, measured_share
 
 
@@ -67,3 +71,17 @@ def test_a_process_is_measured_for_real():
     assert found.steps_per_second > 0
     assert (found.processes, found.device) == (1, "cpu")
     assert measure_processes(1, "no-such-device", steps=1) is None
+
+
+def test_the_benchmark_says_why_it_is_skipped(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["bench_gpu"])
+    monkeypatch.setattr(bench_gpu, "write_result", lambda *_: pytest.fail("nothing was measured"))
+    bench_gpu.main()
+    assert capsys.readouterr().out.startswith("skipped: no GPU")
+
+
+def test_candidates_an_hour_count_all_anchors():
+    rows = [{"steps_per_second": {"ours": [100.0, 200.0, 300.0]}}] * 3
+    assert bench_gpu.candidates_an_hour(rows, 1000, 1.0) == pytest.approx(240.0)
+    assert bench_gpu.candidates_an_hour(rows, 1000, 2.5) == pytest.approx(600.0)
