@@ -101,10 +101,7 @@ class _Worker:
 
 @dataclass(slots=True)
 class _Assigned:
-    """A job at an actor, and the stream that its messages come by.
-
-    ``brings``: hashes of the plug-ins that were sent with it.
-    """
+    """A job at an actor, the stream of its messages, and hashes of plug-ins sent with it."""
 
     job: Job
     stream: Any
@@ -117,8 +114,7 @@ class _Actor:
     """An actor and its jobs; the first one runs.
 
     ``answer``: what it was asked when it was started or had nothing to do, until it has answered.
-    ``since``: when it last answered or got its first job. ``has``: hashes of the plug-ins that
-    have reached it: a job that was sent and taken back brought nothing.
+    ``since``: when it last answered or got its first job. ``has``: hashes of plug-ins that came.
     """
 
     name: str
@@ -319,7 +315,11 @@ class RayPool:
         name = f"ray-{self._made}"
         # Not restarted by Ray: a death is a failure that must be seen here.
         # A GPU's worker asks for no CPU: GPUs decide how many there are.
-        needs = {"num_gpus": self._gpu_share, "num_cpus": 0} if self._gpu_share else {"num_cpus": 1}
+        needs: dict[str, Any] = {"num_cpus": 1}
+        if self._gpu_share:
+            needs = {"num_gpus": self._gpu_share, "num_cpus": 0}
+        # In order, Ray would wait for a job that was taken back on its way, and lose the next ones.
+        needs["allow_out_of_order_execution"] = True
         handle: Any = ray.remote(max_restarts=0, **needs)(_Worker).remote(name, self._settings)
         return _Actor(name, handle, handle.ready.remote(), since=time.monotonic())
 
@@ -437,8 +437,7 @@ def _sources(job: Job, has: set[str]) -> dict[str, dict[str, Any]]:
 
 def pickled(entries: list[Entry]) -> bytes:
     """What cells of a notebook define, as Ray takes it to other processes."""
-    found: bytes = ray.cloudpickle.dumps(entries)  # type: ignore[no-untyped-call]
-    return found
+    return bytes(ray.cloudpickle.dumps(entries))  # type: ignore[no-untyped-call]
 
 
 def _limit_memory(more: int) -> None:
