@@ -189,6 +189,9 @@ def allowed_baselines(anchors: Sequence[Anchor], wanted: Iterable[str]) -> list[
             else:
                 made = LayerFactory(None, name, 32, anchor.slot or network.slots[0])
                 fits &= not made.mixes() & network.forbids
+                # Into a finished model go formulas; others are modules of torch's.
+                is_model = network.own is not None and network.own.kind == "model"
+                fits &= not is_model or made.graph is not None
         if fits:
             found.append(name)
     return found

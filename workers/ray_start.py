@@ -61,7 +61,9 @@ def start_actor(name: str, settings: dict[str, Any]) -> Any:
     share = settings["gpu_share"]
     # Not restarted by Ray: a death is a failure that must be seen by the pool.
     # A GPU's worker asks for no CPU: GPUs decide how many there are.
-    needs = {"num_gpus": share, "num_cpus": 0} if share else {"num_cpus": 1}
+    needs: dict[str, Any] = {"num_gpus": share, "num_cpus": 0} if share else {"num_cpus": 1}
+    # In order, Ray would wait for a job that was taken back on its way, and lose the next ones.
+    needs["allow_out_of_order_execution"] = True
     remote: Any = ray.remote  # its types know of no concurrency groups
     made = remote(max_restarts=0, concurrency_groups={SIGNS: 1}, **needs)(Worker)
     return made.remote(name, settings)

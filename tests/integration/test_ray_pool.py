@@ -221,9 +221,7 @@ DECOY_SCRIPT = textwrap.dedent(
     sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
     sys.path.insert(0, ROOT)
     from evosearch.config import Anchor, Task
-    from evosearch.objectives import Objective
-from evosearch.plugins import load, read_source
-from evosearch.records import Job, Run, Subject
+    from evosearch.records import Job, Run, Subject
     from workers.ray_pool import RayPool
 
     pool = RayPool(1)

@@ -296,6 +296,32 @@ def test_extend_means_the_same_on_the_command_line_and_in_python(folder, capsys)
     made.close()
 
 
+def test_a_whole_script_of_a_users_steers_after_the_end(folder):
+    """Own and built-in anchor, constraint, template, known layers, two limits; then more of it."""
+    import evosearch as es
+
+    run = es.search(
+        anchors=["my_task.py:TinySeq", "vit"], where="causal_safe and live_nodes <= 6",
+        template="x * f(x) / g(x)", start_from=["dyt", "x / rms_token(x)"], seed=0, pool="inline",
+        db="sqlite:///runs.db", budget=es.Budget(evaluations=3, hours=10), show=False,
+        settings={"task.steps": 3, "task.batch_size": 16, "checks.stability.steps": 1,
+                  "checks.quality.accuracy": -9.0, "confirmation.top": 1, "confirmation.seeds": 1,
+                  "confirmation.tune_seeds": 1, "confirmation.final_seeds": 3,
+                  "confirmation.learning_rates": [0.2]},
+    )  # fmt: skip
+    assert (run.status, run.state.evaluated) == ("finished", 3)
+    first = run.id
+    run.enqueue("tanh(v1 * x)")
+    run.extend(evaluations=2)
+    assert (run.status, run.state.evaluated) == ("finished", 5)
+    assert run.id != first
+    assert run._store.search(first).evaluated == 3
+    assert "tanh(v1 * x)" in [run.candidate(birth).formula for birth in run.state.population]
+    assert run.leader.module(64).num_features == 64
+    assert "bit/char" in run.leader.explain() + run.table()
+    run.close()
+
+
 def test_a_first_pass_that_hangs_crashes_or_leaves_costs_a_search_nothing(folder, monkeypatch):
     import evosearch as es
 
