@@ -103,7 +103,7 @@ def _loop(
     trouble = FailureWatch()
     controller = Controller(store, pool, lease, clock=time.perf_counter, listener=trouble.hear)
     meter = Meter(lease.search_id, controller.state, time.monotonic)
-    rules = StopRules.of(store, lease.search_id, controller.state, gpu_share(pool))
+    rules = StopRules.of(store, lease.search_id, gpu_share(pool))
     asked = False
     while True:
         if (signals.caught is not None or trouble.reason is not None) and not asked:
