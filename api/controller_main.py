@@ -58,14 +58,15 @@ def _run(
     from api.offers import offers
 
     rows = Controllers(store)
-    rows.register(owner, socket.gethostname(), os.getpid(), settings.pool, offers())
+    told = offers() | {"gpus_per_worker": pool.gpu_share}
+    rows.register(owner, socket.gethostname(), os.getpid(), settings.pool, told)
     alerts = Alerts(
         settings.alert_webhook, settings.alert_command, 60.0 * settings.stalled_minutes,
         disk_free=lambda: disk_free(settings),
     )  # fmt: skip
     controlling = Controlling(
         store, pool, owner, alerts=alerts, max_searches=settings.max_searches,
-        gpus_per_worker=settings.gpus_per_worker,
+        gpus_per_worker=pool.gpu_share,
     )  # fmt: skip
     log.info("controller ready, %d workers", pool.workers, extra={"owner": owner})
     try:
@@ -90,9 +91,10 @@ def open_pool(settings: ServiceSettings) -> tuple[Pool, int]:
         return InlinePool(), 1
     from workers.ray_pool import BACKLOG, RayPool
 
-    # One part of a GPU is what a worker holds and what is counted.
-    share = settings.gpus_per_worker or None
-    pool = RayPool(settings.workers, address=settings.ray_address, gpu_share=share)
+    pool = RayPool(
+        settings.workers, address=settings.ray_address, gpu_share=settings.gpus_per_worker,
+        nice=settings.worker_nice,
+    )  # fmt: skip
     return with_cache(pool), pool.capacity // (1 + BACKLOG)
 
 

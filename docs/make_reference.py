@@ -124,13 +124,9 @@ def _first(text: str | None) -> str:
 def service_settings() -> Iterator[str]:
     """Every setting of the service and its variable."""
     from api.settings import ServiceSettings
-    from evosearch.plugins import VARIABLE
 
     for name, field in ServiceSettings.model_fields.items():
         yield f"- `EVOSEARCH_{name.upper()}` (default `{_shown(field)}`): {field.description}"
-    yield f"- `{VARIABLE}`: files and entry points of plug-ins, separated by colons"
-    yield "- `EVOSEARCH_DATA_DIR`: folder of data files"
-    yield "- `EVOSEARCH_CACHE`: folder in which evaluations are kept across searches"
 
 
 def endpoints() -> Iterator[str]:

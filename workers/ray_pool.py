@@ -62,6 +62,9 @@ class _Worker:
         from workers.evaluate import Context
 
         torch.set_num_threads(1)
+        # A cluster that is joined has a niceness of its own; it can only be raised.
+        behind = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, max(behind, settings["nice"]))
         if settings["data_dir"]:
             os.environ[DATA_DIR_VARIABLE] = settings["data_dir"]
         folder = settings["checkpoints"]
@@ -132,7 +135,8 @@ class RayPool:
     ``hang_seconds``: longest silence of a job before its worker is replaced. ``gpu_share``: part of
     a GPU for each worker, 0 for none; by default a quarter where there are GPUs. ``memory_limit``:
     bytes that a worker may take beyond what it has when it starts. ``checkpoints``: folder that all
-    workers see, for trainings of workers that are told to go.
+    workers see, for trainings of workers that are told to go. ``nice``: how far workers stand back
+    for other processes; on a cluster that sets more by itself, that counts.
 
     Raises:
         WorkerError: Ray or its workers do not start.
@@ -148,6 +152,7 @@ class RayPool:
         gpu_share: float | None = None,
         memory_limit: int | None = None,
         checkpoints: str | None = None,
+        nice: int = 10,
     ) -> None:
         if gpu_share is not None and not 0.0 <= gpu_share <= 1.0:
             raise WorkerError("bad share of a GPU", expected="0 to 1", got=f"{gpu_share:g}")
@@ -158,6 +163,7 @@ class RayPool:
             "memory_limit": memory_limit,
             "checkpoints": checkpoints,
             "data_dir": os.environ.get(DATA_DIR_VARIABLE, ""),
+            "nice": nice,
         }
         self._looked = time.monotonic()
         self._folder = tempfile.TemporaryDirectory(prefix="evosearch-")
@@ -172,7 +178,7 @@ class RayPool:
         self._owns_ray = not ray.is_initialized()
         try:
             if self._owns_ray:
-                _start_ray(workers, address, self._folder.name)
+                _start_ray(workers, address, self._folder.name, nice)
             if gpu_share is None and device != "cpu" and _resources().get("GPU", 0):
                 self._gpu_share = self._settings["gpu_share"] = GPU_SHARE
             count = workers or self._room()
@@ -446,7 +452,7 @@ def _death(err: RayError) -> Failure:
     return Failure(cause="out_of_memory" if short else "died", detail=detail)
 
 
-def _start_ray(workers: int | None, address: str | None, empty_folder: str) -> None:
+def _start_ray(workers: int | None, address: str | None, empty_folder: str, nice: int) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     environment: dict[str, Any] = {"working_dir": empty_folder}
@@ -461,6 +467,7 @@ def _start_ray(workers: int | None, address: str | None, empty_folder: str) -> N
             "num_cpus": workers,
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
+            "_system_config": {"worker_niceness": nice},
         }
         if not _is_installed(root):
             environment["env_vars"] = {"PYTHONPATH": str(root)}
