@@ -16,7 +16,7 @@ from evosearch.errors import StateConflict
 from evosearch.pareto import non_dominated
 from evosearch.ports import Enqueue, Extend, Pause, Resume, Stop
 from evosearch.presets import load_preset
-from evosearch.records import Evaluation, EvaluationDone, Failure, Job, JobDone, Message, Rejection
+from evosearch.records import Evaluation, EvaluationDone, Failure, Job, JobDone, Message
 from evosearch.replay import replay
 from evosearch.state import State, recover
 from primitives.fingerprint import initial_fingerprint, initial_response
@@ -125,101 +125,6 @@ def test_the_recorded_outcomes_of_many_workers_replay_to_the_same_proposals() ->
             same = ev.without_times(json.loads(ev.dump_event(proposed)))
             assert same == ev.without_times(json.loads(ev.dump_event(entry.event)))
         replayed.apply(entry.event)
-
-
-def test_slices_of_a_step_change_nothing_that_is_proposed() -> None:
-    whole, sliced = start(), start()
-    finished(whole, workers=3)
-    now = 0.0
-
-    def ticking() -> float:
-        nonlocal now
-        now += 1.0
-        return now
-
-    lease = sliced.acquire("search01", "me", 3600)
-    pool = SimulatedPool(answer, 3)
-    made = Controller(sliced, pool, lease, clock=ticking, slice_seconds=20.0)
-    unfilled = 0
-    while not made.over:
-        before = now
-        made.step()
-        if made.state.phase == "search":
-            unfilled += not made.filled
-            # A candidate takes three looks at the clock, and what follows it some more.
-            assert made.filled or now - before <= 40
-    assert unfilled > 20, "no step was cut, so the test shows nothing"
-    assert log(sliced) == log(whole)
-
-
-def test_a_cut_step_acts_on_commands_and_begins_anew_after_them() -> None:
-    store, now = start(), 0.0
-
-    def ticking() -> float:
-        nonlocal now
-        now += 1.0
-        return now
-
-    lease = store.acquire("search01", "me", 3600)
-    made = Controller(
-        store, SimulatedPool(answer, 2), lease, clock=ticking, slice_seconds=2.0
-    )  # fmt: skip
-    while made.filled:
-        made.step()
-    layer = parse("tanh(x)")
-    store.send("search01", Enqueue(graph=layer))
-    birth = made.state.next_birth
-    made.step()
-    assert made.state.members[birth].origin == "enqueued"
-    store.send("search01", Pause())
-    made.step()
-    assert made.state.status == "paused"
-    store.send("search01", Resume())
-    made.step()
-    while not made.over:
-        made.step()
-    assert replay(store.events("search01")).difference is None
-
-
-def test_a_budget_of_none_ends_a_search_that_has_evaluated_nothing() -> None:
-    store = start()
-
-    def hopeless(job: Job) -> tuple[float, Sequence[Message]]:
-        if job.purpose != "search":
-            return answer(job)
-        rejected = Rejection(code="signal", detail="all")
-        return 0.01, [JobDone(job_id=job.id, rejection=rejected)]
-
-    made = controller(store, hopeless)
-    for _ in range(30):
-        made.step()
-    store.send("search01", Extend(evaluations=0, reason="2 hours are used up"))
-    state = made.run()
-    assert state.status == "finished"
-    assert state.report is not None
-    assert state.report["leader"] is None
-    assert state.report["notes"] == ["2 hours are used up"]
-    assert state.report["verdict"] == "no candidate was evaluated: 2 hours are used up"
-
-
-def test_what_is_confirmed_follows_from_the_log() -> None:
-    store = start("evolution.challenge_top=3", "evolution.remeasure_share=0.5")
-    state = finished(store)
-    rose, best = 0, None
-    again = recover(iter([next(store.events("search01"))]))
-    for entry in store.events("search01", after=1):
-        event = entry.event
-        again.follow(entry)
-        if event.kind == "job_finished" and event.standing is not None:
-            fresh: dict[str, list[float]] = {}
-            for purpose, one in again.results[event.subject.key]:
-                if purpose in ("remeasure", "confirm"):
-                    fresh.setdefault(one.anchor, []).append(one.score)
-            mean = float(np.mean([np.mean(scores) for scores in fresh.values()]))
-            if best is None or mean > best:
-                best, rose = mean, again.evaluated
-    assert best is not None
-    assert (state.confirmed, state.confirmed_at) == (best, rose)
 
 
 def test_the_front_in_the_log_equals_the_front_from_scratch() -> None:
