@@ -51,7 +51,9 @@ def main() -> None:
     end_with_parent()
     store = SqlStore(url)
     alerts = Alerts(None, None, 3600.0)
-    Controllers(store).register(owner, "here", os.getpid(), "inline", OFFERS)
+    rows = Controllers(store)
+    # What a test has offered before counts on.
+    rows.register(owner, "here", os.getpid(), "inline", rows.offers() or OFFERS)
     pool = SharedPool(PacedPool(workers, seconds), workers)
     controlling = Controlling(store, pool, owner, alerts=alerts)
     while not ending.is_set():
