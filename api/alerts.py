@@ -15,9 +15,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-import numpy as np
-
 from evosearch import events as ev
+from evosearch.gain import fresh_gain
 from evosearch.own import REGISTER
 from evosearch.plugins import user_line
 from evosearch.state import State
@@ -118,18 +117,16 @@ class Alerts:
         self._thread.join(SEND_SECONDS + 1.0)
 
     def _first_win(self, search_id: str, state: State, event: ev.JobFinished) -> None:
-        standing, birth = event.standing, event.subject.birth
-        if standing is None or standing.seeds < 2 or birth is None:
+        """Told once the interval of the gain on fresh seeds lies above 0."""
+        birth = event.subject.birth
+        if birth is None or ("first_win", search_id) in self._sent:
             return
-        baseline = [
-            float(np.mean([e.score for p, e in state.results.get(name, ()) if p == "baseline"]))
-            for name in state.config.confirmation.rivals
-            if any(p == "baseline" for p, _ in state.results.get(name, ()))
-        ]
-        mine = float(np.mean(list(standing.scores.values())))
-        if baseline and mine > max(baseline):
-            gain = 100 * (mine - max(baseline))
-            text = f"candidate {birth} leads by {gain:+.1f} points with {standing.seeds} seeds"
+        gain = fresh_gain(state, birth)
+        if gain is not None and gain.low is not None and gain.low > 0.0:
+            text = (
+                f"candidate {birth} leads the better baselines by {100 * gain.value:+.1f} points "
+                f"on fresh seeds, interval {100 * gain.low:+.1f} to {100 * (gain.high or 0):+.1f}"
+            )
             self.tell("first_win", search_id, text)
 
     def _work(self) -> None:

@@ -277,10 +277,23 @@ def _send(ref: str, command: Command, done: str, db: str | None) -> None:
                 f"search {info.id} is {info.status} and takes no commands",
                 hint="start another one: evosearch search start",
             )
+        _refuse_late(store, info.id, command)
         store.send(info.id, command)
         typer.echo(f"search {info.id}: {_after(store, info.id, done)}")
     finally:
         store.close()
+
+
+def _refuse_late(store: Store, search_id: str, command: Command) -> None:
+    """A command that the search's phase does not obey any more is not sent."""
+    from db.queries_rest import RestQueries
+    from db.sql_store import SqlStore
+    from evosearch.steering import refusal
+
+    stands = RestQueries(store).stands(search_id) if isinstance(store, SqlStore) else None
+    why = None if stands is None else refusal(command, stands[1])
+    if why is not None:
+        raise StateConflict(why)
 
 
 def _check_run(pool: PoolName, workers: int | None, out: Path | None, address: str | None) -> None:

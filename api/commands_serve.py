@@ -10,24 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from api.commands_data import DataDir, use_data_dir
 from evosearch.errors import ConfigError
 
 File = Annotated[
     Path | None, typer.Option("--config", help="TOML file of settings.", envvar="EVOSEARCH_CONFIG")
 ]
 Database = Annotated[str | None, typer.Option("--db", help="Database URL or SQLite file.")]
-PoolKind = Annotated[str | None, typer.Option("--pool", help="ray or inline.")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Ray workers.")]
-RayAddress = Annotated[
-    str | None, typer.Option("--ray-address", help="An existing Ray cluster, host:port.")
-]
-
-HangSeconds = Annotated[
-    float | None,
-    typer.Option("--hang-seconds", help="How long a job may stand still before its worker is "
-                 "replaced."),
-]  # fmt: skip
 
 token = typer.Typer(help="Tokens that open the service.", no_args_is_help=True,
                     rich_markup_mode=None)  # fmt: skip
@@ -35,9 +23,11 @@ token = typer.Typer(help="Tokens that open the service.", no_args_is_help=True,
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``evosearch``."""
-    app.command()(serve)
-    app.command()(controller)
-    app.command("settings")(show_settings)
+    from api.settings_flags import CONTROLLER, flagged
+
+    app.command()(flagged(serve))
+    app.command()(flagged(controller, CONTROLLER))
+    app.command("settings")(flagged(show_settings))
     app.command("web-process", hidden=True)(web_process)
     app.command("controller-alive", hidden=True)(controller_alive)
     app.add_typer(token, name="token")
@@ -47,15 +37,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one.")] = None,
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option("--allowed-host", help="A further name for the Host header; repeatable."),
-    ] = None,
-    root_path: Annotated[
-        str | None, typer.Option("--root-path", help="Path prefix that a proxy strips.")
-    ] = None,
+    flags: dict[str, Any],
     no_controller: Annotated[
         bool, typer.Option("--no-controller", help="Serve only; controllers run elsewhere.")
     ] = False,
@@ -73,25 +55,12 @@ def serve(
                      "be repeated."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of that search.")] = None,
-    db: Database = None,
-    pool: PoolKind = None,
-    workers: Workers = None,
-    ray_address: RayAddress = None,
-    hang_seconds: HangSeconds = None,
-    data_dir: DataDir = None,
     config: File = None,
 ) -> int:  # fmt: skip
     """Serve REST, live events and the dashboard, and run searches."""
     from api.serving import serve_all
     from api.settings import load_settings
 
-    use_data_dir(data_dir)
-
-    flags = {
-        "host": host, "port": port, "root_path": root_path, "db": db, "pool": pool,
-        "workers": workers, "ray_address": ray_address, "hang_seconds": hang_seconds,
-        "allowed_hosts": tuple(allowed_host) if allowed_host else None,
-    }  # fmt: skip
     settings = load_settings(flags, config)
     preset = start or ("quickstart" if quickstart else None)
     if preset is None:
@@ -105,12 +74,7 @@ def serve(
 
 
 def controller(
-    db: Database = None,
-    pool: PoolKind = None,
-    workers: Workers = None,
-    ray_address: RayAddress = None,
-    hang_seconds: HangSeconds = None,
-    data_dir: DataDir = None,
+    flags: dict[str, Any],
     owner: Annotated[str | None, typer.Option("--owner", hidden=True)] = None,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
     config: File = None,
@@ -118,13 +82,11 @@ def controller(
     """Run the searches of a store; serves nothing."""
     from api.controller_main import end_with_parent, run_controller
     from api.logs import set_up
-    from api.settings import load_settings
+    from api.settings import export, load_settings
 
-    use_data_dir(data_dir)
-    flags = {"db": db, "pool": pool, "workers": workers, "ray_address": ray_address,
-             "hang_seconds": hang_seconds}  # fmt: skip
     settings = load_settings(flags, config)
     set_up(settings.log_format, settings.log_level)
+    export(settings)
     if supervised:
         end_with_parent()
     return run_controller(settings, owner)
@@ -161,7 +123,7 @@ def web_process(descriptor: int) -> int:
     return serve_web(settings, socket.socket(fileno=descriptor))
 
 
-def show_settings(config: File = None) -> None:
+def show_settings(flags: dict[str, Any], config: File = None) -> None:
     """List all settings: value, where it comes from, what it does."""
     from rich.console import Console
     from rich.text import Text
@@ -172,7 +134,7 @@ def show_settings(config: File = None) -> None:
     made = table("settings: flags win over EVOSEARCH_* variables, those over the file")
     for name in ("setting", "value", "from", "what it does"):
         made.add_column(name, overflow="fold")
-    for one in origins(file=config):
+    for one in origins(flags, config):
         made.add_row(one.name, Text(one.value), Text(one.origin), Text(one.help))
     Console().print(made)
 

@@ -43,9 +43,7 @@ def run_controller(settings: ServiceSettings, owner: str | None = None) -> int:
         pool, workers = open_pool(settings)
         catch(ending)  # Ray puts handlers of its own in place
         try:
-            # Where no share was asked for, the pool's own one is what GPU-hours are counted by.
-            share = float(getattr(pool, "gpu_share", 0.0))
-            _run(settings, store, SharedPool(pool, workers), name, ending, share)
+            _run(settings, store, SharedPool(pool, workers), name, ending)
         finally:
             pool.close()
     finally:
@@ -55,19 +53,20 @@ def run_controller(settings: ServiceSettings, owner: str | None = None) -> int:
 
 def _run(
     settings: ServiceSettings, store: SqlStore, pool: SharedPool, owner: str,
-    ending: threading.Event, gpu_share: float,
+    ending: threading.Event,
 ) -> None:  # fmt: skip
     from api.offers import offers
 
     rows = Controllers(store)
-    rows.register(owner, socket.gethostname(), os.getpid(), settings.pool, offers())
+    told = offers() | {"gpus_per_worker": pool.gpu_share}
+    rows.register(owner, socket.gethostname(), os.getpid(), settings.pool, told)
     alerts = Alerts(
         settings.alert_webhook, settings.alert_command, 60.0 * settings.stalled_minutes,
         disk_free=lambda: disk_free(settings),
     )  # fmt: skip
     controlling = Controlling(
         store, pool, owner, alerts=alerts, max_searches=settings.max_searches,
-        gpus_per_worker=settings.gpus_per_worker or gpu_share,
+        gpus_per_worker=pool.gpu_share,
     )  # fmt: skip
     log.info("controller ready, %d workers", pool.workers, extra={"owner": owner})
     try:

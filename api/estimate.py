@@ -54,7 +54,7 @@ def estimate(service: Service, config: SearchConfig) -> Estimate:
         seconds_per_evaluation=None if found is None else found[0] * a_candidate,
         worker_hours=hours,
         hours=None if hours is None else hours / workers,
-        gpu_hours=None if hours is None else hours * settings.gpus_per_worker,
+        gpu_hours=None if hours is None else hours * service.gpus_per_worker(),
         disk_bytes=config.budget.evaluations * BYTES_PER_EVALUATION,
         price=None if hours is None or settings.price_per_hour is None
         else hours * settings.price_per_hour,

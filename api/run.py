@@ -324,7 +324,7 @@ class Run:
         from api.stop_rules import StopRules, gpu_share
 
         meter = Meter(self.id, controller.state, time.monotonic)
-        rules = StopRules.of(self._store, self.id, controller.state, gpu_share(controller.pool))
+        rules = StopRules.of(self._store, self.id, gpu_share(controller.pool))
         asked = False
         while not controller.over and controller.state.status != "paused":
             caught = signals is not None and signals.caught is not None

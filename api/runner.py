@@ -121,7 +121,7 @@ def _steps(
 ) -> State:  # fmt: skip
     pool = controller.pool
     meter = Meter(lease.search_id, controller.state, time.monotonic)
-    rules = StopRules.of(store, lease.search_id, controller.state, gpu_share(pool))
+    rules = StopRules.of(store, lease.search_id, gpu_share(pool))
     asked = False
     while True:
         if (signals.caught is not None or trouble.reason is not None) and not asked:

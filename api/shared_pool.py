@@ -8,7 +8,7 @@ search decides.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from evosearch.ports import Pool
 from evosearch.records import Job, Message
@@ -28,6 +28,11 @@ class SharedPool:
         """Jobs that the real pool wants to hold."""
         return self._pool.capacity
 
+    @property
+    def gpu_share(self) -> float:
+        """Part of a GPU that a worker of the real pool holds: what GPU-hours are counted with."""
+        return float(getattr(self._pool, "gpu_share", 0.0))
+
     def view(self, search_id: str) -> PoolView:
         """A pool for that search, with room for nothing until `share` gives it some."""
         view = self._views[search_id] = PoolView(self._pool, search_id)
@@ -39,13 +44,26 @@ class SharedPool:
         if view is not None:
             view.close()
 
-    def share(self, priorities: Mapping[str, int]) -> None:
-        """Divide the capacity by priority; each search that is named gets at least one job."""
-        total = sum(priorities.values())
+    def share(self, priorities: Mapping[str, int], idle: Collection[str] = ()) -> None:
+        """Divide the capacity by priority; each search that is named gets at least one job.
+
+        ``idle``: searches with nothing more to do than what they have given to the pool. They
+        keep room for that, and what is left of their part goes to the others.
+        """
+        room, asking = float(self._pool.capacity), dict(priorities)
+        rooms = dict.fromkeys(self._views, 0)
+        # Whoever needs less than its part first: what it leaves makes the others' parts larger.
+        for name in sorted(idle, key=lambda one: len(self._views[one].jobs) / priorities[one]):
+            has = len(self._views[name].jobs)
+            if has < room * asking[name] / sum(asking.values()):
+                rooms[name] = max(1, has)
+                room -= has
+                del asking[name]
+        total = sum(asking.values())
+        for name, part in asking.items():
+            rooms[name] = max(1, round(room * part / total))
         for search_id, view in self._views.items():
-            part = priorities.get(search_id, 0)
-            room = self._pool.capacity * part / total if part else 0.0
-            view.capacity = max(1, round(room)) if part else 0
+            view.capacity = rooms[search_id]
 
     def pump(self, timeout: float) -> int:
         """Wait for messages and hand them to their searches; returns their number."""

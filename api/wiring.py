@@ -179,11 +179,11 @@ def ray_pool(settings: ServiceSettings) -> RayPool:
         settings.workers,
         address=settings.ray_address,
         hang_seconds=settings.hang_seconds,
-        # One part of a GPU is what a worker holds and what is counted.
-        gpu_share=settings.gpus_per_worker or None,
+        gpu_share=settings.gpus_per_worker,
         gpu_memory_share=settings.gpu_memory_share,
         memory_limit=None if memory is None else memory * 2**20,
         checkpoints=None if folder is None else str(folder.resolve()),
+        nice=settings.worker_nice,
     )
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
@@ -45,6 +46,15 @@ class Notes:
     starred: bool = False
     archived: bool = False
     pinned: bool = False
+
+
+class LastEvent(NamedTuple):
+    """How far a search is: number of its last event, status, when it was created and changed."""
+
+    seq: int
+    status: str
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,15 +238,29 @@ class RestQueries:
             return sum(float(connection.execute(one).scalar() or 0.0) for one in (first, later))
 
     @again
-    def last_seqs(self) -> dict[str, tuple[int, str, Any]]:
-        """Search -> (number of its last event, status, when it came into this store)."""
+    def last_seqs(self) -> dict[str, LastEvent]:
+        """Search -> its last event, status, and when it came into this store."""
         added = func.coalesce(searches.c.added_at, searches.c.created_at).label("added_at")
-        wanted = select(searches.c.id, searches.c.last_seq, searches.c.status, added)
+        wanted = select(
+            searches.c.id, searches.c.last_seq, searches.c.status, added, searches.c.updated_at
+        )
         with begin(self._engine) as connection:
             return {
-                row.id: (row.last_seq, row.status, row.added_at)
+                row.id: LastEvent(row.last_seq, row.status, row.added_at, row.updated_at)
                 for row in connection.execute(wanted.where(searches.c.ready))
             }
+
+    @again
+    def last_until(self, search_id: str, moment: datetime) -> int:
+        """Number of the search's last event that happened no later than ``moment``, or 0."""
+        wanted = (
+            select(events.c.seq)
+            .where(events.c.search_id == search_id, events.c.at <= moment)
+            .order_by(events.c.seq.desc())
+            .limit(1)
+        )
+        with begin(self._engine) as connection:
+            return int(connection.scalar(wanted) or 0)
 
     @again
     def log(self, search_id: str, after: int, upto: int, limit: int) -> list[LogRow]:
@@ -252,6 +276,24 @@ class RestQueries:
         return [
             LogRow(search_id, row.seq, row.at.isoformat(), row.kind, row.payload) for row in rows
         ]
+
+    @again
+    def stands(self, search_id: str) -> tuple[str, str] | None:
+        """The search's status and phase; None where there is no such search."""
+        wanted = select(searches.c.status, searches.c.phase).where(searches.c.id == search_id)
+        with begin(self._engine) as connection:
+            found = connection.execute(wanted).first()
+        return None if found is None else (found.status, found.phase)
+
+    @again
+    def commanded(self) -> list[str]:
+        """Searches that are not over and have commands waiting."""
+        waiting = select(commands.c.search_id).where(commands.c.done_at.is_(None))
+        wanted = select(searches.c.id).where(
+            searches.c.status.in_(("running", "paused")), searches.c.id.in_(waiting)
+        )
+        with begin(self._engine) as connection:
+            return list(connection.execute(wanted).scalars())
 
     @again
     def runnable(self) -> list[str]:

@@ -303,9 +303,9 @@ class Budget(Settings):
     """Hours by the wall clock while a controller runs the search."""
     gpu_hours: Annotated[float, Field(gt=0.0)] | None = None
     no_gain: Count | None = None
-    """Evaluations without a better confirmed mean score (two seeds or more) on ``select``."""
+    """Evaluations without a better confirmed mean score (fresh seeds alone) on ``select``."""
     target: Share | None = None
-    """Confirmed mean score on ``select`` that is enough."""
+    """Confirmed mean score (fresh seeds alone) on ``select`` that is enough."""
 
 
 class SearchConfig(Settings):

@@ -51,10 +51,10 @@ class Enqueue(Record):
 
 
 class Extend(Record):
-    """Set the budget of fully evaluated candidates."""
+    """Set the budget of fully evaluated candidates; 0 ends a search that has none."""
 
     kind: Literal["extend"] = "extend"
-    evaluations: Annotated[int, Field(ge=1)]
+    evaluations: Annotated[int, Field(ge=0)]
     reason: str = ""
 
 

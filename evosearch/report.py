@@ -107,6 +107,8 @@ def final_report(state: State) -> dict[str, Any]:
         "verdict": "no candidate was evaluated",
     }  # fmt: skip
     if not state.chosen:
+        if state.notes:
+            report["verdict"] += f": {state.notes[-1]}"
         return report
     report["leader"] = _leader(state, state.chosen[0])
     rights = final_rights(state)

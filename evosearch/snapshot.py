@@ -24,7 +24,7 @@ from evosearch.state import Audit, Member, State, Tally, Yield, recover
 from primitives.errors import EvosearchError
 from primitives.graph import Graph
 
-VERSION = 2
+VERSION = 3
 """Raise it whenever `State` folds an event differently or remembers something else."""
 
 LEAST_EVENTS = 5000
@@ -242,7 +242,8 @@ _TALLIES = _Part(_dump_tallies, _load_tallies)
 _PARTS: dict[str, _Part] = {
     **dict.fromkeys(
         ("seq", "status", "phase", "target", "next_birth", "digests", "fingerprints",
-         "hypervolume", "evaluated", "remeasured", "duplicates", "notes"), _PLAIN,
+         "hypervolume", "evaluated", "remeasured", "confirmed", "confirmed_at", "duplicates",
+         "notes"), _PLAIN,
     ),
     **dict.fromkeys(("rejected", "examples", "failures", "train_steps", "starts"), _COUNTER),
     **dict.fromkeys(("funnel", "checks"), _TALLIES),

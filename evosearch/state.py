@@ -141,6 +141,10 @@ class State:
         self.audit = Audit()
         self.evaluated = 0
         self.remeasured = 0
+        self.confirmed: float | None = None
+        """The highest mean score over anchors on fresh seeds that a candidate has had."""
+        self.confirmed_at = 0
+        """Candidates that were evaluated when it last rose."""
         self.duplicates = 0
         self.train_steps: Counter[str] = Counter()
         self.milestones: dict[str, dict[int, deque[float]]] = {}
@@ -156,6 +160,16 @@ class State:
     def objectives(self, scores: dict[str, float]) -> Points:
         """Minimised objectives (k,): negated scores in the order of the config's coordinates."""
         return np.array([-scores[name] for name in self.coordinates])
+
+    def fresh_mean(self, birth: int) -> float | None:
+        """Mean over anchors of a candidate's mean on fresh seeds; None before each has one."""
+        scores: dict[str, list[float]] = {}
+        for purpose, one in self.results.get(f"c{birth}", ()):
+            if purpose in ("remeasure", "confirm"):
+                scores.setdefault(one.anchor, []).append(one.score)
+        if not self.config.anchor_names or any(a not in scores for a in self.config.anchor_names):
+            return None
+        return float(np.mean([np.mean(scores[anchor]) for anchor in self.config.anchor_names]))
 
     def search_jobs(self) -> list[Job]:
         """Pending jobs of candidates that wait for their first verdict."""
@@ -341,6 +355,7 @@ class State:
             self.failures[event.failure.cause] += 1
         if event.standing is not None and event.subject.birth is not None:
             self._stand(event.subject.birth, event.standing)
+            self._confirm(event.subject.birth)
 
     def _on_phase_entered(self, event: ev.PhaseEntered) -> None:
         self.phase, self.chosen = event.phase, event.chosen or self.chosen
@@ -405,6 +420,12 @@ class State:
             tally = self.checks[run.check]
             tally.count += 1
             tally.seconds += run.seconds
+
+    def _confirm(self, birth: int) -> None:
+        """A fresh seed counts; the one that selected the candidate flatters it."""
+        mean = self.fresh_mean(birth)
+        if mean is not None and (self.confirmed is None or mean > self.confirmed):
+            self.confirmed, self.confirmed_at = mean, self.evaluated
 
     def _stand(self, birth: int, standing: ev.Standing) -> None:
         point = self.objectives(standing.scores)

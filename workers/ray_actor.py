@@ -29,6 +29,9 @@ class Worker:
         from workers.evaluate import Context
 
         torch.set_num_threads(1)
+        # A cluster that is joined has a niceness of its own; it can only be raised.
+        behind = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, max(behind, settings["nice"]))
         if settings["data_dir"]:
             os.environ[DATA_DIR_VARIABLE] = settings["data_dir"]
         folder = settings["checkpoints"]

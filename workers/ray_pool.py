@@ -93,7 +93,8 @@ class RayPool:
     measurement finds best, where this machine has a GPU. ``gpu_memory_share``: of a GPU's memory,
     for all its workers together. ``memory_limit``: bytes that a worker may take beyond what it has
     when it starts. ``checkpoints``: folder that all workers see, for trainings of workers that are
-    told to go.
+    told to go. ``nice``: how far workers stand back for other processes; on a cluster that sets
+    more by itself, that counts.
 
     Raises:
         WorkerError: Ray or its workers do not start.
@@ -110,6 +111,7 @@ class RayPool:
         gpu_memory_share: float = GPU_MEMORY_SHARE,
         memory_limit: int | None = None,
         checkpoints: str | None = None,
+        nice: int = 10,
     ) -> None:
         if gpu_share is not None and not 0.0 <= gpu_share <= 1.0:
             raise WorkerError("bad share of a GPU", expected="0 to 1", got=f"{gpu_share:g}")
@@ -121,6 +123,7 @@ class RayPool:
             "memory_limit": memory_limit,
             "checkpoints": checkpoints,
             "data_dir": os.environ.get(DATA_DIR_VARIABLE, ""),
+            "nice": nice,
         }
         self._looked = self._polled = time.monotonic()
         self._folder = tempfile.TemporaryDirectory(prefix="evosearch-")
@@ -136,7 +139,7 @@ class RayPool:
         self._owns_ray = not ray.is_initialized()
         try:
             if self._owns_ray:
-                start_ray(workers, address, self._folder.name)
+                start_ray(workers, address, self._folder.name, nice)
             if gpu_share is None and device != "cpu" and resources().get("GPU", 0):
                 self._settings["gpu_share"] = default_share(gpu_memory_share, address)
             self._actors = [self._new_actor() for _ in range(workers or self._room())]

@@ -31,8 +31,8 @@ OBJECT_STORE_BYTES = 80 * 2**20
 """Messages are a few kilobytes; Ray's own default takes a third of the memory."""
 
 
-def start_ray(workers: int | None, address: str | None, empty_folder: str) -> None:
-    """Start a local Ray, or join the cluster at that address."""
+def start_ray(workers: int | None, address: str | None, empty_folder: str, nice: int = 10) -> None:
+    """Start a local Ray whose workers have that nice value, or join the cluster at that address."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     environment: dict[str, Any] = {"working_dir": empty_folder}
@@ -47,6 +47,7 @@ def start_ray(workers: int | None, address: str | None, empty_folder: str) -> No
             "num_cpus": workers,
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
+            "_system_config": {"worker_niceness": nice},
         }
         if not _is_installed(root):
             environment["env_vars"] = {"PYTHONPATH": str(root)}

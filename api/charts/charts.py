@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from api.charts.funnel import funnel_path
 from api.charts.ledgers import Ledgers
@@ -20,7 +20,7 @@ from evosearch.stats import false_rejection_rate
 class Charts:
     """What is drawn of a search. ``gpus_per_worker``: what GPU-hours are counted with."""
 
-    def __init__(self, store: SqlStore, gpus_per_worker: float = 0.0) -> None:
+    def __init__(self, store: SqlStore, gpus_per_worker: Callable[[], float] = lambda: 0.0) -> None:
         self.ledgers = Ledgers(LogQueries(store))
         self._queries, self._rest = Queries(store), RestQueries(store)
         self._gpus = gpus_per_worker
@@ -41,7 +41,7 @@ class Charts:
     def progress(self, info: SearchInfo, points: int) -> ProgressView:
         """The leader's gain and the hypervolume over the search."""
         with self.ledgers.of(info) as ledger:
-            return progress(ledger, info.created_at, info.updated_at, points, self._gpus)
+            return progress(ledger, info.created_at, info.updated_at, points, self._gpus())
 
     def funnel(self, info: SearchInfo) -> FunnelPath:
         """The way from proposals to the front."""

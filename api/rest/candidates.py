@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from api.aside import aside
 from api.export import Format, about, notes
 from api.problems import Refused
 from api.rest.schemas import (
@@ -217,6 +218,7 @@ def show_lineage(
     response_class=Response,
     responses=FOUND | UNCHANGED | EXPORTED,
 )
+@aside
 def export_candidate(
     service: Here, ref: SearchRef, birth: Birth, request: Request, response: Response,
     form: Annotated[Format, Query(alias="format")] = "python", channels: Channels = 64,

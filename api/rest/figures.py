@@ -156,7 +156,7 @@ def costs(service: Here, ref: SearchRef) -> CostView:
     seconds = service.rest.worker_seconds(info.id)
     price = settings.price_per_hour
     return CostView(
-        worker_seconds=seconds, gpu_hours=seconds / 3600 * settings.gpus_per_worker,
+        worker_seconds=seconds, gpu_hours=seconds / 3600 * service.gpus_per_worker(),
         training=[PurposeCost(**row) for row in training], check_seconds=checks,
         rejected=rejected, seconds_per_evaluation=mean,
         saved_seconds=None if mean is None

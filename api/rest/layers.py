@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import Field
 
+from api.aside import aside
 from api.export import Format
 from api.layer_drawing import drawing_of
 from api.layer_text import read_layer
@@ -49,6 +50,7 @@ class LayerExport(Layer):
 
 
 @router.post("/check", responses=CHANGED)
+@aside
 def check_layer(service: Here, body: LayerCheck) -> LayerReport:
     """Facts, properties, drawing, and the verdict of every cheap check."""
     preset_data(body.preset)
@@ -72,6 +74,7 @@ def check_layer(service: Here, body: LayerCheck) -> LayerReport:
     response_class=Response,
     responses=CHANGED | EXPORTED,
 )
+@aside
 def export_layer(service: Here, body: LayerExport) -> Response:
     """The layer as a file, verified against the interpreter."""
     graph = read_layer(body.formula, body.graph)

@@ -39,9 +39,10 @@ class SearchView(View):
 
 
 class SearchList(View):
-    """All searches, the newest first."""
+    """Searches, the newest first. ``next``: the cursor of the next page."""
 
     searches: list[SearchView]
+    next: str | None = None
 
 
 class SearchDetail(SearchView):

@@ -21,7 +21,9 @@ from api.rest.types import (
     MAX_INT,
     UNCHANGED,
     Body,
+    Cursor,
     Here,
+    Limit,
     SearchRef,
     Tag,
     Text,
@@ -34,7 +36,6 @@ from api.rest.views import baseline_means, search_view
 from api.service import Service
 from api.wiring import front_layers, new_id
 from db.queries_rest import Notes
-from db.views import SearchRow
 from evosearch.config import SearchConfig
 from evosearch.errors import NotFound, StateConflict
 from evosearch.events import Created
@@ -106,18 +107,17 @@ def list_searches(
     status: Annotated[list[Status] | None, Query(max_length=5)] = None,
     tag: Annotated[str | None, Query(max_length=40)] = None,
     archived: bool | None = None,
+    limit: Limit = 500,
+    cursor: Cursor = None,
 ) -> SearchList:
-    """All searches, the newest first."""
-    rows = service.queries.searches()
+    """Searches, the newest first."""
+    rows, following = service.queries.searches_page(
+        min(limit, service.settings.max_page), cursor, statuses=status or (), tag=tag,
+        archived=archived,
+    )  # fmt: skip
     known = service.rest.notes([row.id for row in rows])
     views = [search_view(row, known.get(row.id, Notes())) for row in rows]
-    return SearchList(
-        searches=[
-            view for view in views
-            if (not status or view.status in status) and (tag is None or tag in view.tags)
-            and (archived is None or view.archived == archived)
-        ]
-    )  # fmt: skip
+    return SearchList(searches=views, next=following)
 
 
 @router.post(
@@ -254,11 +254,7 @@ def clone_search(service: Here, ref: SearchRef, body: Clone) -> SearchView:
 
 def view_of(service: Service, search_id: str) -> SearchView:
     """The search as lists show it."""
-    row: SearchRow | None = next(
-        (one for one in service.queries.searches() if one.id == search_id), None
-    )
-    if row is None:
-        raise NotFound("no such search", got=search_id)
+    row = service.queries.search_row(search_id)
     return search_view(row, service.rest.notes([search_id]).get(search_id, Notes()))
 
 

@@ -166,6 +166,7 @@ def test_every_process_may_be_killed_while_a_client_watches(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("order", ORDERS[1:], ids="-".join)
 def test_in_any_order(order: tuple[str, ...], service: tuple[subprocess.Popen[str], str]) -> None:
     check_order(order, service, "-".join(order))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from api.controlling import POLL_SECONDS, Controlling
 from api.lease import Keeper
 from api.shared_pool import SharedPool
 from api.stop_rules import StopRules
-from db.queries_rest import Notes
+from db.queries import Queries
 from db.schema import evaluations, events
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
@@ -25,45 +25,13 @@ from evosearch import events as ev
 from evosearch.errors import NotFound
 from evosearch.ports import Pause, Remeasure, Resume
 from evosearch.presets import load_preset
-from evosearch.records import Job, Message
-from evosearch.state import State
+from evosearch.records import CheckRun, Job, JobDone, Message, Rejection
+from evosearch.state import State, recover
 from tests.simulated_worker import answer
+from tests.support.controlling import control, controlling, create, status, step_until, store
 from workers.simulated import SimulatedPool
 
-SMALL = ("budget.evaluations=6", "confirmation.resamples=50", "confirmation.final_seeds=3")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    made = SqlStore(f"{tmp_path}/store.db")
-    yield made
-    made.close()
-
-
-def create(store: SqlStore, name: str, *overrides: str, priority: int = 10) -> None:
-    config = load_preset("quickstart", [*SMALL, *overrides], seed=3)
-    ServiceWrites(store).create(name, name, ev.Created(config=config), Notes(priority=priority))
-
-
-@pytest.fixture
-def control(store: SqlStore, tmp_path: Path) -> Iterator[Controlling]:
-    alerts = Alerts(None, None, 3600.0)
-    made = Controlling(store, SharedPool(SimulatedPool(answer, 4), 4), "me", alerts=alerts)
-    yield made
-    made.close()
-    alerts.close()
-
-
-def step_until(control: Controlling, done: Callable[[], bool], steps: int = 5000) -> None:
-    for _ in range(steps):
-        if done():
-            return
-        control.step()
-    raise AssertionError("it did not come to that")
-
-
-def status(store: SqlStore, name: str) -> str:
-    return store.search(name).status
+__all__ = ["control", "store"]
 
 
 def test_searches_created_by_rows_run_side_by_side_to_their_end(
@@ -194,6 +162,60 @@ def test_hours_count_over_restarts_and_idle_time_does_not(
     assert store.search("aaaaaaaa").evaluated < 100
 
 
+@pytest.mark.parametrize("limit", ["budget.hours=0.0001", "budget.train_steps=100"])
+def test_a_limit_ends_a_search_whose_candidates_are_all_rejected(
+    store: SqlStore, limit: str
+) -> None:
+    def hopeless(job: Job) -> tuple[float, Sequence[Message]]:
+        if job.purpose != "search":
+            return answer(job)
+        check = CheckRun(check="quality", anchor="resnet", seconds=0.1, steps=40)
+        return 0.01, [JobDone(job_id=job.id, checks=(check,), rejection=Rejection(code="quality"))]
+
+    control, alerts = controlling(store, hopeless)
+    create(store, "aaaaaaaa", limit)
+    begin = time.monotonic()
+    step_until(control, lambda: status(store, "aaaaaaaa") == "finished")
+    assert time.monotonic() - begin < 30
+    report = next(e.event.report for e in store.events("aaaaaaaa") if e.event.kind == "reported")
+    assert report["leader"] is None
+    assert "are used up" in report["verdict"]
+    control.close()
+    alerts.close()
+
+
+def test_the_target_is_reached_on_fresh_seeds_by_the_anchors_scores(
+    store: SqlStore, control: Controlling
+) -> None:
+    create(store, "aaaaaaaa", "budget.evaluations=2000", "budget.target=0.7",
+           "evolution.challenge_top=3", "evolution.remeasure_share=0.5")  # fmt: skip
+    step_until(control, lambda: status(store, "aaaaaaaa") == "finished", 20_000)
+    log = [*store.events("aaaaaaaa")]
+    (ended,) = [e for e in log if e.event.kind == "budget_changed"]
+    state = recover(e for e in log if e.seq < ended.seq)
+    assert state.confirmed is not None
+    assert state.confirmed >= 0.7
+    assert ended.event.reason == f"the target 0.7 is reached: {state.confirmed:.4f}"
+
+
+def test_a_restart_forgets_no_gain(store: SqlStore) -> None:
+    create(store, "aaaaaaaa", "budget.evaluations=2000", "budget.no_gain=12",
+           "evolution.remeasure_share=0.0")  # fmt: skip
+    for _ in range(100):
+        control, alerts = controlling(store)
+        before = store.search("aaaaaaaa").evaluated
+        # Each controller sees less than it takes to give up.
+        step_until(
+            control, lambda before=before: store.search("aaaaaaaa").evaluated >= before + 4
+            or status(store, "aaaaaaaa") == "finished",
+        )  # fmt: skip
+        control.close()
+        alerts.close()
+        if Queries(store).search_row("aaaaaaaa").phase != "search":
+            break
+    assert store.search("aaaaaaaa").evaluated < 100
+
+
 def age(store: SqlStore, name: str, seconds: list[float]) -> None:
     """Sets the times of a search's events, counted from now on."""
     now = datetime.now(UTC)
@@ -227,7 +249,7 @@ def test_gpu_hours_are_those_of_the_workers() -> None:
     state = State(ev.Created(config=config))
     state.evaluated = 1
     spent, now = 0.0, 0.0
-    rules = StopRules(state, 0.5, lambda: now, worker_seconds=lambda: spent)
+    rules = StopRules(0.5, lambda: now, worker_seconds=lambda: spent)
     assert rules.due(state) is None
     spent = 7000.0
     now = 61.0

@@ -2,7 +2,7 @@
  * Try a layer: a formula as it is typed, with graph, curves, checks and properties; then enqueue it.
  * @module
  */
-import { get, post, request, url } from "../api.js";
+import { allSearches, get, post, request, url } from "../api.js";
 import { fill, h } from "../dom.js";
 import { icon } from "../icons.js";
 import { drawGraph, graphLegend } from "../layer/drawing.js";
@@ -240,7 +240,7 @@ class LayerPage {
     /** @type {any[]} */
     let searches = [];
     try {
-      searches = (await get("/searches", { status: ["running", "paused"] })).searches;
+      searches = await allSearches({ status: ["running", "paused"] });
     } catch (err) {
       toastProblem(err);
       return;

@@ -3,7 +3,7 @@
  * the search marked, and a pinned search as a band beside it.
  * @module
  */
-import { get } from "../api.js";
+import { allSearches, get } from "../api.js";
 import { points } from "../format.js";
 import { gainDigits, gainFactor, gainUnit } from "../measure.js";
 import { Chart, series } from "../plot.js";
@@ -36,7 +36,7 @@ export class ProgressChart {
 
   /** Searches that are pinned and comparable: at most two, or it is no reference any more. */
   async loadPinned() {
-    const all = (await get("/searches")).searches.filter((/** @type {any} */ one) => one.pinned && one.id !== this.model.id);
+    const all = (await allSearches()).filter((/** @type {any} */ one) => one.pinned && one.id !== this.model.id);
     const ids = all.slice(0, 2).map((/** @type {any} */ one) => one.id);
     if (!ids.length) return;
     const lines = (await get("/compare", { search: [this.model.id, ...ids] })).searches;
