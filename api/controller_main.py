@@ -40,10 +40,10 @@ def run_controller(settings: ServiceSettings, owner: str | None = None) -> int:
     catch(ending)
     store = SqlStore(settings.db, patience=PATIENCE)
     try:
-        pool, workers = open_pool(settings)
+        pool = open_pool(settings)
         catch(ending)  # Ray puts handlers of its own in place
         try:
-            _run(settings, store, SharedPool(pool, workers), name, ending)
+            _run(settings, store, SharedPool(pool), name, ending)
         finally:
             pool.close()
     finally:
@@ -67,7 +67,7 @@ def _run(
         store, pool, owner, alerts=alerts, max_searches=settings.max_searches,
         gpus_per_worker=settings.gpus_per_worker,
     )  # fmt: skip
-    log.info("controller ready, %d workers", pool.workers, extra={"owner": owner})
+    log.info("controller ready, %d workers", len(pool.workers()), extra={"owner": owner})
     try:
         while not ending.is_set():
             controlling.step()
@@ -78,8 +78,8 @@ def _run(
         log.info("controller ends", extra={"owner": owner})
 
 
-def open_pool(settings: ServiceSettings) -> tuple[Pool, int]:
-    """The pool of the settings, and its number of workers.
+def open_pool(settings: ServiceSettings) -> Pool:
+    """The pool of the settings.
 
     Raises:
         WorkerError: the workers do not start.
@@ -87,13 +87,12 @@ def open_pool(settings: ServiceSettings) -> tuple[Pool, int]:
     if settings.pool == "inline":
         from workers.inline import InlinePool
 
-        return InlinePool(), 1
-    from workers.ray_pool import BACKLOG, RayPool
+        return InlinePool()
+    from workers.ray_pool import RayPool
 
     # One part of a GPU is what a worker holds and what is counted.
     share = settings.gpus_per_worker or None
-    pool = RayPool(settings.workers, address=settings.ray_address, gpu_share=share)
-    return with_cache(pool), pool.capacity // (1 + BACKLOG)
+    return with_cache(RayPool(settings.workers, address=settings.ray_address, gpu_share=share))
 
 
 def disk_free(settings: ServiceSettings) -> int | None:

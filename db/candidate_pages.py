@@ -18,12 +18,16 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     ColumnElement,
     Float,
+    Select,
+    Text,
     and_,
     cast,
     func,
+    literal,
     not_,
     or_,
     select,
@@ -65,7 +69,10 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which candidates, and in what order. ``stages``: rejection codes; ``text``: in formulas."""
+    """Which candidates, and in what order. ``stages``: rejection codes; ``text``: in formulas.
+
+    ``births``: only these, however many they are; all where it is None.
+    """
 
     states: Sequence[str] = ()
     stages: Sequence[str] = ()
@@ -74,6 +81,7 @@ class Wanted:
     where: Filter | None = None
     sort: str = "birth"
     descending: bool = True
+    births: Sequence[int] | None = None
 
 
 class CandidatePages:
@@ -167,6 +175,8 @@ class CandidatePages:
         return found
 
     def _conditions(self, search_id: str, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+        if wanted.births is not None:
+            yield candidates.c.birth.in_(self._listed(wanted.births))
         if wanted.states:
             yield candidates.c.state.in_(wanted.states)
         if wanted.stages:
@@ -177,6 +187,14 @@ class CandidatePages:
             yield self._score(anchor) >= least
         if wanted.where is not None:
             yield self._filter(search_id, wanted.where)
+
+    def _listed(self, births: Sequence[int]) -> Select[tuple[int]]:
+        """The births as a table of one bound value: a database takes only so many of them."""
+        text = literal(json.dumps(list(births)), Text)
+        if self._json:
+            column = func.json_array_elements_text(cast(text, JSON)).table_valued("value").c.value
+            return select(cast(column, BigInteger))
+        return select(func.json_each(text).table_valued("value").c.value)
 
     def _filter(self, search_id: str, tree: Filter) -> ColumnElement[bool]:
         """The tree as a condition that is never NULL, so that ``not`` is its complement."""

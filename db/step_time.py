@@ -6,6 +6,8 @@ benchmark. Nothing here writes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, Engine, Float, and_, case, cast, func, null, select
 
 from db.engine import begin
@@ -52,3 +54,16 @@ def step_time_of(engine: Engine, search_id: str, birth: int) -> float | None:
     with begin(engine) as connection:
         found = connection.execute(wanted).scalar()
     return None if found is None else float(found)
+
+
+def step_times_of(engine: Engine, search_id: str, births: Sequence[int]) -> dict[int, float]:
+    """The same of a page of candidates; those that were never trained are missing."""
+    if not births:
+        return {}
+    time = step_time(engine, search_id).label("time")
+    wanted = select(candidates.c.birth, time).where(
+        candidates.c.search_id == search_id, candidates.c.birth.in_(births)
+    )
+    with begin(engine) as connection:
+        rows = connection.execute(wanted).all()
+    return {row.birth: float(row.time) for row in rows if row.time is not None}

@@ -14,11 +14,9 @@ import signal
 import site
 import sysconfig
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,10 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from evosearch.errors import WorkerError
 from evosearch.plugins import loaded
+from evosearch.ports import WorkerReport, WorkerState
 from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message
+from workers.processes import limit_memory, own_sigterm
+from workers.reports import Reports
 
 BACKLOG = 2
 """Waiting jobs per worker that the pool wants to hold beside the running one."""
@@ -73,7 +74,7 @@ class _Worker:
         if settings["gpu_share"] and torch.cuda.is_available():
             torch.cuda.set_per_process_memory_fraction(GPU_MEMORY_SHARE * settings["gpu_share"])
         if settings["memory_limit"]:
-            _limit_memory(settings["memory_limit"])
+            limit_memory(settings["memory_limit"])
         # A preempted machine sends it before the end: what is trained so far is kept.
         signal.signal(signal.SIGTERM, self._preempt)
 
@@ -169,6 +170,7 @@ class RayPool:
         self._actors: list[_Actor] = []
         self._joining: list[_Actor] = []
         self._closed = False
+        self._reports = Reports()
         self._owns_ray = not ray.is_initialized()
         try:
             if self._owns_ray:
@@ -228,6 +230,7 @@ class RayPool:
                 try:
                     ray.get(actor.answer)
                 except RayActorError:
+                    self._reports.failed(actor.name, "died")
                     self._renew(actor)
                 else:
                     actor.answer, actor.since = None, time.monotonic()
@@ -295,6 +298,13 @@ class RayPool:
                 else:
                     ray.cancel(assigned.stream)
 
+    def workers(self) -> list[WorkerReport]:
+        """Every worker as it is, and those that died within the last hour."""
+        return self._reports.told(
+            (one.name, _state(one), one.jobs[0].job.id if one.jobs else None)
+            for one in (*self._actors, *self._joining)
+        )
+
     def close(self) -> None:
         """Stop all workers, and Ray if this pool started it; idempotent."""
         if self._closed:
@@ -360,6 +370,8 @@ class RayPool:
         actor.since = time.monotonic()
         if isinstance(message, JobDone):
             actor.jobs.popleft()
+            if message.failure is not None:
+                self._reports.failed(actor.name, message.failure.cause)
             if message.failure is not None and message.failure.cause == "died":
                 self._renew(actor)  # it was told to go, and will not be there for long
         return [] if assigned.cancelled else [message]
@@ -386,6 +398,7 @@ class RayPool:
         seconds, actor.since = time.monotonic() - actor.since, time.monotonic()
         if assigned.cancelled:
             return []
+        self._reports.failed(actor.name, failure.cause)
         return [
             JobDone(job_id=assigned.job.id, failure=failure, worker=actor.name, seconds=seconds)
         ]
@@ -401,7 +414,20 @@ class RayPool:
         back = [assigned.job for assigned in actor.jobs if not assigned.cancelled]
         self._waiting.extendleft(reversed(back))
         ray.kill(actor.handle)
+        self._reports.gone(actor.name)
         self._actors[self._actors.index(actor)] = self._new_actor()
+
+
+def _state(actor: _Actor) -> WorkerState | None:
+    """What the actor is at; None while it has not answered what it was asked."""
+    if actor.answer is not None:
+        if not ray.wait([actor.answer], timeout=0)[0]:
+            return None
+        try:
+            ray.get(actor.answer)
+        except RayActorError:
+            return "dead"  # and replaced at the next poll
+    return "busy" if actor.jobs else "idle"
 
 
 def _resources() -> dict[str, float]:
@@ -426,15 +452,6 @@ def _sources(job: Job, sent: set[str]) -> list[dict[str, Any]]:
             data["pickled"] = ray.cloudpickle.dumps(known.entries)  # type: ignore[no-untyped-call]
         found.append(data)
     return found
-
-
-def _limit_memory(more: int) -> None:
-    """This process may take so many bytes more; beyond them an allocation fails as an error."""
-    import resource
-
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + more
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _death(err: RayError) -> Failure:
@@ -464,7 +481,7 @@ def _start_ray(workers: int | None, address: str | None, empty_folder: str) -> N
         }
         if not _is_installed(root):
             environment["env_vars"] = {"PYTHONPATH": str(root)}
-    with _own_sigterm():
+    with own_sigterm():
         ray.init(
             runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **options
         )
@@ -474,16 +491,3 @@ def _is_installed(root: Path) -> bool:
     """Whether workers find the package by themselves: it lies where packages are installed."""
     places = {*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("purelib")}
     return any(Path(place).resolve() == root for place in places)
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Ray sets a handler for SIGTERM; what SIGTERM does is not Ray's to decide."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.charts.progress import thinned
+from api.rest.candidates import listed
 from api.rest.schemas import (
     CostView,
     EventPage,
@@ -36,7 +37,6 @@ from api.rest.types import (
     not_modified,
     unchanged,
 )
-from api.rest.views import candidate_view
 from db.candidate_pages import Wanted
 from db.views import FunnelRow
 from evosearch.screen import SCREEN_CODES
@@ -66,7 +66,7 @@ def front(service: Here, ref: SearchRef, request: Request, response: Response) -
     return FrontView(
         hypervolume=info.hypervolume,
         reference={anchor.name: anchor.reference for anchor in info.config.task.anchors},
-        candidates=[candidate_view(row) for row in rows],
+        candidates=listed(service, info.id, rows),
     )
 
 
@@ -168,11 +168,20 @@ def costs(service: Here, ref: SearchRef) -> CostView:
 @router.get("/events", responses=FOUND)
 def events(
     service: Here, ref: SearchRef, after: Annotated[int, Query(ge=0, le=MAX_INT)] = 0,
+    before: Annotated[
+        int | None, Query(ge=1, le=MAX_INT, description="only events below this number")
+    ] = None,
+    kind: Annotated[
+        list[Annotated[str, Query(pattern=r"^[a-z_]{1,40}$")]] | None,
+        Query(max_length=20, description="only events of these kinds"),
+    ] = None,
     limit: Limit = 200, newest: bool = False,
 ) -> EventPage:  # fmt: skip
     """A page of the log: what follows an event, or with ``newest`` the end of it."""
     info = service.store.search(ref)
-    rows = service.queries.events(info.id, after=after, limit=limit, newest=newest)
+    rows = service.queries.events(
+        info.id, after=after, before=before, kinds=kind or (), limit=limit, newest=newest
+    )
     return EventPage(
         events=[
             EventView(seq=row.seq, at=row.at, kind=row.kind, event=row.payload) for row in rows

@@ -31,7 +31,7 @@ def main() -> None:
     end_with_parent()
     store = SqlStore(url)
     alerts = Alerts(None, None, 3600.0)
-    pool = SharedPool(SimulatedPool(script, 2), 2)
+    pool = SharedPool(SimulatedPool(script, 2))
     controlling = Controlling(store, pool, owner, alerts=alerts)
     while not ending.is_set():
         controlling.step()
