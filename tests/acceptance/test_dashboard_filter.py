@@ -121,7 +121,7 @@ def test_a_brush_over_what_is_no_point_filters_everything(
         download.value.save_as(tmp_path / "inside.csv")
         lines = (tmp_path / "inside.csv").read_text(encoding="utf-8").splitlines()
         assert {int(line.split(",")[0]) for line in lines[1:]} == inside
-        page.get_by_role("radio", name="Parallel").check(force=True)
+        page.get_by_role("button", name="Parallel").click()
         until(page, f"() => {PARALLEL}")
         assert set(page.evaluate(PARALLEL_BIRTHS)) <= inside
         page.reload()  # the URL holds it

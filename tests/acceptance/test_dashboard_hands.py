@@ -238,7 +238,7 @@ def test_random_search_is_a_band_and_lineage_says_what_was_done(
         expect(card).to_contain_text("highest, one seed")
         panel = page.locator(".tab-panel")
         expect(panel.locator(".mutation").first).to_contain_text("mutation")
-        panel.get_by_role("radio", name="Whole front").check(force=True)
+        panel.get_by_role("button", name="Whole front").click()
         expect(panel.locator(".kin.root").first).to_be_visible()
         seen.assert_quiet()
 

@@ -74,6 +74,10 @@ export const T = {
     description: "Watch normalization-activation layers evolve",
     noScript: "evosearch's dashboard needs JavaScript; the same is to be had from its REST API and command line.",
   },
+  measure: {
+    accuracy: "accuracy, higher is better", points: "points", score: "score",
+    of: (/** @type {string} */ name, /** @type {string} */ anchor) => (anchor ? `${name} on ${anchor}` : `mean ${name}`),
+  },
   time: {
     ms: "ms", s: "s", min: "min", h: "h", d: "d", justNow: "just now", ago: (/** @type {string} */ span) => `${span} ago`,
   },
@@ -328,7 +332,7 @@ export const T = {
     outcome: "Outcome", waits: "It waits for its outcome.", close: "Close details (Esc)", born: "proposed", ended: "decided",
     worker: "worker", took: "took", repeats: "proposed again", times: (/** @type {number} */ n) => `${n} times`,
     yes: "yes", no: "no", batch: "batch-independent", causal: "causal", pointwise: "pointwise", audit: "audited",
-    baselineBest: "better baseline", step: "step",
+    baselineBest: "better baseline", steps: (/** @type {number} */ n) => `${n} steps`, span: (/** @type {string} */ a, /** @type {string} */ b) => `${a} to ${b}`,
   },
   tray: { title: "Compare", open: "Compare", clear: "Clear", remove: "Take out", limit: "At most 8 candidates side by side." },
   events: {

@@ -188,7 +188,9 @@ export class GainChart {
     }
     const x = (/** @type {number} */ value) => (found.x_log ? 10 ** value : value / tickFactor(found.x_name));
     const y = (/** @type {number} */ value) => value / tickFactor(found.y_name);
-    setBox({ xName: found.x_name, yName: found.y_name, x: [x(corners[0].x), x(corners[1].x)], y: [y(corners[0].y), y(corners[1].y)] });
+    // A score of which less is better is drawn with its sign turned.
+    const ends = (/** @type {number} */ a, /** @type {number} */ b) => /** @type {[number, number]} */ ([Math.min(a, b), Math.max(a, b)]);
+    setBox({ xName: found.x_name, yName: found.y_name, x: ends(x(corners[0].x), x(corners[1].x)), y: ends(y(corners[0].y), y(corners[1].y)) });
   }
 
   /** @param {{now?: boolean}} [options] */
