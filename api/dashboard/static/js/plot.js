@@ -60,6 +60,8 @@ export class Chart {
     /** @type {(() => Figure) | null} */
     this._make = null;
     this._drawn = false;
+    this._drawing = false;
+    this._again = false;
     this._hovered = false;
     this._behind = false;
     this._closed = false;
@@ -159,9 +161,24 @@ export class Chart {
     this._make = null;
   }
 
+  /** Draws, one at a time: a second one that began before the first had ended would wipe it out. */
   async _draw() {
-    if (!this._make || this._closed) return;
     this._behind = false;
+    if (this._drawing) {
+      this._again = true;
+      return;
+    }
+    this._drawing = true;
+    await this._drawNow();
+    this._drawing = false;
+    if (this._again) {
+      this._again = false;
+      this._draw();
+    }
+  }
+
+  async _drawNow() {
+    if (!this._make || this._closed) return;
     try {
       const Plotly = await plotly();
       if (!this._make || this._closed) return;

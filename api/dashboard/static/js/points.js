@@ -1,6 +1,6 @@
 /**
  * Thousands of points over a plotly chart, by WebGL. plotly's own WebGL traces compile code from
- * text (`new Function`), which the content security policy forbids. A bundle that does without
+ * text, which the content security policy forbids. A bundle that does without
  * (plotly.js-strict) exists, but the Python package of plotly ships the full one alone, and nothing
  * else is to be loaded. Shaders are no script, so this layer may draw. A test holds the reason: it
  * fails as soon as plotly's own traces draw under the policy. Without WebGL a plain canvas serves.

@@ -57,6 +57,7 @@ export class Candidates {
       if (this.table.rows.length) this.table.offer(this.model.fresh);
       else if (this.model.fresh) this.refill();
     });
+    this.offInside = model.on("inside", () => this.table.recount());
     this.offLink = model.on("link", () => {
       if (model.linked === "live" && this.table.broken) this.reload();
     });
@@ -67,6 +68,7 @@ export class Candidates {
   close() {
     this.off();
     this.offLink();
+    this.offInside();
     this.refill.cancel();
     this.later.cancel();
     this.table.close();
