@@ -192,3 +192,31 @@ def test_workers_are_shown_as_their_pool_sees_them(
         expect(page.locator("[data-cell=workers]")).to_contain_text(re.compile(r"1 / 2"))
         expect(page.get_by_role("region", name="Failures by cause")).to_contain_text("hung")
         seen.assert_quiet()
+
+
+INKED = """() => {
+  const found = [...document.querySelectorAll('.gl-canvas')].find(one => one.width > 10);
+  if (!found) return 0;
+  const copy = document.createElement('canvas');
+  [copy.width, copy.height] = [found.width, found.height];
+  const pen = copy.getContext('2d');
+  pen.drawImage(found, 0, 0);
+  const data = pen.getImageData(0, 0, copy.width, copy.height).data;
+  return data.filter((one, i) => i % 4 === 3 && one > 0).length;
+}"""
+
+
+def test_plotlys_own_webgl_draws_under_the_strict_policy(
+    made: tuple[Running, Story], chrome: Browser
+) -> None:
+    service, _ = made
+    with visit(chrome) as seen:
+        page = seen.page
+        answer = page.goto(f"{service.url}/search/{SEARCH}?tab=population")
+        assert answer is not None
+        assert "unsafe-eval" not in answer.headers["content-security-policy"]
+        chart = page.get_by_role("region", name="Age against score")
+        until(page, f"() => ({INKED})() > 500")
+        types = chart.locator(".plot").evaluate("plot => plot.data.map(one => one.type)")
+        assert types == ["scattergl", "scattergl"]
+        seen.assert_quiet()

@@ -264,20 +264,3 @@ def test_a_search_that_only_rejects_is_seen_to(tmp_path: Path, chrome: Browser) 
         expect(cell.locator("dd.warn")).to_contain_text("outcomes still come")
         seen.assert_quiet()
     store.close()
-
-
-def test_plotlys_own_webgl_needs_what_the_policy_forbids(service: Running, chrome: Browser) -> None:
-    """Why the page has a layer of points of its own; once this fails, plotly's may take over."""
-    with visit(chrome) as seen:
-        page = seen.page
-        page.goto(f"{service.url}/search/{SEARCH}")
-        table_settled(page)
-        told = page.evaluate("""async () => {
-          const place = document.createElement('div');
-          document.body.append(place);
-          try {
-            await Plotly.newPlot(place, [{type: 'scattergl', x: [1, 2], y: [1, 2]}]);
-            return 'it drew';
-          } catch (err) { return String(err); }
-        }""")
-        assert "unsafe-eval" in told or "EvalError" in told

@@ -1,9 +1,8 @@
 /**
- * Thousands of points over a plotly chart, by WebGL. plotly's own WebGL traces compile code from
- * text, which the content security policy forbids. A bundle that does without
- * (plotly.js-strict) exists, but the Python package of plotly ships the full one alone, and nothing
- * else is to be loaded. Shaders are no script, so this layer may draw. A test holds the reason: it
- * fails as soon as plotly's own traces draw under the policy. Without WebGL a plain canvas serves.
+ * Thousands of points over a plotly chart, by WebGL: a brush, a filter or a hovered point changes
+ * this layer alone, and plotly draws nothing anew. (plotly's own WebGL traces draw under the content
+ * security policy too, since plotly.js 4; the population uses them.) Without WebGL a plain canvas
+ * serves.
  * @module
  */
 import { h } from "./dom.js";
