@@ -40,10 +40,10 @@ def run_controller(settings: ServiceSettings, owner: str | None = None) -> int:
     catch(ending)
     store = SqlStore(settings.db, patience=PATIENCE)
     try:
-        pool, workers = open_pool(settings)
+        pool = open_pool(settings)
         catch(ending)  # Ray puts handlers of its own in place
         try:
-            _run(settings, store, SharedPool(pool, workers), name, ending)
+            _run(settings, store, SharedPool(pool), name, ending)
         finally:
             pool.close()
     finally:
@@ -68,7 +68,7 @@ def _run(
         store, pool, owner, alerts=alerts, max_searches=settings.max_searches,
         gpus_per_worker=pool.gpu_share,
     )  # fmt: skip
-    log.info("controller ready, %d workers", pool.workers, extra={"owner": owner})
+    log.info("controller ready, %d workers", len(pool.workers()), extra={"owner": owner})
     try:
         while not ending.is_set():
             controlling.step()
@@ -79,8 +79,8 @@ def _run(
         log.info("controller ends", extra={"owner": owner})
 
 
-def open_pool(settings: ServiceSettings) -> tuple[Pool, int]:
-    """The pool of the settings, and its number of workers.
+def open_pool(settings: ServiceSettings) -> Pool:
+    """The pool of the settings.
 
     Raises:
         WorkerError: the workers do not start.
@@ -88,11 +88,8 @@ def open_pool(settings: ServiceSettings) -> tuple[Pool, int]:
     if settings.pool == "inline":
         from workers.inline import InlinePool
 
-        return with_cache(InlinePool()), 1
-    from workers.ray_pool import BACKLOG
-
-    pool = ray_pool(settings)
-    return with_cache(pool), pool.capacity // (1 + BACKLOG)
+        return with_cache(InlinePool())
+    return with_cache(ray_pool(settings))
 
 
 def disk_free(settings: ServiceSettings) -> int | None:

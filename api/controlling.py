@@ -275,14 +275,9 @@ class Controlling:
             log.warning("no sign of life can be written: %s", err)
 
     def _workers(self) -> list[dict[str, Any]]:
-        """Slots of the pool with the jobs at hand; a job waits its turn at its worker."""
-        jobs = [(search, job) for search, ids in self._pool.running().items() for job in ids]
-        found: list[dict[str, Any]] = []
-        for number in range(self._pool.workers):
-            if number < len(jobs):
-                search, job = jobs[number]
-                found.append({"name": f"worker-{number + 1}", "state": "busy",
-                              "search": search, "job": job})  # fmt: skip
-            else:
-                found.append({"name": f"worker-{number + 1}", "state": "idle"})
-        return found
+        """What the pool reports of its workers, as rows."""
+        return [
+            {"name": one.name, "state": one.state, "search": search, "job": one.job,
+             "seconds": one.seconds, "failures": dict(one.failures)}
+            for search, one in self._pool.workers()
+        ]  # fmt: skip

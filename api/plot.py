@@ -181,6 +181,8 @@ def gain(run: Run, x: str = "step_time", y: str = "gain") -> Any:
 def progress(run: Run, against: str = "evaluated") -> Any:
     """The leader's gain on each anchor and the mean, with the hypervolume beneath.
 
+    Of the confirmed; before there are any, of whoever was highest with one seed.
+
     ``against``: evaluated, hours, steps or gpu_hours.
 
     Raises:
@@ -189,21 +191,22 @@ def progress(run: Run, against: str = "evaluated") -> Any:
     if against not in PLACES:
         raise ConfigError("no such axis", expected=", ".join(PLACES), got=repr(against)[:60])
     shown = run.charts.progress(run.info, 400)
+    leads = shown.leader or shown.provisional  # before anything is confirmed
     factor, unit = gain_measure(common_objective(run.config))
     figure = _figure(
         title=f"progress of {run.id}", xaxis={"title": PLACES[against], "anchor": "y2"},
         yaxis={"title": f"leader's gain, {unit}", "domain": [0.32, 1.0]},
         yaxis2={"title": "hypervolume", "domain": [0.0, 0.24]},
     )  # fmt: skip
-    places = [getattr(one, against) for one in (*shown.leader, *shown.hypervolume, shown.now)]
-    led, volumes = places[: len(shown.leader)], places[len(shown.leader) :]
+    places = [getattr(one, against) for one in (*leads, *shown.hypervolume, shown.now)]
+    led, volumes = places[: len(leads)], places[len(leads) :]
     for place, anchor in enumerate(shown.anchors):
         figure.add_scatter(
-            x=led, y=[factor * one.gains[place] for one in shown.leader], name=anchor,
+            x=led, y=[factor * one.gains[place] for one in leads], name=anchor,
             mode="lines", line={"shape": "hv", "width": 1},
         )  # fmt: skip
     figure.add_scatter(
-        x=led, y=[factor * one.gain for one in shown.leader], name="mean", mode="lines+markers",
+        x=led, y=[factor * one.gain for one in leads], name="mean", mode="lines+markers",
         line={"shape": "hv", "color": LEADER},
     )  # fmt: skip
     figure.add_scatter(

@@ -23,7 +23,7 @@ from api.stop_rules import StopRules, gpu_share
 from api.text import duration
 from evosearch.controller import Controller
 from evosearch.errors import LeaseHeld, PluginError, WorkerError
-from evosearch.ports import Lease, Pause, Pool, Resume, Store
+from evosearch.ports import Lease, Pause, Pool, Resume, Store, WorkerReport
 from evosearch.records import Job, Message
 from evosearch.state import State
 from evosearch.trouble import FailureWatch
@@ -76,6 +76,9 @@ class _NoWorkers:
 
     def cancel(self, job_id: str) -> None:
         pass
+
+    def workers(self) -> list[WorkerReport]:
+        return []
 
     def close(self) -> None:
         pass

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
-from evosearch.ports import Pool
+from evosearch.ports import Pool, WorkerReport
 from evosearch.records import Job, Message
 
 SEPARATOR = ":"
 
 
 class SharedPool:
-    """The real pool, of so many workers, and its views; used by one thread."""
+    """The real pool and its views; used by one thread."""
 
-    def __init__(self, pool: Pool, workers: int = 1) -> None:
-        self._pool, self.workers = pool, workers
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self._views: dict[str, PoolView] = {}
 
     @property
@@ -79,6 +80,17 @@ class SharedPool:
         """Search -> its jobs in the pool."""
         return {search_id: sorted(view.jobs) for search_id, view in self._views.items()}
 
+    def workers(self) -> list[tuple[str | None, WorkerReport]]:
+        """(search, worker) with the job under the search's own name; None where it has no job."""
+        found: list[tuple[str | None, WorkerReport]] = []
+        for one in self._pool.workers():
+            if one.job is None:
+                found.append((None, one))
+                continue
+            search_id, _, job_id = one.job.partition(SEPARATOR)
+            found.append((search_id, replace(one, job=job_id)))
+        return found
+
     def close(self) -> None:
         """Stop the real pool."""
         self._views.clear()
@@ -117,6 +129,10 @@ class PoolView:
         self.jobs.discard(job_id)
         self._pool.cancel(self._prefix + job_id)
         self._inbox = deque(one for one in self._inbox if one.job_id != job_id)
+
+    def workers(self) -> list[WorkerReport]:
+        """Those of the real pool, whoever's jobs they are at."""
+        return self._pool.workers()
 
     def close(self) -> None:
         """Take back all jobs."""

@@ -5,6 +5,7 @@ Filters come as parsed trees and bound values; no text of a request becomes SQL.
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,14 +13,19 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     ColumnElement,
     Float,
+    Select,
+    Text,
     and_,
     cast,
     func,
+    literal,
     not_,
     or_,
+    select,
     type_coerce,
 )
 
@@ -39,7 +45,10 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which candidates, and in what order. ``stages``: rejection codes; ``text``: in formulas."""
+    """Which candidates, and in what order. ``stages``: rejection codes; ``text``: in formulas.
+
+    ``births``: only these, however many they are; all where it is None.
+    """
 
     states: Sequence[str] = ()
     stages: Sequence[str] = ()
@@ -48,6 +57,7 @@ class Wanted:
     where: Filter | None = None
     sort: str = "birth"
     descending: bool = True
+    births: Sequence[int] | None = None
 
 
 class Conditions:
@@ -61,6 +71,8 @@ class Conditions:
         self._scale, self._postgresql = scale, postgresql
         self.few: list[ColumnElement[bool]] = []
         self.others: list[ColumnElement[bool]] = []
+        if wanted.births is not None:
+            self.few.append(candidates.c.birth.in_(self._listed(wanted.births)))
         for part in _joined(wanted.where):
             narrow = _narrow(part)
             if narrow:
@@ -72,6 +84,14 @@ class Conditions:
         if wanted.text:
             self.others.append(candidates.c.formula.contains(wanted.text, autoescape=True))
         self.others += [self.score(anchor) >= least for anchor, least in wanted.scores]
+
+    def _listed(self, births: Sequence[int]) -> Select[tuple[int]]:
+        """The births as a table of one bound value: a database takes only so many of them."""
+        text = literal(json.dumps(list(births)), Text)
+        if self._postgresql:
+            column = func.json_array_elements_text(cast(text, JSON)).table_valued("value").c.value
+            return select(cast(column, BigInteger))
+        return select(func.json_each(text).table_valued("value").c.value)
 
     def score(self, anchor: str) -> ColumnElement[float]:
         """The mean score on an anchor, from the candidate's own row."""

@@ -31,8 +31,8 @@ COLUMNS = (
     "birth", "state", "origin", "formula", "live_nodes", "mean_score", "scores", "seeds",
     "on_front", "batch_independent", "causal_safe", "pointwise", "audit", "audit_passed",
     "duplicate_of", "rejection_code", "rejection_detail", "failure_cause", "failure_detail",
-    "note", "digest", "fingerprint", "worker", "seconds", "attempts", "queued_at", "finished_at",
-    "properties",
+    "note", "digest", "fingerprint", "worker", "seconds", "attempts", "step_time",
+    "queued_at", "finished_at", "properties",
 )  # fmt: skip
 """What a list shows of a candidate; the graph is shown one at a time."""
 

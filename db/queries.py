@@ -300,15 +300,26 @@ class Queries:
         return [JobRow(*row) for row in rows]
 
     def events(
-        self, search_id: str, *, after: int = 0, limit: int = 200, newest: bool = False
+        self,
+        search_id: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        kinds: Sequence[str] = (),
+        limit: int = 200,
+        newest: bool = False,
     ) -> list[EventRow]:
-        """Events above a sequence number, ascending; with ``newest`` the last ones of them."""
+        """Events between two sequence numbers, ascending; with ``newest`` the last ones of them.
+
+        ``kinds``: only those; all where none is named.
+        """
         place = events.c.seq.desc() if newest else events.c.seq
-        wanted = (
-            _EVENTS.where(events.c.search_id == search_id, events.c.seq > after)
-            .order_by(place)
-            .limit(max(1, limit))
-        )
+        wanted = _EVENTS.where(events.c.search_id == search_id, events.c.seq > after)
+        if before is not None:
+            wanted = wanted.where(events.c.seq < before)
+        if kinds:
+            wanted = wanted.where(events.c.kind.in_(kinds))
+        wanted = wanted.order_by(place).limit(max(1, limit))
         with begin(self._engine) as connection:
             rows = connection.execute(wanted).all()
         found = [_event(row) for row in rows]

@@ -89,6 +89,13 @@ class Samples:
             if all(rows)
         }
 
+    def means_of(self, birth: int) -> tuple[float, ...] | None:
+        """The same of one candidate; None before every anchor has a fresh seed."""
+        rows = self.fresh.get(birth)
+        if rows is None or not all(rows):
+            return None
+        return tuple(float(np.mean(list(one.values()))) for one in rows)
+
     def fresh_seeds(self, birth: int) -> int:
         """Fresh seeds that every anchor has of a candidate."""
         return min(len(one) for one in self.fresh[birth])

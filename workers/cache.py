@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evosearch.ports import Pool
+from evosearch.ports import Pool, WorkerReport
 from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Message, Run
 from primitives.digest import digest
 from workers.anchors import ANCHORS
@@ -175,6 +175,10 @@ class CachedPool:
         self._known = [message for message in self._known if message.job_id != job_id]
         self._jobs.pop(job_id, None)
         self._pool.cancel(job_id)
+
+    def workers(self) -> list[WorkerReport]:
+        """Those of the other pool."""
+        return self._pool.workers()
 
     def close(self) -> None:
         """Close the other pool; what was kept stays."""

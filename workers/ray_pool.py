@@ -20,9 +20,11 @@ from pydantic import TypeAdapter, ValidationError
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from evosearch.errors import WorkerError
+from evosearch.ports import WorkerReport, WorkerState
 from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message
 from workers.ray_actor import DATA_DIR_VARIABLE, SIGNS
 from workers.ray_start import death, default_share, resources, sources, start_actor, start_ray
+from workers.reports import Reports
 
 BACKLOG = 2
 """Waiting jobs per worker that the pool wants to hold beside the running one."""
@@ -136,6 +138,7 @@ class RayPool:
         self._actors: list[_Actor] = []
         self._joining: list[_Actor] = []
         self._closed = False
+        self._reports = Reports()
         self._owns_ray = not ray.is_initialized()
         try:
             if self._owns_ray:
@@ -236,6 +239,7 @@ class RayPool:
         self._waiting.extendleft(reversed(back))
         actor.jobs.clear()
         ray.kill(actor.handle)
+        self._reports.gone(actor.name)
         self._actors.remove(actor)
         self.grow(1)
 
@@ -263,6 +267,14 @@ class RayPool:
                 if assigned.job.id == job_id and assigned.cancelled is None:
                     assigned.cancelled = time.monotonic()
                     _signs(actor.handle.cancel).remote(assigned.number)
+
+    def workers(self) -> list[WorkerReport]:
+        """Every worker as it is, and those that died within the last hour."""
+        seen: list[tuple[str, WorkerState | None, str | None]] = [
+            (one.name, "busy" if one.jobs else "idle", one.jobs[0].job.id if one.jobs else None)
+            for one in self._actors
+        ]
+        return self._reports.told([*seen, *((one.name, None, None) for one in self._joining)])
 
     def close(self) -> None:
         """Stop all workers, and Ray if this pool started it; idempotent."""
@@ -390,6 +402,8 @@ class RayPool:
         actor.has |= assigned.brings
         if isinstance(message, JobDone):
             self._next(actor)
+            if message.failure is not None:
+                self._reports.failed(actor.name, message.failure.cause)
             taken = message.failure is not None and message.failure.cause == "preempted"
             if taken and assigned.cancelled is None:
                 self._renew(actor)  # it was told to go, and will not be there for long
@@ -423,6 +437,7 @@ class RayPool:
             beats, leaves = ray.get(sign)
         except RayActorError:
             if not actor.jobs:  # else the job's own stream says why
+                self._reports.failed(actor.name, "died")
                 self._renew(actor)
             return
         if beats != actor.beats or not actor.jobs:
@@ -451,6 +466,7 @@ class RayPool:
         self._next(actor)
         if assigned.cancelled is not None:
             return []
+        self._reports.failed(actor.name, failure.cause)
         return [
             JobDone(job_id=assigned.job.id, failure=failure, worker=actor.name, seconds=seconds)
         ]

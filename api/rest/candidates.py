@@ -8,14 +8,17 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api.aside import aside
+from api.charts.inside import Range
 from api.export import Format, about, notes
 from api.problems import Refused
+from api.rest.ranges import Ranges, births_of
 from api.rest.schemas import (
     CandidateDetail,
     CandidatePage,
@@ -54,7 +57,7 @@ router = APIRouter(prefix="/searches/{ref}", tags=["candidates"])
 State = Literal[CANDIDATE_STATES]  # type: ignore[valid-type]
 Sort = Annotated[
     str,
-    Query(pattern=r"^-?(birth|mean_score|live_nodes|seconds|seeds|finished_at|step_time|gain|gain_low|score\.[A-Za-z0-9_-]{1,40})$",
+    Query(pattern=r"^-?(birth|mean_score|live_nodes|seconds|seeds|finished_at|step_time|gain|gain_low|score\.[A-Za-z0-9_-]{1,40}(#[A-Za-z0-9_-]{1,40})?)$",
           description="a property, gain (over the better baseline), gain_low (its lower bound), or "
           "score.ANCHOR; with - in front the highest first"),
 ]  # fmt: skip
@@ -116,22 +119,31 @@ Filters = Annotated[Wanted, Depends(filters)]
 
 @router.get("/candidates", responses=FOUND)
 def list_candidates(
-    service: Here, ref: SearchRef, wanted: Filters, limit: Limit = 50, cursor: Cursor = None
-) -> CandidatePage:
+    service: Here, ref: SearchRef, wanted: Filters, within: Ranges, limit: Limit = 50,
+    cursor: Cursor = None,
+) -> CandidatePage:  # fmt: skip
     """A page of candidates; stable while new ones come in."""
-    search_id = service.store.search(ref).id
+    search_id, wanted = _narrowed(service, ref, wanted, within)
     limit = min(limit, service.settings.max_page)
     rows, following = service.pages.page(search_id, wanted, limit, cursor)
     return CandidatePage(candidates=[candidate_view(row) for row in rows], next=following)
+
+
+def _narrowed(
+    service: Service, ref: str, wanted: Wanted, within: tuple[Range, ...]
+) -> tuple[str, Wanted]:
+    """(the search's id, the filter with the ranges in it)."""
+    info = service.store.search(ref)
+    return info.id, replace(wanted, births=births_of(service, info, within))
 
 
 @router.get(
     "/candidates.csv", response_class=StreamingResponse,
     responses=FOUND | {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )  # fmt: skip
-def stream_csv(service: Here, ref: SearchRef, wanted: Filters) -> StreamingResponse:
+def stream_csv(service: Here, ref: SearchRef, wanted: Filters, within: Ranges) -> StreamingResponse:
     """All candidates that the filter lets through, as CSV, in a stream."""
-    search_id = service.store.search(ref).id
+    search_id, wanted = _narrowed(service, ref, wanted, within)
     first, _ = service.pages.page(search_id, wanted, 1)  # a wrong filter fails before the headers
     del first
     headers = {"Content-Disposition": f'attachment; filename="candidates-{search_id}.csv"'}
@@ -144,11 +156,13 @@ def stream_csv(service: Here, ref: SearchRef, wanted: Filters) -> StreamingRespo
     responses=FOUND
     | {200: {"content": {"application/vnd.apache.parquet": {"schema": {"type": "string"}}}}},
 )  # fmt: skip
-def stream_parquet(service: Here, ref: SearchRef, wanted: Filters) -> StreamingResponse:
+def stream_parquet(
+    service: Here, ref: SearchRef, wanted: Filters, within: Ranges
+) -> StreamingResponse:
     """All candidates that the filter lets through, as Parquet, in a stream of row groups."""
     from api.parquet import parquet_stream
 
-    search_id = service.store.search(ref).id
+    search_id, wanted = _narrowed(service, ref, wanted, within)
     service.pages.page(search_id, wanted, 1)
     headers = {"Content-Disposition": f'attachment; filename="candidates-{search_id}.parquet"'}
     return StreamingResponse(
@@ -175,12 +189,12 @@ def show_candidate(
     scale = service.pages.gains.of(search_id)
     gain = scale and scale.gain(birth, row.mean_score, row.seeds)
     known = {"gain": gain and gain._asdict(),
-             "gain_seeds": scale.seeds(birth, row.seeds) if scale and gain else 0}  # fmt: skip
+             "gain_seeds": scale.seeds(birth, row.seeds) if scale and gain else 0,
+             "step_time": step_time_of(service.store.engine, search_id, birth)}  # fmt: skip
     return CandidateDetail(
         **candidate_view(row_of(row, facts | known)).model_dump(exclude={"properties"}),
         graph=row.graph.to_json(), properties=facts | (row.properties or {}),
         latex=latex_of(row.graph),
-        step_time=step_time_of(service.store.engine, search_id, birth),
         known_as=known_as(row.graph), verdict=verdict(row), parents=list(found.parents),
         children=list(found.children), repeats=found.repeats,
         checks=[CheckView.model_validate(one) for one in found.checks],
@@ -204,11 +218,15 @@ def show_lineage(
     down = service.rest.lineage(search_id, birth, down=True, depth=depth)
     births = sorted({birth, *(one for link in (*up, *down) for one in link[:2])})
     known = service.rest.briefs(search_id, births)
+    with service.ledgers.of(service.store.search(search_id)) as ledger:
+        operators = ledger.operators_of(births)
     return Lineage(
         birth=birth,
         ancestors=[_link(*link) for link in up],
         descendants=[_link(*link) for link in down],
-        candidates=[Relative(**known[one]) for one in births if one in known],
+        candidates=[
+            Relative(**known[one], operator=operators.get(one)) for one in births if one in known
+        ],
         truncated=max(len(up), len(down)) >= LINEAGE_LIMIT or len(births) > len(known),
     )
 

@@ -16,6 +16,7 @@ from api.controlling import POLL_SECONDS, Controlling
 from api.lease import Keeper
 from api.shared_pool import SharedPool
 from api.stop_rules import StopRules
+from db.controllers import Controllers
 from db.queries import Queries
 from db.schema import evaluations, events
 from db.service_writes import ServiceWrites
@@ -92,7 +93,7 @@ def test_delete_and_priority_are_acted_on_within_two_seconds(
     def slow(job: Job) -> tuple[float, Sequence[Message]]:
         return 1e9, []  # no message comes that the controller could notice it by
 
-    pool, now = SharedPool(SimulatedPool(slow, 10), 10), [0.0]
+    pool, now = SharedPool(SimulatedPool(slow, 10)), [0.0]
     alerts = Alerts(None, None, 3600.0)
     control = Controlling(store, pool, "me", alerts=alerts, clock=lambda: now[0])
 
@@ -263,7 +264,7 @@ def test_alerts_reach_the_command_once(store: SqlStore, tmp_path: Path) -> None:
     hook.write_text(f"#!/bin/sh\ncat >> {tmp_path}/alerts\necho >> {tmp_path}/alerts\n")
     hook.chmod(0o755)
     alerts = Alerts(None, str(hook), 3600.0, disk_free=lambda: 5)
-    control = Controlling(store, SharedPool(SimulatedPool(answer, 4), 4), "me", alerts=alerts)
+    control = Controlling(store, SharedPool(SimulatedPool(answer, 4)), "me", alerts=alerts)
     create(store, "aaaaaaaa")
     step_until(control, lambda: status(store, "aaaaaaaa") == "finished")
     control.close()
@@ -287,3 +288,24 @@ def test_the_keeper_of_a_deleted_searchs_lease_says_so(store: SqlStore) -> None:
                 break
         else:
             raise AssertionError("the keeper did not notice")
+
+
+def test_the_beat_tells_what_the_pool_sees_and_invents_nothing(store: SqlStore) -> None:
+    """Jobs that wait for a worker are nobody's: they keep none busy."""
+    pool = SimulatedPool(answer, 2, 6)
+    alerts = Alerts(None, None, 3600.0)
+    control = Controlling(store, SharedPool(pool), "me", alerts=alerts)
+    Controllers(store).register("me", "here", 1, "simulated", {})
+    create(store, "aa")
+    step_until(control, lambda: len(pool._waiting) > 2)
+    control._beat()
+    (row,) = Controllers(store).list()
+    assert [one["state"] for one in row.workers] == ["busy", "busy"]
+    assert {one["search"] for one in row.workers} == {"aa"}
+    running = {job.partition(":")[2] for _, _, job, _ in pool._running}
+    assert {one["job"] for one in row.workers} == running
+    control.close()
+    control._beat()
+    (row,) = Controllers(store).list()
+    assert [one["state"] for one in row.workers] == ["idle", "idle"]
+    alerts.close()

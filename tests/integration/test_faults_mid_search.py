@@ -111,7 +111,7 @@ class Controlled:
     def __init__(self, store: SqlStore) -> None:
         self.store, self.now = store, 0.0
         self._alerts = Alerts(None, None, 3600.0)
-        pool = SharedPool(SimulatedPool(answer, 3), 3)
+        pool = SharedPool(SimulatedPool(answer, 3))
         self.loop = Controlling(store, pool, "me", alerts=self._alerts, clock=lambda: self.now)
 
     def step(self) -> None:

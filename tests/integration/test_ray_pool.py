@@ -130,6 +130,28 @@ class TestOnePool:
         fill(pool, 2)
         assert pool.capacity == 6
 
+    def test_the_report_names_who_works_who_waits_and_who_died(self, pool):
+        pids = worker_pids(pool)
+        pool.submit(endless("e"))
+        time.sleep(0.5)
+        pool.poll(0.0)
+        told = {one.name: one for one in pool.workers() if one.state != "dead"}
+        victim = next(actor for actor in pool._actors if actor.jobs)
+        assert sorted(one.state for one in told.values()) == ["busy", "idle"]
+        assert (told[victim.name].state, told[victim.name].job) == ("busy", "e")
+        os.kill(pids[victim.name], signal.SIGKILL)
+        collect(pool, 1)
+        after = {one.name: one for one in pool.workers()}
+        assert after[victim.name].state == "dead"
+        assert after[victim.name].failures == {"died": 1}
+        living = [one for one in after.values() if one.state != "dead"]
+        assert len(living) == 2
+        assert "busy" not in {one.state for one in living}
+        deadline = time.monotonic() + 60
+        while {one.state for one in pool.workers()} != {"idle", "dead"}:
+            assert time.monotonic() < deadline
+            pool.poll(0.1)
+
     def test_jobs_behind_a_killed_one_are_not_lost(self, pool):
         pids = worker_pids(pool)
         for name in ("a", "b"):

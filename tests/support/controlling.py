@@ -37,7 +37,7 @@ def create(store: SqlStore, name: str, *overrides: str, priority: int = 10) -> N
 @pytest.fixture
 def control(store: SqlStore, tmp_path: Path) -> Iterator[Controlling]:
     alerts = Alerts(None, None, 3600.0)
-    made = Controlling(store, SharedPool(SimulatedPool(answer, 4), 4), "me", alerts=alerts)
+    made = Controlling(store, SharedPool(SimulatedPool(answer, 4)), "me", alerts=alerts)
     yield made
     made.close()
     alerts.close()
@@ -59,5 +59,5 @@ def controlling(
     store: SqlStore, script: Any = answer, workers: int = 4, **more: Any
 ) -> tuple[Controlling, Alerts]:
     alerts = Alerts(None, None, 3600.0)
-    pool = SharedPool(SimulatedPool(script, workers), workers)
+    pool = SharedPool(SimulatedPool(script, workers))
     return Controlling(store, pool, "me", alerts=alerts, **more), alerts

@@ -54,7 +54,7 @@ def main() -> None:
     rows = Controllers(store)
     # What a test has offered before counts on.
     rows.register(owner, "here", os.getpid(), "inline", rows.offers() or OFFERS)
-    pool = SharedPool(PacedPool(workers, seconds), workers)
+    pool = SharedPool(PacedPool(workers, seconds))
     controlling = Controlling(store, pool, owner, alerts=alerts)
     while not ending.is_set():
         controlling.step()

@@ -15,7 +15,7 @@ def job(name: str) -> Job:
 
 
 def pool(workers: int = 8) -> SharedPool:
-    return SharedPool(SimulatedPool(lambda one: (1.0, [JobDone(job_id=one.id)]), workers), workers)
+    return SharedPool(SimulatedPool(lambda one: (1.0, [JobDone(job_id=one.id)]), workers))
 
 
 def test_messages_reach_their_search_under_their_own_names() -> None:
@@ -59,7 +59,7 @@ def test_a_cancelled_job_is_never_heard_of_again() -> None:
 
 def test_a_forgotten_search_leaves_nothing_behind() -> None:
     real = SimulatedPool(lambda one: (1.0, [JobDone(job_id=one.id)]), 4)
-    shared = SharedPool(real, 4)
+    shared = SharedPool(real)
     one = shared.view("aa")
     one.submit(job("c1"))
     shared.forget("aa")

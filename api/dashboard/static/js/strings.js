@@ -69,6 +69,18 @@ export const T = {
   asSvg: "SVG picture",
   asCsv: "CSV data",
   noPlotly: "The chart library did not load.",
+  noPicture: "The picture could not be made.",
+  page: {
+    description: "Watch normalization-activation layers evolve",
+    noScript: "evosearch's dashboard needs JavaScript; the same is to be had from its REST API and command line.",
+  },
+  measure: {
+    accuracy: "accuracy, higher is better", points: "points", score: "score",
+    of: (/** @type {string} */ name, /** @type {string} */ anchor) => (anchor ? `${name} on ${anchor}` : `mean ${name}`),
+  },
+  time: {
+    ms: "ms", s: "s", min: "min", h: "h", d: "d", justNow: "just now", ago: (/** @type {string} */ span) => `${span} ago`,
+  },
   newRows: (/** @type {number} */ n) => `${n} new`,
   rows: (/** @type {number} */ n) => `${n.toLocaleString("en")} ${n === 1 ? "row" : "rows"}`,
   rowsOf: (/** @type {number} */ n, /** @type {number | null} */ total) =>
@@ -199,12 +211,14 @@ export const T = {
   search: {
     rename: "Title of the search", noController: "no controller runs it",
     noControllerTip: "It goes on when a controller is started: evosearch serve, or evosearch controller.",
-    lastEvaluation: "last outcome", never: "none yet",
-    lastTip: (/** @type {string} */ gap) => `Usual gap ${gap}; amber after five times that.`,
+    lastEvaluation: "last evaluation", never: "none yet",
+    outcomes: (/** @type {string} */ when) => `outcomes still come: ${when}`,
+    inFilter: (/** @type {number} */ n) => `${n.toLocaleString("en")} evaluated ${n === 1 ? "candidate" : "candidates"}`,
+    lastTip: (/** @type {string} */ gap) => `An evaluation is a candidate trained on every anchor. Usual gap ${gap}; amber after five times that.`,
     evaluations: "evaluated", finish: "finish", workersBusy: "workers busy", gpuHours: "GPU-hours",
     workerHours: "worker-hours", failures: "failures, last hour", proposals: "proposed",
     notRunning: "not running", confirming: "confirming", ended: "ended", soon: "unknown yet",
-    finishTip: (/** @type {string} */ rate) => `At the rate of late, ${rate} evaluations an hour; the confirmation comes after.`,
+    finishTip: (/** @type {string} */ rate) => `At the rate of late, ${rate} evaluations an hour, pauses left out; the confirmation comes after.`,
     pause: "Pause", resume: "Resume", stop: "Stop", extend: "Extend", report: "Report, to be printed",
     asked: { pause: "Pausing: running trainings end first.", resume: "Resuming.",
              stop: "Stopping.", extend: "The budget is changed.", enqueue: "Enqueued: it is evaluated next.",
@@ -223,7 +237,7 @@ export const T = {
     confirmed: "confirmed on select", provisional: "provisional: one seed",
     seeds: (/** @type {number} */ n) => `${n} ${n === 1 ? "seed" : "seeds"}`,
     others: (/** @type {number} */ p, /** @type {number} */ c) =>
-      `${p} provisional and ${c} confirmed ahead of the baseline`,
+      `${p} provisional ahead of it; ${c} confirmed ahead of the baseline`,
     nothing: (/** @type {string} */ name) => `Nothing beats ${name}`,
     unsure: (/** @type {string} */ name) => `Ahead of ${name}, not surely`,
     sure: "Leader", nearest: "nearest", candidate: "candidate",
@@ -264,10 +278,13 @@ export const T = {
     none: "No candidate is evaluated yet", noneHelp: "Points appear as trainings end.",
     alt: (/** @type {number} */ n, /** @type {string} */ x, /** @type {string} */ y) =>
       `${n} evaluated candidates: ${y} against ${x}. The table below lists them.`,
+    keys: "Points: arrow keys go from one to the next, Space shows details, Enter opens the page, c compares",
     rest: "others",
   },
   progress: {
-    title: "Progress", tip: "Gain of whoever led at that time, by anchor; below it the front's hypervolume.",
+    title: "Progress", tip: "Gain of the confirmed leader of that time, by anchor; dotted: the highest of one seed; below, the front's hypervolume.",
+    provisional: "highest, one seed", inside: "in the filter",
+    random: (/** @type {number} */ n) => (n === 1 ? "random search, one" : `random search, ${n}: lowest to highest`),
     units: { evaluated: "evals", hours: "hours", steps: "steps", gpu_hours: "GPU-h" }, unitLabel: "Against",
     axes: { evaluated: "evaluations", hours: "hours", steps: "training steps", gpu_hours: "GPU-hours" },
     mean: "mean", volume: "hypervolume", gain: (/** @type {string} */ unit) => `leader's gain, ${unit}`, reference: "reference search",
@@ -315,7 +332,7 @@ export const T = {
     outcome: "Outcome", waits: "It waits for its outcome.", close: "Close details (Esc)", born: "proposed", ended: "decided",
     worker: "worker", took: "took", repeats: "proposed again", times: (/** @type {number} */ n) => `${n} times`,
     yes: "yes", no: "no", batch: "batch-independent", causal: "causal", pointwise: "pointwise", audit: "audited",
-    baselineBest: "better baseline", step: "step",
+    baselineBest: "better baseline", steps: (/** @type {number} */ n) => `${n} steps`, span: (/** @type {string} */ a, /** @type {string} */ b) => `${a} to ${b}`,
   },
   tray: { title: "Compare", open: "Compare", clear: "Clear", remove: "Take out", limit: "At most 8 candidates side by side." },
   events: {
@@ -325,6 +342,13 @@ export const T = {
              job_queued: "job queued", job_lost: "worker lost", evaluation_recorded: "trained", candidate_rejected: "rejected",
              candidate_failed: "failed", candidate_evaluated: "evaluated", job_finished: "job done", phase_entered: "phase",
              status_changed: "status", budget_changed: "budget", bounds_learnt: "signal bounds", reported: "report" },
+    text: {
+      attempt: (/** @type {number} */ n) => `attempt ${n}`,
+      of: (/** @type {string} */ origin, /** @type {number[]} */ parents) => (parents.length ? `${origin} of ${parents.join(", ")}` : origin),
+      trained: (/** @type {string} */ purpose, /** @type {string} */ anchor, /** @type {string} */ score) => `${purpose} on ${anchor}, ${score}`,
+      ontoFront: "onto the front",
+    },
+    searching: "No such event among those looked at; older ones may hold some.",
   },
   simplest: {
     help: "For each number of live nodes the best candidate, confirmed ones first, and what it gains over the best simpler one.",
@@ -337,7 +361,9 @@ export const T = {
     none: "Too few candidates yet", primitive: "primitive", now: "now", first: "first", last: "latest", trend: "over time",
   },
   lineage: {
-    help: "Ancestors from left to right, each line a mutation with what it did to the live nodes. A dot marks what was no mutation: a random or enqueued graph.",
+    help: "Ancestors from left to right; each line is a mutation: its operator, and what it did to the number of live nodes. A dot marks what was no mutation: a random or enqueued graph.",
+    mutation: "mutation", howMany: "How many of the front", of: (/** @type {number} */ n, /** @type {number} */ all) => `${n} of ${all}`,
+    change: (/** @type {string} */ name, /** @type {number} */ before, /** @type {number} */ after) => `${name}: ${before} live nodes before, ${after} after`,
     none: "It has no ancestors: it was drawn at random.", whole: "Whole front", one: (/** @type {number} */ b) => `Candidate ${b}`,
     truncated: "There are more; only the nearest are drawn.", label: "Whose ancestry", generations: "generations back",
   },
@@ -350,7 +376,10 @@ export const T = {
   workers: {
     none: "No controller was seen within a day", noneHelp: "Start one with: evosearch serve, or evosearch controller.",
     alive: "alive", gone: "gone", seen: "seen", pool: "pool", capacity: "workers", busy: "busy", idle: "idle", here: "this search",
-    failures: "Failures by cause", noFailures: "No failure so far.", evaluates: "evaluates", since: "for", worker: "worker", state: "state", job: "job",
+    failures: "Failures by cause", noFailures: "No failure so far.", cause: "cause", jobs: "jobs", last: "the last one", byWorker: "Failures by worker",
+    states: { starting: "starting", idle: "idle", busy: "busy", dead: "dead" },
+    atWorker: "failures", candidate: "candidate",
+    help: "As the pool sees its workers every two seconds; of the dead those of the last hour.", evaluates: "evaluates", since: "for", worker: "worker", state: "state", job: "job",
     candidates: "candidates",
   },
   config: { same: "This search has the settings of its preset.", differs: (/** @type {string} */ p) => `Differs from the preset ${p} in`,

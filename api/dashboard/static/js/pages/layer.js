@@ -225,7 +225,7 @@ class LayerPage {
   draw() {
     const { report } = this;
     this.formula.set(formulaParts(report), report.known_as && h("p", { class: "known-line" }, knownPill(report.known_as)));
-    this.graph.set(drawGraph(report.picture), graphLegend());
+    this.graph.set(drawGraph(report.picture, "graph-layer"), graphLegend());
     this.facts.set(propertyList(report.behaviour));
     this.exports.set(exportPanel(report.usage, (format) =>
       request("POST", url("/layers/export"), { graph: report.graph, format })));
