@@ -124,7 +124,7 @@ class Feed:
             del self._known[gone]
             self._let_go(gone)
         for search_id, row in now.items():
-            fresh = Known(0, row.created_at, mark_of(search_id))
+            fresh = Known(0, row.added_at, mark_of(search_id))
             known = self._known.setdefault(search_id, fresh)
             while known.seq < row.seq:
                 if not self._listeners:

@@ -49,11 +49,11 @@ class Notes:
 
 
 class LastEvent(NamedTuple):
-    """How far a search is: number of its last event, status, when it was created and changed."""
+    """how far a search is: number of its last event, status, when it came here and changed."""
 
     seq: int
     status: str
-    created_at: datetime
+    added_at: datetime
     updated_at: datetime
 
 
