@@ -59,7 +59,8 @@ class Building:
             # It is ours already where the answer to a commit never came.
             if connection.execute(mine).scalar() != self._owner:
                 insert_search(connection, self._id, title, created, at)
-                self._renew(connection, ready=False)
+                hidden = update(searches).where(searches.c.id == self._id)
+                connection.execute(hidden.values({"ready": False} | self._lease()))
         self._begun = True
 
     @again
@@ -71,29 +72,33 @@ class Building:
                 return
             record(connection, self._id, events[0][0] - 1, events)
             more(connection)
-            self._renew(connection)
+            self._keep(connection, self._lease())
 
-    @again
     def finish(self, more: Callable[[Connection], None]) -> None:
         """Shows the search to all; ``more`` is called in the transaction that does."""
-        shown = select(searches.c.id).where(searches.c.id == self._id, searches.c.ready)
+        self._finish(more, datetime.now(UTC))
+        self._done = True
+
+    @again
+    def _finish(self, more: Callable[[Connection], None], at: datetime) -> None:
+        shown = select(searches.c.id).where(
+            searches.c.id == self._id, searches.c.ready, searches.c.added_at == at
+        )
+        free = {"lease_owner": None, "lease_expires_at": None}
         with begin(self._store.engine, write=True) as connection:
             if connection.execute(shown).first() is None:
                 more(connection)
-                self._renew(
-                    connection, ready=True, added_at=datetime.now(UTC), lease_owner=None,
-                    lease_expires_at=None,
-                )  # fmt: skip
-        self._done = True
+                self._keep(connection, {"ready": True, "added_at": at} | free)
 
-    def _renew(self, connection: Connection, **more: Any) -> None:
-        lease = {
-            "lease_owner": self._owner,
-            "lease_expires_at": self._store.clock + BUILDING_SECONDS,
-        }
-        owned = (searches.c.lease_owner.is_(None), searches.c.lease_owner == self._owner)
-        mine = update(searches).where(searches.c.id == self._id, owned[0] | owned[1])
-        if connection.execute(mine.values(lease | more)).rowcount != 1:
+    def _lease(self) -> dict[str, Any]:
+        until = self._store.clock + BUILDING_SECONDS
+        return {"lease_owner": self._owner, "lease_expires_at": until}
+
+    def _keep(self, connection: Connection, values: dict[str, Any]) -> None:
+        mine = (
+            searches.c.id == self._id, searches.c.lease_owner == self._owner, ~searches.c.ready
+        )  # fmt: skip
+        if connection.execute(update(searches).where(*mine).values(values)).rowcount != 1:
             raise StateConflict(f"search {self._id} was removed while it came in")
 
 
