@@ -20,13 +20,14 @@ from db.engine import again, begin
 from db.refusals import not_one
 from db.schema import searches
 from db.sql_store import SqlStore, insert_search, record
-from evosearch.errors import StateConflict, StoreError
+from evosearch.errors import EvosearchError, StateConflict
 from evosearch.events import Event
 
 BUILDING_SECONDS = 300.0
 """How long a part may take before its builder counts as dead."""
 PART = 2000
 """Rows that one transaction removes."""
+_REMOVING = "removing"
 Numbered = tuple[int, datetime, Event]
 
 
@@ -44,8 +45,8 @@ class Building:
 
     def __exit__(self, *error: object) -> None:
         if self._begun and not self._done:
-            with suppress(StoreError):  # what stays behind is removed by the next one
-                remove(self._store, self._id)
+            with suppress(EvosearchError):  # what stays behind is removed by the next one
+                remove(self._store, self._id, owner=self._owner)
 
     @again
     def begin(self, title: str, created: Event, at: datetime) -> None:
@@ -102,25 +103,27 @@ class Building:
             raise StateConflict(f"search {self._id} was removed while it came in")
 
 
-def remove(store: SqlStore, search_id: str) -> None:
+def remove(store: SqlStore, search_id: str, *, owner: str | None = None) -> None:
     """Takes a search out of sight and out of its controller's hands, then removes its rows.
+
+    ``owner``: removes it only while that one holds its lease.
 
     Raises:
         NotFound: there is no such search.
     """
-    _hide(store, search_id)
+    _hide(store, search_id, owner)
     _remove_rows(store, search_id)
 
 
 @again
-def _hide(store: SqlStore, search_id: str) -> None:
-    hidden = (
-        update(searches)
-        .where(searches.c.id == search_id)
-        .values(
-            ready=False, lease_owner="removing", lease_expires_at=0.0,
-            lease_epoch=searches.c.lease_epoch + 1,
-        )
+def _hide(store: SqlStore, search_id: str, owner: str | None) -> None:
+    mine = [searches.c.id == search_id]
+    if owner is not None:
+        mine.append(searches.c.lease_owner.in_((owner, _REMOVING)))
+    hidden = update(searches).where(*mine)
+    hidden = hidden.values(
+        ready=False, lease_owner=_REMOVING, lease_expires_at=0.0,
+        lease_epoch=searches.c.lease_epoch + 1,
     )  # fmt: skip
     with begin(store.engine, write=True) as connection:
         if connection.execute(hidden).rowcount != 1:
