@@ -20,13 +20,14 @@ from db.engine import again, begin
 from db.refusals import not_one
 from db.schema import searches
 from db.sql_store import SqlStore, insert_search, record
-from evosearch.errors import StateConflict, StoreError
+from evosearch.errors import EvosearchError, StateConflict
 from evosearch.events import Event
 
 BUILDING_SECONDS = 300.0
 """How long a part may take before its builder counts as dead."""
 PART = 2000
 """Rows that one transaction removes."""
+_REMOVING = "removing"
 Numbered = tuple[int, datetime, Event]
 
 
@@ -44,8 +45,8 @@ class Building:
 
     def __exit__(self, *error: object) -> None:
         if self._begun and not self._done:
-            with suppress(StoreError):  # what stays behind is removed by the next one
-                remove(self._store, self._id)
+            with suppress(EvosearchError):  # what stays behind is removed by the next one
+                remove(self._store, self._id, owner=self._owner)
 
     @again
     def begin(self, title: str, created: Event, at: datetime) -> None:
@@ -59,7 +60,8 @@ class Building:
             # It is ours already where the answer to a commit never came.
             if connection.execute(mine).scalar() != self._owner:
                 insert_search(connection, self._id, title, created, at)
-                self._renew(connection, ready=False)
+                hidden = update(searches).where(searches.c.id == self._id)
+                connection.execute(hidden.values({"ready": False} | self._lease()))
         self._begun = True
 
     @again
@@ -71,51 +73,57 @@ class Building:
                 return
             record(connection, self._id, events[0][0] - 1, events)
             more(connection)
-            self._renew(connection)
+            self._keep(connection, self._lease())
 
-    @again
     def finish(self, more: Callable[[Connection], None]) -> None:
         """Shows the search to all; ``more`` is called in the transaction that does."""
-        shown = select(searches.c.id).where(searches.c.id == self._id, searches.c.ready)
+        self._finish(more, datetime.now(UTC))
+        self._done = True
+
+    @again
+    def _finish(self, more: Callable[[Connection], None], at: datetime) -> None:
+        shown = select(searches.c.id).where(
+            searches.c.id == self._id, searches.c.ready, searches.c.added_at == at
+        )
+        free = {"lease_owner": None, "lease_expires_at": None}
         with begin(self._store.engine, write=True) as connection:
             if connection.execute(shown).first() is None:
                 more(connection)
-                self._renew(
-                    connection, ready=True, added_at=datetime.now(UTC), lease_owner=None,
-                    lease_expires_at=None,
-                )  # fmt: skip
-        self._done = True
+                self._keep(connection, {"ready": True, "added_at": at} | free)
 
-    def _renew(self, connection: Connection, **more: Any) -> None:
-        lease = {
-            "lease_owner": self._owner,
-            "lease_expires_at": self._store.clock + BUILDING_SECONDS,
-        }
-        owned = (searches.c.lease_owner.is_(None), searches.c.lease_owner == self._owner)
-        mine = update(searches).where(searches.c.id == self._id, owned[0] | owned[1])
-        if connection.execute(mine.values(lease | more)).rowcount != 1:
+    def _lease(self) -> dict[str, Any]:
+        until = self._store.clock + BUILDING_SECONDS
+        return {"lease_owner": self._owner, "lease_expires_at": until}
+
+    def _keep(self, connection: Connection, values: dict[str, Any]) -> None:
+        mine = (
+            searches.c.id == self._id, searches.c.lease_owner == self._owner, ~searches.c.ready
+        )  # fmt: skip
+        if connection.execute(update(searches).where(*mine).values(values)).rowcount != 1:
             raise StateConflict(f"search {self._id} was removed while it came in")
 
 
-def remove(store: SqlStore, search_id: str) -> None:
+def remove(store: SqlStore, search_id: str, *, owner: str | None = None) -> None:
     """Takes a search out of sight and out of its controller's hands, then removes its rows.
+
+    ``owner``: removes it only while that one holds its lease.
 
     Raises:
         NotFound: there is no such search.
     """
-    _hide(store, search_id)
+    _hide(store, search_id, owner)
     _remove_rows(store, search_id)
 
 
 @again
-def _hide(store: SqlStore, search_id: str) -> None:
-    hidden = (
-        update(searches)
-        .where(searches.c.id == search_id)
-        .values(
-            ready=False, lease_owner="removing", lease_expires_at=0.0,
-            lease_epoch=searches.c.lease_epoch + 1,
-        )
+def _hide(store: SqlStore, search_id: str, owner: str | None) -> None:
+    mine = [searches.c.id == search_id]
+    if owner is not None:
+        mine.append(searches.c.lease_owner.in_((owner, _REMOVING)))
+    hidden = update(searches).where(*mine)
+    hidden = hidden.values(
+        ready=False, lease_owner=_REMOVING, lease_expires_at=0.0,
+        lease_epoch=searches.c.lease_epoch + 1,
     )  # fmt: skip
     with begin(store.engine, write=True) as connection:
         if connection.execute(hidden).rowcount != 1:

@@ -41,7 +41,7 @@ def fill(store: SqlStore, search_id: str = ID, batches: int = 60) -> None:
 
 def exported(store: SqlStore) -> list[str]:
     out = io.StringIO()
-    export(store, out)
+    export(store, out, [ID])
     return out.getvalue().splitlines(keepends=True)
 
 

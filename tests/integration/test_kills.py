@@ -38,8 +38,8 @@ def test_killed_at_moments_and_at_commits_every_result_is_kept_once(case: Case) 
 def test_with_the_inline_pool_a_killed_search_ends_with_the_same_log(case: Case) -> None:
     inline = Case("inline", case.new_url, case.folder, 1, ("confirmation.enabled=false",))
     rounds = Rounds(inline)
-    rounds.at_every_commit(limit=6)
-    assert rounds.kills == 6
+    rounds.at_every_commit(limit=4)
+    assert rounds.kills == 4
 
 
 def test_with_ray_every_result_is_kept_once(tmp_path: Path) -> None:

@@ -103,8 +103,8 @@ def test_a_changed_decision_is_found_where_it_stands(name: str) -> None:
 
 
 def remeasured(entries: list[ev.StoredEvent], asked: bool) -> int:
-    """Place of the first re-measurement that was, or was not, a person's wish."""
-    return next(
+    """Place of the last re-measurement that was, or was not, a person's wish."""
+    return max(
         place for place, entry in enumerate(entries)
         if isinstance(entry.event, ev.JobQueued) and entry.event.purpose == "remeasure"
         and entry.event.asked is asked
