@@ -123,8 +123,10 @@ def test_failures_are_all_counted(tmp_path: Path) -> None:
         story.birth += 1
         births.append(story.birth)
         story.write(queued(story.birth), failed(story.birth, quarantined=number % 2 == 0))
-    lost = JobLost(id="c1", failure=Failure(cause="hung", detail=""), attempt=1, worker="ray-7")
-    story.write(*[lost] * 700)
+    story.birth += 1
+    hung = Failure(cause="hung", detail="")
+    lost = JobLost(id=f"c{story.birth}", failure=hung, attempt=1, worker="ray-7")
+    story.write(queued(story.birth), *[lost] * 700)
     story.candidate([0.5, 0.5, 0.5])
     story.flush()
     with running(tmp_path) as service:
