@@ -58,7 +58,7 @@ def below(root: int) -> dict[int, str]:
 
 
 def victims(root: int, kind: str) -> list[int]:
-    marks = {"worker": "ray::_Worker", "controller": "api.cli controller",
+    marks = {"worker": "ray::Worker", "controller": "api.cli controller",
              "web": "api.cli web-process"}  # fmt: skip
     return sorted(pid for pid, words in below(root).items() if marks[kind] in words)
 
