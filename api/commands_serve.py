@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from api.commands_data import use_data_dir
 from evosearch.errors import ConfigError
 
 File = Annotated[
@@ -62,6 +63,7 @@ def serve(
     from api.settings import load_settings
 
     settings = load_settings(flags, config)
+    use_data_dir(settings.data_dir)
     preset = start or ("quickstart" if quickstart else None)
     if preset is None:
         if overrides or seed is not None:
@@ -85,6 +87,7 @@ def controller(
     from api.settings import export, load_settings
 
     settings = load_settings(flags, config)
+    use_data_dir(settings.data_dir)
     set_up(settings.log_format, settings.log_level)
     export(settings)
     if supervised:

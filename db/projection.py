@@ -275,6 +275,8 @@ class Projection:
              **{name: getattr(one, name) for name in EVALUATION_FIELDS}}
         )  # fmt: skip
         self.moves_pace |= event.purpose == "baseline"
+        if event.purpose != "search" and event.subject.birth is not None:
+            self.timed.add(event.subject.birth)  # of a first training its outcome tells
         if one.curve or one.correct:
             self.traces.append(
                 {"seq": self._seq, "curve": dumps(one.curve), "correct": one.correct}

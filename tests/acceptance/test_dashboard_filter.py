@@ -18,6 +18,7 @@ from evosearch.events import JobLost
 from evosearch.records import Failure
 from tests.acceptance.test_dashboard import FREE, rows
 from tests.support.browser import TIMEOUT, browser, table_settled, until, visit
+from tests.support.events import queued
 from tests.support.service import OFFERS, SEARCH, Running, running
 from tests.support.standings import BASELINES, Story
 
@@ -39,7 +40,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, St
     story = Story(store, SEARCH)
     story.baselines()
     failure = Failure(cause="hung", detail="no message for 60 seconds")
-    story.write(JobLost(id="c1", failure=failure, attempt=1, worker="ray-1"))
+    story.birth += 1
+    lost = JobLost(id=f"c{story.birth}", failure=failure, attempt=1, worker="ray-1")
+    story.write(queued(story.birth), lost)
     story.many(CANDIDATES)
     story.flush()
     told = Controllers(store)

@@ -20,7 +20,7 @@ from workers.evaluate import Context, run_job
 from workers.layers import LayerFactory
 from workers.simulated import SimulatedPool
 from workers.table.form import Ascent, Row, Stored, Table
-from workers.training import Score, Training, curve_steps
+from workers.training import Score, Training
 
 OUTSIDE = "outside_table"
 FRESH = 64
@@ -237,18 +237,16 @@ class StoredTraining(Training):
         self.curve = []
         self.stored, self.ascended = stored, ascended
         self._context = context
-        self._points = curve_steps(task.steps)
 
     def advance(self, to_step: int) -> int:
-        """Go to that step, or to where a worker would have seen the divergence."""
+        """Go to that step, or to where a worker on a CPU has seen the divergence: at once."""
         start, stored = self.step, self.stored
         to_step = min(to_step, self.task.steps)
         if self.diverged or to_step <= start:
             return 0
         bad = stored.diverged_at
         if bad and bad <= to_step:
-            to_step = min(step for step in {*self._points, to_step} if step >= bad)
-            self.diverged = True
+            to_step, self.diverged = bad, True
         elif to_step > stored.trained:
             raise ConfigError(
                 "the table holds fewer steps of this layer",
