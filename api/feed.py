@@ -36,11 +36,15 @@ log = logging.getLogger("evosearch.feed")
 
 @dataclass(slots=True)
 class Known:
-    """How far a search was told: number and time of its last event; its mark in places."""
+    """How far a search was told: number and time of its last event; its mark in places.
+
+    ``added``: when it came into this store.
+    """
 
     seq: int
     at: datetime
     mark: bytes
+    added: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ class Feed:
     async def start(self) -> None:
         """Begins to read; what is in the store now counts as told."""
         for search_id, row in (await self._ask(self._queries.last_seqs)).items():
-            known = Known(row.seq, row.updated_at, mark_of(search_id))
+            known = Known(row.seq, row.updated_at, mark_of(search_id), row.added_at)
             self._known[search_id] = known
             self._trail.add(known.mark, row.seq, row.updated_at)
         self._task = asyncio.create_task(self._run())
@@ -124,7 +128,7 @@ class Feed:
             del self._known[gone]
             self._let_go(gone)
         for search_id, row in now.items():
-            fresh = Known(0, row.added_at, mark_of(search_id))
+            fresh = Known(0, row.added_at, mark_of(search_id), row.added_at)
             known = self._known.setdefault(search_id, fresh)
             while known.seq < row.seq:
                 if not self._listeners:
@@ -254,6 +258,8 @@ class Feed:
         seq, known = place.seq(name), self._known.get(name)
         if seq is not None or known is None:
             return seq or 0
+        if known.added > place.since:
+            return 0  # a clone or an import: its log is older than its being here
         if known.at <= place.since:
             return known.seq
         return await self._ask(self._queries.last_until, name, place.since)

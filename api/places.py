@@ -2,8 +2,7 @@
 
 A place is a moment and the searches that had news since, each with its last number. What it does
 not name was told up to that moment and no further, so an id never grows beyond `LONGEST`, however
-many searches the store has. What is copied into the store with its old times while a reader is away
-(the log of a clone, an imported search) lies before that moment and is not told. Nothing here reads
+many searches the store has. Nothing here reads
 the store.
 """
 

@@ -13,7 +13,6 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from api.settings import load_settings
-from db.queries_rest import Notes
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from evosearch.events import StatusChanged
@@ -51,7 +50,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         story.baselines()
         story.many(40)
         story.flush()
-        ServiceWrites(store).annotate(name, Notes(pinned=True))
+        ServiceWrites(store).annotate(name, pinned=True)
     store.close()
     return folder
 

@@ -8,12 +8,14 @@ import io
 import itertools
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import event, func, select, text, update
 
-from api.feed import Feed, place_of
+from api.feed import Feed
+from api.places import read_place
 from db import building, schema, service_writes, transfer
 from db.building import Building
 from db.check import check
@@ -175,12 +177,11 @@ def test_who_was_away_is_told_a_clone_from_its_first_event(sql_store: SqlStore) 
     async def away() -> tuple[list[str], int]:
         feed = Feed(queries, 60.0)
         await feed.start()
-        place = place_of(feed._known)
+        place = read_place(feed._trail.place(datetime.now(UTC)))
         clone(sql_store)
         await feed._read()
-        known, told = feed.resume(place), []
-        stream = feed.listen(None, known)
-        async for one in stream:
+        told = []
+        async for one in feed.listen_to_all(place):
             if one is None:
                 break
             told.append(one.search_id)
