@@ -67,7 +67,7 @@ def _digest_of(lines: list[str]) -> str:
 def test_others_write_while_a_search_comes_in_and_see_it_when_it_is_whole(
     sql_store: SqlStore, url: str, way: Callable[[SqlStore], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(sql_store)
+    fill(sql_store, batches=90)
     fill(sql_store, "running1", 2)
     other = SqlStore(url, busy_seconds=0.2)
     lease = other.acquire("running1", "you", 60)
