@@ -75,9 +75,11 @@ def start(
     ] = False,
 ) -> int:
     """Start a search; the same command goes on with an unfinished one of the same config."""
-    from evosearch.presets import load_preset
+    from evosearch.presets import load_preset, repeatable
 
     config = load_preset(preset, settings or (), seed)
+    if pool == "inline" and not preset.endswith(".toml"):
+        config = repeatable(config, settings or ())
     _check_run(pool, workers, out)
     config = with_plugins(config, plugins or (), plugin_path)
     from api.own_config import complete
@@ -166,7 +168,7 @@ def with_plugins(
 
 def tell_plan(config: SearchConfig) -> int:
     """Print what the search would do and take; nothing is stored."""
-    from api.estimate import train_steps
+    from api.estimate import confirmation_steps, search_steps
 
     for anchor in config.task.anchors:
         goal = anchor.objective
@@ -177,10 +179,12 @@ def tell_plan(config: SearchConfig) -> int:
     for plugin in config.task.plugins:
         typer.echo(f"plug-in {plugin.name}: sha256 {plugin.sha256[:12]}, {plugin.file}")
     typer.echo(f"baselines: {', '.join(config.baselines)}")
-    budget = config.budget.evaluations
+    steps = search_steps(config) + confirmation_steps(config)
+    hours = config.budget.hours
     typer.echo(
-        f"{budget} evaluations, {train_steps(config):,} training steps with the confirmation; "
+        f"{config.budget.evaluations} evaluations, {steps:,} training steps with the confirmation; "
         "what checks take comes on top"
+        + ("" if hours is None else f"; the search phase ends after {hours:g} hours at the latest")
     )
     typer.echo("dry run: everything is in order, and nothing was stored")
     return 0

@@ -10,7 +10,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from api.alerts import Alerts
@@ -20,12 +19,11 @@ from api.stop_rules import StopRules
 from db.controllers import Controllers
 from db.queries_rest import Notes, RestQueries
 from db.sql_store import SqlStore
-from db.worked import worked_seconds
 from evosearch.controller import Controller
 from evosearch.errors import EvosearchError, LeaseHeld, LeaseLost, NotFound, WorkerError
 from evosearch.events import Event
 from evosearch.plugins import ensure
-from evosearch.ports import Extend, Pause
+from evosearch.ports import Pause
 from evosearch.state import State
 from evosearch.trouble import FailureWatch
 
@@ -145,7 +143,6 @@ class Controlling:
             watch.hear(state, event)
 
         try:
-            worked = worked_seconds(self._store, search_id)
             ensure(self._store.search(search_id).config.task.plugins, registered_only=True)
             controller = Controller(
                 self._store, self._pool.view(search_id), lease, clock=time.perf_counter,
@@ -156,11 +153,7 @@ class Controlling:
             self._pool.forget(search_id)
             self._troubled(search_id, err)
             return
-        rules = StopRules(
-            controller.state, self._gpus, self._clock,
-            worked=worked,
-            worker_seconds=partial(self._queries.worker_seconds, search_id),
-        )  # fmt: skip
+        rules = StopRules.of(self._store, search_id, controller.state, self._gpus, self._clock)
         self._held[search_id] = Held(controller, keeper, rules, self._clock(), watch)
         log.info("running search %s", search_id, extra={"search": search_id})
 
@@ -174,9 +167,9 @@ class Controlling:
                 log.error("paused: %s", held.watch.reason, extra={"search": search_id})
                 self._alerts.failed(search_id, held.watch.reason)
                 held.watch.reason = None
-            reason = held.rules.due(held.controller.state)
+            reason = held.rules.end_phase(self._store, search_id, held.controller.state)
             if reason is not None:
-                self._end_phase(held, search_id, reason)
+                log.info("ends its search phase: %s", reason, extra={"search": search_id})
             self._alerts.look(search_id, held.controller.state)
         except WorkerError:
             raise
@@ -192,12 +185,6 @@ class Controlling:
             log.info("search is %s", held.controller.state.status, extra={"search": search_id})
             self._trouble.pop(search_id, None)
             self._let_go(search_id)
-
-    def _end_phase(self, held: Held, search_id: str, reason: str) -> None:
-        """A limit is reached: the budget ends where the search stands, and it is confirmed."""
-        done = max(1, held.controller.state.evaluated)
-        log.info("ends its search phase: %s", reason, extra={"search": search_id})
-        self._store.send(search_id, Extend(evaluations=done))
 
     def _let_go(self, search_id: str) -> None:
         held = self._held.pop(search_id)

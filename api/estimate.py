@@ -15,26 +15,37 @@ BYTES_PER_EVALUATION = 60_000
 quickstart searches, rounded up."""
 
 
-def train_steps(config: SearchConfig) -> int:
-    """Training steps of the evaluations and the confirmation; what checks take is not in it."""
+def search_steps(config: SearchConfig) -> int:
+    """Training steps of the evaluations; what checks take is not in it."""
+    task = config.task
+    return (config.budget.evaluations + len(config.baselines)) * len(task.anchors) * task.steps
+
+
+def confirmation_steps(config: SearchConfig) -> int:
+    """Training steps of the confirmation."""
     task, end = config.task, config.confirmation
-    a_seed = len(task.anchors) * task.steps
-    steps = (config.budget.evaluations + len(config.baselines)) * a_seed
-    if end.enabled:
-        contenders = 1 + len(end.rivals)
-        tune = contenders * len(end.learning_rates) * end.tune_seeds
-        steps += (end.top * end.seeds + tune + contenders * end.final_seeds) * a_seed
-    return steps
+    if not end.enabled:
+        return 0
+    contenders = 1 + len(end.rivals)
+    tune = contenders * len(end.learning_rates) * end.tune_seeds
+    seeds = end.top * end.seeds + tune + contenders * end.final_seeds
+    return seeds * len(task.anchors) * task.steps
 
 
 def estimate(service: Service, config: SearchConfig) -> Estimate:
-    """The figures; hours are for the workers that controllers have now."""
-    steps, settings = train_steps(config), service.settings
+    """The figures; hours are for the workers that controllers have now.
+
+    The budget's own hours end the search phase earlier; the counts are without them.
+    """
+    search, confirmation = search_steps(config), confirmation_steps(config)
+    steps, settings = search + confirmation, service.settings
     found = _seconds_per_step(service, config)
-    seconds = None if found is None else found[0] * steps
     alive = [one for one in service.controllers.list() if one.alive]
     workers = sum(len(one.workers) for one in alive) or settings.workers or 1
-    hours = None if seconds is None else seconds / 3600
+    hours = None
+    if found is not None:
+        most = float("inf") if config.budget.hours is None else config.budget.hours * workers
+        hours = min(search * found[0] / 3600, most) + confirmation * found[0] / 3600
     a_candidate = len(config.task.anchors) * config.task.steps
     return Estimate(
         config=config.model_dump(mode="json"),

@@ -28,7 +28,7 @@ from evosearch.plugins import (
     read_source,
     registered,
 )
-from evosearch.presets import config_from, load_preset, set_override
+from evosearch.presets import config_from, load_preset, set_overrides
 
 if TYPE_CHECKING:
     from workers.evaluate import Context
@@ -359,8 +359,7 @@ def own_config(
         mine = anchor.get("objectives") or [Objective("accuracy").model_dump(mode="json")]
         anchor["objectives"] = [*mine, *further] if further else anchor.get("objectives", [])
     made = [Anchor.model_validate(one) for one in task["anchors"]]
-    for key, value in settings.items():
-        set_override(data, key, value)
+    set_overrides(data, settings)
     parts.known("dataset", str(task.get("dataset", "")))
     task["plugins"] = [plugin.model_dump(mode="json") for plugin in parts.plugins.values()]
     chosen = list(baselines) if baselines is not None else default_baselines(made)

@@ -122,14 +122,36 @@ class Meter:
         )
 
     def _seconds_left(self, state: State, elapsed: float) -> float | None:
-        """Training steps that are left over the steps a second of this session."""
+        """Training steps that are left over the steps a second of this session.
+
+        The search takes no more than what is left of the budget's hours, if it has any.
+        """
         steps = sum(state.train_steps.values()) - self._steps
-        left = steps_left(state)
-        return None if left is None or steps <= 0 else elapsed * left / steps
+        search = search_steps_left(state)
+        if search is None or steps <= 0:
+            return None
+        seconds = elapsed / steps
+        hours = state.config.budget.hours
+        if hours is not None:
+            search = min(search, max(0.0, 3600 * hours - elapsed) / seconds)
+        return seconds * (search + confirmation_steps_left(state, search))
 
 
-def steps_left(state: State) -> float | None:
-    """Training steps until the end, confirmation included; None before the first evaluation."""
+def search_steps_left(state: State) -> float | None:
+    """Training steps until the confirmation; None before the first evaluation."""
+    if state.phase != "search":
+        return 0.0
+    if not state.evaluated:
+        return None
+    return max(0, state.target - state.evaluated) * _spent(state) / state.evaluated
+
+
+def _spent(state: State) -> int:
+    return sum(state.train_steps[p] for p in ("search", "remeasure", "quality", "audit"))
+
+
+def confirmation_steps_left(state: State, search: float) -> float:
+    """Training steps of the confirmation, after ``search`` further steps of the search."""
     settings, task = state.config.confirmation, state.config.task
     a_seed = len(task.anchors) * task.steps
     contenders = 1 + len(settings.rivals)
@@ -140,13 +162,9 @@ def steps_left(state: State) -> float | None:
         final = tune = 0
     match state.phase:
         case "search":
-            if not state.evaluated:
-                return None
-            spent = sum(state.train_steps[p] for p in ("search", "remeasure", "quality", "audit"))
-            search = max(0, state.target - state.evaluated) * spent / state.evaluated
             confirm = settings.top * settings.seeds * a_seed if settings.enabled else 0
             # A confirmation that would take longer than the search uses fewer seeds on final.
-            return search + confirm + tune + min(final, spent + search)
+            return confirm + tune + min(final, _spent(state) + search)
         case "confirm":
             return waiting + tune + final
         case "tune":

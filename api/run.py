@@ -36,6 +36,7 @@ from evosearch.events import Created, StoredEvent
 from evosearch.own import is_loading
 from evosearch.plugins import ensure
 from evosearch.ports import Enqueue, Extend, Pause, Pool, Resume, SearchInfo, Stop, Store
+from evosearch.presets import repeatable
 from evosearch.trouble import FailureWatch
 
 if TYPE_CHECKING:
@@ -316,10 +317,11 @@ class Run:
         trouble: FailureWatch, view: View,
     ) -> None:  # fmt: skip
         from api.progress import Meter
-        from api.stop_rules import StopRules
+        from api.stop_rules import StopRules, gpu_share
 
         meter = Meter(self.id, controller.state, time.monotonic)
-        rules, asked, ended = StopRules(controller.state, 0.0), False, False
+        rules = StopRules.of(self._store, self.id, controller.state, gpu_share(controller.pool))
+        asked = False
         while not controller.over and controller.state.status != "paused":
             caught = signals is not None and signals.caught is not None
             if (caught or trouble.reason is not None) and not asked:
@@ -327,10 +329,7 @@ class Run:
                 asked = True
             controller.step(POLL_SECONDS)
             keeper.check()
-            reason = rules.due(controller.state)
-            if reason is not None and not ended:
-                ended = True
-                self._store.send(self.id, Extend(evaluations=max(1, controller.state.evaluated)))
+            rules.end_phase(self._store, self.id, controller.state)
             if view.due:
                 view.show(meter.read(controller.state))
         view.show(meter.read(controller.state))
@@ -387,6 +386,8 @@ def search(
         listed, preset=preset, settings=given, baselines=baselines, checks=checks,
         objectives=objectives, plugin_path=Path(plugin_path) if plugin_path else None,
     )  # fmt: skip
+    if pool == "inline" and preset and not preset.endswith(".toml"):
+        config = repeatable(config, given)
     config = complete(config)
     check_names(config)
     store = open_database(db, create=True)

@@ -18,6 +18,7 @@ from api.live import View, make_view
 from api.progress import Meter
 from api.report_text import print_report, say
 from api.signals import Signals
+from api.stop_rules import StopRules, gpu_share
 from api.text import duration
 from evosearch.controller import Controller
 from evosearch.errors import LeaseHeld, PluginError, WorkerError
@@ -102,6 +103,7 @@ def _loop(
     trouble = FailureWatch()
     controller = Controller(store, pool, lease, clock=time.perf_counter, listener=trouble.hear)
     meter = Meter(lease.search_id, controller.state, time.monotonic)
+    rules = StopRules.of(store, lease.search_id, controller.state, gpu_share(pool))
     asked = False
     while True:
         if (signals.caught is not None or trouble.reason is not None) and not asked:
@@ -116,6 +118,7 @@ def _loop(
                     f"{trouble.reason}"
                 )
             return controller.state
+        rules.end_phase(store, lease.search_id, controller.state)
         if view.due:
             view.show(meter.read(controller.state))
 

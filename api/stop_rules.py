@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Self
 
 import numpy as np
 
+from db.queries_rest import RestQueries
+from db.sql_store import SqlStore
+from db.worked import worked_seconds
+from evosearch.ports import Extend, Pool, Store
 from evosearch.state import State
 
 ASK_SECONDS = 60.0
 """How often the store is asked what the workers have spent."""
+
+
+def gpu_share(pool: Pool) -> float:
+    """Part of a GPU that each worker of the pool takes; 0 for pools that know of none."""
+    return float(getattr(pool, "gpu_share", 0.0))
 
 
 class StopRules:
@@ -37,6 +48,39 @@ class StopRules:
         self._began, self._judged = clock() - worked, float("-inf")
         self._worker_seconds, self._asked, self._spent = worker_seconds, float("-inf"), 0.0
         self._leading, self._since = float("-inf"), state.evaluated
+        self._ended = False
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        search_id: str,
+        state: State,
+        gpus_per_worker: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Self:
+        """The rules of a search in a store, with what it has used up so far."""
+        if not isinstance(store, SqlStore):  # in memory a search has had no other controller
+            return cls(state, gpus_per_worker, clock)
+        return cls(
+            state,
+            gpus_per_worker,
+            clock,
+            worked=worked_seconds(store, search_id),
+            worker_seconds=partial(RestQueries(store).worker_seconds, search_id),
+        )
+
+    def end_phase(self, store: Store, search_id: str, state: State) -> str | None:
+        """Once a limit is reached, let the budget end where the search stands.
+
+        Returns:
+            Why, the one time that this is done.
+        """
+        reason = None if self._ended else self.due(state)
+        if reason is not None:
+            self._ended = True
+            store.send(search_id, Extend(evaluations=max(1, state.evaluated), reason=reason))
+        return reason
 
     def due(self, state: State) -> str | None:
         """Why the search phase should end now; None while it should not."""

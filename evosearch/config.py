@@ -80,10 +80,19 @@ class Evolution(Settings):
     """Repeats of an evaluated candidate's function before it gets a fresh seed; 0: never."""
     remeasure_share: Share = 0.2
     """Largest share of re-measurements among all full evaluations."""
+    challenge_top: Annotated[int, Field(ge=0)] = 0
+    """Members with the highest mean scores that get fresh seeds, so that luck with one seed does
+    not stay unchallenged; within ``remeasure_share``; 0: none."""
+    challenge_seeds: Count = 3
+    """Seeds that those members are brought to."""
     modulo_affine: bool = False
     """Functions equal up to the sign and scale of the affine after them are duplicates."""
     same_start: Annotated[int, Field(ge=0)] = 0
     """Candidates tried of one function at the initial v0 and v1, up to an affine; 0: any number."""
+    alike: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Correlation of the outputs at the initial v0 and v1, up to an affine a channel, from which on
+    two layers count as one function for ``same_start``; 1: equal ones alone. Counted are the latest
+    candidates that were trained at all, four times as many as the population holds."""
     max_proposals: Count = 500_000
     """Proposals without one new candidate after which the search space counts as exhausted."""
 

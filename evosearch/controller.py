@@ -159,8 +159,8 @@ class Controller:
                 events = (ev.StatusChanged(status="stopped", reason="asked to"),)
             case Enqueue(graph=graph, note=note) if self.state.phase == "search":
                 events = self.proposer.enqueue(self.state, graph, note)
-            case Extend(evaluations=evaluations) if self.state.phase == "search":
-                events = (ev.BudgetChanged(evaluations=evaluations),)
+            case Extend(evaluations=evaluations, reason=reason) if self.state.phase == "search":
+                events = (ev.BudgetChanged(evaluations=evaluations, reason=reason),)
             case Remeasure(birth=birth, seeds=seeds) if self.state.phase == "search":
                 events = self._fresh_seeds(birth, seeds)
             case _:

@@ -208,10 +208,11 @@ class StatusChanged(Record):
 
 
 class BudgetChanged(Record):
-    """A person extended or cut the budget."""
+    """A person extended or cut the budget, or a limit beside it was reached (``reason``)."""
 
     kind: Literal["budget_changed"] = "budget_changed"
     evaluations: int
+    reason: str = ""
 
 
 class Reported(Record):

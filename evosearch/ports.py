@@ -55,6 +55,7 @@ class Extend(Record):
 
     kind: Literal["extend"] = "extend"
     evaluations: Annotated[int, Field(ge=1)]
+    reason: str = ""
 
 
 class Remeasure(Record):

@@ -6,6 +6,7 @@ clock only measures; its readings never influence a decision.
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections import ChainMap, Counter, defaultdict
 from typing import Literal, NamedTuple
@@ -73,7 +74,9 @@ class Proposer:
             draft = self._draw(state, birth, at_random)
             graph = draft.graph
             begin = self.clock()
-            verdict = self.screen.judge(graph, digests, state.fingerprints, state.starts)
+            verdict = self.screen.judge(
+                graph, digests, state.fingerprints, state.starts, state.tried
+            )
             seconds = self.clock() - begin
             skipped.draw(draft)
             if verdict.code is None:
@@ -218,12 +221,30 @@ def _audited(state: State, birth: int) -> bool:
 
 
 def remeasurement_due(state: State) -> Member | None:
-    """The evaluated candidate whose function was proposed again most often, if often enough."""
+    """The evaluated candidate that gets a fresh seed now: a leading one, or a popular one."""
     evolution = state.config.evolution
-    every = evolution.remeasure_every
-    if not every or state.remeasured >= evolution.remeasure_share * state.evaluated:
+    if state.remeasured >= evolution.remeasure_share * state.evaluated:
         return None
-    if any(job.purpose == "remeasure" for job in state.pending.values()):
+    return _unchallenged(state) or _popular(state)
+
+
+def _unchallenged(state: State) -> Member | None:
+    """Of the members with the highest mean scores the first that has too few seeds."""
+    evolution = state.config.evolution
+    if not evolution.challenge_top:
+        return None
+    anchors, points = len(state.config.task.anchors), state.front.points
+    leading = heapq.nsmallest(
+        evolution.challenge_top, state.population, key=lambda b: (points[b][:anchors].sum(), b)
+    )
+    members = (state.members[birth] for birth in leading)
+    return next((one for one in members if one.measured < evolution.challenge_seeds), None)
+
+
+def _popular(state: State) -> Member | None:
+    """The member whose function was proposed again most often, if often enough."""
+    every = state.config.evolution.remeasure_every
+    if not every or any(job.purpose == "remeasure" for job in state.pending.values()):
         return None
     popular = [m for b in state.population if (m := state.members[b]).repeats >= every * m.measured]
     return max(popular, key=lambda m: (m.repeats / m.measured, -m.birth), default=None)

@@ -109,6 +109,11 @@ class CachedPool:
     def capacity(self) -> int:
         return self._pool.capacity
 
+    @property
+    def gpu_share(self) -> float:
+        """Part of a GPU that each worker takes; 0 for pools that know of none."""
+        return float(getattr(self._pool, "gpu_share", 0.0))
+
     def submit(self, job: Job) -> None:
         """Queue a job, or what of it is not known."""
         known = {run: found for run in job.runs if (found := self._kept.get(job, run)) is not None}

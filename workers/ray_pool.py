@@ -233,6 +233,11 @@ class RayPool:
                     actor.answer, actor.since = None, time.monotonic()
 
     @property
+    def gpu_share(self) -> float:
+        """Part of a GPU that each worker takes."""
+        return self._gpu_share
+
+    @property
     def capacity(self) -> int:
         """One running job and a short backlog per worker."""
         return len(self._actors) * (1 + BACKLOG)

@@ -39,7 +39,7 @@ from evosearch.config import SearchConfig
 from evosearch.errors import NotFound, StateConflict
 from evosearch.events import Created
 from evosearch.ports import Extend
-from evosearch.presets import config_from, preset_data
+from evosearch.presets import config_from, preset_data, set_overrides
 
 router = APIRouter(prefix="/searches", tags=["searches"])
 Key = Annotated[
@@ -277,21 +277,13 @@ def config_of(service: Service, body: NewSearch) -> SearchConfig:
         config = body.config
     else:
         data = preset_data(str(body.preset))
-        for key, value in body.overrides.items():
-            set_key(data, key, value)
+        set_overrides(data, body.overrides)
         config = config_from(data, where=str(body.preset))
     if body.seed is not None:
         config = config.model_copy(update={"seed": body.seed})
     config = with_offered_plugins(service.offers(), config)
     check_offered(service, config)
     return config
-
-
-def set_key(data: dict[str, Any], key: str, value: Any) -> None:
-    """Sets a dotted key; lists are entered by index."""
-    from evosearch.presets import set_override
-
-    set_override(data, key, value)
 
 
 def check_offered(service: Service, config: SearchConfig) -> None:

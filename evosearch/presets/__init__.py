@@ -36,11 +36,20 @@ def load_preset(name: str, overrides: Iterable[str] = (), seed: int | None = Non
         ConfigError: a key or value is wrong.
     """
     data = _read(name)
-    for text in overrides:
-        set_override(data, *parse_override(text))
+    set_overrides(data, dict(parse_override(text) for text in overrides))
     if seed is not None:
         data["seed"] = seed
     return config_from(data, where=name)
+
+
+def repeatable(config: SearchConfig, asked: Iterable[str] = ()) -> SearchConfig:
+    """The config for the inline pool, whose searches repeat bit for bit: no hours end them.
+
+    ``asked``: overrides or dotted keys of the user's own; hours among them stay.
+    """
+    if any(text.startswith("budget.hours") for text in asked):
+        return config
+    return config.model_copy(update={"budget": config.budget.model_copy(update={"hours": None})})
 
 
 def config_from(data: Mapping[str, Any], where: str = "config") -> SearchConfig:
@@ -126,6 +135,20 @@ def parse_override(text: str) -> tuple[str, Any]:
     except tomllib.TOMLDecodeError:
         value = raw.strip()
     return key.strip(), value
+
+
+def set_overrides(data: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Sets dotted keys in a preset's data.
+
+    The hours of a preset's budget hold only where no other budget is asked for.
+
+    Raises:
+        ConfigError: a key leads through something that is no table.
+    """
+    if any(key.startswith("budget.") for key in overrides):
+        data.get("budget", {}).pop("hours", None)
+    for key, value in overrides.items():
+        set_override(data, key, value)
 
 
 def set_override(data: dict[str, Any], key: str, value: Any) -> None:

@@ -51,6 +51,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_limit_beside_the_evaluations_ends_the_search_and_the_report_says_so(
+    finished: Path, tmp_path: Path
+) -> None:
+    limits = ("--set", "budget.train_steps=20", "--set", "budget.hours=5")
+    done = evosearch(tmp_path, *start_tiny(1000), *limits)
+    assert done.returncode == 0, done.stderr
+    assert "of 20 training steps are used up" in done.stdout
+    assert "verdict:" in done.stdout
+    hours = []
+    for folder in (tmp_path, finished):
+        store = open_store(f"sqlite:///{folder / 'evosearch.db'}")
+        hours += [info.config.budget.hours for info in store.searches()]
+        store.close()
+    assert hours == [5, None], "hours of a preset do not end a search that is to repeat"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -212,7 +228,7 @@ def test_a_person_steers_a_running_search(tmp_path: Path) -> None:
     kinds = log(tmp_path)
     (mine,) = [e for e in kinds if e.get("origin") == "enqueued"]
     assert mine["note"] == "a hunch"
-    assert {"kind": "budget_changed", "evaluations": 50} in kinds
+    assert {"kind": "budget_changed", "evaluations": 50, "reason": ""} in kinds
     assert kinds[-1]["status"] == "paused"
     stopped = evosearch(tmp_path, "search", "stop", search_id)
     assert "no process runs it, it is stopped" in stopped.stdout, stopped.stderr

@@ -17,10 +17,10 @@ from api.lease import Keeper
 from api.shared_pool import SharedPool
 from api.stop_rules import StopRules
 from db.queries_rest import Notes
-from db.schema import events
+from db.schema import evaluations, events
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
-from db.worked import LONGEST_SILENCE, worked_seconds
+from db.worked import LEAST_SILENCE, LONGEST_SILENCE, worked_seconds
 from evosearch import events as ev
 from evosearch.errors import NotFound
 from evosearch.ports import Pause, Remeasure, Resume
@@ -175,6 +175,8 @@ def test_hours_count_over_restarts_and_idle_time_does_not(
     count = store.search("aaaaaaaa").last_seq
     assert count > 14
     assert worked_seconds(store, "aaaaaaaa") < 600
+    with store.engine.begin() as connection:
+        connection.execute(update(evaluations).values(seconds=LONGEST_SILENCE))
     # As if it had run for an hour and a half, then a night had passed, then the same again.
     age(store, "aaaaaaaa", [5400.0 * seq / count for seq in range(count)])
     assert worked_seconds(store, "aaaaaaaa") == pytest.approx(5400 * (count - 2) / count, abs=1)
@@ -183,6 +185,11 @@ def test_hours_count_over_restarts_and_idle_time_does_not(
     age(store, "aaaaaaaa", times)
     worked = worked_seconds(store, "aaaaaaaa")
     assert worked == pytest.approx(2 * 5400 + LONGEST_SILENCE, rel=0.1)
+    with store.engine.begin() as connection:  # its trainings explain no more than seconds
+        connection.execute(update(evaluations).values(seconds=1.0))
+    assert worked_seconds(store, "aaaaaaaa") == pytest.approx(LEAST_SILENCE * (count - 2), rel=0.01)
+    with store.engine.begin() as connection:
+        connection.execute(update(evaluations).values(seconds=LONGEST_SILENCE))
     step_until(control, lambda: status(store, "aaaaaaaa") == "finished", 20_000)
     assert store.search("aaaaaaaa").evaluated < 100
 

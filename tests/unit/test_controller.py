@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
 from db.memory import MemoryStore
@@ -16,8 +17,9 @@ from evosearch.pareto import non_dominated
 from evosearch.ports import Enqueue, Extend, Pause, Resume, Stop
 from evosearch.presets import load_preset
 from evosearch.records import Evaluation, EvaluationDone, Failure, Job, JobDone, Message
+from evosearch.replay import replay
 from evosearch.state import State, recover
-from primitives.fingerprint import initial_fingerprint
+from primitives.fingerprint import initial_fingerprint, initial_response
 from primitives.formula import parse
 from primitives.graph import Graph, Node
 from tests.simulated_worker import answer
@@ -131,6 +133,29 @@ def test_the_front_in_the_log_equals_the_front_from_scratch() -> None:
     mask = non_dominated([state.front.points[b] for b in births])
     assert state.front.members == {b for b, keep in zip(births, mask, strict=True) if keep}
     assert state.remeasured > 0, "nothing was measured anew, so the test shows too little"
+
+
+def test_the_leading_members_are_brought_to_several_seeds_and_no_others() -> None:
+    asked = ("evolution.challenge_top=3", "evolution.challenge_seeds=3",
+             "evolution.remeasure_every=0", "evolution.remeasure_share=0.5")  # fmt: skip
+    store = start(*asked)
+    finished(store)
+    entries = iter(store.events("search01"))
+    state = recover(iter([next(entries)]))
+    challenged = 0
+    for entry in entries:
+        event = entry.event
+        if event.kind == "job_queued" and event.purpose == "remeasure":
+            means = {b: state.objectives(state.members[b].means()).mean() for b in state.population}
+            leading = sorted(means, key=lambda birth: (means[birth], birth))[:3]
+            assert event.subject.birth in leading
+            assert state.members[event.subject.birth].measured < 3
+            assert state.remeasured < 0.5 * state.evaluated
+            challenged += 1
+        state.apply(event)
+    assert challenged > 3
+    assert replay(store.events("search01")).difference is None
+    assert finished(start(*asked, "evolution.challenge_top=0")).remeasured == 0
 
 
 def test_parents_are_earlier_evaluated_candidates_and_duplicates_name_originals() -> None:
@@ -310,7 +335,8 @@ def test_a_training_that_diverges_on_final_counts_at_chance_and_is_not_left_out(
 
 
 def test_hurdles_rise_with_what_was_evaluated_and_end_candidates_early() -> None:
-    overrides = ("checks.hurdles.steps=[40]", "checks.hurdles.after=5", "budget.evaluations=40")
+    overrides = ("checks.hurdles.steps=[40]", "checks.hurdles.after=5", "budget.evaluations=40",
+                 "evolution.warm_up=10", "evolution.random_share=0.5")  # fmt: skip
     store = start(*overrides, "checks.hurdles.quantile=0.5")
     state = finished(store)
     assert state.rejected["hurdle"] > 0
@@ -321,6 +347,36 @@ def test_hurdles_rise_with_what_was_evaluated_and_end_candidates_early() -> None
     # what it lets through.
     reached = state.evaluated + state.rejected["hurdle"]
     assert 0.75 < state.rejected["hurdle"] / reached < 0.95
+
+
+def test_no_more_layers_that_begin_alike_are_tried_than_asked() -> None:
+    def most_alike(*overrides: str) -> int:
+        store = start("budget.evaluations=40", "evolution.random_share=0.1", *overrides)
+        finished(store)
+        events = [entry.event for entry in store.events("search01")]
+        graphs = {one.birth: one.graph for one in events if one.kind == "candidate_queued"}
+        trained = [one.birth for one in events if one.kind == "candidate_evaluated"]
+        responses = [initial_response(graphs[birth]) for birth in trained]
+        rows = np.array([one for one in responses if one is not None])
+        table = np.abs(rows @ rows.T)
+        # A worker was at its job while the next one was proposed.
+        return int((table >= 0.999).sum(axis=1).max())
+
+    assert most_alike("evolution.alike=0.999") <= 3
+    assert most_alike("evolution.alike=1.0") > 3
+
+
+def test_what_was_trained_is_kept_in_mind_whatever_became_of_it() -> None:
+    store = start("evolution.population_size=2", "checks.hurdles.steps=[40]",
+                  "checks.hurdles.after=5", "budget.evaluations=8")  # fmt: skip
+    state = finished(store)
+    assert len(state.tried) == 8
+    events = [entry.event for entry in store.events("search01")]
+    births = [one.birth for one in events if one.kind == "candidate_evaluated"
+              or (one.kind == "candidate_rejected" and one.rejection.code == "hurdle")]  # fmt: skip
+    kept = [birth for birth, _ in state.tried]
+    assert kept == births[-8:]
+    assert {one.birth for one in events if one.kind == "candidate_rejected"} - set(births)
 
 
 def test_a_function_at_the_initial_vectors_is_tried_no_more_often_than_asked() -> None:

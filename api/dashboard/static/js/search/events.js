@@ -42,7 +42,7 @@ export function eventText(kind, event) {
     case "enqueued_refused": return `${event.birth}: ${event.rejection.code}, ${event.rejection.detail}`;
     case "phase_entered": return `${T.phases[/** @type {"done"} */ (event.phase)] ?? event.phase}${event.note ? `, ${event.note}` : ""}`;
     case "status_changed": return `${event.status}${event.reason ? `: ${event.reason}` : ""}`;
-    case "budget_changed": return String(event.evaluations);
+    case "budget_changed": return `${event.evaluations}${event.reason ? `: ${event.reason}` : ""}`;
     case "reported": return event.report?.verdict ?? "";
     default: return "";
   }

@@ -133,7 +133,9 @@ export class Header {
       setText(cell.value, T.search.soon);
       return;
     }
-    const left = Math.max(0, search.budget - search.evaluated) * (seconds / done);
+    let left = Math.max(0, search.budget - search.evaluated) * (seconds / done);
+    const { hours } = search.config.budget;
+    if (hours) left = Math.min(left, Math.max(0, 3600 * hours - bins.evaluated.length * bins.bin_seconds));
     fill(cell.value, h("strong", {}, moment(Date.now() + 1000 * left)));
     cell.box.dataset.tip = T.search.finishTip(number((3600 * done) / seconds));
   }
