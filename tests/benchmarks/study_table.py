@@ -42,18 +42,25 @@ NO_LIMIT = "evolution.same_start=0"
 NO_OPERATORS = "evolution.operators={}"
 OF_PROPOSALS = "evolution.random_of=proposals"
 BY_ROWS = "space.draw=rows"
-NO_FRESH_SEEDS = "evolution.remeasure_every=0"
-PAPER = (NO_HURDLES, NO_LIMIT, NO_OPERATORS, OF_PROPOSALS, BY_ROWS, NO_FRESH_SEEDS)
+NO_CHALLENGE = "evolution.challenge_top=0"
+EQUAL_ALONE = "evolution.alike=1.0"
+NO_FRESH_SEEDS = ("evolution.remeasure_every=0", NO_CHALLENGE)
+PAPER = (
+    NO_HURDLES, NO_LIMIT, EQUAL_ALONE, NO_OPERATORS, OF_PROPOSALS, BY_ROWS, *NO_FRESH_SEEDS,
+    "evolution.random_share=0.5",
+)  # fmt: skip
 VARIANTS: dict[str, tuple[str, ...]] = {
     "default": (),
     "paper": PAPER,
     "random": (*PAPER, "evolution.random_share=1.0"),
     "no hurdles": (NO_HURDLES,),
     "no limit on equal starts": (NO_LIMIT,),
+    "only equal starts count": (EQUAL_ALONE,),
     "the paper's mutation alone": (NO_OPERATORS,),
     "random graphs as a share of proposals": (OF_PROPOSALS,),
     "primitives drawn by rows": (BY_ROWS,),
-    "no fresh seeds": (NO_FRESH_SEEDS,),
+    "leaders unchallenged": (NO_CHALLENGE,),
+    "no fresh seeds": NO_FRESH_SEEDS,
     "no signal check": ("checks.signal.enabled=false",),
     "averages in tournaments": ("evolution.criterion=average",),
 }
