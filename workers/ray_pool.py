@@ -315,9 +315,8 @@ class RayPool:
         name = f"ray-{self._made}"
         # Not restarted by Ray: a death is a failure that must be seen here.
         # A GPU's worker asks for no CPU: GPUs decide how many there are.
-        needs: dict[str, Any] = {"num_cpus": 1}
-        if self._gpu_share:
-            needs = {"num_gpus": self._gpu_share, "num_cpus": 0}
+        share = self._gpu_share
+        needs: dict[str, Any] = {"num_gpus": share, "num_cpus": 0} if share else {"num_cpus": 1}
         # In order, Ray would wait for a job that was taken back on its way, and lose the next ones.
         needs["allow_out_of_order_execution"] = True
         handle: Any = ray.remote(max_restarts=0, **needs)(_Worker).remote(name, self._settings)
