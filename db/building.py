@@ -85,7 +85,7 @@ class Building:
         shown = select(searches.c.id).where(
             searches.c.id == self._id, searches.c.ready, searches.c.added_at == at
         )
-        free = {"lease_owner": None, "lease_expires_at": None}
+        free: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
         with begin(self._store.engine, write=True) as connection:
             if connection.execute(shown).first() is None:
                 more(connection)
