@@ -87,6 +87,10 @@ class Evolution(Settings):
     """Functions equal up to the sign and scale of the affine after them are duplicates."""
     same_start: Annotated[int, Field(ge=0)] = 0
     """Candidates tried of one function at the initial v0 and v1, up to an affine; 0: any number."""
+    alike: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Correlation of the outputs at the initial v0 and v1, up to an affine a channel, from which on
+    two layers count as one function for ``same_start``; 1: equal ones alone. Counted are the latest
+    candidates that were trained at all, four times as many as the population holds."""
     max_proposals: Count = 500_000
     """Proposals without one new candidate after which the search space counts as exhausted."""
 

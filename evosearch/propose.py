@@ -74,7 +74,9 @@ class Proposer:
             draft = self._draw(state, birth, at_random)
             graph = draft.graph
             begin = self.clock()
-            verdict = self.screen.judge(graph, digests, state.fingerprints, state.starts)
+            verdict = self.screen.judge(
+                graph, digests, state.fingerprints, state.starts, state.tried
+            )
             seconds = self.clock() - begin
             skipped.draw(draft)
             if verdict.code is None:

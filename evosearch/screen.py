@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from evosearch.alike import Alike, Tried
 from evosearch.config import SearchConfig
 from evosearch.graph_filter import graph_filter, own_check
 from primitives.digest import digest as digest_of
@@ -33,7 +34,7 @@ SCREEN_CODES = {
     "constant": "the output of the probe is constant",
     "no_gradient": "the gradient of the probe is zero",
     "duplicate": "the behaviour fingerprint was seen before",
-    "crowded": "its function at the initial v0 and v1 was tried often enough",
+    "crowded": "its function at the initial v0 and v1, or one like it, was tried often enough",
 }
 """Every in-controller code, in the order of the checks, with its meaning."""
 
@@ -75,6 +76,7 @@ class Screen:
         self._own_checks = [own_check(name) for name in config.space.checks]
         self._modulo_affine = config.evolution.modulo_affine
         self._same_start = config.evolution.same_start
+        self._alike = Alike(config.evolution.alike) if config.evolution.alike < 1.0 else None
         self._probed: dict[str, tuple[str | None, str]] = {}
         self._starts: dict[str, str] = {}
         self._cache_size = cache_size
@@ -85,10 +87,12 @@ class Screen:
         digests: Mapping[str, int],
         fingerprints: Mapping[str, int],
         starts: Mapping[str, int] = MappingProxyType({}),
+        tried: Tried = (),
     ) -> Verdict:
         """Run the checks against what the search has seen.
 
-        ``digests``, ``fingerprints``: identity -> birth; ``starts``: identity -> candidates so far.
+        ``digests``, ``fingerprints``: identity -> birth; ``starts``: identity -> candidates so far;
+        ``tried``: the latest candidates that were trained at all.
         """
         fault = structural_fault(graph)
         if fault is not None:
@@ -114,7 +118,9 @@ class Screen:
         if not self._same_start:
             return Verdict(None, digest, fingerprint)
         start = self._start(graph, digest)
-        crowded = starts.get(start, 0) >= self._same_start
+        crowded = starts.get(start, 0) >= self._same_start or (
+            self._alike is not None and self._alike.count(graph, tried) >= self._same_start
+        )
         return Verdict("crowded" if crowded else None, digest, fingerprint, start=start)
 
     def _start(self, graph: Graph, digest: str) -> str:

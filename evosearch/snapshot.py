@@ -24,7 +24,7 @@ from evosearch.state import Audit, Member, State, Tally, Yield, recover
 from primitives.errors import EvosearchError
 from primitives.graph import Graph
 
-VERSION = 2
+VERSION = 3
 """Raise it whenever `State` folds an event differently or remembers something else."""
 
 LEAST_EVENTS = 5000
@@ -190,6 +190,15 @@ def _load_pending(data: list[Any], _state: State) -> dict[str, Job]:
     return {job["id"]: Job.model_validate(job) for job in data}
 
 
+def _dump_tried(tried: deque[tuple[int, Graph]]) -> Any:
+    return [[birth, graph.to_json()] for birth, graph in tried]
+
+
+def _load_tried(data: Any, state: State) -> Any:
+    kept = ((birth, Graph.from_json(graph)) for birth, graph in data)
+    return deque(kept, maxlen=state.tried.maxlen)
+
+
 def _dump_learnt(learnt: Learnt) -> list[Any]:
     return [learnt.passed, learnt.confirmed, learnt.ranges]
 
@@ -240,6 +249,7 @@ _PARTS: dict[str, _Part] = {
     "operators": _Part(_dump_yields, _load_yields),
     "members": _Part(_dump_members, _load_members),
     "population": _Part(list, lambda data, state: deque(data, maxlen=state.population.maxlen)),
+    "tried": _Part(_dump_tried, _load_tried),
     "front": _Part(_dump_front, _load_front),
     "pending": _Part(_dump_pending, _load_pending),
     "job_ids": _Part(sorted, lambda data, _: set(data)),

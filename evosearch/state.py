@@ -24,6 +24,10 @@ from evosearch.streams import evaluation_seed
 from primitives.graph import Graph
 
 MAX_EXAMPLES = 100
+TRAINED = ("quality", "training")
+"""Checks that train a candidate."""
+KEPT_TRIED = 4
+"""Trained candidates that are kept in mind, whatever became of them, in populations."""
 SCORED: frozenset[Purpose] = frozenset({"search", "remeasure", "confirm"})
 """Purposes whose evaluations count for a candidate's score on ``select``."""
 
@@ -117,6 +121,9 @@ class State:
         self.digests: dict[str, int] = {}
         self.fingerprints: dict[str, int] = {}
         self.starts: Counter[str] = Counter()
+        self.tried: deque[tuple[int, Graph]] = deque(
+            maxlen=KEPT_TRIED * config.evolution.population_size
+        )
         self.operators: dict[str, Yield] = defaultdict(Yield)
         self.members: dict[int, Member] = {}
         self.population: deque[int] = deque(maxlen=config.evolution.population_size)
@@ -296,9 +303,11 @@ class State:
 
     def _on_candidate_rejected(self, event: ev.CandidateRejected) -> None:
         self._drop(f"c{event.birth}")
-        del self.members[event.birth]
+        member = self.members.pop(event.birth)
         self._learn(event)
         self.rejected[event.rejection.code] += 1
+        if any(run.check in TRAINED and not run.audited for run in event.checks):
+            self.tried.append((event.birth, member.graph))
         # Of an evaluated candidate, quality's steps are the first ones of its training.
         for run in event.checks:
             self.train_steps["audit" if run.audited else "quality"] += run.steps
@@ -321,6 +330,7 @@ class State:
         member.evaluated, member.measured = True, 1
         self.operators[member.label].evaluated += 1
         self.population.append(event.birth)
+        self.tried.append((event.birth, member.graph))
         self.evaluated += 1
         self._count_checks(event.checks)
         self._stand(event.birth, event.standing)

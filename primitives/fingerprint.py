@@ -19,6 +19,7 @@ from primitives.probe import (
     evaluation_moments,
     make_inputs,
     respond,
+    value_of,
 )
 
 FINGERPRINT_VERSION = "f1"
@@ -86,6 +87,27 @@ def initial_fingerprint(graph: Graph) -> str:
             )
             state.update(_rounded(response, inputs, factor))
     return f"{FINGERPRINT_VERSION}i:{state.hexdigest()[:32]}"
+
+
+def initial_response(graph: Graph) -> Array | None:
+    """The output at the initial v0 = 0 and v1 = 1 as a unit vector, up to an affine a channel.
+
+    The product of two is the correlation of the layers' outputs on the probe, in training mode.
+
+    Returns:
+        None where the output is not finite, or constant in each channel.
+    """
+    parts = []
+    with np.errstate(all="ignore"):
+        for inputs in INITIAL_PROBES:
+            value = np.broadcast_to(value_of(graph, inputs), inputs.x.shape)
+            floor = NOISE * max(1.0, float(np.abs(value).max()))
+            value = value - value.mean(axis=(1, 3), keepdims=True)
+            scale = np.sqrt(np.square(value).mean(axis=(1, 3), keepdims=True))
+            parts.append(np.where(scale > floor, value / scale, 0.0).ravel())
+        response = np.concatenate(parts)
+        length = float(np.sqrt(np.square(response).sum()))
+    return response / length if NOISE < length < np.inf else None
 
 
 def _unit(value: Array) -> float:

@@ -3,7 +3,7 @@
 ``python -m tests.benchmarks.soak_quickstart [--seeds 0 1 2 3 4]``: the leader's final difference
 to BN-ReLU and to the better rival with intervals, how long it took, what was evaluated, and how
 many functional duplicates were trained (judged by a second, independent probe). Writes
-``results/quickstart.json``.
+``results/quickstart.json`` with the config; seeds that it holds already of that very config stay.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from db import open_store
 from evosearch.events import CandidateQueued
+from evosearch.presets import load_preset
 from evosearch.state import recover
 from tests.benchmarks.record import RESULTS, write_result
 from tests.independent_probe import equal_pairs
@@ -81,6 +82,13 @@ def probe_again(name: str, folder: Path) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
 
 
+def known_rows(name: str, config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that are there of the same config."""
+    path = RESULTS / f"{name}.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return list(found["runs"]) if found.get("config") == config else []
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
@@ -95,16 +103,18 @@ def main() -> None:
     if options.probe_again:
         probe_again(options.name, options.keep)
         return
-    rows = []
+    config = load_preset("quickstart", options.overrides).model_dump(mode="json", exclude={"seed"})
+    rows = [row for row in known_rows(options.name, config) if row["seed"] not in options.seeds]
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         for seed in options.seeds:
             rows.append(run(seed, options.overrides, folder))
             print(rows[-1], flush=True)
+            rows.sort(key=lambda row: int(row["seed"]))
             ahead = sum(r["difference_to"]["bn-relu"]["value"] > 0 for r in rows if r["anchors"])
             summary = {"positive_against_bn_relu": ahead, "searches": len(rows)}
-            write_result(options.name, {**summary, "overrides": options.overrides, "runs": rows})
+            write_result(options.name, {**summary, "config": config, "runs": rows})
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
 from db.memory import MemoryStore
@@ -20,7 +21,7 @@ from evosearch.presets import load_preset
 from evosearch.records import Evaluation, EvaluationDone, Failure, Job, JobDone, Message
 from evosearch.replay import replay
 from evosearch.state import State, recover
-from primitives.fingerprint import initial_fingerprint
+from primitives.fingerprint import initial_fingerprint, initial_response
 from primitives.formula import parse
 from primitives.graph import Graph, Node
 from tests.simulated_worker import answer
@@ -407,6 +408,36 @@ def test_hurdles_rise_with_what_was_evaluated_and_end_candidates_early() -> None
     # what it lets through.
     reached = state.evaluated + state.rejected["hurdle"]
     assert 0.75 < state.rejected["hurdle"] / reached < 0.95
+
+
+def test_no_more_layers_that_begin_alike_are_tried_than_asked() -> None:
+    def most_alike(*overrides: str) -> int:
+        store = start("budget.evaluations=40", "evolution.random_share=0.1", *overrides)
+        finished(store)
+        events = [entry.event for entry in store.events("search01")]
+        graphs = {one.birth: one.graph for one in events if one.kind == "candidate_queued"}
+        trained = [one.birth for one in events if one.kind == "candidate_evaluated"]
+        responses = [initial_response(graphs[birth]) for birth in trained]
+        rows = np.array([one for one in responses if one is not None])
+        table = np.abs(rows @ rows.T)
+        # A worker was at its job while the next one was proposed.
+        return int((table >= 0.999).sum(axis=1).max())
+
+    assert most_alike("evolution.alike=0.999") <= 3
+    assert most_alike("evolution.alike=1.0") > 3
+
+
+def test_what_was_trained_is_kept_in_mind_whatever_became_of_it() -> None:
+    store = start("evolution.population_size=2", "checks.hurdles.steps=[40]",
+                  "checks.hurdles.after=5", "budget.evaluations=8")  # fmt: skip
+    state = finished(store)
+    assert len(state.tried) == 8
+    events = [entry.event for entry in store.events("search01")]
+    births = [one.birth for one in events if one.kind == "candidate_evaluated"
+              or (one.kind == "candidate_rejected" and one.rejection.code == "hurdle")]  # fmt: skip
+    kept = [birth for birth, _ in state.tried]
+    assert kept == births[-8:]
+    assert {one.birth for one in events if one.kind == "candidate_rejected"} - set(births)
 
 
 def test_a_function_at_the_initial_vectors_is_tried_no_more_often_than_asked() -> None:

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 from known_graphs import KNOWN, V0, V1, ZERO, Build, X, viable_graphs
 
-from primitives.fingerprint import FINGERPRINT_VERSION, fingerprint, initial_fingerprint
+from primitives.fingerprint import (
+    FINGERPRINT_VERSION,
+    fingerprint,
+    initial_fingerprint,
+    initial_response,
+)
 from primitives.formula import parse
 from primitives.graph import FIRST_OP, Graph, Node
 from primitives.ops import AGGREGATIONS, COMMUTATIVE, INDEX_SETS
@@ -163,3 +168,23 @@ def test_the_initial_fingerprint_forgets_what_v0_and_v1_could_learn() -> None:
     other = ["tanh(x)", "sigmoid(x)", "max(x, v0)", "max(x, v1)", "x / std_batch(x)",
              "x / std_group(x)", "x / (std_batch(x) + v1)"]  # fmt: skip
     assert len({initial_fingerprint(parse(text)) for text in other}) == len(other)
+
+
+def correlation(one: str, other: str) -> float:
+    mine, theirs = initial_response(parse(one)), initial_response(parse(other))
+    assert mine is not None
+    assert theirs is not None
+    return abs(float(mine @ theirs))
+
+
+def test_the_initial_response_forgets_an_affine_of_each_channel_and_little_else() -> None:
+    relu = "max(x, zero) / rms_batch(x)"
+    same = ("max(x, v0 * x) / rms_batch(x)", "-max(x, zero)", "max(x, zero) / std_batch(x) + v1",
+            "mean_batch(x) - max(x, zero) / rms_batch(x)")  # fmt: skip
+    for text in same:
+        assert correlation(relu, text) == pytest.approx(1.0, abs=1e-9)
+    assert correlation("x / rms_batch(x)", "x / (rms_batch(x) + square(v0) * x)") > 0.999
+    for text in ("x / rms_batch(x)", "max(x, zero) / rms_instance(x)", "sigmoid(x) * x"):
+        assert correlation(relu, text) < 0.995
+    assert initial_response(parse("v1 + zero")) is None
+    assert initial_response(parse("mean_batch(x) * v1")) is None
