@@ -78,8 +78,8 @@ def start(
     from evosearch.presets import load_preset, repeatable
 
     config = load_preset(preset, settings or (), seed)
-    if pool == "inline" and not preset.endswith(".toml"):
-        config = repeatable(config, settings or ())
+    if pool == "inline":
+        config = repeatable(config, preset, settings or ())
     _check_run(pool, workers, out)
     config = with_plugins(config, plugins or (), plugin_path)
     from api.own_config import complete

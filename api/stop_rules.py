@@ -48,7 +48,6 @@ class StopRules:
         self._began, self._judged = clock() - worked, float("-inf")
         self._worker_seconds, self._asked, self._spent = worker_seconds, float("-inf"), 0.0
         self._leading, self._since = float("-inf"), state.evaluated
-        self._ended = False
 
     @classmethod
     def of(
@@ -74,11 +73,10 @@ class StopRules:
         """Once a limit is reached, let the budget end where the search stands.
 
         Returns:
-            Why, the one time that this is done.
+            Why, when this was done; the next step takes it in, and nothing is due any more.
         """
-        reason = None if self._ended else self.due(state)
+        reason = self.due(state)
         if reason is not None:
-            self._ended = True
             store.send(search_id, Extend(evaluations=max(1, state.evaluated), reason=reason))
         return reason
 
