@@ -43,6 +43,7 @@ soak: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m soak tests
 	$(BIN)/python -m tests.benchmarks.soak_quickstart
 	$(BIN)/python -m tests.benchmarks.study_kills
+	EVOSEARCH_RACE_SECONDS=60 $(BIN)/python -m tests.benchmarks.study_race
 ifdef DATA
 	mkdir -p build
 	$(SIGNAL) collect --seed 100 --random 1200 --children 400 --out build/polarity.json.gz

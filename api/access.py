@@ -31,15 +31,22 @@ class Access:
         self._tokens, self._needed, self._static = tokens, needed, static
         self._known: dict[bytes, tuple[float, Caller]] = {}
 
+    def remembers(self, text: str) -> bool:
+        """Whether this token was good a while ago, or is the server's own: no guess, that is."""
+        return self._is_static(text) or _digest(text) in self._known
+
+    def _is_static(self, text: str) -> bool:
+        return self._static is not None and hmac.compare_digest(
+            self._static.encode(), text.encode("utf-8", "surrogatepass")
+        )
+
     def identify(self, text: str | None) -> Caller | None:
         """The caller with that token; without one everyone, where no token is needed."""
         if text is None:
             return None if self._needed else EVERYONE
-        if self._static is not None and hmac.compare_digest(
-            self._static.encode(), text.encode("utf-8", "surrogatepass")
-        ):
+        if self._is_static(text):
             return Caller("token-file", "write")
-        key = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+        key = _digest(text)
         known = self._known.get(key)
         if known is not None and time.monotonic() - known[0] < REMEMBERED_SECONDS:
             return known[1]
@@ -52,3 +59,7 @@ class Access:
             self._known.clear()
         self._known[key] = (time.monotonic(), caller)
         return caller
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

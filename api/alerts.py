@@ -13,11 +13,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
-
-import numpy as np
+from typing import Any, Self
 
 from evosearch import events as ev
+from evosearch.gain import fresh_gain
 from evosearch.own import REGISTER
 from evosearch.plugins import user_line
 from evosearch.state import State
@@ -26,6 +25,20 @@ log = logging.getLogger("evosearch.alerts")
 SEND_SECONDS = 10.0
 DISK_BYTES = 500_000_000
 """Free room below which the disk counts as nearly full."""
+
+
+STALLED_SECONDS = 1800.0
+"""Silence of a search that no service runs."""
+
+
+def together(*listeners: Callable[[State, ev.Event], None]) -> Callable[[State, ev.Event], None]:
+    """One listener that tells all of these, in this order."""
+
+    def hear(state: State, event: ev.Event) -> None:
+        for one in listeners:
+            one(state, event)
+
+    return hear
 
 
 class Alerts:
@@ -92,24 +105,28 @@ class Alerts:
         except queue.Full:
             log.warning("an alert is dropped: too many wait")
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Send what waits, and end."""
         self._queue.put(None)
         self._thread.join(SEND_SECONDS + 1.0)
 
     def _first_win(self, search_id: str, state: State, event: ev.JobFinished) -> None:
-        standing, birth = event.standing, event.subject.birth
-        if standing is None or standing.seeds < 2 or birth is None:
+        """Told once the interval of the gain on fresh seeds lies above 0."""
+        birth = event.subject.birth
+        if birth is None or ("first_win", search_id) in self._sent:
             return
-        baseline = [
-            float(np.mean([e.score for p, e in state.results.get(name, ()) if p == "baseline"]))
-            for name in state.config.confirmation.rivals
-            if any(p == "baseline" for p, _ in state.results.get(name, ()))
-        ]
-        mine = float(np.mean(list(standing.scores.values())))
-        if baseline and mine > max(baseline):
-            gain = 100 * (mine - max(baseline))
-            text = f"candidate {birth} leads by {gain:+.1f} points with {standing.seeds} seeds"
+        gain = fresh_gain(state, birth)
+        if gain is not None and gain.low is not None and gain.low > 0.0:
+            text = (
+                f"candidate {birth} leads the better baselines by {100 * gain.value:+.1f} points "
+                f"on fresh seeds, interval {100 * gain.low:+.1f} to {100 * (gain.high or 0):+.1f}"
+            )
             self.tell("first_win", search_id, text)
 
     def _work(self) -> None:

@@ -1,4 +1,4 @@
-"""Runs the check of a user's own anchor in a process of its own, and ends it whatever happens.
+"""Tries a user's own anchor in a process of its own, and ends that whatever happens.
 
 What the child tells is passed on as it comes. A child that is silent for too long is killed with
 everything it has started, and its last known line is the answer.
@@ -10,18 +10,19 @@ import json
 import os
 import queue
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from api.process_tree import end_supervised
 from evosearch.errors import PluginError
 
 
@@ -36,8 +37,9 @@ class Child(Protocol):
 
 @dataclass(slots=True)
 class Checked:
-    """What came of a check. ``error``: the one line that says why it failed."""
+    """What came of it. ``error``: the one line that says why it failed."""
 
+    result: dict[str, Any] = field(default_factory=dict)
     findings: list[dict[str, Any]] = field(default_factory=list)
     error: str = ""
 
@@ -64,27 +66,77 @@ def check_anchor(
     ``seconds``: time limit of the whole check. ``told`` hears each finding as it comes. ``start``:
     how the process is made that checks; by default `new_process`.
     """
-    start = start or new_process
     wanted = {
         "anchor": reference, "seeds": seeds, "steps": steps, "device": device,
         "plugin_path": str(plugin_path or ""), "settings": dict(settings or {}),
     }  # fmt: skip
+    return run_apart(wanted, reference, seconds, told, start or new_process)
+
+
+def run_apart(
+    wanted: dict[str, Any], reference: str, seconds: float,
+    told: Callable[[dict[str, Any]], None], start: Callable[[dict[str, Any], IO[bytes]], Child],
+) -> Checked:  # fmt: skip
+    """Have a child do what is wanted; it and all that it started are gone afterwards."""
     with tempfile.TemporaryFile() as noise:
         child = start(wanted, noise)
         try:
             return _listen(child, seconds, told, noise, reference)
         finally:
-            _end(child)
+            end_supervised(child.pid, child.wait)
+            if child.stdout is not None:
+                child.stdout.close()
 
 
 def new_process(wanted: dict[str, Any], noise: IO[bytes]) -> Child:
     """The check in an interpreter of its own, with its errors in the file ``noise``."""
     code = "from api.check_child import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-P", "-c", code, json.dumps(wanted)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=noise,
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", code],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise,
         start_new_session=True, env=_environment(), text=True,
     )  # fmt: skip
+    assert child.stdin is not None
+    with suppress(BrokenPipeError), child.stdin:
+        child.stdin.write(json.dumps(wanted))
+    return child
+
+
+@dataclass(slots=True)
+class _Forked:
+    """A fork of this process."""
+
+    pid: int
+    stdout: Any
+    code: int | None = None
+
+    def wait(self) -> int:
+        if self.code is None:
+            self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self.code
+
+
+def forked(wanted: dict[str, Any], noise: IO[bytes]) -> Child:
+    """The check in a fork of this process: in milliseconds, where torch has been loaded."""
+    from api.check_child import check
+
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        # Of threads that hold locks here: the child is ended after its time, whatever it waits for.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            os.dup2(write, 1)
+            os.dup2(noise.fileno(), 2)
+            os.close(read)
+            os.close(write)
+            check(wanted)
+        finally:
+            os._exit(1)  # never back into what this process was doing
+    os.close(write)
+    return _Forked(pid, os.fdopen(read))
 
 
 def _environment() -> dict[str, str]:
@@ -112,12 +164,14 @@ def _listen(
             if not found.error:
                 code, said = _end_of(child, noise)
                 place = crashed_at(said, reference) or line or reference
-                found.error = f"{place}: the check's process died: {code}"
+                found.error = f"{place}: its process died: {code}"
             return found
         data = json.loads(text)
         if "finding" in data:
             found.findings.append(data["finding"])
             told(data["finding"])
+        elif "result" in data:
+            found.result = data["result"]
         elif "error" in data:
             found.error = data["error"]
             return found
@@ -151,15 +205,6 @@ def crashed_at(said: str, reference: str) -> str:
     file = re.escape(Path(name).name)
     found = re.search(rf'File "[^"]*{file}", line (\d+) in (\S+)', said)
     return f"{Path(name).name}:{found[1]} in {found[2]}" if found else ""
-
-
-def _end(child: Child) -> None:
-    """The child and everything in its session."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    if child.stdout is not None:
-        child.stdout.close()
 
 
 def refuse_failed(checked: Checked, reference: str) -> None:

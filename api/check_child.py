@@ -1,8 +1,8 @@
-"""The process in which a user's own anchor is checked: it may hang, crash, or do anything.
+"""The process in which a user's own anchor is tried: it may hang, crash, or do anything.
 
 Findings go to the parent as lines of JSON on a pipe of their own; what the user's code prints goes
-to standard error. Network access is refused here, so that a download shows before a search. It
-ends with its parent.
+to standard error. In a check network access is refused, so that a download shows before a search.
+It ends with its parent, and everything that was started ends with it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
+from api.process_tree import supervised
 from evosearch.plugins import user_line
 
 SAMPLE_SECONDS = 0.5
@@ -26,18 +28,26 @@ NETWORK = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyna
 
 
 def main() -> None:
-    """Check what the JSON on the command line names."""
-    check(json.loads(sys.argv[1]))
+    """Do what the JSON on standard input says."""
+    wanted = json.loads(sys.stdin.buffer.read())
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    check(wanted)
 
 
 def check(wanted: dict[str, Any]) -> NoReturn:
-    """Check, tell the findings on standard output, and end the process."""
+    """Do it, tell what came of it on standard output, and end the process with all it started."""
+    if wanted.get("device") == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what needs a GPU fails on hosts with one, too
+    supervised(lambda: _work(wanted))
+
+
+def _work(wanted: dict[str, Any]) -> NoReturn:
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     faulthandler.enable(file=2)  # a crash in C tells the line, too
     watching = _Watch(out)
     try:
-        _check(wanted, out, watching)
+        (_preflight if "preflight" in wanted else _check)(wanted, out, watching)
     except SystemExit as err:
         line = user_line(err) or watching.line
         _say(out, error=f"{line}: the plug-in ends the process: exit code {err.code}")
@@ -67,29 +77,14 @@ class _Watch:
             time.sleep(SAMPLE_SECONDS)
             if os.getppid() != self._parent:
                 os._exit(1)
-            line = self._look()
+            line = _running_line(sys._current_frames().get(self._main or 0))
             if line:
                 self.line = line
                 _say(self._out, stage=self.stage, line=line)
 
-    def _look(self) -> str:
-        import linecache
-
-        from evosearch import plugins
-
-        frame = sys._current_frames().get(self._main or 0)
-        while frame is not None:
-            name = frame.f_code.co_filename
-            if name in plugins.user_files():
-                code = linecache.getline(name, frame.f_lineno).strip()[:80]
-                place = "" if frame.f_code.co_name == "<module>" else f" in {frame.f_code.co_name}"
-                return f"{os.path.basename(name)}:{frame.f_lineno}{place}: {code}"
-            frame = frame.f_back
-        return ""
-
 
 def _check(wanted: dict[str, Any], out: Any, watch: _Watch) -> None:
-    _refuse_network()
+    attempts = _refuse_network()
     import torch  # loaded before the clock starts: it is not the plug-in's own time
 
     from api.own_config import anchor_names, loaded_from
@@ -117,6 +112,32 @@ def _check(wanted: dict[str, Any], out: Any, watch: _Watch) -> None:
         task, baselines = _task(wanted, anchor, loaded)
         for one in findings(task, anchor, baselines, wanted["seeds"], _context(wanted)):
             _say(out, finding=asdict(one), anchor=anchor)
+        if attempts:  # the refusal was an exception, which the plug-in may have swallowed
+            raise PluginError(attempts[0][0], **attempts[0][1])
+    _say(out, done=True)
+
+
+def _preflight(wanted: dict[str, Any], out: Any, watch: _Watch) -> None:
+    """One short pass through an anchor, as a search asks for before it begins."""
+    import base64
+
+    from evosearch.config import Stability, Task
+    from evosearch.plugins import Source, ensure, receive
+    from workers.evaluate import Context
+    from workers.preflight import preflight
+
+    asked = wanted["preflight"]
+    sources: dict[str, Source] = {}
+    for data in asked["sources"]:
+        if "pickled" in data:
+            data["pickled"] = base64.b64decode(data["pickled"])
+        receive(data, sources)
+    task = Task.model_validate(asked["task"])
+    ensure(task.plugins, sources)
+    watch.stage = f"a first pass through {asked['anchor']}"
+    stability = asked["stability"] and Stability.model_validate(asked["stability"])
+    found = preflight(task, asked["anchor"], asked["baseline"], Context(), stability)
+    _say(out, result=asdict(found))
     _say(out, done=True)
 
 
@@ -155,19 +176,41 @@ def _global_line(loaded: Any) -> str:
     return ""
 
 
-def _refuse_network() -> None:
+def _refuse_network() -> list[tuple[str, dict[str, str]]]:
+    """From now on connections fail; what was tried stands in the list that is returned."""
+    attempts: list[tuple[str, dict[str, str]]] = []
+
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event in NETWORK:
             from evosearch.errors import PluginError
 
             if event == "socket.connect" and not isinstance(arguments[1], tuple):
                 return  # a local socket of the system's own
-            raise PluginError(
-                "the plug-in uses the network", got=str(arguments[-1])[:80],
-                hint="workers may have none: put data below ctx.data_dir",
-            )  # fmt: skip
+            told = ("the plug-in uses the network", {
+                "where": _running_line(sys._getframe()), "got": str(arguments[-1])[:80],
+                "hint": "workers may have none: put data below ctx.data_dir",
+            })  # fmt: skip
+            attempts.append(told)
+            raise PluginError(told[0], **told[1])
 
     sys.addaudithook(hook)
+    return attempts
+
+
+def _running_line(frame: FrameType | None) -> str:
+    """The innermost of the user's lines that runs, seen from a frame."""
+    import linecache
+
+    from evosearch import plugins
+
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name in plugins.user_files():
+            code = linecache.getline(name, frame.f_lineno).strip()[:80]
+            place = "" if frame.f_code.co_name == "<module>" else f" in {frame.f_code.co_name}"
+            return f"{os.path.basename(name)}:{frame.f_lineno}{place}: {code}"
+        frame = frame.f_back
+    return ""
 
 
 if __name__ == "__main__":

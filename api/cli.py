@@ -20,6 +20,7 @@ from api import (
     commands_layer,
     commands_preset,
     commands_report,
+    commands_rerank,
     commands_search,
     commands_serve,
     commands_store,
@@ -57,6 +58,7 @@ commands_preset.register(app)
 commands_bench.register(app)
 commands_anchor.register(app)
 commands_study.register(app)
+commands_rerank.register(app)
 
 
 def _version(wanted: bool) -> None:

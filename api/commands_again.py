@@ -5,7 +5,6 @@ What they do is done in `evosearch` and `db`; here are options and words.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -103,16 +102,14 @@ def mark(
 
     with sql_database(db) as store:
         info = store.search(ref)
-        about = RestQueries(store).notes([info.id]).get(info.id, Notes())
         given: dict[str, Any] = {
             "tags": None if tags is None else tuple(tag for tag in tags if tag), "text": note,
             "priority": priority, "starred": star, "archived": archive,
         }  # fmt: skip
-        about = replace(
-            about, **{name: value for name, value in given.items() if value is not None}
-        )
-        ServiceWrites(store).annotate(info.id, about, title)
+        changed = {name: value for name, value in given.items() if value is not None}
+        ServiceWrites(store).annotate(info.id, title, **changed)
         info = store.search(info.id)
+        about = RestQueries(store).notes([info.id]).get(info.id, Notes())
     marks = [word for word, so in (("starred", about.starred), ("archived", about.archived)) if so]
     typer.echo(f"search {info.id} ({info.title}): priority {about.priority}")
     typer.echo(f"  {' '.join((*marks, *(f'#{tag}' for tag in about.tags))) or 'no marks or tags'}")

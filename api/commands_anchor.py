@@ -31,11 +31,11 @@ def register(app: typer.Typer) -> None:
 
 def list_anchors() -> None:
     """List the anchor networks, built in and of your plug-ins."""
-    from evosearch.plugins import load, read_source, registered
+    from evosearch.plugins import load, registered_sources
     from workers.anchors import ANCHORS
 
-    for reference in registered():
-        load(read_source(reference))
+    for source in registered_sources():
+        load(source)
     for name in ANCHORS.names():
         network = ANCHORS.get(name)
         what = network.own.where if network.own is not None else "built in"

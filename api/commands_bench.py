@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from api import commands_table
 from api.commands_data import DataDir, use_data_dir
 
 
@@ -16,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the group ``bench`` to ``evosearch``."""
     bench = typer.Typer(help="Measure this machine.", no_args_is_help=True, rich_markup_mode=None)
     bench.command("proxy")(bench_proxy)
+    commands_table.register(bench)
     bench.callback()(_group)
     app.add_typer(bench, name="bench")
 

@@ -6,12 +6,14 @@ runs, never before.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.commands_search import Database, Pool, Workers
+from api.commands_data import DataDir, use_data_dir
+from api.commands_search import Database, HangSeconds, Pool, RayAddress, Workers
 from api.export import Format
 from evosearch.errors import ConfigError
 from primitives.named import layer_graph
@@ -61,13 +63,13 @@ def export(
             got="neither" if formula is None else "both",
         )  # fmt: skip
     about: dict[str, object] = {}
+    notes: list[str] = []
     if formula is not None:
         graph = layer_graph(formula)
     else:
-        graph, about = _candidate(str(candidate), db)
+        graph, about, notes = _candidate(str(candidate), db)
     if form in BINARY and out is None:
         raise ConfigError(f"{form} is no text", expected="a file: --out FILE", got="the terminal")
-    notes = [f"{key.capitalize()}: {about[key]}" for key in ("search", "candidate") if key in about]
     data = artefact(graph, form, notes=notes, channels=channels, about=about)
     if out is None:
         typer.echo(data.decode(), nl=False)
@@ -76,10 +78,16 @@ def export(
     typer.echo(f"written: {out}")
 
 
-def layer(formula: Formula, preset: Preset = "quickstart", settings: Settings = None) -> None:
+def layer(
+    formula: Formula,
+    preset: Preset = "quickstart",
+    settings: Settings = None,
+    data_dir: DataDir = None,
+) -> None:
     """Say what a layer is, and which cheap check would reject it."""
     from evosearch.presets import load_preset
 
+    use_data_dir(data_dir)
     config = load_preset(preset, settings or ())
     graph = layer_graph(formula)
     from rich.console import Console
@@ -106,10 +114,14 @@ def evaluate(
     settings: Settings = None,
     pool: Pool = "ray",
     workers: Workers = None,
+    ray_address: RayAddress = None,
+    hang_seconds: HangSeconds = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Train a layer beside the known ones on every anchor, and print the scores."""
     from evosearch.presets import load_preset
 
+    use_data_dir(data_dir)
     config = load_preset(preset, settings or ())
     graph = layer_graph(formula)
     from rich.console import Console
@@ -118,7 +130,8 @@ def evaluate(
     from api.wiring import check_names, make_pool
 
     check_names(config)
-    compare(graph, config, seeds, lambda: make_pool(pool, workers), Console())
+    make = partial(make_pool, pool, workers, ray_address, hang_seconds)
+    compare(graph, config, seeds, make, Console())
 
 
 def catalog() -> None:
@@ -138,10 +151,10 @@ def catalog() -> None:
     Console().print(made)
 
 
-def _candidate(ref: str, db: str | None) -> tuple[Graph, dict[str, object]]:
-    """A candidate's graph, and what its search knows of it."""
+def _candidate(ref: str, db: str | None) -> tuple[Graph, dict[str, object], list[str]]:
+    """A candidate's graph, what its search knows of it, and that in lines."""
+    from api.export import about_member, notes
     from api.wiring import candidate_graph, load_state, open_database
-    from evosearch.report import lineage
 
     store = open_database(db)
     try:
@@ -149,12 +162,5 @@ def _candidate(ref: str, db: str | None) -> tuple[Graph, dict[str, object]]:
         state = load_state(store, search_id)
     finally:
         store.close()
-    member = state.members.get(birth)
-    return graph, {
-        "search": search_id,
-        "candidate": birth,
-        "lineage": lineage(state, birth),
-        "scores on select": member.means() if member is not None else {},
-        "seeds of the scores": member.seeds if member is not None else 0,
-        "config": state.config.model_dump(mode="json"),
-    }
+    known = about_member(state, search_id, birth)
+    return graph, known, notes(known, state.config)

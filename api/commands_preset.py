@@ -6,6 +6,7 @@ Heavy rooms are imported when a command runs, never before.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from api.commands_search import Pool, Workers
 from evosearch.errors import ConfigError, WorkerError
 
 if TYPE_CHECKING:
+    from evosearch.calibrate import Calibration
     from evosearch.config import SearchConfig, Task
     from evosearch.ports import Pool as PoolPort
     from evosearch.records import Job
@@ -24,6 +26,8 @@ LAYERS = (
     "evonorm-s0", "evonorm-s1", "evonorm-s2",
 )  # fmt: skip
 """Layers that train well; differences between them are what a search must see."""
+
+MEAN = "mean"
 
 Scores = dict[str, dict[str, list[float]]]
 """Layer -> anchor -> score of each seed."""
@@ -56,22 +60,31 @@ def calibrate_preset(
         float, typer.Option("--longer", min=1.0, help="Steps of the longer task, as a factor.")
     ] = 4.0,
     longer_seeds: Annotated[int, typer.Option("--longer-seeds", min=1, max=100)] = 2,
-    layers: Annotated[str, typer.Option("--layers", help="Names, with commas.")] = ",".join(LAYERS),
+    layers: Annotated[
+        str | None,
+        typer.Option("--layers", help="Names, with commas; default: good ones that fit."),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")
     ] = None,
     pool: Pool = "ray",
     workers: Workers = None,
     data_dir: DataDir = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write all figures there, as JSON.")
+    ] = None,
 ) -> None:
     """Train good layers over seeds; say what the preset's scores can tell apart."""
     from evosearch.presets import load_preset
 
     use_data_dir(data_dir)
     config = load_preset(preset, settings or ())
-    names = tuple(dict.fromkeys(name.strip() for name in layers.split(",") if name.strip()))
+    listed = good_layers(config) if layers is None else layers.split(",")
+    names = tuple(dict.fromkeys(name.strip() for name in listed if name.strip()))
     if len(names) < 2:
-        raise ConfigError("two layers at least", expected="--layers a,b", got=layers)
+        raise ConfigError("two layers at least", expected="--layers a,b", got=", ".join(names))
+    if out is not None and not out.absolute().parent.is_dir():
+        raise ConfigError("no such folder", got=str(out.absolute().parent), hint="make it first")
     from api.wiring import check_names, make_pool
 
     check_names(config.model_copy(update={"baselines": names}))
@@ -86,6 +99,54 @@ def calibrate_preset(
         opened.close()
     for line in lines(config.anchor_names, names, short, long):
         typer.echo(line)
+    if out is not None:
+        write_figures(out, config, names, short, long)
+        typer.echo(f"written: {out}")
+
+
+def good_layers(config: SearchConfig) -> list[str]:
+    """Known good layers that every anchor of the config takes."""
+    from api.own_config import BASELINES, allowed_baselines
+
+    anchors = config.task.anchors
+    found = allowed_baselines(anchors, LAYERS)
+    if len(found) < 2:  # a network that forbids mixing takes none of those
+        slot = anchors[0].slot or "norm_act"
+        found = allowed_baselines(anchors, (*config.baselines, *BASELINES[slot]))
+    return found
+
+
+def write_figures(
+    out: Path, config: SearchConfig, names: Sequence[str], short: Scores, long: Scores
+) -> None:
+    """Everything that was measured and concluded, with the versions of what computed, as JSON."""
+    import json
+
+    from api.wiring import versions
+    from evosearch.calibrate import advice
+
+    found = calibrations(config.anchor_names, names, short, long)
+    figures = {
+        name: {
+            "between": one.between, "noise": one.noise, "ratio": plain(one.ratio),
+            "seeds_for_one_point": one.seeds, "rank_correlation": plain(one.correlation),
+        }
+        for name, one in found.items()
+    }  # fmt: skip
+    data = {
+        "preset": config.preset, "versions": versions(),
+        "config": config.model_dump(mode="json"), "layers": [*names],
+        "scores": short, "scores_of_the_longer_task": long, "calibration": figures,
+        "advice": advice(found[MEAN]),
+    }  # fmt: skip
+    out.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def plain(value: float) -> float | None:
+    """The number, or None where JSON has none for it."""
+    import math
+
+    return value if math.isfinite(value) else None
 
 
 def jobs(config: SearchConfig, task: Task, names: Sequence[str], indices: range) -> list[Job]:
@@ -150,19 +211,16 @@ def lines(
     """
     import numpy as np
 
-    from evosearch.calibrate import advice, calibrate
+    from evosearch.calibrate import advice
 
     said = [f"{'layer':16}" + "".join(f"{anchor:>16}" for anchor in anchors)]
     for name in names:
         cells = (f"{np.mean(short[name][a]):.3f} +-{np.std(short[name][a], ddof=1):.3f}"
                  for a in anchors)  # fmt: skip
         said.append(f"{name:16}" + "".join(f"{cell:>16}" for cell in cells))
-    tasks = [short] if long is None else [short, long]
-    tables = {a: [np.array([task[n][a] for n in names]) for task in tasks] for a in anchors}
-    means = [np.mean([tables[a][which] for a in anchors], axis=0) for which in range(len(tasks))]
     said.append("")
-    for anchor, scores in {**tables, "mean": means}.items():
-        found = calibrate(*scores)
+    figures = calibrations(anchors, names, short, long)
+    for anchor, found in figures.items():
         line = (
             f"{anchor:16} layers {found.between:.4f}, seeds {found.noise:.4f}, ratio "
             f"{found.ratio:.2f}; one point takes {found.seeds} seeds"
@@ -170,4 +228,18 @@ def lines(
         if long is not None:
             line += f"; rank correlation with the longer task {found.correlation:.2f}"
         said.append(line)
-    return [*said, "", *advice(calibrate(*means))]
+    return [*said, "", *advice(figures[MEAN])]
+
+
+def calibrations(
+    anchors: Sequence[str], names: Sequence[str], short: Scores, long: Scores | None
+) -> dict[str, Calibration]:
+    """Anchor, and `MEAN` for the mean of all, -> its figures."""
+    import numpy as np
+
+    from evosearch.calibrate import calibrate
+
+    tasks = [short] if long is None else [short, long]
+    tables = {a: [np.array([task[n][a] for n in names]) for task in tasks] for a in anchors}
+    means = [np.mean([tables[a][which] for a in anchors], axis=0) for which in range(len(tasks))]
+    return {name: calibrate(*scores) for name, scores in {**tables, MEAN: means}.items()}

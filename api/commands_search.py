@@ -6,18 +6,21 @@ a command runs, never before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from api.commands_data import DataDir, use_data_dir
 from api.wiring import PATIENCE, PoolName, database_url, make_pool, new_id, open_database
 from evosearch.errors import ConfigError, StateConflict
 
 if TYPE_CHECKING:
     from evosearch.config import SearchConfig
     from evosearch.ports import Command, SearchInfo, Store
+    from evosearch.ports import Pool as WorkerPool
 
 Database = Annotated[
     str | None,
@@ -30,6 +33,14 @@ Pool = Annotated[PoolName, typer.Option("--pool", help="Where candidates are tra
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Ray workers; default: one for each CPU.")
 ]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", help="An existing Ray cluster, host:port.")
+]
+HangSeconds = Annotated[
+    float | None,
+    typer.Option("--hang-seconds", min=1.0, help="How long a job may stand still, without a "
+                 "training step, before its worker is replaced; default: 600."),
+]  # fmt: skip
 Out = Annotated[
     Path | None, typer.Option("--out", help="File for the leader; default: leader-ID.py.")
 ]
@@ -73,14 +84,18 @@ def start(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and say what it takes; store none.")
     ] = False,
+    ray_address: RayAddress = None,
+    hang_seconds: HangSeconds = None,
+    data_dir: DataDir = None,
 ) -> int:
     """Start a search; the same command goes on with an unfinished one of the same config."""
     from evosearch.presets import load_preset, repeatable
 
+    use_data_dir(data_dir)
     config = load_preset(preset, settings or (), seed)
-    if pool == "inline":
-        config = repeatable(config, preset, settings or ())
-    _check_run(pool, workers, out)
+    if pool == "inline" and not preset.endswith(".toml"):
+        config = repeatable(config, settings or ())
+    _check_run(pool, workers, out, ray_address)
     config = with_plugins(config, plugins or (), plugin_path)
     from api.own_config import complete
     from api.wiring import check_names
@@ -109,7 +124,8 @@ def start(
         else:
             info = known
         word = "new search" if known is None else "going on with search"
-        return _run(store, info, word, db, pool, workers, out)
+        make = partial(make_pool, pool, workers, ray_address, hang_seconds)
+        return _run(store, info, word, db, pool, make, out)
     finally:
         store.close()
 
@@ -120,9 +136,13 @@ def resume(
     pool: Pool = "ray",
     workers: Workers = None,
     out: Out = None,
+    ray_address: RayAddress = None,
+    hang_seconds: HangSeconds = None,
+    data_dir: DataDir = None,
 ) -> int:
     """Go on with a paused or interrupted search."""
-    _check_run(pool, workers, out)
+    use_data_dir(data_dir)
+    _check_run(pool, workers, out, ray_address)
     store = open_database(db, patience=PATIENCE)
     try:
         info = store.search(ref)
@@ -134,7 +154,8 @@ def resume(
         from evosearch.plugins import ensure
 
         ensure(info.config.task.plugins)  # refuses code that is gone or has changed
-        return _run(store, info, "going on with search", db, pool, workers, out)
+        make = partial(make_pool, pool, workers, ray_address, hang_seconds)
+        return _run(store, info, "going on with search", db, pool, make, out)
     finally:
         store.close()
 
@@ -206,13 +227,44 @@ def stop(ref: SearchRef, db: Database = None) -> None:
 
 def extend(
     ref: SearchRef,
-    evaluations: Annotated[int, typer.Argument(metavar="N", min=1, help="The new budget.")],
+    evaluations: Annotated[int, typer.Argument(metavar="N", min=1, help="Further evaluations.")],
+    enqueued: Annotated[
+        list[str] | None,
+        typer.Option("--enqueue", metavar="FORMULA", help="Evaluated first; may be repeated."),
+    ] = None,
     db: Database = None,
 ) -> None:
-    """Set the budget: candidates that are evaluated on every anchor."""
-    from evosearch.ports import Extend
+    """Go on for N further evaluations; of an ended search a copy does, from before its end."""
+    from api.run import extended
+    from evosearch.ports import Enqueue
+    from primitives.named import layer_graph
 
-    _send(ref, Extend(evaluations=evaluations), f"its budget becomes {evaluations}", db)
+    graphs = [layer_graph(one) for one in enqueued or ()]
+    store = open_database(db)
+    try:
+        info = store.search(ref)
+        target = extended(store, info.id, evaluations)
+        for graph in graphs:
+            store.send(target, Enqueue(graph=graph))
+        if target == info.id:
+            done = f"{evaluations} further evaluations"
+            typer.echo(f"search {info.id}: {_after(store, info.id, done)}")
+        else:
+            typer.echo(
+                f"search {info.id} is {info.status} and stays as it is; search {target} goes on "
+                f"from before its confirmation: evosearch search resume {target}"
+                + (f" --db {shown_url(db)}" if db else "")
+            )
+    finally:
+        store.close()
+
+
+def _after(store: Store, search_id: str, done: str) -> str:
+    """What a command has come to: whoever runs the search acts on it, or it is done at once."""
+    from api.runner import act_on_commands
+
+    status = act_on_commands(store, search_id)
+    return done if status is None else f"done; no process runs it, it is {status}"
 
 
 def _send(ref: str, command: Command, done: str, db: str | None) -> None:
@@ -225,20 +277,32 @@ def _send(ref: str, command: Command, done: str, db: str | None) -> None:
                 f"search {info.id} is {info.status} and takes no commands",
                 hint="start another one: evosearch search start",
             )
+        _refuse_late(store, info.id, command)
         store.send(info.id, command)
-        from api.runner import act_on_commands
-
-        status = act_on_commands(store, info.id)
-        if status is None:
-            typer.echo(f"search {info.id}: {done}")
-        else:
-            typer.echo(f"search {info.id}: done; no process runs it, it is {status}")
+        typer.echo(f"search {info.id}: {_after(store, info.id, done)}")
     finally:
         store.close()
 
 
-def _check_run(pool: PoolName, workers: int | None, out: Path | None) -> None:
+def _refuse_late(store: Store, search_id: str, command: Command) -> None:
+    """A command that the search's phase does not obey any more is not sent."""
+    from db.queries_rest import RestQueries
+    from db.sql_store import SqlStore
+    from evosearch.steering import refusal
+
+    stands = RestQueries(store).stands(search_id) if isinstance(store, SqlStore) else None
+    why = None if stands is None else refusal(command, stands[1])
+    if why is not None:
+        raise StateConflict(why)
+
+
+def _check_run(pool: PoolName, workers: int | None, out: Path | None, address: str | None) -> None:
     """Refuse what would only fail after a long search."""
+    if pool == "inline" and address is not None:
+        raise ConfigError(
+            "the inline pool knows no cluster", got=f"--ray-address {address}",
+            hint="use --pool ray",
+        )  # fmt: skip
     if pool == "inline" and workers not in (None, 1):
         raise ConfigError(
             "the inline pool has one worker", got=f"--workers {workers}", hint="use --pool ray"
@@ -256,7 +320,7 @@ def _run(
     word: str,
     db: str | None,
     pool: PoolName,
-    workers: int | None,
+    make: Callable[[], WorkerPool],
     out: Path | None,
 ) -> int:
     from rich.console import Console
@@ -269,7 +333,7 @@ def _run(
     again = f"evosearch search resume {info.id}" + (f" --db {shown_url(db)}" if db else "")
     again += "" if pool == "ray" else f" --pool {pool}"
     return carry_on(
-        store, info.id, lambda: make_pool(pool, workers), console,
+        store, info.id, make, console,
         again=f"the same command, or {again}", out=out,
     )  # fmt: skip
 

@@ -10,17 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from api.commands_data import use_data_dir
 from evosearch.errors import ConfigError
 
 File = Annotated[
     Path | None, typer.Option("--config", help="TOML file of settings.", envvar="EVOSEARCH_CONFIG")
 ]
 Database = Annotated[str | None, typer.Option("--db", help="Database URL or SQLite file.")]
-PoolKind = Annotated[str | None, typer.Option("--pool", help="ray or inline.")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Ray workers.")]
-RayAddress = Annotated[
-    str | None, typer.Option("--ray-address", help="An existing Ray cluster, host:port.")
-]
 
 token = typer.Typer(help="Tokens that open the service.", no_args_is_help=True,
                     rich_markup_mode=None)  # fmt: skip
@@ -28,9 +24,11 @@ token = typer.Typer(help="Tokens that open the service.", no_args_is_help=True,
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``evosearch``."""
-    app.command()(serve)
-    app.command()(controller)
-    app.command("settings")(show_settings)
+    from api.settings_flags import CONTROLLER, flagged
+
+    app.command()(flagged(serve))
+    app.command()(flagged(controller, CONTROLLER))
+    app.command("settings")(flagged(show_settings))
     app.command("web-process", hidden=True)(web_process)
     app.command("controller-alive", hidden=True)(controller_alive)
     app.add_typer(token, name="token")
@@ -40,15 +38,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one.")] = None,
-    allowed_host: Annotated[
-        list[str] | None,
-        typer.Option("--allowed-host", help="A further name for the Host header; repeatable."),
-    ] = None,
-    root_path: Annotated[
-        str | None, typer.Option("--root-path", help="Path prefix that a proxy strips.")
-    ] = None,
+    flags: dict[str, Any],
     no_controller: Annotated[
         bool, typer.Option("--no-controller", help="Serve only; controllers run elsewhere.")
     ] = False,
@@ -66,22 +56,14 @@ def serve(
                      "be repeated."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of that search.")] = None,
-    db: Database = None,
-    pool: PoolKind = None,
-    workers: Workers = None,
-    ray_address: RayAddress = None,
     config: File = None,
 ) -> int:  # fmt: skip
     """Serve REST, live events and the dashboard, and run searches."""
     from api.serving import serve_all
     from api.settings import load_settings
 
-    flags = {
-        "host": host, "port": port, "root_path": root_path, "db": db, "pool": pool,
-        "workers": workers, "ray_address": ray_address,
-        "allowed_hosts": tuple(allowed_host) if allowed_host else None,
-    }  # fmt: skip
     settings = load_settings(flags, config)
+    use_data_dir(settings.data_dir)
     preset = start or ("quickstart" if quickstart else None)
     if preset is None:
         if overrides or seed is not None:
@@ -94,10 +76,7 @@ def serve(
 
 
 def controller(
-    db: Database = None,
-    pool: PoolKind = None,
-    workers: Workers = None,
-    ray_address: RayAddress = None,
+    flags: dict[str, Any],
     owner: Annotated[str | None, typer.Option("--owner", hidden=True)] = None,
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
     config: File = None,
@@ -105,11 +84,12 @@ def controller(
     """Run the searches of a store; serves nothing."""
     from api.controller_main import end_with_parent, run_controller
     from api.logs import set_up
-    from api.settings import load_settings
+    from api.settings import export, load_settings
 
-    flags = {"db": db, "pool": pool, "workers": workers, "ray_address": ray_address}
     settings = load_settings(flags, config)
+    use_data_dir(settings.data_dir)
     set_up(settings.log_format, settings.log_level)
+    export(settings)
     if supervised:
         end_with_parent()
     return run_controller(settings, owner)
@@ -146,7 +126,7 @@ def web_process(descriptor: int) -> int:
     return serve_web(settings, socket.socket(fileno=descriptor))
 
 
-def show_settings(config: File = None) -> None:
+def show_settings(flags: dict[str, Any], config: File = None) -> None:
     """List all settings: value, where it comes from, what it does."""
     from rich.console import Console
     from rich.text import Text
@@ -157,7 +137,7 @@ def show_settings(config: File = None) -> None:
     made = table("settings: flags win over EVOSEARCH_* variables, those over the file")
     for name in ("setting", "value", "from", "what it does"):
         made.add_column(name, overflow="fold")
-    for one in origins(file=config):
+    for one in origins(flags, config):
         made.add_row(one.name, Text(one.value), Text(one.origin), Text(one.help))
     Console().print(made)
 

@@ -68,11 +68,13 @@ def _from_store(db: str | None, ref: str, since: int) -> Any:
     try:
         search_id = store.search(ref).id
         while True:
+            # Before the events: what ends it after this look is printed at the next one.
+            over = store.search(search_id).status in ENDED
             for entry in store.events(search_id, since):
                 since = entry.seq
                 yield {"seq": entry.seq, "kind": entry.event.kind,
                        "event": entry.event.model_dump(mode="json")}  # fmt: skip
-            if store.search(search_id).status in ENDED:
+            if over:
                 return
             time.sleep(0.5)
     finally:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 BESIDE = ("bn-relu", "bn-silu", "gn-silu", "evonorm-b0", "evonorm-s0")
+"""Known layers beside which one is trained, where every anchor takes them."""
 LEVEL = 0.95
 MINE = Subject(birth=0)
 CHECKED = "checks"
@@ -74,7 +75,11 @@ class Comparison:
     """The trainings of one comparison and what came of them."""
 
     def __init__(self, graph: Graph, config: SearchConfig, seeds: int) -> None:
+        from api.own_config import allowed_baselines
+
         self._graph, self._config, self._seeds = graph, config, seeds
+        # Where an anchor forbids what these mix, the config's own baselines stand in.
+        self.beside = allowed_baselines(config.task.anchors, BESIDE) or [*config.baselines]
         self.scores: dict[str, dict[str, dict[int, float]]] = {}
         self.failed: dict[str, str] = {}
         self.checks: JobDone | None = None
@@ -124,7 +129,7 @@ class Comparison:
         made.add_column("layer", no_wrap=True)
         for anchor in self._config.anchor_names:
             made.add_column(anchor, justify="right", no_wrap=True)
-        for key in (MINE.key, *BESIDE):
+        for key in (MINE.key, *self.beside):
             rows = self.scores.get(key, {})
             cells = [self._cell(rows.get(anchor, {})) for anchor in self._config.anchor_names]
             mine = key == MINE.key
@@ -154,7 +159,7 @@ class Comparison:
         for index in range(self._seeds):
             if index:
                 yield self._job(index)
-            for name in BESIDE:
+            for name in self.beside:
                 yield self._job(index, name)
 
     def _job(self, index: int, baseline: str | None = None) -> Job:

@@ -18,7 +18,7 @@ from api.controlling import Controlling
 from api.lease import owner_name
 from api.settings import ServiceSettings
 from api.shared_pool import SharedPool
-from api.wiring import PATIENCE, with_cache
+from api.wiring import PATIENCE, ray_pool, with_cache
 from db.controllers import Controllers
 from db.sql_store import SqlStore
 from evosearch.ports import Pool
@@ -40,10 +40,10 @@ def run_controller(settings: ServiceSettings, owner: str | None = None) -> int:
     catch(ending)
     store = SqlStore(settings.db, patience=PATIENCE)
     try:
-        pool, workers = open_pool(settings)
+        pool = open_pool(settings)
         catch(ending)  # Ray puts handlers of its own in place
         try:
-            _run(settings, store, SharedPool(pool, workers), name, ending)
+            _run(settings, store, SharedPool(pool), name, ending)
         finally:
             pool.close()
     finally:
@@ -58,16 +58,17 @@ def _run(
     from api.offers import offers
 
     rows = Controllers(store)
-    rows.register(owner, socket.gethostname(), os.getpid(), settings.pool, offers())
+    told = offers() | {"gpus_per_worker": pool.gpu_share}
+    rows.register(owner, socket.gethostname(), os.getpid(), settings.pool, told)
     alerts = Alerts(
         settings.alert_webhook, settings.alert_command, 60.0 * settings.stalled_minutes,
         disk_free=lambda: disk_free(settings),
     )  # fmt: skip
     controlling = Controlling(
         store, pool, owner, alerts=alerts, max_searches=settings.max_searches,
-        gpus_per_worker=settings.gpus_per_worker,
+        gpus_per_worker=pool.gpu_share,
     )  # fmt: skip
-    log.info("controller ready, %d workers", pool.workers, extra={"owner": owner})
+    log.info("controller ready, %d workers", len(pool.workers()), extra={"owner": owner})
     try:
         while not ending.is_set():
             controlling.step()
@@ -78,8 +79,8 @@ def _run(
         log.info("controller ends", extra={"owner": owner})
 
 
-def open_pool(settings: ServiceSettings) -> tuple[Pool, int]:
-    """The pool of the settings, and its number of workers.
+def open_pool(settings: ServiceSettings) -> Pool:
+    """The pool of the settings.
 
     Raises:
         WorkerError: the workers do not start.
@@ -87,13 +88,8 @@ def open_pool(settings: ServiceSettings) -> tuple[Pool, int]:
     if settings.pool == "inline":
         from workers.inline import InlinePool
 
-        return InlinePool(), 1
-    from workers.ray_pool import BACKLOG, RayPool
-
-    # One part of a GPU is what a worker holds and what is counted.
-    share = settings.gpus_per_worker or None
-    pool = RayPool(settings.workers, address=settings.ray_address, gpu_share=share)
-    return with_cache(pool), pool.capacity // (1 + BACKLOG)
+        return with_cache(InlinePool())
+    return with_cache(ray_pool(settings))
 
 
 def disk_free(settings: ServiceSettings) -> int | None:

@@ -41,7 +41,8 @@ def estimate(service: Service, config: SearchConfig) -> Estimate:
     steps, settings = search + confirmation, service.settings
     found = _seconds_per_step(service, config)
     alive = [one for one in service.controllers.list() if one.alive]
-    workers = sum(len(one.workers) for one in alive) or settings.workers or 1
+    at_hand = [w for one in alive for w in one.workers if w["state"] != "dead"]
+    workers = len(at_hand) or settings.workers or 1
     hours = None
     if found is not None:
         most = float("inf") if config.budget.hours is None else config.budget.hours * workers
@@ -54,7 +55,7 @@ def estimate(service: Service, config: SearchConfig) -> Estimate:
         seconds_per_evaluation=None if found is None else found[0] * a_candidate,
         worker_hours=hours,
         hours=None if hours is None else hours / workers,
-        gpu_hours=None if hours is None else hours * settings.gpus_per_worker,
+        gpu_hours=None if hours is None else hours * service.gpus_per_worker(),
         disk_bytes=config.budget.evaluations * BYTES_PER_EVALUATION,
         price=None if hours is None or settings.price_per_hour is None
         else hours * settings.price_per_hour,

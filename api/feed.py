@@ -8,42 +8,48 @@ with the place where it was. Nothing here knows HTTP.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
+import heapq
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
+from api.places import Place, Trail, mark_of
 from db.queries_rest import LogRow, RestQueries
-from evosearch.errors import ConfigError, EvosearchError
+from evosearch.errors import EvosearchError
 from evosearch.events import ENDED
 
 PAGE = 500
 QUEUE = 2000
 """Events that a listener may be behind before it is let go."""
-FORGET = timedelta(hours=1)
-"""Searches older than this are named in a place only while they can have new events."""
+READERS = 4
+"""Threads in which the feed reads, its own: slow pages must not keep events waiting."""
+T = TypeVar("T")
 log = logging.getLogger("evosearch.feed")
 
 
 @dataclass(slots=True)
 class Known:
-    """How far a search was told: number of its last event, whether it is over, its creation."""
+    """How far a search was told: number and time of its last event; its mark in places.
+
+    ``added``: when it came into this store.
+    """
 
     seq: int
-    over: bool
-    created_at: datetime
+    at: datetime
+    mark: bytes
+    added: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An event on its way: ready as text, with the place behind it in the stream of all.
+    """An event on its way: ready as text, with the place behind it where the stream is of all.
 
     ``over``: nothing follows it in its search.
     """
@@ -52,8 +58,9 @@ class Told:
     seq: int
     kind: str
     data: str
-    place: str
+    at: datetime
     over: bool = False
+    place: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -71,8 +78,10 @@ class Feed:
     def __init__(self, queries: RestQueries, every: float) -> None:
         self._queries, self._every = queries, every
         self._known: dict[str, Known] = {}
+        self._trail = Trail()
         self._listeners: set[Listener] = set()
         self._task: asyncio.Task[None] | None = None
+        self._readers: CapacityLimiter | None = None
         self.ready = False
         self.closing = False
 
@@ -81,10 +90,17 @@ class Feed:
         """Listeners now."""
         return len(self._listeners)
 
+    async def _ask(self, question: Callable[..., T], *words: Any) -> T:
+        if self._readers is None:  # made where there is a loop
+            self._readers = CapacityLimiter(READERS)
+        return await run_sync(question, *words, limiter=self._readers)
+
     async def start(self) -> None:
         """Begins to read; what is in the store now counts as told."""
-        for search_id, (seq, status, created) in (await run_sync(self._queries.last_seqs)).items():
-            self._known[search_id] = Known(seq, status in ENDED, created)
+        for search_id, row in (await self._ask(self._queries.last_seqs)).items():
+            known = Known(row.seq, row.updated_at, mark_of(search_id), row.added_at)
+            self._known[search_id] = known
+            self._trail.add(known.mark, row.seq, row.updated_at)
         self._task = asyncio.create_task(self._run())
         self.ready = True
 
@@ -107,26 +123,28 @@ class Feed:
             await asyncio.sleep(self._every)
 
     async def _read(self) -> None:
-        now = await run_sync(self._queries.last_seqs)
+        now = await self._ask(self._queries.last_seqs)
         for gone in self._known.keys() - now.keys():
             del self._known[gone]
             self._let_go(gone)
-        for search_id, (last, _, created) in now.items():
-            known = self._known.setdefault(search_id, Known(0, False, created))
-            while known.seq < last:
+        for search_id, row in now.items():
+            fresh = Known(0, row.added_at, mark_of(search_id), row.added_at)
+            known = self._known.setdefault(search_id, fresh)
+            while known.seq < row.seq:
                 if not self._listeners:
-                    known.seq, known.over = last, now[search_id][1] in ENDED
+                    known.seq, known.at = row.seq, max(known.at, row.updated_at)
+                    self._trail.add(known.mark, known.seq, known.at)
                     break
-                rows = await run_sync(self._queries.log, search_id, known.seq, last, PAGE)
+                rows = await self._ask(self._queries.log, search_id, known.seq, row.seq, PAGE)
                 if not rows:
                     break
-                for row in rows:
-                    self._tell(row, known)
+                for one in rows:
+                    self._tell(one, known)
 
     def _tell(self, row: LogRow, known: Known) -> None:
-        end = is_end(row)
-        known.seq, known.over = row.seq, end or known.over
-        told = Told(row.search_id, row.seq, row.kind, as_data(row), place_of(self._known), end)
+        told = told_of(row)
+        known.seq, known.at = told.seq, max(known.at, told.at)
+        self._trail.add(known.mark, known.seq, datetime.now(UTC))
         for listener in [*self._listeners]:
             if listener.search_id in (None, row.search_id):
                 try:
@@ -142,83 +160,126 @@ class Feed:
                 listener.lost = True
                 self._listeners.discard(listener)
 
-    async def listen(
-        self, search_id: str | None, after: dict[str, Known] | None
-    ) -> AsyncGenerator[Told | None]:
-        """Events beyond ``after`` (None: from now on); None now and then where nothing comes.
+    async def listen(self, search_id: str, after: int | None) -> AsyncGenerator[Told | None]:
+        """Events of a search beyond ``after`` (None: from now on); None where nothing comes.
 
-        Ends when the listener could not keep up, or its search was deleted.
+        Ends when the listener could not keep up, or the search was deleted.
         """
-        listener = Listener(search_id)
-        self._listeners.add(listener)
-        # From here on the queue has all that comes, so what was told until now is the border.
-        border = {name: known.seq for name, known in self._known.items()}
+        listener, border = self._begin(search_id)
+        last = border.get(search_id, 0)
         try:
-            if after is not None:
-                async for told in self._missed(search_id, after, border):
-                    yield told
-            while not (self.closing or (listener.lost and listener.queue.empty())):
-                try:
-                    told = await asyncio.wait_for(listener.queue.get(), 1.0)
-                except TimeoutError:
-                    yield None
-                    continue
-                # Without listeners the reader may have skipped ahead just before this one came.
-                if told.seq > border.get(told.search_id, 0):
-                    yield told
+            if after is not None and after < last:
+                async with contextlib.aclosing(self._between(search_id, after, last)) as missed:
+                    async for told in missed:
+                        yield told
+            # Another process may have told the client what this one has not read yet.
+            last = max(last, after or 0)
+            async with contextlib.aclosing(self._coming(listener)) as coming:
+                async for one in coming:
+                    if one is None or one.seq > last:
+                        yield one
         finally:
             self._listeners.discard(listener)
 
-    async def _missed(
-        self, search_id: str | None, after: dict[str, Known], border: dict[str, int]
-    ) -> AsyncIterator[Told]:
-        """What lies between the place and the border, search by search."""
-        place = {name: Known(k.seq, k.over, k.created_at) for name, k in after.items()}
-        names = [search_id] if search_id is not None else [*border]
-        for name in names:
-            known = place.setdefault(name, Known(0, False, _created(self._known, name)))
-            while known.seq < border.get(name, 0):
-                rows = await run_sync(self._queries.log, name, known.seq, border[name], PAGE)
-                if not rows:
-                    break
-                for row in rows:
-                    end = is_end(row)
-                    known.seq, known.over = row.seq, end or known.over
-                    yield Told(name, row.seq, row.kind, as_data(row), place_of(place), end)
+    async def listen_to_all(self, after: Place | None) -> AsyncGenerator[Told | None]:
+        """Events of all searches beyond the place (None: from now on), each with its place."""
+        listener, border = self._begin(None)
+        trail = self._trail.copy(datetime.now(UTC)) if after is None else Trail.behind(after)
+        try:
+            if after is not None:
+                async with contextlib.aclosing(self._missed(after, border)) as missed:
+                    async for told in missed:
+                        trail.add(mark_of(told.search_id), told.seq, told.at)
+                        yield replace(told, place=trail.place(told.at))
+                for name, seq in border.items():
+                    border[name] = max(seq, after.seq(name) or 0)
+            async with contextlib.aclosing(self._coming(listener)) as coming:
+                async for one in coming:
+                    if one is None:
+                        yield None
+                    elif one.seq > border.get(one.search_id, 0):
+                        # Named by when it is told: a clone's log is older than the clone.
+                        now = datetime.now(UTC)
+                        trail.add(mark_of(one.search_id), one.seq, now)
+                        yield replace(one, place=trail.place(now))
+        finally:
+            self._listeners.discard(listener)
+
+    def _begin(self, search_id: str | None) -> tuple[Listener, dict[str, int]]:
+        """A listener, whose queue has all that comes from here on, and what was told until now."""
+        listener = Listener(search_id)
+        self._listeners.add(listener)
+        return listener, {name: known.seq for name, known in self._known.items()}
+
+    async def _coming(self, listener: Listener) -> AsyncGenerator[Told | None]:
+        """What the reader brings. Without listeners it may have skipped ahead just before."""
+        while not (self.closing or (listener.lost and listener.queue.empty())):
+            try:
+                yield await asyncio.wait_for(listener.queue.get(), 1.0)
+            except TimeoutError:
+                yield None
+
+    async def _between(self, name: str, after: int, upto: int) -> AsyncGenerator[Told]:
+        """Events of a search beyond the one number up to the other, read page by page."""
+        while after < upto:
+            rows = await self._ask(self._queries.log, name, after, upto, PAGE)
+            if not rows:
+                return
+            for row in rows:
+                yield told_of(row)
+            after = rows[-1].seq
+
+    async def _missed(self, after: Place, border: dict[str, int]) -> AsyncGenerator[Told]:
+        """What lies between the place and the border, in the order of time.
+
+        That order is what lets a place stay short: what is older than its moment was told.
+        """
+        heads: list[tuple[datetime, str, Told]] = []
+        async with contextlib.AsyncExitStack() as open_:
+            logs: dict[str, AsyncGenerator[Told]] = {}
+            for name, last in border.items():
+                begin = await self._told(name, after)
+                if begin < last:
+                    log_ = self._between(name, begin, last)
+                    logs[name] = await open_.enter_async_context(contextlib.aclosing(log_))
+            for name, one in logs.items():
+                if (told := await anext(one, None)) is not None:
+                    heapq.heappush(heads, (told.at, name, told))
+            while heads:
+                at, name, told = heads[0]
+                yield told
+                if (told_next := await anext(logs[name], None)) is None:
+                    heapq.heappop(heads)
+                else:
+                    heapq.heapreplace(heads, (max(at, told_next.at), name, told_next))
+
+    async def _told(self, name: str, place: Place) -> int:
+        """The number of the search's last event that is told at this place."""
+        seq, known = place.seq(name), self._known.get(name)
+        if seq is not None or known is None:
+            return seq or 0
+        if known.added > place.since:
+            return 0  # a clone or an import: its log is older than its being here
+        if known.at <= place.since:
+            return known.seq
+        return await self._ask(self._queries.last_until, name, place.since)
 
     async def listen_to_end(self, search_id: str, after: int) -> AsyncGenerator[Told | None]:
         """Events of one search beyond ``after``; ends with the search."""
-        now = (await run_sync(self._queries.last_seqs)).get(search_id)
-        if now is None or (now[1] in ENDED and after >= now[0]):
+        now = (await self._ask(self._queries.last_seqs)).get(search_id)
+        if now is None or (now.status in ENDED and after >= now.seq):
             return
-        place = {search_id: Known(after, False, now[2])}
-        async with contextlib.aclosing(self.listen(search_id, place)) as events:
+        async with contextlib.aclosing(self.listen(search_id, after)) as events:
             async for told in events:
                 yield told
                 if told is not None and told.over:
                     return
 
-    def resume(self, text: str) -> dict[str, Known]:
-        """The place behind an event of the stream of all.
 
-        Searches that it does not name were over by then, or came after it.
-
-        Raises:
-            ConfigError: the text is no place that this stream gave out.
-        """
-        since, seqs = _read_place(text)
-        found = {
-            name: Known(known.seq, True, known.created_at)
-            for name, known in list(self._known.items())  # the reader may add to it meanwhile
-            if known.created_at <= since
-        }
-        for name, seq in seqs.items():
-            found[name] = Known(seq, False, _created(self._known, name))
-        return found
-
-
-def _created(known: dict[str, Known], name: str) -> datetime:
-    return known[name].created_at if name in known else datetime.now(UTC)
+def told_of(row: LogRow) -> Told:
+    """The event on its way."""
+    at = datetime.fromisoformat(row.at)
+    return Told(row.search_id, row.seq, row.kind, as_data(row), at, is_end(row))
 
 
 def is_end(row: LogRow) -> bool:
@@ -237,24 +298,3 @@ def as_data(row: LogRow) -> str:
         f'{{"search":"{row.search_id}","seq":{row.seq},"at":"{row.at}",'
         f'"kind":"{row.kind}","event":{payload}}}'
     )
-
-
-def place_of(known: dict[str, Known]) -> str:
-    """Where the stream of all stands: a moment, and the searches that may yet have news."""
-    since = datetime.now(UTC) - FORGET
-    named = {name: one.seq for name, one in known.items() if not one.over or one.created_at > since}
-    data = json.dumps([since.timestamp(), named], separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def _read_place(text: str) -> tuple[datetime, dict[str, int]]:
-    bad = ConfigError("bad Last-Event-ID", expected="the id of an event", got=repr(text)[:60])
-    try:
-        padded = text + "=" * (-len(text) % 4)
-        since, named = json.loads(base64.b64decode(padded, b"-_", validate=True))
-        moment = datetime.fromtimestamp(since, UTC)
-    except (ValueError, TypeError, OverflowError, OSError, binascii.Error, RecursionError) as err:
-        raise bad from err
-    if not isinstance(named, dict) or not all(type(seq) is int for seq in named.values()):
-        raise bad
-    return moment, named

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Access, Caller
-from api.logs import request_id
+from api.logs import request_id, subject, subject_of
 from api.metrics import Metrics
 from api.problems import problem, unexpected
 from api.settings import ServiceSettings
@@ -60,6 +60,7 @@ class Guard:
         answer = _Answer(send)
         begin = time.perf_counter()
         mark = request_id.set(request_id.new())
+        about = subject.set(subject_of(scope["path"]))
         try:
             await self._pass(scope, receive, answer)
         except Exception as err:
@@ -72,23 +73,20 @@ class Guard:
             self._metrics.request(scope, answer.status or 500, seconds)
             log.info(
                 "%s %s %s", scope["method"], scope["path"], answer.status,
-                extra={"status": answer.status, "milliseconds": round(1000 * seconds, 1)},
+                extra={"status": answer.status, "milliseconds": round(1000 * seconds, 1),
+                       "caller": caller_of(scope)},
             )  # fmt: skip
             request_id.reset(mark)
+            subject.reset(about)
 
     async def _pass(self, scope: Scope, receive: Receive, send: _Answer) -> None:
         headers = Headers(scope=scope)
         refusal = self._refuse_host(headers) or self._refuse_origin(scope, headers)
-        caller = None
+        caller, host = None, host_of(scope)
         if refusal is None:
             caller, refusal = await self._identify(scope, headers)
         if refusal is None:
-            key = caller.id if caller and caller.id else str((scope.get("client") or ("?",))[0])
-            wait = self._rate.take(key)
-            if wait > 0.0:
-                refusal = problem(
-                    429, "too many requests", headers={"Retry-After": str(int(wait) + 1)}
-                )
+            refusal = too_many(self._rate.take(caller.id if caller and caller.id else host))
         if refusal is None:
             body, refusal = await self._read(scope, headers, receive)
             receive = _replay(body, receive)
@@ -128,11 +126,19 @@ class Guard:
         path, method = scope["path"], scope["method"]
         if any(path == name or (name.endswith("/") and path.startswith(name)) for name in OPEN):
             return None, None
-        text = bearer(headers)
+        text, tries = bearer(headers), f"tokens of {host_of(scope)}"
+        if text is not None and not self._access.remembers(text):
+            # Each look costs a query: who has tried many wrong ones waits before the next.
+            refusal = too_many(self._rate.wait(tries))
+            if refusal is not None:
+                return None, refusal
         caller = await run_in_threadpool(self._access.identify, text)
         if caller is None:
             if not path.startswith("/api/") and path != "/metrics" and method in ("GET", "HEAD"):
                 return None, None  # the page itself; it asks for the token
+            refusal = too_many(self._rate.take(tries))
+            if refusal is not None:
+                return None, refusal
             told = "this token opens nothing" if text else "send Authorization: Bearer TOKEN"
             return None, problem(401, told, headers={"WWW-Authenticate": "Bearer"})
         reading = method in ("GET", "HEAD", "OPTIONS") or path in READS
@@ -211,6 +217,12 @@ class Rate:
         self._per_second, self._burst, self._clock = per_second, float(burst), clock
         self._left: dict[str, tuple[float, float]] = {}
 
+    def wait(self, key: str) -> float:
+        """Seconds until that client's next request may pass; takes nothing."""
+        left, since = self._left.get(key, (self._burst, 0.0))
+        left = min(self._burst, left + (self._clock() - since) * self._per_second)
+        return max(0.0, (1.0 - left) / self._per_second)
+
     def take(self, key: str) -> float:
         """0 if the request may pass, else the seconds to wait."""
         now = self._clock()
@@ -223,6 +235,24 @@ class Rate:
         if len(self._left) > 10_000:  # the oldest are full again, or nearly so
             self._left.pop(next(iter(self._left)))
         return 0.0
+
+
+def too_many(wait: float) -> JSONResponse | None:
+    """The answer to a client that must wait; None where it need not."""
+    if wait <= 0.0:
+        return None
+    return problem(429, "too many requests", headers={"Retry-After": str(int(wait) + 1)})
+
+
+def caller_of(scope: Scope) -> str | None:
+    """The id of the token that the request came with."""
+    caller = scope.get("state", {}).get("caller")
+    return caller.id or None if isinstance(caller, Caller) else None
+
+
+def host_of(scope: Scope) -> str:
+    """The address that the request came from."""
+    return str((scope.get("client") or ("?",))[0])
 
 
 def bearer(headers: Headers) -> str | None:

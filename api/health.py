@@ -57,7 +57,7 @@ def gauges(service: Service) -> Iterable[Gauge]:
             yield "evosearch_evaluated", "Evaluated candidates.", labels, row.evaluated
             yield "evosearch_hypervolume", "Hypervolume of the front.", labels, row.hypervolume
     alive = [row for row in service.controllers.list() if row.alive]
-    workers = [worker for row in alive for worker in row.workers]
+    workers = [one for row in alive for one in row.workers if one.get("state") != "dead"]
     yield "evosearch_controllers", "Controllers alive.", {}, len(alive)
     yield "evosearch_workers", "Workers of live controllers.", {}, len(workers)
     busy = sum(worker.get("state") == "busy" for worker in workers)

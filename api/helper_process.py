@@ -33,11 +33,17 @@ def check(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def export(request: dict[str, Any]) -> dict[str, Any]:
-    """A graph in one of the export formats; code is verified against the interpreter first."""
-    from primitives.artefacts import BINARY, artefact
+    """A graph in one of the export formats; code is verified against the interpreter first.
+
+    ``notes``, ``about`` and ``channels`` are those of `primitives.artefacts.artefact`.
+    """
+    from primitives.artefacts import BINARY, PROGRAM_CHANNELS, artefact
 
     form = request["form"]
-    made = artefact(Graph.from_json(request["graph"]), form)
+    made = artefact(
+        Graph.from_json(request["graph"]), form, notes=request.get("notes", ()),
+        channels=request.get("channels", PROGRAM_CHANNELS), about=request.get("about"),
+    )  # fmt: skip
     if form in BINARY:
         return {"base64": base64.b64encode(made).decode()}
     return {"text": made.decode()}

@@ -64,6 +64,7 @@ def measured(graph: Graph, runs: int = 7) -> dict[str, str]:
     cost = against_bn_relu(graph, (16, 32, 16, 16), runs)
     return {
         "forward": f"{cost.forward:.2f} x BN-ReLU (n={runs}, this machine, now)",
+        "backward": f"{cost.backward:.2f} x BN-ReLU",
         "forward + backward": f"{cost.both:.2f} x BN-ReLU",
         "saved for backward": f"{cost.saved:.2f} x BN-ReLU",
         "  with recompute": f"{cost.saved_recompute:.2f} x BN-ReLU",

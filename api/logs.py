@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 import sys
 from contextvars import ContextVar, Token
@@ -35,6 +36,18 @@ class _RequestId:
 
 
 request_id = _RequestId()
+subject: ContextVar[dict[str, str]] = ContextVar("subject", default={})  # noqa: B039 (never changed)
+"""The search and candidate that the request at hand is about."""
+_SUBJECT = re.compile(r"/searches/([A-Za-z0-9_-]{1,64})(?:/candidates/([0-9]{1,19})(?:/|$))?")
+
+
+def subject_of(path: str) -> dict[str, str]:
+    """The search and candidate that a path names."""
+    found = _SUBJECT.search(path)
+    if found is None or found[1] == "dry-run":
+        return {}
+    named = {"search": found[1], "candidate": found[2]}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 class JsonLines(logging.Formatter):
@@ -63,7 +76,11 @@ class TextLines(logging.Formatter):
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}
+    about = subject.get()
+    return {
+        name: value for name in FIELDS
+        if (value := getattr(record, name, about.get(name))) is not None
+    }  # fmt: skip
 
 
 def set_up(form: str, level: str) -> None:
@@ -79,5 +96,7 @@ def set_up(form: str, level: str) -> None:
         logger.propagate = True
     logging.getLogger("alembic.runtime").setLevel("WARNING")  # its plug-ins are no news
     logging.getLogger("uvicorn.access").disabled = True  # the guard writes its own
+    # The id that a client was told must be found, however quiet the log is.
+    logging.getLogger("evosearch.web").setLevel("DEBUG" if level == "debug" else "INFO")
     if level != "debug":
         logging.getLogger("evosearch.access").setLevel("WARNING")

@@ -17,7 +17,7 @@ def offers() -> dict[str, Any]:
     """
     from api.wiring import versions
     from evosearch.own import ORIGINAL
-    from evosearch.plugins import load, read_source, registered
+    from evosearch.plugins import load, registered_sources
     from evosearch.presets import preset_names
     from primitives.catalog import CATALOG
     from workers.anchors import ANCHORS
@@ -25,8 +25,8 @@ def offers() -> dict[str, Any]:
     from workers.layers import TORCH_BASELINES
 
     plugins = []
-    for reference in registered():
-        loaded = load(read_source(reference))
+    for source in registered_sources():
+        loaded = load(source)
         names = {kind: [one.name for one in loaded.entries if one.kind == kind]
                  for kind in ("anchor", "dataset", "check", "primitive")}  # fmt: skip
         plugins.append({

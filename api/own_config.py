@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from evosearch.config import Anchor, Plugin, SearchConfig
 from evosearch.errors import ConfigError, NotFound, PluginError
@@ -26,12 +26,9 @@ from evosearch.plugins import (
     load,
     loaded,
     read_source,
-    registered,
+    registered_sources,
 )
 from evosearch.presets import config_from, load_preset, set_overrides
-
-if TYPE_CHECKING:
-    from workers.evaluate import Context
 
 BPC = Objective("bpc", "min", "bit/char")
 DEFAULTS: dict[str, Any] = {
@@ -118,13 +115,13 @@ class Parts:
         """Note the plug-in, script or notebook that registered a name, if one did."""
         entry = REGISTER.find(kind, name)
         if entry is None:
-            for reference in registered():  # what the server's settings offer
-                offered = load(read_source(reference))
+            for source in registered_sources():  # what the server's settings offer
+                offered = load(source)
                 if any(one.kind == kind and one.name == name for one in offered.entries):
                     self.take(offered)
             return
-        by_file = _by_module(entry.module)
-        loaded = by_file or adopt(entry.module)
+        by_file = _loaded_with(entry)
+        loaded = by_file or adopt(entry.module, self._path)
         if loaded is not None:
             self.take(loaded)
 
@@ -143,10 +140,16 @@ class Parts:
         )  # fmt: skip
 
 
-def _by_module(module: str) -> Loaded | None:
-    if not module.startswith(MODULE_PREFIX):
-        return None
-    return next((one for one in all_loaded() if one.module.__name__ == module), None)
+def _loaded_with(entry: Entry) -> Loaded | None:
+    """The file or entry point that was loaded and registered this; no script or notebook."""
+    return next(
+        (
+            one for one in all_loaded()
+            if any(entry is known for known in one.entries)
+            and (one.source.entry_point or one.module.__name__.startswith(MODULE_PREFIX))
+        ),
+        None,
+    )  # fmt: skip
 
 
 def anchor_setting(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -186,6 +189,9 @@ def allowed_baselines(anchors: Sequence[Anchor], wanted: Iterable[str]) -> list[
             else:
                 made = LayerFactory(None, name, 32, anchor.slot or network.slots[0])
                 fits &= not made.mixes() & network.forbids
+                # Into a finished model go formulas; others are modules of torch's.
+                is_model = network.own is not None and network.own.kind == "model"
+                fits &= not is_model or made.graph is not None
         if fits:
             found.append(name)
     return found
@@ -217,10 +223,10 @@ def _own_baselines(own: OwnAnchor) -> tuple[str, ...]:
     return (*original, *own.baselines)
 
 
-def complete(config: SearchConfig, context: Context | None = None) -> SearchConfig:
+def complete(config: SearchConfig) -> SearchConfig:
     """The config with its plug-ins hashed and loaded, and its own anchors' measures filled in.
 
-    What a person wrote stays. Anchors of a user's own pass through `workers.preflight` here.
+    What a person wrote stays. Anchors of a user's own are tried here, in a process of their own.
 
     Raises:
         PluginError: a plug-in is gone, has changed, or fails.
@@ -236,9 +242,7 @@ def complete(config: SearchConfig, context: Context | None = None) -> SearchConf
     task = config.task.model_copy(update={"plugins": plugins, "anchors": tuple(anchors)})
     config = _with_baselines(config.model_copy(update={"task": task}))
     stability = config.checks.stability if config.checks.stability.enabled else None
-    filled = tuple(
-        _measured(task, one, config.baselines, context, stability) for one in task.anchors
-    )
+    filled = tuple(_measured(task, one, config.baselines, stability) for one in task.anchors)
     task = task.model_copy(update={"anchors": filled})
     return config.model_copy(update={"task": task})
 
@@ -297,13 +301,10 @@ def _loaded(plugin: Plugin) -> Loaded:
     return known or load(find(plugin))
 
 
-def _measured(
-    task: Any, anchor: Anchor, baselines: Sequence[str], context: Any, stability: Any
-) -> Anchor:
+def _measured(task: Any, anchor: Anchor, baselines: Sequence[str], stability: Any) -> Anchor:
     """The anchor with its reference point and quality limit: what knowing nothing scores."""
+    from api.first_pass import first_pass
     from workers.anchors import ANCHORS
-    from workers.evaluate import Context
-    from workers.preflight import preflight
 
     own = ANCHORS.get(anchor.name).own
     is_set = "reference" in anchor.model_fields_set
@@ -315,7 +316,7 @@ def _measured(
             f"no baseline fits anchor {anchor.name}", got=", ".join(baselines),
             expected="baselines=[...] that mix no axis it forbids",
         )  # fmt: skip
-    found = preflight(task, anchor.name, fitting[0], context or Context(), stability)
+    found = first_pass(task, anchor.name, fitting[0], stability)
     changes: dict[str, Any] = {}
     if not is_set:
         changes["reference"] = round(found.score, 6)

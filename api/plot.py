@@ -1,20 +1,20 @@
 """Figures of a run for notebooks, as Plotly's.
 
-``gain``, ``progress``, ``funnel`` and ``throughput`` are the dashboard's: they draw what
-`api.charts` answers the page with. ``front`` and ``scores`` show the objectives' own values.
+They are the dashboard's: they draw what `api.charts` answers the page with, and ``scores`` what a
+candidate's page shows of its seeds. Further objectives, which the page lists as numbers, are read
+from the search's state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from api.charts.measure import common_objective, gain_measure
+from api.charts.scatter import AXES
 from evosearch.confirm import leader, ranked
 from evosearch.errors import ConfigError
-from evosearch.objectives import Objective
-from evosearch.report import formula_of
-from evosearch.state import State
+from evosearch.objectives import SEPARATOR, Objective
 
 if TYPE_CHECKING:
     from api.rest.chart_schemas import ScatterView
@@ -39,46 +39,106 @@ def _figure(**layout: Any) -> Any:
 
 
 def front(run: Run, x: str | None = None, y: str | None = None) -> Any:
-    """Evaluated candidates, front, baselines and leader in two coordinates.
+    """Evaluated candidates, front, leader and baselines in two coordinates.
 
-    ``x``, ``y``: coordinates such as ``tiny-gpt`` or ``tiny-gpt#parameters``; by default the first
-    two, or live nodes and score where there is only one.
+    ``x``, ``y``: an anchor, an anchor's further objective such as ``tiny-gpt#parameters``, or a
+    quantity of the dashboard's: gain, step_time, live_nodes, memory, mean_score, age. By default
+    the first two coordinates, or live nodes and score where there is only one. What the dashboard
+    can draw is what it draws, in the objectives' own units.
 
     Raises:
         ConfigError: there is no such coordinate.
     """
-    state = run.state
-    goals = {name: goal for name, (goal, _) in state.config.coordinates.items()}
+    goals = {name: goal for name, (goal, _) in run.config.coordinates.items()}
     names = list(goals)
     second = y or (names[1] if len(names) > 1 and x is None else names[0])
     first = x or (names[0] if second != names[0] else "live_nodes")
     for name in (first, second):
-        if name not in goals and name != "live_nodes":
-            raise ConfigError(
-                "no such coordinate", expected=", ".join([*names, "live_nodes"]), got=repr(name)
-            )
+        if name not in goals and name not in AXES:
+            expected = ", ".join([*names, *AXES])
+            raise ConfigError("no such coordinate", expected=expected, got=repr(name)[:60])
     shown = _figure(
-        title=f"front of {run.id}", xaxis_title=_title(first, goals),
-        yaxis_title=_title(second, goals),
+        title=f"front of {run.id}", xaxis_title=_title(run, first, goals),
+        yaxis_title=_title(run, second, goals),
     )  # fmt: skip
-    best = leader(state)
-    order = ranked(state)[:MAX_POINTS]
-    others = [one for one in order if one not in state.front.members]
-    for label, births, color in (
-        ("evaluated", others, OTHERS),
-        ("front", sorted(state.front.members), FRONT),
-        ("leader", [best] if best is not None else [], LEADER),
-    ):
+    further = [name for name in (first, second) if SEPARATOR in name]
+    parts, known = _by_state(run, first, second) if further else _by_charts(run, first, second)
+    formulas = run.charts.formulas(run.info, [birth for part in parts.values() for birth in part])
+    for (label, points), color in zip(parts.items(), (OTHERS, FRONT, LEADER), strict=True):
         shown.add_scatter(
-            x=[_value(state, one, first, goals) for one in births],
-            y=[_value(state, one, second, goals) for one in births],
-            text=[f"{one}: {formula_of(state.members[one].graph)}" for one in births],
+            x=[one[0] for one in points.values()], y=[one[1] for one in points.values()],
+            text=[f"{birth}: {formulas.get(birth) or ''}" for birth in points],
             mode="markers", name=label, marker={"color": color, "size": 9},
             hovertemplate="%{text}<br>%{x}, %{y}",
         )  # fmt: skip
-    if first in goals:
-        _add_baselines(shown, state, first, second, goals)
+    shown.add_scatter(
+        x=[at[0] for at in known.values()], y=[at[1] for at in known.values()], text=[*known],
+        mode="markers+text", textposition="top center", name="baselines",
+        marker={"color": BASELINE, "symbol": "x", "size": 9},
+    )  # fmt: skip
+    if first in ("step_time", "memory"):
+        shown.update_xaxes(type="log")
     return shown
+
+
+Points = dict[int, tuple[float, float]]
+
+
+def _by_charts(
+    run: Run, x: str, y: str
+) -> tuple[dict[str, Points], dict[str, tuple[float, float]]]:
+    """Points of the dashboard's figure by what they are, and its baselines."""
+    first, second = (one if one in AXES else f"score.{one}" for one in (x, y))
+    shown = run.charts.scatter(run.info, first, second, MAX_POINTS)
+    across, up = (_unit(run, one) for one in (x, y))
+    parts: dict[str, Points] = {"evaluated": {}, "front": {}, "leader": {}}
+    rows = zip(shown.births, shown.x, shown.y, shown.on_front, strict=True)
+    for birth, one, other, on_front in rows:
+        point = across(one), up(other)
+        parts["front" if on_front else "evaluated"][birth] = point
+        if birth == shown.leader:
+            parts["leader"][birth] = point
+    known = {one.name: (across(one.x), up(one.y)) for one in shown.baselines
+             if one.x is not None and one.y is not None}  # fmt: skip
+    return parts, known
+
+
+def _by_state(run: Run, x: str, y: str) -> tuple[dict[str, Points], dict[str, tuple[float, float]]]:
+    """The same with further objectives, which the dashboard's figure does not know.
+
+    Raises:
+        ConfigError: one of the two is a quantity of that figure.
+    """
+    from api.progress import baseline_rows
+
+    state, axes = run.state, (x, y)
+    if set(axes) & set(AXES):
+        raise ConfigError(
+            "a further objective is drawn against another score", got=f"{x} and {y}",
+            expected=", ".join(state.config.coordinates),
+        )  # fmt: skip
+    across, up = (_unit(run, one) for one in axes)
+    best = leader(state)
+    parts: dict[str, Points] = {"evaluated": {}, "front": {}, "leader": {}}
+    for birth in ranked(state)[:MAX_POINTS]:
+        means = state.members[birth].means()
+        parts["front" if birth in state.front.members else "evaluated"][birth] = (
+            across(means[x]), up(means[y])
+        )  # fmt: skip
+        if birth == best:
+            parts["leader"][birth] = across(means[x]), up(means[y])
+    rows = [(row.label, row.mean(x), row.mean(y)) for row in baseline_rows(state)]
+    known = {label: (across(one), up(other)) for label, one, other in rows
+             if one is not None and other is not None}  # fmt: skip
+    return parts, known
+
+
+def _unit(run: Run, name: str) -> Callable[[float], float]:
+    """From what is computed with to what is shown."""
+    if name in run.config.coordinates:
+        return run.config.objective(name).value
+    factor, _ = _axis(run, name)
+    return lambda value: factor * value
 
 
 def gain(run: Run, x: str = "step_time", y: str = "gain") -> Any:
@@ -121,6 +181,8 @@ def gain(run: Run, x: str = "step_time", y: str = "gain") -> Any:
 def progress(run: Run, against: str = "evaluated") -> Any:
     """The leader's gain on each anchor and the mean, with the hypervolume beneath.
 
+    Of the confirmed; before there are any, of whoever was highest with one seed.
+
     ``against``: evaluated, hours, steps or gpu_hours.
 
     Raises:
@@ -129,21 +191,22 @@ def progress(run: Run, against: str = "evaluated") -> Any:
     if against not in PLACES:
         raise ConfigError("no such axis", expected=", ".join(PLACES), got=repr(against)[:60])
     shown = run.charts.progress(run.info, 400)
+    leads = shown.leader or shown.provisional  # before anything is confirmed
     factor, unit = gain_measure(common_objective(run.config))
     figure = _figure(
         title=f"progress of {run.id}", xaxis={"title": PLACES[against], "anchor": "y2"},
         yaxis={"title": f"leader's gain, {unit}", "domain": [0.32, 1.0]},
         yaxis2={"title": "hypervolume", "domain": [0.0, 0.24]},
     )  # fmt: skip
-    places = [getattr(one, against) for one in (*shown.leader, *shown.hypervolume, shown.now)]
-    led, volumes = places[: len(shown.leader)], places[len(shown.leader) :]
+    places = [getattr(one, against) for one in (*leads, *shown.hypervolume, shown.now)]
+    led, volumes = places[: len(leads)], places[len(leads) :]
     for place, anchor in enumerate(shown.anchors):
         figure.add_scatter(
-            x=led, y=[factor * one.gains[place] for one in shown.leader], name=anchor,
+            x=led, y=[factor * one.gains[place] for one in leads], name=anchor,
             mode="lines", line={"shape": "hv", "width": 1},
         )  # fmt: skip
     figure.add_scatter(
-        x=led, y=[factor * one.gain for one in shown.leader], name="mean", mode="lines+markers",
+        x=led, y=[factor * one.gain for one in leads], name="mean", mode="lines+markers",
         line={"shape": "hv", "color": LEADER},
     )  # fmt: skip
     figure.add_scatter(
@@ -215,29 +278,5 @@ def _color(shown: ScatterView, row: int) -> str:
     return FRONT if shown.on_front[row] else OTHERS
 
 
-def _title(name: str, goals: dict[str, Objective]) -> str:
-    return "live nodes" if name == "live_nodes" else f"{name}: {goals[name].label}"
-
-
-def _value(state: State, birth: int, name: str, goals: dict[str, Objective]) -> float:
-    member = state.members[birth]
-    if name == "live_nodes":
-        return float(len(member.graph.live_ops()))
-    return goals[name].value(member.means()[name])
-
-
-def _add_baselines(
-    shown: Any, state: State, first: str, second: str, goals: dict[str, Objective]
-) -> None:
-    from api.progress import baseline_rows
-
-    rows = [
-        (row.label, mean[0], mean[1]) for row in baseline_rows(state)
-        if None not in (mean := (row.mean(first), row.mean(second)))
-    ]  # fmt: skip
-    shown.add_scatter(
-        x=[goals[first].value(x) for _, x, _ in rows if x is not None],
-        y=[goals[second].value(y) for _, _, y in rows if y is not None],
-        text=[label for label, _, _ in rows], mode="markers+text", textposition="top center",
-        name="baselines", marker={"color": BASELINE, "symbol": "x", "size": 9},
-    )  # fmt: skip
+def _title(run: Run, name: str, goals: dict[str, Objective]) -> str:
+    return f"{name}: {goals[name].label}" if name in goals else _axis(run, name)[1]

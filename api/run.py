@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from api.alerts import STALLED_SECONDS, Alerts, together
 from api.lease import Keeper, acquire_patiently, owner_name
 from api.own_config import complete, own_config, same_but_for_code
 from api.run_view import Candidate, html_of, run_text
@@ -77,6 +78,7 @@ class Run:
         self._state: State | None = None
         self._pool: Pool | None = None
         self._charts: Charts | None = None
+        self._waiting: list[tuple[str, str]] = []
 
     # -- what is known ---------------------------------------------------------------------------
 
@@ -180,18 +182,18 @@ class Run:
     def enqueue(self, formula: str, note: str = "") -> None:
         """Have a layer of yours evaluated before the next proposal.
 
+        After the search's end it waits here for `extend`, and comes first then.
+
         Raises:
             FormulaError: it is no layer.
-            StateConflict: the search has ended; `extend` takes formulas along.
         """
         from primitives.named import layer_graph
 
+        graph = layer_graph(formula)
         if self.status not in ("running", "paused"):
-            raise StateConflict(
-                f"search {self.id} is {self.status}", hint="run.extend(evaluations=N, "
-                "enqueue=[...]) goes on from before its confirmation",
-            )  # fmt: skip
-        self._store.send(self.id, Enqueue(graph=layer_graph(formula), note=note))
+            self._waiting.append((formula, note))
+            return
+        self._store.send(self.id, Enqueue(graph=graph, note=note))
 
     def extend(self, evaluations: int, enqueue: Iterable[str] = ()) -> Run:
         """Go on for so many further evaluations; blocks as `es.search` did.
@@ -200,12 +202,11 @@ class Run:
         and this object is that copy from then on.
         """
         self._let_end()
-        if self.status not in ("running", "paused"):
-            self.id = copy_before_confirmation(self._store, self.id)
-            self._state = None
-        self._store.send(self.id, Extend(evaluations=self.state.target + evaluations))
-        for formula in enqueue:
-            self.enqueue(formula)
+        self.id = extended(self._store, self.id, evaluations)
+        self._state = None
+        for formula, note in (*self._waiting, *((one, "") for one in enqueue)):
+            self.enqueue(formula, note)
+        self._waiting.clear()
         return self.resume()
 
     def pause(self) -> None:
@@ -295,11 +296,14 @@ class Run:
                 signals.install()  # Ray has put a handler of its own in place
             trouble = FailureWatch()
             try:
-                with self._view() as view:
+                with self._view() as view, Alerts(None, None, STALLED_SECONDS) as alerts:
+                    hear = together(alerts.listener(self.id), trouble.hear)
                     controller = Controller(
-                        self._store, pool, lease, clock=time.perf_counter, listener=trouble.hear
+                        self._store, pool, lease, clock=time.perf_counter, listener=hear
                     )
-                    self._loop(controller, keeper, signals, trouble, view)
+                    self._loop(controller, keeper, signals, trouble, view, alerts)
+                    if trouble.reason is not None:
+                        alerts.failed(self.id, trouble.reason)
             finally:
                 self._pool = None
                 pool.close()
@@ -314,13 +318,13 @@ class Run:
 
     def _loop(
         self, controller: Controller, keeper: Keeper, signals: _Interrupts | None,
-        trouble: FailureWatch, view: View,
+        trouble: FailureWatch, view: View, alerts: Alerts,
     ) -> None:  # fmt: skip
         from api.progress import Meter
         from api.stop_rules import StopRules, gpu_share
 
         meter = Meter(self.id, controller.state, time.monotonic)
-        rules = StopRules.of(self._store, self.id, controller.state, gpu_share(controller.pool))
+        rules = StopRules.of(self._store, self.id, gpu_share(controller.pool))
         asked = False
         while not controller.over and controller.state.status != "paused":
             caught = signals is not None and signals.caught is not None
@@ -330,6 +334,7 @@ class Run:
             controller.step(POLL_SECONDS)
             keeper.check()
             rules.end_phase(self._store, self.id, controller.state)
+            alerts.look(self.id, controller.state)
             if view.due:
                 view.show(meter.read(controller.state))
         view.show(meter.read(controller.state))
@@ -355,6 +360,7 @@ def search(
     pool: str | MakePool = "ray",
     workers: int | None = None,
     address: str | None = None,
+    hang_seconds: float | None = None,
     db: str | None = None,
     plugin_path: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -367,7 +373,9 @@ def search(
 
     ``anchors``: names of built-in or registered ones, ``"file.py:Name"``, or what `es.anchor` and
     `es.evaluator` decorated. ``settings``: dotted keys of the config, such as ``task.steps``.
-    ``pool``: ray, inline, or a function that makes a pool. ``background``: return at once.
+    ``pool``: ray, inline, or a function that makes a pool. ``address``: of a Ray cluster.
+    ``hang_seconds``: how long a job may stand still before its worker is replaced.
+    ``background``: return at once.
 
     Raises:
         PluginError: the user's code fails or has changed; the error names the line.
@@ -386,12 +394,13 @@ def search(
         listed, preset=preset, settings=given, baselines=baselines, checks=checks,
         objectives=objectives, plugin_path=Path(plugin_path) if plugin_path else None,
     )  # fmt: skip
-    if pool == "inline" and preset:
-        config = repeatable(config, preset, given)
+    if pool == "inline" and preset and not preset.endswith(".toml"):
+        config = repeatable(config, given)
     config = complete(config)
     check_names(config)
     store = open_database(db, create=True)
-    run = Run(store, _begun(store, config, new), _pool_maker(pool, workers, address), show)
+    make = _pool_maker(pool, workers, address, hang_seconds)
+    run = Run(store, _begun(store, config, new), make, show)
     return run.start() if background else run.resume()
 
 
@@ -404,12 +413,14 @@ def _budget(budget: Budget | int | None) -> dict[str, Any]:
             if value is not None}  # fmt: skip
 
 
-def _pool_maker(pool: str | MakePool, workers: int | None, address: str | None) -> MakePool:
+def _pool_maker(
+    pool: str | MakePool, workers: int | None, address: str | None, hang_seconds: float | None
+) -> MakePool:
     if callable(pool):
         return pool
     if pool not in ("ray", "inline"):
         raise ConfigError("unknown pool", expected="ray or inline", got=repr(pool)[:40])
-    return lambda: make_pool(pool, workers, address)
+    return lambda: make_pool(pool, workers, address, hang_seconds)
 
 
 def _begun(store: Store, config: SearchConfig, new: bool) -> str:
@@ -442,6 +453,18 @@ def refuse_changed_code(store: Store, config: SearchConfig) -> None:
                 hint="bring the old text back to go on with it, stop it, or ask for a search of "
                 "its own: new=True, on the command line --new",
             )  # fmt: skip
+
+
+def extended(store: Store, search_id: str, evaluations: int) -> str:
+    """Ask for so many further evaluations; returns the id of the search that has them to do.
+
+    A search that has ended is not touched: a copy of it as it was before its confirmation goes on.
+    """
+    if store.search(search_id).status not in ("running", "paused"):
+        search_id = copy_before_confirmation(store, search_id)
+    target = load_state(store, search_id).target
+    store.send(search_id, Extend(evaluations=target + evaluations))
+    return search_id
 
 
 def copy_before_confirmation(store: Store, search_id: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from api.export import Format
     from api.live import View
     from api.progress import Progress
     from evosearch.state import State
@@ -71,14 +72,16 @@ class Candidate:
             lines.append(f"{'no discovery':20} it equals {known} in function")
         return "\n".join(lines)
 
-    def export(self, path: str | Path) -> Path:
-        """Write the layer as a standalone PyTorch file."""
+    def export(self, path: str | Path, form: Format = "python", channels: int = 64) -> Path:
+        """Write the layer in any format of exports; by default as a standalone PyTorch file."""
         from pathlib import Path
 
-        from api.export import checked_source, write_file
+        from api.export import about_member, artefact, notes, write_bytes
 
         target = Path(path)
-        write_file(target, checked_source(self.graph, notes=[f"Candidate: {self.birth}"]))
+        known = about_member(self._state, None, self.birth)
+        lines = notes(known, self._state.config)
+        write_bytes(target, artefact(self.graph, form, notes=lines, channels=channels, about=known))
         return target
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from api.alerts import STALLED_SECONDS, Alerts, together
 from api.lease import LEASE_SECONDS, Keeper, acquire_patiently, owner_name
 from api.live import View, make_view
 from api.progress import Meter
@@ -22,7 +23,7 @@ from api.stop_rules import StopRules, gpu_share
 from api.text import duration
 from evosearch.controller import Controller
 from evosearch.errors import LeaseHeld, PluginError, WorkerError
-from evosearch.ports import Lease, Pause, Pool, Resume, Store
+from evosearch.ports import Lease, Pause, Pool, Resume, Store, WorkerReport
 from evosearch.records import Job, Message
 from evosearch.state import State
 from evosearch.trouble import FailureWatch
@@ -76,6 +77,9 @@ class _NoWorkers:
     def cancel(self, job_id: str) -> None:
         pass
 
+    def workers(self) -> list[WorkerReport]:
+        return []
+
     def close(self) -> None:
         pass
 
@@ -100,10 +104,27 @@ def act_on_commands(store: Store, search_id: str) -> str | None:
 def _loop(
     store: Store, pool: Pool, lease: Lease, keeper: Keeper, signals: Signals, view: View
 ) -> State:
-    trouble = FailureWatch()
-    controller = Controller(store, pool, lease, clock=time.perf_counter, listener=trouble.hear)
+    trouble, name = FailureWatch(), lease.search_id
+    with Alerts(None, None, STALLED_SECONDS) as alerts:  # a plug-in's sinks hear of it here, too
+        hear = together(alerts.listener(name), trouble.hear)
+        controller = Controller(store, pool, lease, clock=time.perf_counter, listener=hear)
+        state = _steps(store, controller, lease, keeper, signals, view, trouble, alerts)
+        if trouble.reason is not None:
+            alerts.failed(name, trouble.reason)
+    if trouble.reason is not None:
+        raise PluginError(
+            f"search {name} is paused, for it cannot come to anything: {trouble.reason}"
+        )
+    return state
+
+
+def _steps(
+    store: Store, controller: Controller, lease: Lease, keeper: Keeper, signals: Signals,
+    view: View, trouble: FailureWatch, alerts: Alerts,
+) -> State:  # fmt: skip
+    pool = controller.pool
     meter = Meter(lease.search_id, controller.state, time.monotonic)
-    rules = StopRules.of(store, lease.search_id, controller.state, gpu_share(pool))
+    rules = StopRules.of(store, lease.search_id, gpu_share(pool))
     asked = False
     while True:
         if (signals.caught is not None or trouble.reason is not None) and not asked:
@@ -112,13 +133,9 @@ def _loop(
         controller.step(POLL_SECONDS)
         keeper.check()
         if controller.over or controller.state.status == "paused":
-            if trouble.reason is not None:
-                raise PluginError(
-                    f"search {lease.search_id} is paused, for it cannot come to anything: "
-                    f"{trouble.reason}"
-                )
             return controller.state
         rules.end_phase(store, lease.search_id, controller.state)
+        alerts.look(lease.search_id, controller.state)
         if view.due:
             view.show(meter.read(controller.state))
 

@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import Request
 
 from api.access import Access
+from api.aside import Aside
 from api.charts.charts import Charts
 from api.feed import Feed
 from api.helper import Helper
@@ -46,13 +47,14 @@ class Service:
         self.writes = ServiceWrites(self.store)
         self.controllers = Controllers(self.store)
         self.tokens = Tokens(self.store)
-        self.charts = Charts(self.store, settings.gpus_per_worker)
+        self.charts = Charts(self.store, self.gpus_per_worker)
         self.ledgers = self.charts.ledgers
         self.access = Access(
             self.tokens, needed=settings.needs_token, static=settings.static_token()
         )
         self.feed = Feed(self.rest, settings.poll_seconds)
         self.helper = Helper(settings.helper_seconds)
+        self.aside = Aside()
         self.metrics = Metrics()
         self._offers: tuple[float, dict[str, Any]] | None = None
         self._lock = threading.Lock()
@@ -85,6 +87,11 @@ class Service:
                 found = self.controllers.offers() or self.helper.ask("offers")
                 self._offers = (time.monotonic(), found)
             return self._offers[1]
+
+    def gpus_per_worker(self) -> float:
+        """What GPU-hours are counted with: what the last controller's workers hold."""
+        told = self.controllers.offers() or {}
+        return float(told.get("gpus_per_worker", self.settings.gpus_per_worker or 0.0))
 
     def disk_free(self) -> int | None:
         """Free bytes where the SQLite file lies; None for a server's database."""

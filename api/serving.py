@@ -17,7 +17,7 @@ from api.lease import owner_name
 from api.logs import set_up
 from api.report_text import say
 from api.serve_search import Shown, find_or_create
-from api.settings import ServiceSettings
+from api.settings import ServiceSettings, as_variables, export
 from api.supervisor import Child, Supervisor, python_command
 from api.web import address_of, bind
 from db.sql_store import SqlStore
@@ -42,6 +42,7 @@ def serve_all(
         # The picture of the search is enough to read.
         settings = settings.model_copy(update={"log_level": "warning"})
     set_up(settings.log_format, settings.log_level)
+    export(settings)
     console = Console()
     store = SqlStore(settings.db)  # makes or refuses the database before anything starts
     try:
@@ -105,18 +106,7 @@ def _children(settings: ServiceSettings, descriptor: int, controller: bool) -> l
     if not controller:
         return [web]
     words = ("controller", "--supervised", "--owner", owner_name())
-    # The nice value leaves the page quick while all cores train.
     return [web, Child("controller", python_command(*words), env)]
-
-
-def as_variables(settings: ServiceSettings) -> dict[str, str]:
-    """The settings as ``EVOSEARCH_*`` variables that say the same."""
-    found = {}
-    for name, value in settings:
-        if value is not None:
-            text = ",".join(value) if isinstance(value, tuple) else str(value)
-            found[f"EVOSEARCH_{name.upper()}"] = text
-    return found
 
 
 def _look_after(

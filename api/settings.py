@@ -7,6 +7,7 @@ can be set here only, never by a request.
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,11 +62,31 @@ class ServiceSettings(BaseSettings):
     helper_seconds: Seconds = Field(60.0, description="time limit of checking or exporting a layer")
     pool: Literal["ray", "inline"] = Field("ray", description="where candidates are trained")
     workers: int | None = Field(None, ge=1, description="Ray workers; unset: one for each CPU")
+    worker_nice: int = Field(10, ge=0, le=19, description="how far Ray workers stand back for "
+                             "other processes, as nice counts it")  # fmt: skip
     ray_address: str | None = Field(None, description="an existing Ray cluster, host:port")
-    gpus_per_worker: float = Field(0.0, ge=0.0, le=1.0, description="part of a GPU that a worker "
-                                   "holds; also counts GPU-hours")  # fmt: skip
+    gpus_per_worker: float | None = Field(
+        None, ge=0.0, le=1.0,
+        description="part of a GPU that a worker holds; unset: what a short measurement finds best "
+        "where there are GPUs",
+    )  # fmt: skip
+    hang_seconds: Seconds = Field(600.0, description="how long a job may stand still, without a "
+                                  "training step, before its worker is replaced")  # fmt: skip
+    checkpoints: Path | None = Field(None, description="folder that all workers see, for trainings "
+                                     "of workers that are told to go")  # fmt: skip
+    worker_memory: int | None = Field(None, ge=64, description="megabytes that a Ray worker may "
+                                      "take beyond what it has when it starts")  # fmt: skip
+    gpu_memory_share: float = Field(0.9, gt=0.0, le=1.0, description="of a GPU's memory, what all "
+                                    "its workers may take together")  # fmt: skip
     price_per_hour: float | None = Field(None, ge=0.0, description="price of a worker-hour")
     max_searches: int = Field(4, ge=1, description="searches that a controller runs at once")
+    plugins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="files and entry points of plug-ins, separated by colons"
+    )
+    data_dir: Path | None = Field(None, description="folder of data files")
+    cache: Path | None = Field(
+        None, description="folder in which evaluations are kept across searches"
+    )
     alert_webhook: str | None = Field(None, pattern=r"^https?://", description="URL that alerts "
                                       "are posted to as JSON")  # fmt: skip
     alert_command: str | None = Field(None, description="program that gets each alert as JSON on "
@@ -79,6 +100,13 @@ class ServiceSettings(BaseSettings):
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("plugins", mode="before")
+    @classmethod
+    def _split_plugins(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part for part in value.split(os.pathsep) if part)
         return value
 
     @classmethod
@@ -174,6 +202,31 @@ def origins(flags: Mapping[str, Any] | None = None, file: Path | None = None) ->
     ]  # fmt: skip
 
 
+def as_variables(settings: ServiceSettings) -> dict[str, str]:
+    """The settings as ``EVOSEARCH_*`` variables that say the same, for processes elsewhere."""
+    found = {}
+    for name, value in settings:
+        if value is None or value == ():
+            continue
+        if isinstance(value, tuple):
+            text = (os.pathsep if name == "plugins" else ",").join(value)
+        elif name in ("data_dir", "cache"):
+            text = str(value.absolute())  # workers have a folder of their own at hand
+        else:
+            text = str(value)
+        found[f"EVOSEARCH_{name.upper()}"] = text
+    return found
+
+
+def export(settings: ServiceSettings) -> None:
+    """Tells those parts of this process that read variables: plug-ins, data files, the cache."""
+    told = as_variables(settings)
+    for name in ("plugins", "data_dir", "cache"):
+        variable = f"EVOSEARCH_{name.upper()}"
+        if variable in told:
+            os.environ[variable] = told[variable]
+
+
 def _with_file(file: Path | None) -> type[ServiceSettings]:
     if file is None:
         return ServiceSettings
@@ -185,7 +238,6 @@ def _with_file(file: Path | None) -> type[ServiceSettings]:
 
 
 def _origin(name: str, given: Mapping[str, Any], file: Path | None) -> str:
-    import os
     import tomllib
 
     if name in given:
@@ -206,4 +258,6 @@ def _shown(name: str, value: Any) -> str:
         return SECRET  # such addresses carry their secret in the path
     if value is None:
         return ""
+    if name == "plugins":
+        return os.pathsep.join(value)
     return ", ".join(value) if isinstance(value, tuple) else str(value)

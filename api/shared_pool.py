@@ -8,25 +8,31 @@ search decides.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
-from evosearch.ports import Pool
+from evosearch.ports import Pool, WorkerReport
 from evosearch.records import Job, Message
 
 SEPARATOR = ":"
 
 
 class SharedPool:
-    """The real pool, of so many workers, and its views; used by one thread."""
+    """The real pool and its views; used by one thread."""
 
-    def __init__(self, pool: Pool, workers: int = 1) -> None:
-        self._pool, self.workers = pool, workers
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self._views: dict[str, PoolView] = {}
 
     @property
     def capacity(self) -> int:
         """Jobs that the real pool wants to hold."""
         return self._pool.capacity
+
+    @property
+    def gpu_share(self) -> float:
+        """Part of a GPU that a worker of the real pool holds: what GPU-hours are counted with."""
+        return float(getattr(self._pool, "gpu_share", 0.0))
 
     def view(self, search_id: str) -> PoolView:
         """A pool for that search, with room for nothing until `share` gives it some."""
@@ -39,13 +45,26 @@ class SharedPool:
         if view is not None:
             view.close()
 
-    def share(self, priorities: Mapping[str, int]) -> None:
-        """Divide the capacity by priority; each search that is named gets at least one job."""
-        total = sum(priorities.values())
+    def share(self, priorities: Mapping[str, int], idle: Collection[str] = ()) -> None:
+        """Divide the capacity by priority; each search that is named gets at least one job.
+
+        ``idle``: searches with nothing more to do than what they have given to the pool. They
+        keep room for that, and what is left of their part goes to the others.
+        """
+        room, asking = float(self._pool.capacity), dict(priorities)
+        rooms = dict.fromkeys(self._views, 0)
+        # Whoever needs less than its part first: what it leaves makes the others' parts larger.
+        for name in sorted(idle, key=lambda one: len(self._views[one].jobs) / priorities[one]):
+            has = len(self._views[name].jobs)
+            if has < room * asking[name] / sum(asking.values()):
+                rooms[name] = max(1, has)
+                room -= has
+                del asking[name]
+        total = sum(asking.values())
+        for name, part in asking.items():
+            rooms[name] = max(1, round(room * part / total))
         for search_id, view in self._views.items():
-            part = priorities.get(search_id, 0)
-            room = self._pool.capacity * part / total if part else 0.0
-            view.capacity = max(1, round(room)) if part else 0
+            view.capacity = rooms[search_id]
 
     def pump(self, timeout: float) -> int:
         """Wait for messages and hand them to their searches; returns their number."""
@@ -60,6 +79,17 @@ class SharedPool:
     def running(self) -> dict[str, list[str]]:
         """Search -> its jobs in the pool."""
         return {search_id: sorted(view.jobs) for search_id, view in self._views.items()}
+
+    def workers(self) -> list[tuple[str | None, WorkerReport]]:
+        """(search, worker) with the job under the search's own name; None where it has no job."""
+        found: list[tuple[str | None, WorkerReport]] = []
+        for one in self._pool.workers():
+            if one.job is None:
+                found.append((None, one))
+                continue
+            search_id, _, job_id = one.job.partition(SEPARATOR)
+            found.append((search_id, replace(one, job=job_id)))
+        return found
 
     def close(self) -> None:
         """Stop the real pool."""
@@ -99,6 +129,10 @@ class PoolView:
         self.jobs.discard(job_id)
         self._pool.cancel(self._prefix + job_id)
         self._inbox = deque(one for one in self._inbox if one.job_id != job_id)
+
+    def workers(self) -> list[WorkerReport]:
+        """Those of the real pool, whoever's jobs they are at."""
+        return self._pool.workers()
 
     def close(self) -> None:
         """Take back all jobs."""

@@ -11,8 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Self
 
-import numpy as np
-
 from db.queries_rest import RestQueries
 from db.sql_store import SqlStore
 from db.worked import worked_seconds
@@ -33,7 +31,6 @@ class StopRules:
 
     def __init__(
         self,
-        state: State,
         gpus_per_worker: float,
         clock: Callable[[], float] = time.monotonic,
         *,
@@ -47,22 +44,20 @@ class StopRules:
         self._clock, self._gpus = clock, gpus_per_worker
         self._began, self._judged = clock() - worked, float("-inf")
         self._worker_seconds, self._asked, self._spent = worker_seconds, float("-inf"), 0.0
-        self._leading, self._since = float("-inf"), state.evaluated
+        self._ended = False
 
     @classmethod
     def of(
         cls,
         store: Store,
         search_id: str,
-        state: State,
         gpus_per_worker: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> Self:
         """The rules of a search in a store, with what it has used up so far."""
         if not isinstance(store, SqlStore):  # in memory a search has had no other controller
-            return cls(state, gpus_per_worker, clock)
+            return cls(gpus_per_worker, clock)
         return cls(
-            state,
             gpus_per_worker,
             clock,
             worked=worked_seconds(store, search_id),
@@ -72,12 +67,15 @@ class StopRules:
     def end_phase(self, store: Store, search_id: str, state: State) -> str | None:
         """Once a limit is reached, let the budget end where the search stands.
 
+        A search without any evaluated candidate ends with its report, and without a leader.
+
         Returns:
-            Why, when this was done; the next step takes it in, and nothing is due any more.
+            Why, the one time that this is done.
         """
-        reason = self.due(state)
+        reason = None if self._ended else self.due(state)
         if reason is not None:
-            store.send(search_id, Extend(evaluations=max(1, state.evaluated), reason=reason))
+            self._ended = True
+            store.send(search_id, Extend(evaluations=state.evaluated, reason=reason))
         return reason
 
     def due(self, state: State) -> str | None:
@@ -85,7 +83,7 @@ class StopRules:
         now = self._clock()
         if state.phase != "search" or state.status != "running" or now - self._judged < 1.0:
             return None
-        if not state.evaluated or state.evaluated >= state.target:
+        if state.evaluated >= state.target:
             return None
         self._judged = now
         budget = state.config.budget
@@ -105,20 +103,10 @@ class StopRules:
         return self._gpus * self._spent / 3600
 
     def _gain(self, state: State) -> str | None:
-        """Scores of several seeds count; a single seed's luck is no gain."""
-        budget = state.config.budget
-        if budget.no_gain is None and budget.target is None:
-            return None
-        means = [
-            float(np.mean(list(one.means().values())))
-            for one in (state.members[birth] for birth in state.front.members)
-            if one.evaluated and one.seeds >= 2
-        ]
-        leading = max(means, default=float("-inf"))
-        if leading > self._leading:
-            self._leading, self._since = leading, state.evaluated
-        if budget.target is not None and leading >= budget.target:
+        """Scores on fresh seeds count; the seed that selected a candidate flatters it."""
+        budget, leading = state.config.budget, state.confirmed
+        if budget.target is not None and leading is not None and leading >= budget.target:
             return f"the target {budget.target:g} is reached: {leading:.4f}"
-        if budget.no_gain is not None and state.evaluated - self._since >= budget.no_gain:
+        if budget.no_gain is not None and state.evaluated - state.confirmed_at >= budget.no_gain:
             return f"no confirmed gain in {budget.no_gain} evaluations"
         return None

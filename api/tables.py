@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from api.progress import FunnelRow, ScoreRow
+from api.reporting.blocks import Table as Block
 from api.text import changed, cost, count, goal_of, heading, shown
 from evosearch.objectives import ACCURACY, Objective
 from evosearch.ports import SearchInfo
@@ -22,6 +23,19 @@ def table(title: str = "", *, caption: str = "") -> Table:
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, title_justify="left", caption_justify="left")
     made.title = Text(title, style="bold") if title else None
     made.caption = Text(caption, style="dim") if caption else None
+    return made
+
+
+def block_table(block: Block) -> Table:
+    """A report's table as the terminal shows it."""
+    made = table(block.title, caption=block.caption)
+    for place, head in enumerate(block.head):
+        made.add_column(
+            head, justify="left" if place in block.left else "right", overflow="fold",
+            ratio=2 if place in block.left else None,
+        )  # fmt: skip
+    for place, cells in enumerate(block.rows):
+        made.add_row(*map(Text, cells), style="bold" if place in block.bold else None)
     return made
 
 

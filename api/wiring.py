@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Literal
 from evosearch.errors import ConfigError, NotFound, StoreError
 
 if TYPE_CHECKING:
+    from api.settings import ServiceSettings
     from db.sql_store import SqlStore
     from evosearch.config import SearchConfig
     from evosearch.ports import Enqueue, Pool, SearchInfo, Store
     from evosearch.state import State
     from primitives.graph import Graph
+    from workers.ray_pool import RayPool
 
 DEFAULT_DATABASE = "sqlite:///evosearch.db"
 DATABASE_VARIABLE = "EVOSEARCH_DB"
@@ -121,16 +123,28 @@ def new_id() -> str:
     return "".join(secrets.choice(ID_LETTERS) for _ in range(8))
 
 
-def make_pool(name: str, workers: int | None, address: str | None = None) -> Pool:
+def make_pool(
+    name: str,
+    workers: int | None,
+    address: str | None = None,
+    hang_seconds: float | None = None,
+) -> Pool:
     """A pool of that kind; ``workers`` None: one for each CPU, or several a GPU.
 
-    ``address``: an existing Ray cluster.
-    With ``EVOSEARCH_CACHE`` set to a folder, Ray's evaluations are kept there and found again.
+    What is None is taken from the settings' variables: ``address``, an existing Ray cluster, from
+    ``EVOSEARCH_RAY_ADDRESS``, and likewise `RayPool`'s other settings.
+    With ``EVOSEARCH_CACHE`` set to a folder, evaluations are kept there and found again.
 
     Raises:
+        ConfigError: a setting is wrong.
         WorkerError: the workers cannot be started.
     """
     if name == "inline":
+        if address is not None:
+            raise ConfigError(
+                "the inline pool knows no cluster", got=f"--ray-address {address}",
+                hint="use --pool ray",
+            )  # fmt: skip
         if workers not in (None, 1):
             raise ConfigError(
                 "the inline pool has one worker", got=f"--workers {workers}",
@@ -138,10 +152,39 @@ def make_pool(name: str, workers: int | None, address: str | None = None) -> Poo
             )  # fmt: skip
         from workers.inline import InlinePool
 
-        return InlinePool()
+        return with_cache(InlinePool())
+    from api.settings import load_settings
+
+    given = {"workers": workers, "ray_address": address, "hang_seconds": hang_seconds}
+    return with_cache(ray_pool(load_settings(given)))
+
+
+def ray_pool(settings: ServiceSettings) -> RayPool:
+    """The Ray workers of the settings.
+
+    Raises:
+        ConfigError: the folder of checkpoints cannot be made.
+        WorkerError: the workers cannot be started.
+    """
     from workers.ray_pool import RayPool
 
-    return with_cache(RayPool(workers, address=address))
+    folder = settings.checkpoints
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise ConfigError("cannot make the folder of checkpoints", got=str(err)) from err
+    memory = settings.worker_memory
+    return RayPool(
+        settings.workers,
+        address=settings.ray_address,
+        hang_seconds=settings.hang_seconds,
+        gpu_share=settings.gpus_per_worker,
+        gpu_memory_share=settings.gpu_memory_share,
+        memory_limit=None if memory is None else memory * 2**20,
+        checkpoints=None if folder is None else str(folder.resolve()),
+        nice=settings.worker_nice,
+    )
 
 
 def with_cache(pool: Pool) -> Pool:
@@ -151,7 +194,8 @@ def with_cache(pool: Pool) -> Pool:
         return pool
     from workers.cache import CachedPool, EvaluationCache
 
-    return CachedPool(pool, EvaluationCache(Path(folder)))
+    device = getattr(pool, "device_kind", "cpu")
+    return CachedPool(pool, EvaluationCache(Path(folder), device))
 
 
 def check_names(config: SearchConfig) -> None:

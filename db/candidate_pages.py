@@ -1,8 +1,8 @@
 """Pages of candidates by filter and order, stable while candidates come in.
 
 A cursor is the place of the last row in the order (its sort value and birth), so that rows which
-come in meanwhile shift nothing. Filters come as parsed trees and bound values; no text of a
-request becomes SQL.
+come in meanwhile shift nothing. Every order has an index; a filter that has none looks at so many
+candidates in the order and no more, so that a page costs the same whatever the search holds.
 """
 
 from __future__ import annotations
@@ -11,69 +11,33 @@ import base64
 import binascii
 import json
 import math
-import operator
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    Boolean,
-    ColumnElement,
-    Float,
-    and_,
-    cast,
-    func,
-    not_,
-    or_,
-    select,
-    type_coerce,
-)
+from sqlalchemy import ColumnElement, Select, and_, select, tuple_, union_all
 
+from db.candidate_filter import Conditions, Wanted
+from db.candidate_orders import SORTS, Part, parts_of, scored
 from db.engine import begin
-from db.gain_scale import GainScales, unknown
+from db.gain_scale import GainScales
 from db.schema import candidates
 from db.sql_store import SqlStore
-from db.step_time import step_time
 from evosearch.errors import ConfigError
-from evosearch.where import PROPERTIES, Both, Compare, Filter, Not
 
-SORTS = (
-    "birth", "mean_score", "live_nodes", "seconds", "seeds", "finished_at", "step_time", "gain",
-    "gain_low",
-)  # fmt: skip
-"""Columns that a page may be ordered by, besides ``score.ANCHOR``.
-
-``gain`` and ``gain_low``: over the better baseline, and its lower bound; the mean score has the
-same order before a baseline is trained.
-"""
+__all__ = ["COLUMNS", "EXAMINED", "SORTS", "CandidatePages", "Wanted"]
 
 COLUMNS = (
     "birth", "state", "origin", "formula", "live_nodes", "mean_score", "scores", "seeds",
     "on_front", "batch_independent", "causal_safe", "pointwise", "audit", "audit_passed",
     "duplicate_of", "rejection_code", "rejection_detail", "failure_cause", "failure_detail",
-    "note", "digest", "fingerprint", "worker", "seconds", "queued_at", "finished_at", "properties",
+    "note", "digest", "fingerprint", "worker", "seconds", "attempts", "step_time",
+    "queued_at", "finished_at", "properties",
 )  # fmt: skip
 """What a list shows of a candidate; the graph is shown one at a time."""
 
-
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
-    ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which candidates, and in what order. ``stages``: rejection codes; ``text``: in formulas."""
-
-    states: Sequence[str] = ()
-    stages: Sequence[str] = ()
-    text: str = ""
-    scores: tuple[tuple[str, float], ...] = ()
-    where: Filter | None = None
-    sort: str = "birth"
-    descending: bool = True
+EXAMINED = 3000
+"""Candidates that one page looks at for a filter without an index; then it ends, full or not."""
 
 
 class CandidatePages:
@@ -82,40 +46,38 @@ class CandidatePages:
     def __init__(self, store: SqlStore) -> None:
         self._engine = store.engine
         self.gains = GainScales(store)
-        self._json = store.engine.dialect.name == "postgresql"
+        self._postgresql = store.engine.dialect.name == "postgresql"
 
     def page(
         self, search_id: str, wanted: Wanted, limit: int, cursor: str | None = None
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Some rows, and the cursor of the next page (None after the last one).
 
+        A page of a filter that few candidates pass may be short, or empty, before the last one.
+
         Raises:
             ConfigError: the sort is unknown, or the cursor is none that this order gave out.
         """
-        key = self._key(search_id, wanted.sort)
-        order = [key.desc(), candidates.c.birth.desc()]
-        if not wanted.descending:
-            order = [key.asc(), candidates.c.birth.asc()]
-        query = select(*(candidates.c[name] for name in COLUMNS), key.label("sort_key"))
-        query = query.where(
-            candidates.c.search_id == search_id, *self._conditions(search_id, wanted)
-        )
-        if wanted.sort != "birth":
-            query = query.where(key.is_not(None))
-        if cursor is not None:
-            query = query.where(self._beyond(wanted, key, cursor))
-        with begin(self._engine) as connection:
-            rows = connection.execute(query.order_by(*order).limit(limit + 1)).mappings().all()
+        if scored(wanted.sort) and wanted.states:  # what has a score is evaluated, nothing else is
+            if "evaluated" not in wanted.states:
+                return [], None
+            wanted = replace(wanted, states=())
         scale = self.gains.of(search_id)
-        found = [_plain(row) for row in rows[:limit]]
-        for row in found:
-            told = scale and scale.gain(row["birth"], row["mean_score"], row["seeds"])
-            row["gain"] = told and told._asdict()
-            row["gain_seeds"] = scale.seeds(row["birth"], row["seeds"]) if scale and told else 0
-        if len(rows) <= limit:
-            return found, None
-        last = rows[limit - 1]
-        return found, _cursor(wanted, last["sort_key"], last["birth"])
+        asked = Conditions(wanted, scale, postgresql=self._postgresql)
+        place = None if cursor is None else _place(wanted, cursor)
+        with begin(self._engine) as connection:
+            parts = parts_of(connection, search_id, wanted, scale, asked)
+            filtered = bool(asked.others or (wanted.states and not parts[0].of_state))
+            depth = None if asked.few else EXAMINED if filtered else limit + 1
+            looked = _looked_at(search_id, wanted, parts, depth, place)
+            rows = connection.execute(_page(search_id, wanted, asked, looked, limit)).mappings()
+            found = list(rows)
+            after = found[limit - 1] if len(found) > limit else None
+            if after is None and filtered and depth is not None:
+                last = _ordered(select(looked.c.sort_key, looked.c.birth), wanted, looked)
+                after = connection.execute(last.offset(depth - 1).limit(1)).mappings().first()
+        shown = [self._plain(row, scale) for row in found[:limit]]
+        return shown, None if after is None else _cursor(wanted, after["sort_key"], after["birth"])
 
     def stream(self, search_id: str, wanted: Wanted, chunk: int = 500) -> Iterator[dict[str, Any]]:
         """All rows, page by page: no transaction stays open while a client reads."""
@@ -126,95 +88,73 @@ class CandidatePages:
             if cursor is None:
                 return
 
-    def _key(self, search_id: str, sort: str) -> ColumnElement[Any]:
-        if sort.startswith("score."):
-            return self._score(sort.removeprefix("score."))
-        if sort not in SORTS:
-            raise ConfigError(
-                "unknown order", expected=", ".join((*SORTS, "score.ANCHOR")), got=repr(sort)[:60]
-            )
-        if sort == "finished_at":  # a moment cannot stand in a cursor; the order is the same
-            return candidates.c.outcome_seq
-        if sort == "step_time":
-            return step_time(self._engine, search_id)
-        if sort in ("gain", "gain_low"):
-            return self._gain(search_id, sort, candidates.c.mean_score)
-        return candidates.c[sort]
-
-    def _gain(
-        self, search_id: str, name: str, otherwise: ColumnElement[float]
-    ) -> ColumnElement[float]:
-        scale = self.gains.of(search_id)
-        if scale is None:
-            return otherwise
-        return scale.value() if name == "gain" else scale.low()
-
-    def _score(self, anchor: str) -> ColumnElement[float]:
-        found: ColumnElement[float] = self._within(candidates.c.scores)[anchor].as_float()
+    def _plain(self, row: Any, scale: Any) -> dict[str, Any]:
+        found = {name: row[name] for name in COLUMNS}
+        for name in ("scores", "properties"):
+            found[name] = json.loads(found[name]) if found[name] else None
+        told = scale and scale.gain(row["birth"], row["mean_score"], row["seeds"])
+        found["gain"] = told and told._asdict()
+        found["gain_seeds"] = scale.seeds(row["birth"], row["seeds"]) if scale and told else 0
         return found
 
-    def _within(self, column: ColumnElement[Any]) -> Any:
-        """A column of JSON text, to be looked into by name."""
-        return cast(column, JSON) if self._json else type_coerce(column, JSON)
 
-    def _property(self, name: str) -> ColumnElement[Any]:
-        """A column, or a fact inside the candidate's properties."""
-        if name in candidates.c:
-            return candidates.c[name]
-        fact = self._within(candidates.c.properties)[name]
-        kind = {"flag": fact.as_boolean, "number": fact.as_float, "text": fact.as_string}
-        found: ColumnElement[Any] = kind[PROPERTIES[name]]()
-        return found
-
-    def _conditions(self, search_id: str, wanted: Wanted) -> Iterator[ColumnElement[bool]]:
-        if wanted.states:
-            yield candidates.c.state.in_(wanted.states)
-        if wanted.stages:
-            yield candidates.c.rejection_code.in_(wanted.stages)
-        if wanted.text:
-            yield candidates.c.formula.contains(wanted.text, autoescape=True)
-        for anchor, least in wanted.scores:
-            yield self._score(anchor) >= least
-        if wanted.where is not None:
-            yield self._filter(search_id, wanted.where)
-
-    def _filter(self, search_id: str, tree: Filter) -> ColumnElement[bool]:
-        """The tree as a condition that is never NULL, so that ``not`` is its complement."""
-        match tree:
-            case Not(inner):
-                return not_(self._filter(search_id, inner))
-            case Both(op, parts):
-                joined = [self._filter(search_id, part) for part in parts]
-                return and_(*joined) if op == "and" else or_(*joined)
-            case Compare(name, op, values):
-                column = self._column(search_id, name)
-                return func.coalesce(_compare(column, op, values), False, type_=Boolean)
-
-    def _column(self, search_id: str, name: str) -> ColumnElement[Any]:
-        if name.startswith("score."):
-            return self._score(name.removeprefix("score."))
-        if name == "step_time":
-            return step_time(self._engine, search_id)
-        if name in ("gain", "gain_low"):
-            return self._gain(search_id, name, unknown())
-        return self._property(name)
-
-    def _beyond(self, wanted: Wanted, key: ColumnElement[Any], cursor: str) -> ColumnElement[bool]:
-        value, birth = _place(wanted, cursor)
-        if wanted.sort == "birth":
-            same: ColumnElement[bool] = candidates.c.birth < birth
-            return same if wanted.descending else candidates.c.birth > birth
-        if wanted.descending:
-            return or_(key < value, and_(key == value, candidates.c.birth < birth))
-        return or_(key > value, and_(key == value, candidates.c.birth > birth))
+def _looked_at(
+    search_id: str, wanted: Wanted, parts: list[Part], depth: int | None,
+    place: tuple[float, int] | None,
+) -> Any:  # fmt: skip
+    """The first ``depth`` candidates beyond the place in the order: birth and sort key."""
+    found = []
+    for part in parts:
+        query = select(part.birth.label("birth"), part.key.label("sort_key")).where(
+            part.table.c.search_id == search_id, *part.conditions
+        )
+        if place is not None:
+            query = query.where(*_beyond(wanted, part, place))
+        if depth is not None:
+            turned = [one.desc() if wanted.descending else one.asc() for one in part.order]
+            query = query.order_by(*turned).limit(depth)
+        found.append(query.subquery())
+    if len(found) == 1:
+        return found[0]
+    united = union_all(*(select(one.c.birth, one.c.sort_key) for one in found)).subquery()
+    first = _ordered(select(united.c.birth, united.c.sort_key), wanted, united)
+    return first.limit(depth).subquery()
 
 
-def _compare(column: ColumnElement[Any], op: str, values: tuple[Any, ...]) -> ColumnElement[bool]:
-    if all(isinstance(value, float) for value in values):
-        column = cast(column, Float)
-    found: ColumnElement[bool]
-    found = column.in_(values) if op == "in" else _OPERATORS[op](column, values[0])
-    return found
+def _page(
+    search_id: str, wanted: Wanted, asked: Conditions, looked: Any, limit: int
+) -> Select[Any]:
+    query = select(*(candidates.c[name] for name in COLUMNS), looked.c.sort_key).join_from(
+        looked, candidates,
+        and_(candidates.c.search_id == search_id, candidates.c.birth == looked.c.birth),
+    )  # fmt: skip
+    conditions = list(asked.others)
+    if wanted.states:
+        conditions.append(candidates.c.state.in_(wanted.states))
+    return _ordered(query.where(*conditions), wanted, looked).limit(limit + 1)
+
+
+def _ordered(query: Select[Any], wanted: Wanted, looked: Any) -> Select[Any]:
+    keys = (looked.c.sort_key, looked.c.birth)
+    return query.order_by(*(one.desc() if wanted.descending else one.asc() for one in keys))
+
+
+def _beyond(
+    wanted: Wanted, part: Part, place: tuple[float, int]
+) -> Iterator[ColumnElement[bool]]:  # fmt: skip
+    value, birth = place
+    if part.near is not None:  # what the key is computed from, so that the index begins there
+        column, shift = part.near
+        bound = value + shift
+        yield column <= bound + _SLACK if wanted.descending else column >= bound - _SLACK
+    if part.key is part.birth:
+        yield part.birth < birth if wanted.descending else part.birth > birth
+        return
+    mine, theirs = tuple_(part.key, part.birth), tuple_(value, birth)
+    yield mine < theirs if wanted.descending else mine > theirs
+
+
+_SLACK = 1e-9
 
 
 def _cursor(wanted: Wanted, value: Any, birth: int) -> str:
@@ -238,10 +178,3 @@ def _place(wanted: Wanted, cursor: str) -> tuple[float, int]:
     if not (0 <= birth < 2**63 and math.isfinite(value) and abs(value) < 2**63):
         raise bad
     return value, birth
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    found = {name: row[name] for name in COLUMNS}
-    for name in ("scores", "properties"):
-        found[name] = json.loads(found[name]) if found[name] else None
-    return found

@@ -6,16 +6,17 @@ It reads only. Each problem is one line; no problem is an empty list.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, or_, select, text
 
 from db import schema
 from db.check_tables import TableCheck
 from db.engine import begin
 from db.refusals import not_one
 from db.sql_store import SqlStore
+from db.step_time import MEASURED
 from evosearch.errors import StoreError
 from evosearch.pareto import non_dominated
 from evosearch.ports import Progress, unseen
@@ -53,6 +54,7 @@ def _check_search(store: SqlStore, search_id: str, progress: Progress) -> Iterat
                 connection, search_id, lambda done: progress(search_id, done, last)
             )
         yield from _check_front(connection, search_id)
+        yield from _check_step_times(connection, search_id)
 
 
 def _last(connection: Connection, search_id: str) -> int:
@@ -100,6 +102,9 @@ def _check_front(connection: Connection, search_id: str) -> Iterator[str]:
     if not np.isfinite(points).all():
         yield "a candidate has a score that is no number"
         return
+    yield from _check_scores(
+        connection, search_id, {row.birth: one for row, one in zip(rows, told, strict=True)}
+    )
     stored = {row.birth for row in rows if row.on_front}
     kept = non_dominated(-points)
     computed = {row.birth for row, keep in zip(rows, kept, strict=True) if keep}
@@ -107,3 +112,42 @@ def _check_front(connection: Connection, search_id: str) -> Iterator[str]:
         yield (
             f"the front is {sorted(stored)[:20]}, computed from all scores {sorted(computed)[:20]}"
         )
+
+
+def _check_scores(
+    connection: Connection, search_id: str, told: Mapping[int, Mapping[str, float]]
+) -> Iterator[str]:
+    """The scores that pages are ordered by are those of the candidates."""
+    table = schema.scores
+    wanted = select(table.c.birth, table.c.name, table.c.score).where(
+        table.c.search_id == search_id
+    )
+    stored: dict[int, dict[str, float]] = {}
+    for birth, name, score in connection.execute(wanted):
+        stored.setdefault(birth, {})[name] = score
+    for birth in sorted(stored.keys() | told.keys()):
+        if stored.get(birth) != told.get(birth):
+            yield f"table scores: birth {birth} differs from the candidate"
+            return
+
+
+def _check_step_times(connection: Connection, search_id: str) -> Iterator[str]:
+    """The step times that pages are ordered by are those of the evaluations."""
+    table = schema.candidates
+    both = (
+        select(table.c.birth, table.c.step_time, MEASURED.label("measured"))
+        .where(table.c.search_id == search_id, table.c.finished_at.is_not(None))
+        .subquery()
+    )
+    stored, measured = both.c.step_time, both.c.measured
+    differ = or_(
+        stored.is_(None) != measured.is_(None),
+        func.abs(stored - measured) > _TOLERANCE * func.abs(measured),
+    )
+    birth = connection.execute(select(both.c.birth).where(differ).limit(1)).scalar()
+    if birth is not None:
+        yield f"table candidates: birth {birth}: step_time is not that of its evaluations"
+
+
+_TOLERANCE = 1e-9
+"""Sums depend on the order of addition."""

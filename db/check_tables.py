@@ -31,6 +31,8 @@ _NOT_IN_EVENTS = {
     "title", "lease_owner", "lease_epoch", "lease_expires_at", "formula",
     "batch_independent", "causal_safe", "pointwise",  # unknown in rows of schema 0001
     "properties",  # unknown in rows before schema 0004
+    "step_time",  # follows from other tables
+    "added_at", "ready",
 }  # fmt: skip
 _MOVING = ("scores", "mean_score", "seeds")
 """Columns of a candidate that a later measurement changes."""
@@ -99,7 +101,7 @@ class TableCheck:
 
     def _candidates(self, change: Projection) -> None:
         self._open |= change.candidates
-        for birth, row in change.outcomes.items():
+        for birth, row in (*change.moves.items(), *change.outcomes.items()):
             self._open[birth] |= row
         self._rescored |= change.scores
         ended = [birth for birth in (*change.candidates, *change.outcomes)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -54,6 +55,36 @@ def is_sqlite(url: URL) -> bool:
 
 class ConnectionLost(StoreError):
     """The connection to the server broke; what was being committed may stand there or not."""
+
+
+class Retrying(Protocol):
+    """What works with a server that may go away for a while."""
+
+    tries: int
+    """How often a task is begun whose connection breaks."""
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+R = TypeVar("R", bound=Retrying)
+
+
+def again(method: Callable[Concatenate[R, P], T]) -> Callable[Concatenate[R, P], T]:
+    """The method, once more if the connection broke in it; opening the next one is patient.
+
+    A method that writes must know its own commit again, for the answer to it may be what was lost.
+    """
+
+    @wraps(method)
+    def patient(owner: R, /, *args: P.args, **options: P.kwargs) -> T:
+        for _ in range(owner.tries - 1):
+            try:
+                return method(owner, *args, **options)
+            except ConnectionLost:
+                continue
+        return method(owner, *args, **options)
+
+    return patient
 
 
 def open_engine(url: URL, busy_seconds: float, patience: float = 0.0) -> Engine:

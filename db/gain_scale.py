@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Float, case, cast, func, literal, null, select
+from sqlalchemy import ColumnElement, Float, case, cast, func, literal, null, select, text
 
 from db.engine import begin
-from db.schema import candidates, evaluations
+from db.schema import IS_LATER, candidates, evaluations
 from db.sql_store import SqlStore
 from evosearch.gain import Gain, Samples, better_baseline, gains, with_margin
 
@@ -54,22 +54,30 @@ class GainScale:
 
     def value(self) -> ColumnElement[float]:
         """The gain as an expression; NULL before a candidate has a score."""
+        return self.mean() - literal(self.base, Float)
+
+    def low(self) -> ColumnElement[float]:
+        """The lower bound of the gain; the gain itself while no spread over seeds is known."""
+        return self.mean_low() - literal(self.base, Float)
+
+    def mean(self) -> ColumnElement[float]:
+        """The mean score that the gain is taken from."""
         column: ColumnElement[float] = cast(candidates.c.mean_score, Float)
         if self.fresh:
             means = {birth: mean for birth, (mean, _) in self.fresh.items()}
             column = case(means, value=candidates.c.birth, else_=column)
-        return column - literal(self.base, Float)
+        return column
 
-    def low(self) -> ColumnElement[float]:
-        """The lower bound of the gain; the gain itself while no spread over seeds is known."""
+    def mean_low(self) -> ColumnElement[float]:
+        """The lower bound of that mean."""
         if math.isnan(self.margins[1]):
-            return self.value()
+            return self.mean()
         each = dict(enumerate(self.margins[1:], 1))
         margin = case(each, value=candidates.c.seeds, else_=self.margins[-1])
         if self.fresh:
             known = {one: self.margins[min(n, MOST_SEEDS)] for one, (_, n) in self.fresh.items()}
             margin = case(known, value=candidates.c.birth, else_=margin)
-        return self.value() - margin
+        return self.mean() - margin
 
 
 @dataclass(slots=True)
@@ -116,7 +124,7 @@ class GainScales:
             if last <= known.last:
                 return False
             wanted = select(*(evaluations.c[name] for name in _READ)).where(
-                mine, seq > known.last, seq <= last, evaluations.c.purpose != "search"
+                mine, seq > known.last, seq <= last, text(IS_LATER)
             )
             rows = connection.execute(wanted.order_by(seq)).mappings().all()
         known.last = last

@@ -60,6 +60,8 @@ def touched(events: Iterable[Event]) -> tuple[set[int], set[str]]:
                 births.add(event.subject.birth)
         elif isinstance(event, (CandidateRejected, CandidateFailed, CandidateEvaluated)):
             births.add(event.birth)
+        elif isinstance(event, JobLost) and (birth := _first_of(event.id)) is not None:
+            births.add(birth)
         if isinstance(event, (CandidateEvaluated, JobFinished)) and event.standing:
             births.update(event.standing.front_in, event.standing.front_out)
         if isinstance(event, EvaluationRecorded):
@@ -69,12 +71,20 @@ def touched(events: Iterable[Event]) -> tuple[set[int], set[str]]:
     return births, jobs
 
 
+def _first_of(job_id: str) -> int | None:
+    """The candidate whose first job has that id; it has no row among the jobs."""
+    number = job_id.removeprefix("c")
+    return int(number) if number != job_id and number.isdecimal() else None
+
+
 class Projection:
     """The net change that a batch of events makes to the rows of one search.
 
-    ``candidates`` and ``jobs`` are new rows; ``outcomes``, ``flips``, ``scores`` and
-    ``job_changes`` change stored ones, and each carries the state that it was read in (``was``),
-    so that a writer can compare and set. ``now`` and ``jobs_now`` tell the states after the batch.
+    ``candidates`` and ``jobs`` are new rows; ``moves`` (of candidates that go on waiting),
+    ``outcomes``, ``flips``, ``scores`` and ``job_changes`` change stored ones, and each carries the
+    state that it was read in (``was``), so that a writer can compare and set. ``now`` and
+    ``jobs_now`` tell the states after the batch.
+    ``timed``: births whose step time may have changed; ``moves_pace``: all of them may.
     ``lean``: without the rows of events and without formulas, for those who only compare.
     """
 
@@ -96,6 +106,7 @@ class Projection:
         self.events: list[Row] = []
         self.candidates: dict[int, Row] = {}
         self.parents: list[Row] = []
+        self.moves: dict[int, Row] = {}
         self.outcomes: dict[int, Row] = {}
         self.scores: dict[int, Row] = {}
         self.flips: dict[int, bool] = {}
@@ -107,6 +118,8 @@ class Projection:
         self.tallies: dict[tuple[str, str], Row] = {}
         self.repeats: dict[int, int] = {}
         self.examples: list[Row] = []
+        self.timed: set[int] = set()
+        self.moves_pace = False
 
     def add(self, seq: int, at: datetime, event: Event) -> None:
         """Take in the next event.
@@ -247,8 +260,8 @@ class Projection:
             self._expect_job(event.job_id, job, event.purpose, subject)
         elif event.purpose != "search" or event.subject.birth is None:
             raise self._conflict("unknown job", "a queued job", event.job_id)
-        else:
-            self._expect(event.subject.birth, OPEN)
+        elif self._expect(event.subject.birth, OPEN).state != "running":
+            self._go_on(event.subject.birth, "running")
         if event.purpose == "search" and event.subject.birth is not None:
             self._checks(event.subject.birth, event.checks)
         one = event.evaluation
@@ -261,6 +274,9 @@ class Projection:
              "groups": dumps(one.groups),
              **{name: getattr(one, name) for name in EVALUATION_FIELDS}}
         )  # fmt: skip
+        self.moves_pace |= event.purpose == "baseline"
+        if event.purpose != "search" and event.subject.birth is not None:
+            self.timed.add(event.subject.birth)  # of a first training its outcome tells
         if one.curve or one.correct:
             self.traces.append(
                 {"seq": self._seq, "curve": dumps(one.curve), "correct": one.correct}
@@ -287,6 +303,8 @@ class Projection:
                 row |= {"state": "evaluated", "outcome_seq": self._seq}
                 row |= self._scores(event.standing)
                 self.evaluated += 1
+        if self._expect(event.birth, OPEN).state != "queued":
+            self.timed.add(event.birth)  # something of it was trained
         self._move(event.birth, row)
         if isinstance(event, CandidateEvaluated):
             self._standing(event.standing)
@@ -296,10 +314,26 @@ class Projection:
         if birth in self.candidates:
             self.candidates[birth] |= row
         else:
-            self.outcomes[birth] = row | {"was": was.state}
-        self.now[birth] = KnownCandidate(row["state"])
+            stored = self.moves.pop(birth, {"was": was.state})["was"]
+            self.outcomes[birth] = row | {"was": stored, "attempts": was.attempts}
+        self._tally_move(birth, was, row["state"])
+
+    def _go_on(self, birth: int, state: str, attempts: int | None = None) -> None:
+        """Moves a candidate that still waits for its outcome."""
+        was = self._expect(birth, OPEN)
+        row: Row = {"state": state, "attempts": attempts or was.attempts}
+        if birth in self.candidates:
+            self.candidates[birth] |= row
+        else:
+            self.moves.setdefault(birth, {"was": was.state}).update(row)
+        self._tally_move(birth, was, state, row["attempts"])
+
+    def _tally_move(
+        self, birth: int, was: KnownCandidate, state: str, attempts: int | None = None
+    ) -> None:
+        self.now[birth] = KnownCandidate(state, attempts=attempts or was.attempts)
         self._tally("state", was.state, -1)
-        self._tally("state", row["state"], 1)
+        self._tally("state", state, 1)
 
     def _checks(self, birth: int, checks: Sequence[CheckRun]) -> None:
         # Several events may tell checks of one candidate: the event's place keeps them in order.
@@ -386,7 +420,11 @@ class Projection:
     def _job_lost(self, event: JobLost) -> None:
         job = self._job(event.id)
         if job is None:
-            return  # a candidate's first job has no row of its own
+            birth = _first_of(event.id)
+            if birth is None:
+                raise self._conflict("unknown job", "a queued job", event.id)
+            self._go_on(birth, "lost", event.attempt + 1)
+            return
         self._expect_job(event.id, job, job.purpose, job.subject)
         self._change_job(event.id, job, open_job(event.attempt + 1))
 
@@ -410,6 +448,7 @@ class Projection:
         if birth is None:
             raise self._conflict("a baseline has no standing", "a candidate", subject)
         self._expect(birth, ("evaluated",))
+        self.timed.add(birth)
         scores = self._scores(event.standing)
         if birth in self.candidates:
             self.candidates[birth] |= scores

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -15,12 +16,14 @@ from sqlalchemy import (
     Select,
     and_,
     func,
+    or_,
     select,
     text,
     tuple_,
     union_all,
 )
 
+from db.candidate_filter import ON_FRONT
 from db.engine import begin
 from db.schema import (
     IS_MILESTONE,
@@ -37,6 +40,7 @@ from db.schema import (
     tallies,
     traces,
 )
+from db.schema_service import notes
 from db.sql_store import SqlStore
 from db.views import (
     CandidateDetail,
@@ -57,6 +61,18 @@ from primitives.graph import Graph
 MAX_PAGE = 500
 
 
+def _search_place(cursor: str) -> tuple[datetime, str]:
+    """Creation and id of the last search of a page."""
+    at, _, search_id = cursor.partition("/")
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or not search_id:
+        raise ConfigError("bad cursor", expected="the one of the last page", got=repr(cursor)[:60])
+    return moment, search_id
+
+
 class Queries:
     """What people look at, read from the tables of a `SqlStore`."""
 
@@ -65,15 +81,72 @@ class Queries:
 
     def searches(self) -> list[SearchRow]:
         """All searches with their progress, the newest first."""
+        return self._searches((), None)
+
+    def search_row(self, search_id: str) -> SearchRow:
+        """One search with its progress.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        found = self._searches((searches.c.id == search_id,), 1)
+        if not found:
+            raise NotFound("no such search", got=search_id)
+        return found[0]
+
+    def searches_page(
+        self,
+        limit: int,
+        cursor: str | None = None,
+        *,
+        statuses: Sequence[str] = (),
+        tag: str | None = None,
+        archived: bool | None = None,
+    ) -> tuple[list[SearchRow], str | None]:
+        """Some searches, the newest first, and the cursor of the next page (None at the end).
+
+        Raises:
+            ConfigError: the cursor is none that this method gave out.
+        """
+        wanted: list[ColumnElement[bool]] = []
+        about = select(notes.c.search_id)
+        if statuses:
+            wanted.append(searches.c.status.in_(statuses))
+        if tag is not None:  # stored as JSON text, in which a tag needs no escapes
+            mine = notes.c.tags.contains(json.dumps(tag), autoescape=True)
+            wanted.append(searches.c.id.in_(about.where(mine)))
+        if archived is not None:
+            away = searches.c.id.in_(about.where(notes.c.archived))
+            wanted.append(away if archived else ~away)
+        if cursor is not None:
+            at, search_id = _search_place(cursor)
+            wanted.append(
+                or_(
+                    searches.c.created_at < at,
+                    and_(searches.c.created_at == at, searches.c.id < search_id),
+                )
+            )
+        rows = self._searches(wanted, limit + 1)
+        if len(rows) <= limit:
+            return rows, None
+        last = rows[limit - 1]
+        return rows[:limit], f"{last.created_at.isoformat()}/{last.id}"
+
+    def _searches(
+        self, wanted: Sequence[ColumnElement[bool]], limit: int | None
+    ) -> list[SearchRow]:
+        names = SearchRow.__dataclass_fields__.keys() - {"states"}
+        newest = select(*(searches.c[name] for name in sorted(names)))
+        newest = newest.where(searches.c.ready, *wanted)
+        newest = newest.order_by(searches.c.created_at.desc(), searches.c.id.desc()).limit(limit)
         counted = (
             select(tallies.c.search_id, tallies.c.code, tallies.c.count)
             .where(tallies.c.stage == "state", tallies.c.count > 0)
         )  # fmt: skip
-        names = SearchRow.__dataclass_fields__.keys() - {"states"}
-        newest = select(*(searches.c[name] for name in sorted(names)))
-        newest = newest.order_by(searches.c.created_at.desc(), searches.c.id.desc())
         with begin(self._engine) as connection:
             rows = connection.execute(newest).mappings().all()
+            if limit is not None:
+                counted = counted.where(tallies.c.search_id.in_([row["id"] for row in rows]))
             states: dict[str, dict[str, int]] = {}
             for search_id, state, count in connection.execute(counted):
                 states.setdefault(search_id, {})[state] = count
@@ -113,11 +186,8 @@ class Queries:
 
     def front(self, search_id: str) -> list[CandidateRow]:
         """The candidates that none dominates, the highest mean score first."""
-        # That births are not negative is always true; it decides for the front's own index where
-        # a planner without statistics takes any index that begins with the search.
-        wanted = (candidates.c.on_front, candidates.c.birth >= 0)
         return self._candidates(
-            _LIST.where(candidates.c.search_id == search_id, *wanted).order_by(
+            _LIST.where(candidates.c.search_id == search_id, *ON_FRONT).order_by(
                 candidates.c.mean_score.desc(), candidates.c.birth
             )
         )
@@ -166,7 +236,7 @@ class Queries:
         front = (
             select(func.count())
             .select_from(candidates)
-            .where(candidates.c.search_id == search_id, candidates.c.on_front)
+            .where(candidates.c.search_id == search_id, *ON_FRONT)
             .scalar_subquery()
         )
         figures = select(func.count(), func.min(score), func.avg(score), func.max(score), front)
@@ -230,15 +300,26 @@ class Queries:
         return [JobRow(*row) for row in rows]
 
     def events(
-        self, search_id: str, *, after: int = 0, limit: int = 200, newest: bool = False
+        self,
+        search_id: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        kinds: Sequence[str] = (),
+        limit: int = 200,
+        newest: bool = False,
     ) -> list[EventRow]:
-        """Events above a sequence number, ascending; with ``newest`` the last ones of them."""
+        """Events between two sequence numbers, ascending; with ``newest`` the last ones of them.
+
+        ``kinds``: only those; all where none is named.
+        """
         place = events.c.seq.desc() if newest else events.c.seq
-        wanted = (
-            _EVENTS.where(events.c.search_id == search_id, events.c.seq > after)
-            .order_by(place)
-            .limit(max(1, limit))
-        )
+        wanted = _EVENTS.where(events.c.search_id == search_id, events.c.seq > after)
+        if before is not None:
+            wanted = wanted.where(events.c.seq < before)
+        if kinds:
+            wanted = wanted.where(events.c.kind.in_(kinds))
+        wanted = wanted.order_by(place).limit(max(1, limit))
         with begin(self._engine) as connection:
             rows = connection.execute(wanted).all()
         found = [_event(row) for row in rows]

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
-from db.engine import begin
+from db.engine import again, begin
 from db.schema import (
     candidates,
     commands,
@@ -47,6 +48,15 @@ class Notes:
     pinned: bool = False
 
 
+class LastEvent(NamedTuple):
+    """how far a search is: number of its last event, status, when it came here and changed."""
+
+    seq: int
+    status: str
+    added_at: datetime
+    updated_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class LogRow:
     """An event as text, for those who pass it on unread."""
@@ -62,8 +72,9 @@ class RestQueries:
     """What REST shows beyond `db.queries`."""
 
     def __init__(self, store: SqlStore) -> None:
-        self._engine = store.engine
+        self._engine, self.tries = store.engine, store.tries
 
+    @again
     def notes(self, search_ids: Sequence[str]) -> dict[str, Notes]:
         """People's notes on these searches; those without any are missing."""
         wanted = select(notes).where(notes.c.search_id.in_(search_ids))
@@ -77,6 +88,7 @@ class RestQueries:
             for row in rows
         }  # fmt: skip
 
+    @again
     def lineage(
         self, search_id: str, birth: int, *, down: bool, depth: int
     ) -> list[tuple[int, int, int]]:
@@ -105,6 +117,7 @@ class RestQueries:
                     break
         return links
 
+    @again
     def briefs(self, search_id: str, births: Sequence[int]) -> dict[int, dict[str, Any]]:
         """Birth -> state, formula and score of these candidates (at most 1,000)."""
         names = ("birth", "state", "origin", "formula", "mean_score", "live_nodes", "on_front")
@@ -114,6 +127,7 @@ class RestQueries:
         with begin(self._engine) as connection:
             return {row["birth"]: dict(row) for row in connection.execute(wanted).mappings()}
 
+    @again
     def relatives(self, search_id: str, births: Sequence[int]) -> dict[int, dict[str, Any]]:
         """As `briefs`, with the graph's JSON text (at most 1,000)."""
         names = (
@@ -125,6 +139,7 @@ class RestQueries:
         with begin(self._engine) as connection:
             return {row["birth"]: dict(row) for row in connection.execute(wanted).mappings()}
 
+    @again
     def formulas(self, search_id: str, births: Sequence[int]) -> dict[int, str | None]:
         """Birth -> formula of these candidates (at most 1,000), printed where it is not stored."""
         wanted = select(candidates.c.birth, candidates.c.formula, candidates.c.graph).where(
@@ -134,6 +149,7 @@ class RestQueries:
             rows = connection.execute(wanted).all()
         return {row.birth: row.formula or printed(row.graph) for row in rows}
 
+    @again
     def graph_text(self, search_id: str, birth: int) -> str | None:
         """The graph's JSON; None if there is no such candidate."""
         wanted = select(candidates.c.graph).where(
@@ -142,6 +158,7 @@ class RestQueries:
         with begin(self._engine) as connection:
             return connection.execute(wanted).scalar()
 
+    @again
     def curves(self, search_id: str, seqs: Sequence[int]) -> dict[int, list[list[float]]]:
         """Event number -> (step, loss) points of those trainings."""
         wanted = select(traces.c.seq, traces.c.curve).where(
@@ -150,6 +167,7 @@ class RestQueries:
         with begin(self._engine) as connection:
             return {row.seq: json.loads(row.curve) for row in connection.execute(wanted)}
 
+    @again
     def standings(self, search_id: str, after: int, limit: int) -> list[tuple[int, Any, str]]:
         """(seq, at, payload) of events that may have moved the front, in order."""
         wanted = (
@@ -162,6 +180,7 @@ class RestQueries:
         with begin(self._engine) as connection:
             return [(row.seq, row.at, row.payload) for row in connection.execute(wanted)]
 
+    @again
     def members(self, search_id: str, size: int, limit: int) -> list[tuple[int, int, float]]:
         """(birth, seq of the outcome, mean score) of the population, the youngest first."""
         wanted = (
@@ -173,11 +192,12 @@ class RestQueries:
         with begin(self._engine) as connection:
             return [tuple(row) for row in connection.execute(wanted)]
 
+    @again
     def audit(self, search_id: str) -> dict[str, int]:
         """Counts of the signal check's audit: audited, wrong, passed."""
         mine = candidates.c.search_id == search_id
         audited = select(func.count(), func.sum(candidates.c.audit_passed.cast(_INT))).where(
-            mine, candidates.c.audit, candidates.c.audit_passed.is_not(None)
+            mine, candidates.c.audit_passed.is_not(None)
         )
         counted = select(tallies.c.stage, tallies.c.code, tallies.c.count).where(
             tallies.c.search_id == search_id, tallies.c.stage.in_(("state", "worker"))
@@ -189,6 +209,7 @@ class RestQueries:
         passed = sum(number for stage, code, number in rows if (stage, code) in wanted)
         return {"audited": count, "wrong": int(wrong or 0), "passed": passed}
 
+    @again
     def training_costs(self, search_id: str) -> list[dict[str, Any]]:
         """Trainings, seconds and steps by purpose."""
         wanted = (
@@ -208,6 +229,7 @@ class RestQueries:
                 for row in connection.execute(wanted)
             ]  # fmt: skip
 
+    @again
     def worker_seconds(self, search_id: str) -> float:
         """Time that workers spent on jobs that ended: first verdicts and all later jobs."""
         first = select(func.sum(candidates.c.seconds)).where(candidates.c.search_id == search_id)
@@ -215,17 +237,32 @@ class RestQueries:
         with begin(self._engine) as connection:
             return sum(float(connection.execute(one).scalar() or 0.0) for one in (first, later))
 
-    def last_seqs(self) -> dict[str, tuple[int, str, Any]]:
-        """Search -> (number of its last event, status, when it was created)."""
+    @again
+    def last_seqs(self) -> dict[str, LastEvent]:
+        """Search -> its last event, status, and when it came into this store."""
+        added = func.coalesce(searches.c.added_at, searches.c.created_at).label("added_at")
         wanted = select(
-            searches.c.id, searches.c.last_seq, searches.c.status, searches.c.created_at
+            searches.c.id, searches.c.last_seq, searches.c.status, added, searches.c.updated_at
         )
         with begin(self._engine) as connection:
             return {
-                row.id: (row.last_seq, row.status, row.created_at)
-                for row in connection.execute(wanted)
+                row.id: LastEvent(row.last_seq, row.status, row.added_at, row.updated_at)
+                for row in connection.execute(wanted.where(searches.c.ready))
             }
 
+    @again
+    def last_until(self, search_id: str, moment: datetime) -> int:
+        """Number of the search's last event that happened no later than ``moment``, or 0."""
+        wanted = (
+            select(events.c.seq)
+            .where(events.c.search_id == search_id, events.c.at <= moment)
+            .order_by(events.c.seq.desc())
+            .limit(1)
+        )
+        with begin(self._engine) as connection:
+            return int(connection.scalar(wanted) or 0)
+
+    @again
     def log(self, search_id: str, after: int, upto: int, limit: int) -> list[LogRow]:
         """Events with numbers above ``after`` up to ``upto``, in order, as text."""
         wanted = (
@@ -240,12 +277,32 @@ class RestQueries:
             LogRow(search_id, row.seq, row.at.isoformat(), row.kind, row.payload) for row in rows
         ]
 
+    @again
+    def stands(self, search_id: str) -> tuple[str, str] | None:
+        """The search's status and phase; None where there is no such search."""
+        wanted = select(searches.c.status, searches.c.phase).where(searches.c.id == search_id)
+        with begin(self._engine) as connection:
+            found = connection.execute(wanted).first()
+        return None if found is None else (found.status, found.phase)
+
+    @again
+    def commanded(self) -> list[str]:
+        """Searches that are not over and have commands waiting."""
+        waiting = select(commands.c.search_id).where(commands.c.done_at.is_(None))
+        wanted = select(searches.c.id).where(
+            searches.c.status.in_(("running", "paused")), searches.c.id.in_(waiting)
+        )
+        with begin(self._engine) as connection:
+            return list(connection.execute(wanted).scalars())
+
+    @again
     def runnable(self) -> list[str]:
         """Searches that a controller should hold: running ones, and paused ones with commands."""
         waiting = select(commands.c.search_id).where(commands.c.done_at.is_(None))
         status: ColumnElement[str] = searches.c.status
         wanted = select(searches.c.id).where(
-            or_(status == "running", and_(status == "paused", searches.c.id.in_(waiting)))
+            searches.c.ready,
+            or_(status == "running", and_(status == "paused", searches.c.id.in_(waiting))),
         )
         with begin(self._engine) as connection:
             return list(connection.execute(wanted.order_by(searches.c.created_at)).scalars())

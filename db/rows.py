@@ -28,6 +28,7 @@ class KnownCandidate(NamedTuple):
 
     state: str
     on_front: bool = False
+    attempts: int = 1
 
 
 class KnownJob(NamedTuple):
@@ -73,6 +74,7 @@ def new_candidate(
         "digest": None, "fingerprint": None, "note": "",
         "duplicate_of": None, "audit": False, "on_front": False, "queued_at": at,
         **dict.fromkeys(OUTCOME_FIELDS[1:]), "seeds": 0, "worker": "", "seconds": 0.0,
+        "attempts": 1,
     }  # fmt: skip
 
 

@@ -30,6 +30,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     text,
+    true,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -43,7 +44,7 @@ from db.states import (
     STATUSES,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 """All schema versions, oldest first; the names of the migrations."""
 
 metadata = MetaData(
@@ -114,6 +115,10 @@ searches = Table(
     Column("lease_owner", Text),
     Column("lease_epoch", BigInteger, nullable=False),
     Column("lease_expires_at", Float),  # seconds since 1970 by the database's clock
+    # When it came into this store: a clone or an import is younger here than its first event.
+    Column("added_at", UtcTime),
+    # Not before it has all of its events, and no longer once it is being removed (`db.building`).
+    Column("ready", Boolean, nullable=False, server_default=true()),
     _one_of("status", STATUSES),
     _one_of("phase", PHASES),
     CheckConstraint("last_seq >= 1 AND evaluated >= 0", name="counts"),
@@ -186,6 +191,10 @@ candidates = Table(
     Column("pointwise", Boolean),
     # Facts as JSON (`primitives.properties`); unknown in rows written before schema 0004.
     Column("properties", Text),
+    # Mean time of a step beside the first baseline's (`db.step_time`); follows from evaluations.
+    Column("step_time", Float),
+    # How often workers were asked for its outcome: one more than were lost with it.
+    Column("attempts", Integer, nullable=False, server_default=text("1")),
     PrimaryKeyConstraint("search_id", "birth"),
     _candidate_key("duplicate_of"),
     _one_of("state", CANDIDATE_STATES),
@@ -252,7 +261,47 @@ candidates = Table(
         "duplicate_of",
         **_where("duplicate_of IS NOT NULL"),
     ),
+    # One for each order of a page, so that none sorts more than it shows.
+    Index("ix_candidates_nodes", "search_id", "live_nodes", "birth"),
+    Index("ix_candidates_seconds", "search_id", "seconds", "birth"),
+    Index("ix_candidates_seeds", "search_id", "seeds", "birth"),
+    Index(
+        "ix_candidates_seeds_score",
+        "search_id",
+        "seeds",
+        "mean_score",
+        "birth",
+        **_where("mean_score IS NOT NULL"),
+    ),
+    Index(
+        "ix_candidates_step_time",
+        "search_id",
+        "step_time",
+        "birth",
+        **_where("step_time IS NOT NULL"),
+    ),
+    Index(
+        "ix_candidates_audit",
+        "search_id",
+        "audit_passed",
+        **_where("audit_passed IS NOT NULL"),
+    ),
 )
+
+scores = Table(
+    "scores",
+    metadata,
+    _search_id(),
+    Column("birth", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("score", Float, nullable=False),
+    PrimaryKeyConstraint("search_id", "birth", "name"),
+    _candidate_key("birth"),
+    Index("ix_scores_order", "search_id", "name", "score", "birth"),
+    sqlite_with_rowid=False,
+)
+"""Mean scores of evaluated candidates, one a row, for the order by a score; ``candidates.scores``
+says the same."""
 
 parents = Table(
     "parents",
@@ -268,6 +317,9 @@ parents = Table(
     Index("ix_parents_parent", "search_id", "parent"),
     sqlite_with_rowid=False,
 )
+
+IS_LATER = "purpose <> 'search'"
+"""A training that is none of a candidate's first ones."""
 
 evaluations = Table(
     "evaluations",
@@ -303,6 +355,8 @@ evaluations = Table(
     CheckConstraint("(birth IS NULL) <> (baseline IS NULL)", name="subject"),
     Index("ix_evaluations_birth", "search_id", "birth", **_where("birth IS NOT NULL")),
     Index("ix_evaluations_baseline", "search_id", "baseline", **_where("baseline IS NOT NULL")),
+    # What gains and noise are read from: few beside the search's own trainings.
+    Index("ix_evaluations_later", "search_id", "seq", **_where(IS_LATER)),
 )
 
 traces = Table(

@@ -1,4 +1,4 @@
-"""The service's own tables: tokens, retried requests, people's notes, and controllers that run.
+"""Tables beside the log: tokens, retried requests, notes, controllers, and studies of a search.
 
 Nothing of a search depends on them: without them every search would read and run the same. They
 stand in the same metadata as `db.schema`, so that one migration history covers both.
@@ -74,4 +74,15 @@ controllers = Table(
     Column("offers", Text, nullable=False),
 )
 
-TABLES = (tokens, idempotency, notes, controllers)
+studies = Table(
+    "studies",
+    metadata,
+    Column("search_id", Text, ForeignKey("searches.id", ondelete="CASCADE"), nullable=False),
+    Column("study", Text, nullable=False),
+    Column("item", Text, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("payload", Text, nullable=False),
+    PrimaryKeyConstraint("search_id", "study", "item"),
+)
+
+TABLES = (tokens, idempotency, notes, controllers, studies)

@@ -7,20 +7,25 @@ deleting it, which takes its lease away.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
-from db.engine import begin
+from db.building import Building, Numbered, remove
+from db.engine import again, begin
 from db.queries_rest import Notes
 from db.refusals import not_one
-from db.schema import commands, events, searches, traces
+from db.rows import Row
+from db.schema import IS_MILESTONE, commands, events, searches, traces
 from db.schema_service import idempotency, notes
-from db.sql_store import SqlStore, insert_search, read_event, record
+from db.sql_store import SqlStore, insert_search, read_event
 from evosearch.errors import StateConflict
-from evosearch.events import Created, Event, StatusChanged
+from evosearch.events import Created, StatusChanged
 from evosearch.ports import COMMANDS, Command
 
 KEPT = timedelta(days=7)
@@ -33,7 +38,7 @@ class ServiceWrites:
     """The writes of the service to one store."""
 
     def __init__(self, store: SqlStore) -> None:
-        self._engine = store.engine
+        self._store, self._engine, self.tries = store, store.engine, store.tries
 
     def create(
         self,
@@ -55,26 +60,42 @@ class ServiceWrites:
             StateConflict: the key came before with another request.
         """
         now = datetime.now(UTC)
+        rows = [
+            {"search_id": search_id, "command": COMMANDS.dump_json(one).decode(), "sent_at": now}
+            for one in first
+        ]
+        retried = None if key is None else {
+            "caller": caller, "key": key, "request": request, "search_id": search_id,
+            "created_at": now,
+        }  # fmt: skip
+        return self._create(search_id, title, created, now, about, rows, retried, [])
+
+    @again
+    def _create(
+        self, search_id: str, title: str, created: Created, now: datetime, about: Notes,
+        first: Sequence[Row], retried: Row | None, before: list[bool],
+    ) -> str:  # fmt: skip
+        """``before``: whether an earlier try came as far as the commit."""
+        same = select(searches.c.id).where(
+            searches.c.id == search_id, searches.c.created_at == now, searches.c.ready
+        )
         with begin(self._engine, write=True) as connection:
-            if key is not None:
-                known = self._known(connection, caller, key, request, now)
+            if before and connection.execute(same).first() is not None:
+                return search_id
+            before.append(True)
+            if retried is not None:
+                _take_turns(connection, retried["caller"], retried["key"])
+                known = self._known(
+                    connection, retried["caller"], retried["key"], retried["request"], now
+                )
                 if known is not None:
                     return known
             insert_search(connection, search_id, title, created, now)
-            self._note(connection, search_id, about)
+            _note(connection, search_id, asdict(about))
             if first:
-                rows = [
-                    {"search_id": search_id, "command": COMMANDS.dump_json(one).decode(),
-                     "sent_at": now}
-                    for one in first
-                ]  # fmt: skip
-                connection.execute(insert(commands), rows)
-            if key is not None:
-                row = {
-                    "caller": caller, "key": key, "request": request, "search_id": search_id,
-                    "created_at": now,
-                }  # fmt: skip
-                connection.execute(insert(idempotency), row)
+                connection.execute(insert(commands), first)
+            if retried is not None:
+                connection.execute(insert(idempotency), retried)
         return search_id
 
     def _known(
@@ -94,6 +115,7 @@ class ServiceWrites:
             )  # fmt: skip
         return str(row.search_id)
 
+    @again
     def known(self, caller: str, key: str, request: str) -> str | None:
         """The search that this key created before, if any.
 
@@ -103,32 +125,33 @@ class ServiceWrites:
         with begin(self._engine, write=True) as connection:
             return self._known(connection, caller, key, request, datetime.now(UTC))
 
-    def annotate(self, search_id: str, about: Notes, title: str | None = None) -> None:
-        """Sets what people wrote about the search."""
-        with begin(self._engine, write=True) as connection:
-            mine = searches.c.id == search_id
-            if connection.execute(select(searches.c.id).where(mine)).first() is None:
-                raise not_one(search_id, [])
-            if title is not None:
-                connection.execute(update(searches).where(mine).values(title=title))
-            self._note(connection, search_id, about)
+    @again
+    def annotate(self, search_id: str, /, title: str | None = None, **given: Any) -> None:
+        """Sets what people wrote about the search: title, and those fields of `Notes` alone.
 
-    def _note(self, connection: Connection, search_id: str, about: Notes) -> None:
-        connection.execute(delete(notes).where(notes.c.search_id == search_id))
-        row = asdict(about) | {"search_id": search_id, "tags": json.dumps(about.tags)}
-        connection.execute(insert(notes), row)
-
-    def delete(self, search_id: str) -> None:
-        """Removes the search and everything about it.
+        What is not given stays as it is, whoever changes it at the same time.
 
         Raises:
             NotFound: there is no such search.
         """
-        gone = delete(searches).where(searches.c.id == search_id)
         with begin(self._engine, write=True) as connection:
-            if connection.execute(gone).rowcount != 1:
+            mine = (searches.c.id == search_id, searches.c.ready)
+            if connection.execute(select(searches.c.id).where(*mine)).first() is None:
                 raise not_one(search_id, [])
+            if title is not None:
+                connection.execute(update(searches).where(*mine).values(title=title))
+            _note(connection, search_id, given)
 
+    def delete(self, search_id: str) -> None:
+        """Removes the search and everything about it; it is out of sight at once.
+
+        Raises:
+            NotFound: there is no such search.
+        """
+        self._store.search(search_id)
+        remove(self._store, search_id)
+
+    @again
     def branch_point(self, search_id: str) -> int:
         """The last event at which the search was still proposing: a clone from there goes on.
 
@@ -157,60 +180,97 @@ class ServiceWrites:
         """Adds a search whose log is the source's first ``upto`` events; it begins paused.
 
         Raises:
-            StateConflict: the source has fewer events.
+            StateConflict: the source has fewer events, or was over by then.
         """
-        with begin(self._engine, write=True) as connection:
-            last = connection.execute(
-                select(searches.c.last_seq).where(searches.c.id == source)
-            ).scalar()
-            if last is None:
-                raise not_one(source, [])
-            if not 1 <= upto <= last:
-                raise StateConflict(
-                    "no such event", expected=f"1 to {last}", got=str(upto), where=source
-                )
-            status = _copy(connection, source, target, title, upto)
-            if status in _OPEN:
-                if status == "running":
-                    pause = StatusChanged(status="paused", reason=f"cloned from {source}")
-                    record(connection, target, upto, [(upto + 1, datetime.now(UTC), pause)])
-            else:
-                raise StateConflict(
-                    f"at event {upto} the search is {status}", expected="an earlier event",
-                    where=source, hint="a clone goes on from where the search was not over",
-                )  # fmt: skip
-            self._note(connection, target, about)
-            _copy_traces(connection, source, target, upto)
+        status = self._status_at(source, upto)
+        with Building(self._store, target) as building:
+            last = 0
+            while last < upto:
+                batch = self._events(source, last, min(upto, last + _BATCH))
+                if last == 0:
+                    building.begin(title, batch[0][2], batch[0][1])
+                    batch = batch[1:]
+                if batch:
+                    building.add(batch, partial(_copy_traces, source, target, batch))
+                last = min(upto, last + _BATCH)
+            if status == "running":
+                pause = StatusChanged(status="paused", reason=f"cloned from {source}")
+                building.add([(upto + 1, datetime.now(UTC), pause)], _nothing)
+            building.finish(lambda connection: _note(connection, target, asdict(about)))
+
+    @again
+    def _status_at(self, source: str, upto: int) -> str:
+        changed = (
+            select(events.c.payload)
+            .where(
+                events.c.search_id == source, events.c.kind == "status_changed",
+                events.c.seq <= upto, text(IS_MILESTONE),
+            )
+            .order_by(events.c.seq.desc())
+            .limit(1)
+        )  # fmt: skip
+        known = select(searches.c.last_seq).where(searches.c.id == source, searches.c.ready)
+        with begin(self._engine) as connection:
+            last = connection.execute(known).scalar()
+            payload = connection.execute(changed).scalar()
+        if last is None:
+            raise not_one(source, [])
+        if not 1 <= upto <= last:
+            raise StateConflict(
+                "no such event", expected=f"1 to {last}", got=str(upto), where=source
+            )
+        status = "running" if payload is None else str(json.loads(payload)["status"])
+        if status not in _OPEN:
+            raise StateConflict(
+                f"at event {upto} the search is {status}", expected="an earlier event",
+                where=source, hint="a clone goes on from where the search was not over",
+            )  # fmt: skip
+        return status
+
+    @again
+    def _events(self, source: str, after: int, upto: int) -> list[Numbered]:
+        wanted = select(events.c.seq, events.c.at, events.c.payload).where(
+            events.c.search_id == source, events.c.seq > after, events.c.seq <= upto
+        )
+        with begin(self._engine) as connection:
+            rows = connection.execute(wanted.order_by(events.c.seq)).all()
+        if not rows:
+            raise not_one(source, [])  # it was removed meanwhile
+        return [(row.seq, row.at, read_event(row.seq, row.payload)) for row in rows]
 
 
-def _copy(connection: Connection, source: str, target: str, title: str, upto: int) -> str:
-    """Projects the events anew under the target's id; returns its status after them."""
-    page = select(events.c.seq, events.c.at, events.c.payload).where(events.c.search_id == source)
-    last, status = 0, "running"
-    while last < upto:
-        rows = connection.execute(
-            page.where(events.c.seq > last, events.c.seq <= upto)
-            .order_by(events.c.seq).limit(_BATCH)
-        ).all()  # fmt: skip
-        batch: list[tuple[int, datetime, Event]] = [
-            (row.seq, row.at, read_event(row.seq, row.payload)) for row in rows
-        ]
-        if last == 0:
-            insert_search(connection, target, title, batch[0][2], batch[0][1])
-            last, batch = 1, batch[1:]
-        if batch:
-            record(connection, target, last, batch)
-            last = batch[-1][0]
-        changes = [e.status for _, _, e in batch if isinstance(e, StatusChanged)]
-        status = changes[-1] if changes else status
-    return status
+def _take_turns(connection: Connection, caller: str, key: str) -> None:
+    """Makes a second request of that key wait for the first one; SQLite lets one write anyway."""
+    if connection.dialect.name == "postgresql":
+        turn = func.hashtextextended(f"{caller} {key}", 0)
+        connection.execute(select(func.pg_advisory_xact_lock(turn)))
 
 
-def _copy_traces(connection: Connection, source: str, target: str, upto: int) -> None:
+def _note(connection: Connection, search_id: str, given: Mapping[str, Any]) -> None:
+    """Sets these fields of the search's notes and no others."""
+    given = {**given, "tags": json.dumps(given["tags"])} if "tags" in given else dict(given)
+    upsert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    whole = asdict(Notes()) | {"search_id": search_id, "tags": "[]"} | given
+    statement = upsert(notes).values(whole)
+    if given:
+        statement = statement.on_conflict_do_update(index_elements=["search_id"], set_=given)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=["search_id"])
+    connection.execute(statement)
+
+
+def _nothing(_connection: Connection) -> None:
+    """Nothing beside the event."""
+
+
+def _copy_traces(
+    source: str, target: str, batch: Sequence[Numbered], connection: Connection
+) -> None:  # fmt: skip
     """Curves are no part of events, so they are copied as they stand."""
-    connection.execute(delete(traces).where(traces.c.search_id == target))
+    among = traces.c.seq.between(batch[0][0], batch[-1][0])
+    connection.execute(delete(traces).where(traces.c.search_id == target, among))
     theirs = select(literal(target), traces.c.seq, traces.c.curve, traces.c.correct).where(
-        traces.c.search_id == source, traces.c.seq <= upto
+        traces.c.search_id == source, among
     )
     columns = ["search_id", "seq", "curve", "correct"]
     connection.execute(insert(traces).from_select(columns, theirs))

@@ -12,15 +12,25 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, delete, func, insert, literal_column, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    and_,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from db import engine as engines
 from db.backfill import fill_candidates
-from db.engine import ConnectionLost, begin, database_clock, parse_url, shown, use_wal, wrapped
+from db.engine import again, begin, database_clock, parse_url, shown, use_wal, wrapped
 from db.migrate import HEAD, migrate, prepare, refuse_newer, version
 from db.projection import Projection, touched
 from db.refusals import exists, expect_created, expect_event, held, lost, not_one, not_waiting
@@ -31,30 +41,10 @@ from evosearch.errors import LeaseLost, StateConflict, StoreError
 from evosearch.events import Event, StoredEvent, dump_event, load_event
 from evosearch.ports import COMMANDS, Command, Lease, SearchInfo, Snapshot, StoredCommand
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 TRIES = 3
 """How often a task is begun whose connection breaks."""
 _PAGE = 1000
 _SCHEMA_LOCK = 4_065_919_173  # any constant: two openers of one empty server must take turns
-
-
-def _again(
-    method: Callable[Concatenate[SqlStore, P], T],
-) -> Callable[Concatenate[SqlStore, P], T]:
-    """The method, once more if the connection broke in it; opening the next one is patient."""
-
-    @wraps(method)
-    def patient(store: SqlStore, /, *args: P.args, **options: P.kwargs) -> T:
-        for _ in range(store.tries - 1):
-            try:
-                return method(store, *args, **options)
-            except ConnectionLost:
-                continue
-        return method(store, *args, **options)
-
-    return patient
 
 
 class SqlStore:
@@ -91,34 +81,47 @@ class SqlStore:
             found = version(connection)
         if found != HEAD:
             with begin(self.engine, write=True) as connection:
-                self._lock_schema(connection)
+                _lock_schema(connection)
                 prepare(connection)
         if self.engine.dialect.name == "sqlite":
             with wrapped(self.engine.url):
                 use_wal(self.engine)
-        self._clock: Any = literal_column(database_clock(self.engine))
-
-    def _lock_schema(self, connection: Connection) -> None:
-        if connection.dialect.name == "postgresql":
-            connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+        self.clock: Any = literal_column(database_clock(self.engine))
 
     def create(self, search_id: str, title: str, created: Event) -> SearchInfo:
         config = expect_created(search_id, created).config
         at = self._now()
-        with begin(self.engine, write=True) as connection:
-            insert_search(connection, search_id, title, created, at)
+        self._create(search_id, title, created, at, [])
         return SearchInfo(search_id, title, config, "running", at, at, 1, 0, 0.0)
 
+    @again
+    def _create(
+        self, search_id: str, title: str, created: Event, at: datetime, before: list[bool]
+    ) -> None:
+        """``before``: whether an earlier try came as far as the commit."""
+        same = select(searches.c.id).where(
+            searches.c.id == search_id, searches.c.created_at == at, searches.c.last_seq == 1
+        )
+        with begin(self.engine, write=True) as connection:
+            if before and connection.execute(same).first() is not None:
+                return
+            before.append(True)
+            insert_search(connection, search_id, title, created, at)
+
+    @again
     def searches(self) -> list[SearchInfo]:
-        newest = _INFO.order_by(searches.c.created_at.desc(), searches.c.id.desc())
+        newest = _INFO.where(searches.c.ready).order_by(
+            searches.c.created_at.desc(), searches.c.id.desc()
+        )
         with begin(self.engine) as connection:
             rows = connection.execute(newest).all()
         return [_info(row) for row in rows]
 
-    @_again
+    @again
     def search(self, ref: str) -> SearchInfo:
         matches = _INFO.where(
-            or_(searches.c.id == ref, func.substr(searches.c.id, 1, len(ref)) == ref)
+            searches.c.ready,
+            or_(searches.c.id == ref, func.substr(searches.c.id, 1, len(ref)) == ref),
         )
         with begin(self.engine) as connection:
             rows = connection.execute(matches).all() if ref else []
@@ -127,12 +130,13 @@ class SqlStore:
             raise not_one(ref, [row.id for row in rows])
         return _info((exact or rows)[0])
 
+    @again
     def acquire(self, search_id: str, owner: str, seconds: float) -> Lease:
-        mine = searches.c.id == search_id
+        mine = and_(searches.c.id == search_id, searches.c.ready)
         free = or_(
             searches.c.lease_owner.is_(None),
             searches.c.lease_owner == owner,
-            searches.c.lease_expires_at <= self._clock,
+            searches.c.lease_expires_at <= self.clock,
         )
         # One that another connection writes this moment is held: passed over, never waited for.
         picked = select(searches.c.id).where(mine, free)
@@ -143,12 +147,12 @@ class SqlStore:
             .values(
                 lease_owner=owner,
                 lease_epoch=searches.c.lease_epoch + 1,
-                lease_expires_at=self._clock + seconds,
+                lease_expires_at=self.clock + seconds,
             )
             .returning(searches.c.lease_epoch)
         )
         holder = select(
-            searches.c.lease_owner, searches.c.lease_expires_at - self._clock
+            searches.c.lease_owner, searches.c.lease_expires_at - self.clock
         ).where(mine)  # fmt: skip
         with begin(self.engine, write=True) as connection:
             epoch = connection.execute(taking).scalar()
@@ -159,15 +163,15 @@ class SqlStore:
             raise not_one(search_id, [])
         raise held(search_id, found[0] or "one that takes it this moment", found[1] or 0.0)
 
-    @_again
+    @again
     def renew(self, lease: Lease, seconds: float) -> None:
         longer = update(searches).where(*_owned(lease))
-        longer = longer.values(lease_expires_at=self._clock + seconds)
+        longer = longer.values(lease_expires_at=self.clock + seconds)
         with begin(self.engine, write=True) as connection:
             if connection.execute(longer).rowcount != 1:
                 raise self._lost(connection, lease)
 
-    @_again
+    @again
     def release(self, lease: Lease) -> None:
         free = update(searches).where(*_owned(lease))
         with begin(self.engine, write=True) as connection:
@@ -177,7 +181,7 @@ class SqlStore:
         before: list[int] = []
         return self._append(lease, events, sorted(set(done)), before)
 
-    @_again
+    @again
     def _append(
         self, lease: Lease, events: Sequence[Event], done: Sequence[int], before: list[int]
     ) -> int:
@@ -220,7 +224,8 @@ class SqlStore:
 
     def _lost(self, connection: Connection, lease: Lease) -> LeaseLost:
         holder = select(searches.c.lease_owner, searches.c.lease_epoch)
-        found = connection.execute(holder.where(searches.c.id == lease.search_id)).first()
+        mine = (searches.c.id == lease.search_id, searches.c.ready)
+        found = connection.execute(holder.where(*mine)).first()
         if found is None:
             raise not_one(lease.search_id, [])
         return lost(lease, found.lease_owner, found.lease_epoch)
@@ -234,7 +239,7 @@ class SqlStore:
         if connection.execute(finished.values(done_at=self._now())).rowcount != len(done):
             raise not_waiting(", ".join(map(str, done)))
 
-    @_again
+    @again
     def events(self, search_id: str, after: int = 0) -> Iterator[StoredEvent]:
         exact = select(searches.c.last_seq).where(searches.c.id == search_id)
         with begin(self.engine) as connection:
@@ -256,7 +261,7 @@ class SqlStore:
                 yield _stored(row.seq, row.at, read_event(row.seq, row.payload))
             after = rows[-1].seq
 
-    @_again
+    @again
     def _page(self, search_id: str, after: int, last: int) -> Sequence[Any]:
         page = (
             select(events.c.seq, events.c.at, events.c.payload)
@@ -268,7 +273,7 @@ class SqlStore:
         with begin(self.engine) as connection:
             return connection.execute(page).all()
 
-    @_again
+    @again
     def save(self, lease: Lease, snapshot: Snapshot) -> None:
         row = {
             "search_id": lease.search_id, "seq": snapshot.seq,
@@ -279,7 +284,7 @@ class SqlStore:
             connection.execute(delete(snapshots).where(snapshots.c.search_id == lease.search_id))
             connection.execute(insert(snapshots), row)
 
-    @_again
+    @again
     def snapshot(self, search_id: str) -> Snapshot | None:
         wanted = (
             select(snapshots.c.seq, snapshots.c.state, searches.c.last_seq)
@@ -296,17 +301,28 @@ class SqlStore:
             return None  # the events tell the same
 
     def send(self, search_id: str, command: Command) -> int:
-        text = COMMANDS.dump_json(command).decode()
-        known = select(searches.c.id).where(searches.c.id == search_id)
+        return self._send(search_id, COMMANDS.dump_json(command).decode(), self._now(), [])
+
+    @again
+    def _send(self, search_id: str, text: str, at: datetime, before: list[bool]) -> int:
+        """``before``: whether an earlier try came as far as the commit."""
+        known = select(searches.c.id).where(searches.c.id == search_id, searches.c.ready)
         known = known.with_for_update(read=True, key_share=True)  # only deleting it must wait
+        same = select(commands.c.id).where(
+            commands.c.search_id == search_id, commands.c.command == text, commands.c.sent_at == at
+        )
         with begin(self.engine, write=True) as connection:
             if connection.execute(known).first() is None:
                 raise not_one(search_id, [])
-            row = {"search_id": search_id, "command": text, "sent_at": self._now()}
+            landed = connection.execute(same).scalar() if before else None
+            if landed is not None:
+                return int(landed)
+            before.append(True)
+            row = {"search_id": search_id, "command": text, "sent_at": at}
             sent = connection.execute(insert(commands).returning(commands.c.id), row)
             return int(sent.scalar_one())
 
-    @_again
+    @again
     def commands(self, lease: Lease) -> list[StoredCommand]:
         waiting = (
             select(commands.c.id, commands.c.command)
@@ -337,6 +353,7 @@ def upgrade(url: str, *, busy_seconds: float = 30.0) -> tuple[str | None, str]:
     engine = engines.open_engine(parse_url(url), busy_seconds)
     try:
         with begin(engine, write=True) as connection:
+            _lock_schema(connection)
             found = version(connection)
             refuse_newer(found)
             if found != HEAD:
@@ -347,6 +364,12 @@ def upgrade(url: str, *, busy_seconds: float = 30.0) -> tuple[str | None, str]:
         engine.dispose()
 
 
+def _lock_schema(connection: Connection) -> None:
+    """Makes others wait that create or upgrade the schema; SQLite lets one write anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+
+
 def insert_search(
     connection: Connection, search_id: str, title: str, created: Event, at: datetime
 ) -> None:
@@ -354,7 +377,8 @@ def insert_search(
     config = expect_created(search_id, created).config
     if connection.execute(select(searches.c.id).where(searches.c.id == search_id)).first():
         raise exists(search_id)
-    row = new_search(search_id, title, config, at) | {"lease_epoch": 0}
+    row = new_search(search_id, title, config, at)
+    row |= {"lease_epoch": 0, "added_at": datetime.now(UTC)}
     first = {"seq": 1, "at": at, "kind": created.kind, "payload": dump_event(created)}
     connection.execute(insert(searches), row)
     connection.execute(insert(events), {"search_id": search_id, **first})

@@ -10,9 +10,15 @@ CANDIDATE_STATES = (
     "quarantined",
 )  # fmt: skip
 """proposed -> rejected | duplicate | queued -> running -> evaluated | rejected | failed |
-quarantined | lost (queued again, up to a cap)."""
+quarantined | lost (queued again, up to a cap).
 
-OPEN = ("queued", "running")
+``proposed`` is a candidate in the controller's checks: it has no row yet, for a row is written
+with what becomes of it there. ``running`` begins with the first training that a worker has
+finished: a worker tells nothing when it takes a job, and most jobs end in milliseconds. ``lost``:
+its worker was lost; it is queued again (``attempts`` counts), and runs or ends from there.
+"""
+
+OPEN = ("queued", "running", "lost")
 """States in which a candidate waits for its outcome."""
 
 JOB_STATES = ("queued", "running", "finished", "failed")

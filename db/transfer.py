@@ -1,7 +1,8 @@
 """Carries searches between stores as JSON lines, in a stream, whatever the databases are.
 
-The events are the truth: an import projects them anew. Leases are not carried: they belong to the
-store. Nothing here may trust a file: each line is checked, and a search comes in whole or not.
+The events are the truth: an import projects them anew, some at a time, and the search is seen once
+it is whole. Leases are not carried: they belong to the store. Nothing here may trust a file: each
+line is checked, and a search comes in whole or not.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import Any, TextIO
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, insert, select
 
+from db.building import Building, Numbered
 from db.engine import begin
 from db.queries_rest import Notes
 from db.refusals import not_one
 from db.schema import commands, events, searches, traces
 from db.schema_service import notes
-from db.sql_store import SqlStore, insert_search, record
+from db.sql_store import SqlStore
 from evosearch.errors import StoreError
 from evosearch.events import EvaluationRecorded, Event, dump_event, load_event
 from evosearch.ports import COMMANDS, Progress, unseen
@@ -46,7 +48,11 @@ def export(
 ) -> int:
     """Writes these searches, or all of them, and returns their number."""
     if not search_ids:
-        oldest = select(searches.c.id).order_by(searches.c.created_at, searches.c.id)
+        oldest = (
+            select(searches.c.id)
+            .where(searches.c.ready)
+            .order_by(searches.c.created_at, searches.c.id)
+        )
         with begin(store.engine) as connection:
             search_ids = connection.execute(oldest).scalars().all()
     out.write(_line(FORMAT))
@@ -113,39 +119,46 @@ def import_searches(store: SqlStore, lines: Iterable[str], progress: Progress = 
     while (head := reader.search()) is not None:
         search_id = head["search"]
         with begin(store.engine) as connection:
-            known = select(searches.c.title).where(searches.c.id == search_id)
+            known = select(searches.c.title).where(searches.c.id == search_id, searches.c.ready)
             title = connection.execute(known).scalar()
         if title is not None:
             _compare(store, search_id, reader)
             done.same.append(search_id)
             continue
-        with begin(store.engine, write=True) as connection:
-            _add(connection, head, reader)
+        with Building(store, search_id) as building:
+            _add(building, head, reader)
         done.added.append(search_id)
     return done
 
 
-def _add(connection: Connection, head: dict[str, Any], reader: _Reader) -> None:
-    search_id, batch, last = head["search"], list[tuple[int, datetime, Event]](), 0
+def _add(building: Building, head: dict[str, Any], reader: _Reader) -> None:
+    search_id, batch = head["search"], list[Numbered]()
     for numbered in reader.events():
-        if last == 0:
-            insert_search(connection, search_id, head["title"], numbered[2], numbered[1])
-            last = 1
+        if numbered[0] == 1:
+            building.begin(head["title"], numbered[2], numbered[1])
             continue
         batch.append(numbered)
         if len(batch) == _BATCH:
-            record(connection, search_id, last, batch)
-            last, batch = batch[-1][0], []
+            building.add(batch, _nothing)
+            batch = []
     if batch:
-        record(connection, search_id, last, batch)
+        building.add(batch, _nothing)
     rows = [{"search_id": search_id, **row} for row in reader.commands()]
-    if rows:
-        connection.execute(insert(commands), rows)
     about = reader.notes()
-    if about is not None:
-        row = asdict(about) | {"search_id": search_id, "tags": json.dumps(about.tags)}
-        connection.execute(insert(notes), row)
     reader.end()
+
+    def finish(connection: Connection) -> None:
+        if rows:
+            connection.execute(insert(commands), rows)
+        if about is not None:
+            row = asdict(about) | {"search_id": search_id, "tags": json.dumps(about.tags)}
+            connection.execute(insert(notes), row)
+
+    building.finish(finish)
+
+
+def _nothing(_connection: Connection) -> None:
+    """Nothing beside the events."""
 
 
 def _compare(store: SqlStore, search_id: str, reader: _Reader) -> None:

@@ -57,6 +57,7 @@ class CandidateRow:
     finished_at: datetime | None
     worker: str
     seconds: float
+    attempts: int
     properties: dict[str, bool | float | str] | None
 
 

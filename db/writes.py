@@ -6,6 +6,7 @@ not decide what changes; that is for `db.projection`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from db import schema
 from db.projection import Projection
 from db.rows import JOB_FIELDS, OUTCOME_FIELDS, KnownCandidate, KnownJob, Row
 from db.states import EXAMPLES_KEPT
+from db.step_time import measure, measure_all
 from evosearch.errors import StateConflict
 
 _CHUNK = 500  # SQLite bounds the number of variables of a statement
@@ -30,11 +32,11 @@ def load_candidates(
     found: dict[int, KnownCandidate] = {}
     for part in _chunks(sorted(births)):
         rows = connection.execute(
-            select(table.c.birth, table.c.state, table.c.on_front).where(
+            select(table.c.birth, table.c.state, table.c.on_front, table.c.attempts).where(
                 table.c.search_id == search_id, table.c.birth.in_(part)
             )
         )
-        found |= {row.birth: KnownCandidate(row.state, row.on_front) for row in rows}
+        found |= {row.birth: KnownCandidate(*row[1:]) for row in rows}
     return found
 
 
@@ -73,6 +75,7 @@ def write(connection: Connection, search_id: str, change: Projection) -> None:
     into.insert(schema.evaluations, change.evaluations)
     into.insert(schema.traces, change.traces)
     into.insert(schema.check_runs, change.check_runs)
+    into.change(_MOVE, "birth", change.moves)
     into.change(_OUTCOME, "birth", change.outcomes)
     into.change(_SCORES, "birth", change.scores)
     flips = {birth: {"was": not now, "on_front": now} for birth, now in change.flips.items()}
@@ -81,6 +84,11 @@ def write(connection: Connection, search_id: str, change: Projection) -> None:
     into.tally(change)
     repeats = [{"birth": birth, "count": n} for birth, n in change.repeats.items()]
     into.add(schema.repeats, ("birth",), ("count",), repeats)
+    into.scores(change)
+    if change.moves_pace:
+        measure_all(connection, search_id)
+    else:
+        measure(connection, search_id, change.timed)
 
 
 class _Writer:
@@ -123,6 +131,22 @@ class _Writer:
         )
         self._connection.execute(statement, [{"search_id": self._id, **row} for row in rows])
 
+    def scores(self, change: Projection) -> None:
+        """One row for each score of the candidates that were scored, new ones and later ones."""
+        scored = {**change.candidates, **change.outcomes, **change.scores}
+        rows = [
+            {"search_id": self._id, "birth": birth, "name": name, "score": score}
+            for birth, row in scored.items() if row.get("scores")
+            for name, score in json.loads(row["scores"]).items()
+        ]  # fmt: skip
+        if rows:
+            statement = self._upsert(schema.scores)
+            statement = statement.on_conflict_do_update(
+                index_elements=["search_id", "birth", "name"],
+                set_={"score": statement.excluded.score},
+            )
+            self._connection.execute(statement, rows)
+
     def tally(self, change: Projection) -> None:
         kept = self._keep_examples(change.examples)
         rows = [
@@ -163,7 +187,8 @@ def _set(table: Table, key: str, state: str | None, names: Iterable[str]) -> Upd
     return update(table).where(and_(*mine)).values({n: bindparam(f"b_{n}") for n in names})
 
 
-_OUTCOME = _set(schema.candidates, "birth", "state", OUTCOME_FIELDS)
+_MOVE = _set(schema.candidates, "birth", "state", ("state", "attempts"))
+_OUTCOME = _set(schema.candidates, "birth", "state", (*OUTCOME_FIELDS, "attempts"))
 _SCORES = _set(schema.candidates, "birth", None, ("scores", "mean_score", "seeds")).where(
     schema.candidates.c.state == "evaluated"
 )

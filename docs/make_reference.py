@@ -123,14 +123,17 @@ def _first(text: str | None) -> str:
 
 def service_settings() -> Iterator[str]:
     """Every setting of the service and its variable."""
+    from api.first_pass import SECONDS, SECONDS_VARIABLE
     from api.settings import ServiceSettings
-    from evosearch.plugins import VARIABLE
+    from evosearch.plugins import PATH_VARIABLE
 
     for name, field in ServiceSettings.model_fields.items():
         yield f"- `EVOSEARCH_{name.upper()}` (default `{_shown(field)}`): {field.description}"
-    yield f"- `{VARIABLE}`: files and entry points of plug-ins, separated by colons"
-    yield "- `EVOSEARCH_DATA_DIR`: folder of data files"
-    yield "- `EVOSEARCH_CACHE`: folder in which evaluations are kept across searches"
+    yield f"- `{PATH_VARIABLE}`: folder of a package of yours that those plug-ins import"
+    yield (
+        f"- `{SECONDS_VARIABLE}` (default `{SECONDS:g}`): seconds that a first pass through an own "
+        "anchor may take before a search"
+    )
 
 
 def endpoints() -> Iterator[str]:

@@ -166,7 +166,14 @@ class Client:
 
     def searches(self) -> list[Search]:
         """All searches, the newest first."""
-        return [Search.of(one) for one in self._ask("GET", "/searches")["searches"]]
+        found: list[Search] = []
+        params: dict[str, Any] = {}
+        while True:
+            page = self._ask("GET", "/searches", params=params)
+            found += map(Search.of, page["searches"])
+            if not page.get("next"):
+                return found
+            params = {"cursor": page["next"]}
 
     def search(self, ref: str) -> Search:
         """The search of that id or beginning of an id."""
@@ -298,7 +305,14 @@ class AsyncClient:
 
     async def searches(self) -> list[Search]:
         """All searches, the newest first."""
-        return [Search.of(one) for one in (await self._ask("GET", "/searches"))["searches"]]
+        found: list[Search] = []
+        params: dict[str, Any] = {}
+        while True:
+            page = await self._ask("GET", "/searches", params=params)
+            found += map(Search.of, page["searches"])
+            if not page.get("next"):
+                return found
+            params = {"cursor": page["next"]}
 
     async def search(self, ref: str) -> Search:
         """The search of that id or beginning of an id."""

@@ -39,6 +39,8 @@ class Space(Settings):
     """What a layer must be, in the language of filters: ``causal_safe and live_nodes <= 6``."""
     template: Annotated[str, Field(max_length=1000)] = ""
     """A formula with holes such as ``x * f(x) / g(x)``; only the holes are searched."""
+    allow: Annotated[tuple[str, ...], Field(max_length=80)] = ()
+    """Primitives of the op set that are drawn, such as ``max`` or ``std_batch``; by default all."""
     primitives: Annotated[tuple[str, ...], Field(max_length=40)] = ()
     """Primitives of plug-ins that are drawn beside those of the op set, by name."""
     checks: Annotated[tuple[str, ...], Field(max_length=20)] = ()
@@ -224,6 +226,11 @@ class Signal(Settings):
     """Baseline that the statistics are relative to, so that bounds hold on every data set."""
     bounds: dict[str, dict[str, Bounds]] = Field(default_factory=dict)
     """Anchor -> statistic -> interval; an anchor without bounds is only checked for finiteness."""
+    learn: bool = False
+    """Bounds come from the layers that passed quality in this very search, widened tenfold at first
+    and less as audits confirm them; until enough have, those above hold, or finiteness alone."""
+    learn_after: Count = 10
+    """Layers that must pass quality on every anchor before bounds are learnt."""
     audit_share: Share = 0.1
     """Share of its rejections that is put through quality all the same."""
 
@@ -296,9 +303,9 @@ class Budget(Settings):
     """Hours by the wall clock while a controller runs the search."""
     gpu_hours: Annotated[float, Field(gt=0.0)] | None = None
     no_gain: Count | None = None
-    """Evaluations without a better confirmed mean score (two seeds or more) on ``select``."""
+    """Evaluations without a better confirmed mean score (fresh seeds alone) on ``select``."""
     target: Share | None = None
-    """Confirmed mean score on ``select`` that is enough."""
+    """Confirmed mean score (fresh seeds alone) on ``select`` that is enough."""
 
 
 class SearchConfig(Settings):

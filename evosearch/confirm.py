@@ -45,8 +45,18 @@ def advance(state: State, exhausted: bool = False) -> tuple[ev.Event, ...]:
 
 
 def fresh_mean(state: State, birth: int) -> float:
-    """Mean over anchors of the mean score on the fresh seeds of the phase ``confirm``."""
+    """Mean over anchors of the mean score on the fresh seeds of the phase ``confirm``.
+
+    Only of a candidate that was `confirmed`: a mean over some anchors compares with no other's.
+    """
     return float(np.mean([np.mean(v) for v in _scores(state, f"c{birth}", "confirm").values()]))
+
+
+def confirmed(state: State) -> list[int]:
+    """Of the candidates that the phase ``confirm`` is about, those that have a fresh score on every
+    anchor; one whose jobs all died on an anchor has not."""
+    anchors = set(state.config.anchor_names)
+    return [b for b in state.chosen if anchors <= _scores(state, f"c{b}", "confirm").keys()]
 
 
 def leader(state: State) -> int | None:
@@ -54,7 +64,7 @@ def leader(state: State) -> int | None:
 
     After the phase ``confirm`` the best on fresh seeds; before it the highest mean score.
     """
-    measured = [b for b in state.chosen if _scores(state, f"c{b}", "confirm")]
+    measured = confirmed(state)
     if state.phase in ("tune", "final", "done") and measured:
         return max(measured, key=lambda b: (fresh_mean(state, b), -b))
     return next(iter(ranked(state)), None)
@@ -104,11 +114,7 @@ def _begin(state: State, note: str) -> Iterable[ev.Event]:
 
 def _tune(state: State) -> Iterable[ev.Event]:
     settings = state.config.confirmation
-    best = max(
-        (b for b in state.chosen if _scores(state, f"c{b}", "confirm")),
-        key=lambda b: (fresh_mean(state, b), -b),
-        default=None,
-    )
+    best = max(confirmed(state), key=lambda b: (fresh_mean(state, b), -b), default=None)
     if best is None:
         yield ev.PhaseEntered(phase="final", note="no candidate could be confirmed")
         return
@@ -144,9 +150,10 @@ def final_seeds(state: State) -> tuple[int, str]:
     Counted in training steps, not seconds, so that the same events give the same decision.
     """
     settings, task = state.config.confirmation, state.config.task
+    spent = sum(state.train_steps[p] for p in ("search", "remeasure", "quality", "audit"))
     before = state.train_steps["confirm"] + state.train_steps["tune"]
     a_seed = (1 + len(settings.rivals)) * len(task.anchors) * task.steps
-    room = max(MIN_FINAL_SEEDS, (state.search_steps - before) // a_seed)
+    room = max(MIN_FINAL_SEEDS, (spent - before) // a_seed)
     if room >= settings.final_seeds:
         return settings.final_seeds, ""
     note = (

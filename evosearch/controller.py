@@ -7,28 +7,20 @@ killed controller has lost nothing but work in flight.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from evosearch import events as ev
 from evosearch.confirm import advance
 from evosearch.observe import observe
-from evosearch.ports import (
-    Enqueue,
-    Extend,
-    Lease,
-    Pause,
-    Pool,
-    Remeasure,
-    Resume,
-    Snapshot,
-    Stop,
-    Store,
-    StoredCommand,
-)
+from evosearch.ports import Enqueue, Lease, Pool, Remeasure, Snapshot, Store, StoredCommand
 from evosearch.propose import Proposer, no_clock, remeasurement
+from evosearch.records import Message
 from evosearch.screen import Clock
 from evosearch.snapshot import dump_state, reopen, worth_saving
 from evosearch.state import State
+from evosearch.steering import plain_events
 from primitives.named import layer_graph
 
 Listener = Callable[[State, ev.Event], None]
@@ -38,6 +30,9 @@ class Controller:
     """One search, carried from its last stored event to its end.
 
     The pool may be shared by several controllers; job ids are then told apart by ``prefix``.
+    ``slice_seconds``: after so long, by the clock, a step leaves off proposing and the next one
+    goes on with it; what is proposed does not depend on it. ``saves``: whether steps write
+    snapshots; else whoever steps calls `save` when it is due, which takes long in a large search.
     """
 
     def __init__(
@@ -48,6 +43,8 @@ class Controller:
         *,
         clock: Clock = no_clock,
         listener: Listener | None = None,
+        slice_seconds: float = math.inf,
+        saves: bool = True,
     ) -> None:
         self.store, self.pool, self.lease = store, pool, lease
         self.state: State
@@ -55,7 +52,35 @@ class Controller:
         self.proposer = Proposer(self.state, clock)
         self._listener = listener
         self._submitted: set[str] = set()
+        self._inbox: deque[Message] = deque()
         self._exhausted = False
+        self._clock, self._slice, self._saves = clock, slice_seconds, saves
+        self.filled = True
+        """Whether the last step has proposed all that the pool wants to hold."""
+
+    @property
+    def hungry(self) -> bool:
+        """Whether the search has more for workers to do than it has given to the pool."""
+        waiting = len(self.state.pending) > len(self._submitted)
+        return self.state.status == "running" and (waiting or self._wants_more())
+
+    def listen(self, listener: Listener) -> None:
+        """Have this one hear the events from now on, in place of another."""
+        self._listener = listener
+
+    def take_up(self, pool: Pool, lease: Lease) -> None:
+        """Go on under another lease with the state at hand, after what was written meanwhile.
+
+        Raises:
+            StateConflict: the log contradicts the state.
+        """
+        self.pool, self.lease = pool, lease
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Fold the events that others have written under this lease, or before it."""
+        for entry in self.store.events(self.lease.search_id, after=self.state.seq):
+            self.state.follow(entry)
 
     @property
     def over(self) -> bool:
@@ -74,22 +99,46 @@ class Controller:
         Raises:
             StoreError: the store refused; nothing was submitted that is not stored.
         """
+        self._take_in()
         for entry in self.store.commands(self.lease):
             self._act(entry)
         if self.state.status != "running":
             return
         self._start()
         self._commit(advance(self.state, self._exhausted))
-        self._fill()
-        for message in self.pool.poll(poll_seconds):
+        self.filled = self._fill(self._clock() + self._slice)
+        if not self.filled:
+            return  # outcomes wait, so that what is proposed does not depend on the clock
+        self._inbox += self.pool.poll(poll_seconds)
+        self._take_in()
+        if self._saves and self.save_due:
+            self.save()
+
+    def _take_in(self) -> None:
+        """Write down what the workers sent; what the store refuses stays for the next step."""
+        while self._inbox:
+            message = self._inbox[0]
             self._commit(observe(self.state, message))
+            self._inbox.popleft()
             if message.job_id not in self.state.pending:
                 self._submitted.discard(message.job_id)
             elif message.kind == "job_done":
                 self._submitted.discard(message.job_id)  # lost: it will be submitted again
-        if worth_saving(self.state, self._saved):
-            self._saved = self.state.seq
-            self.store.save(self.lease, Snapshot(self._saved, dump_state(self.state)))
+
+    @property
+    def save_due(self) -> bool:
+        """Whether a snapshot should be written."""
+        return worth_saving(self.state, self._saved)
+
+    def save(self) -> None:
+        """Write a snapshot; nothing may change the state meanwhile.
+
+        Raises:
+            StoreError: the store refused.
+        """
+        snapshot = Snapshot(self.state.seq, dump_state(self.state))
+        self._saved = snapshot.seq
+        self.store.save(self.lease, snapshot)
 
     def _start(self) -> None:
         """The layers that the search starts from are its first births."""
@@ -102,31 +151,36 @@ class Controller:
         member = self.state.members.get(birth)
         if member is None or not member.evaluated:
             return ()
-        return tuple(remeasurement(self.state, member, index) for index in range(seeds))
+        return tuple(remeasurement(self.state, member, index, asked=True) for index in range(seeds))
 
     def let_go(self) -> None:
         """Take back from the pool what this controller has submitted."""
         for job_id in self._submitted:
             self.pool.cancel(job_id)
         self._submitted.clear()
+        self._inbox.clear()
 
-    def _fill(self) -> None:
+    def _fill(self, until: float) -> bool:
+        """Hand jobs to the pool; returns whether that was done when the clock showed ``until``."""
         # What was submitted is pending: with equal counts there is nothing to look for.
         if len(self.state.pending) > len(self._submitted):
             for job_id in list(self.state.pending):
                 if len(self._submitted) >= self.pool.capacity:
-                    return
+                    return True
                 self._submit(job_id)
         while len(self._submitted) < self.pool.capacity and self._wants_more():
-            events = self.proposer.propose(self.state)
+            events = self.proposer.seek(self.state, until)
+            if events is None:
+                return False
             if not events:
                 self._exhausted = True
-                return
+                return True
             self._commit(events)
             last = events[-1]
             self._submit(
                 last.id if isinstance(last, ev.JobQueued) else f"c{self.state.next_birth - 1}"
             )
+        return True
 
     def _wants_more(self) -> bool:
         state = self.state
@@ -148,23 +202,14 @@ class Controller:
 
     def _act(self, entry: StoredCommand) -> None:
         """Turn one command into events; a command that no longer applies is only marked done."""
-        events: tuple[ev.Event, ...] = ()
-        status, command = self.state.status, entry.command
+        command = entry.command
+        events = plain_events(command, self.state.status, self.state.phase)
         match command:
-            case Pause() if status == "running":
-                events = (ev.StatusChanged(status="paused", reason="asked to"),)
-            case Resume() if status == "paused":
-                events = (ev.StatusChanged(status="running", reason="asked to"),)
-            case Stop() if status in ("running", "paused"):
-                events = (ev.StatusChanged(status="stopped", reason="asked to"),)
-            case Enqueue(graph=graph, note=note) if self.state.phase == "search":
+            case Enqueue(graph=graph, note=note) if events is None:
                 events = self.proposer.enqueue(self.state, graph, note)
-            case Extend(evaluations=evaluations, reason=reason) if self.state.phase == "search":
-                events = (ev.BudgetChanged(evaluations=evaluations, reason=reason),)
-            case Remeasure(birth=birth, seeds=seeds) if self.state.phase == "search":
+            case Remeasure(birth=birth, seeds=seeds) if events is None:
                 events = self._fresh_seeds(birth, seeds)
-            case _:
-                pass
+        events = events or ()
         self._commit(events, (entry.id,))
         if self.state.status in ("paused", "stopped"):
             self.let_go()

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from evosearch.config import SearchConfig
+from evosearch.config import Bounds, SearchConfig
 from evosearch.records import (
     CheckRun,
     Evaluation,
@@ -101,13 +101,18 @@ class EnqueuedRefused(Record):
 
 
 class JobQueued(Record):
-    """A job that is no candidate's first: baselines, re-measurements and the confirmation."""
+    """A job that is no candidate's first: baselines, re-measurements and the confirmation.
+
+    ``asked``: of a re-measurement, whether a person asked for it; None where an older version
+    wrote it, and for all other jobs.
+    """
 
     kind: Literal["job_queued"] = "job_queued"
     id: str
     purpose: Purpose
     subject: Subject
     runs: tuple[Run, ...]
+    asked: bool | None = None
 
 
 class JobLost(Record):
@@ -215,6 +220,19 @@ class BudgetChanged(Record):
     reason: str = ""
 
 
+class BoundsLearnt(Record):
+    """The signal check has other bounds from now on, learnt from the outcomes before.
+
+    ``bounds``: anchor -> statistic -> interval. ``factor``: by which the range of the ``passed``
+    layers was widened.
+    """
+
+    kind: Literal["bounds_learnt"] = "bounds_learnt"
+    bounds: dict[str, dict[str, Bounds]]
+    factor: float
+    passed: int
+
+
 class Reported(Record):
     """The final report, computed once from the events before it."""
 
@@ -237,6 +255,7 @@ Event = (
     | PhaseEntered
     | StatusChanged
     | BudgetChanged
+    | BoundsLearnt
     | Reported
 )
 

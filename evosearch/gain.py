@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
+from evosearch.state import State
+
 Floats = NDArray[np.float64]
 LEVEL = 0.95
 
@@ -64,6 +66,21 @@ class Samples:
             kept = {"confirm": self.fresh, "remeasure": self.again}.get(purpose, {})
         kept.setdefault(subject, [{} for _ in self.anchors])[anchor][done["seed"]] = done["score"]
 
+    def fresh_scores(self, birth: int) -> tuple[Floats, int] | None:
+        """Mean by anchor (k,) over all fresh seeds of a candidate, and their number.
+
+        None before every anchor has one.
+        """
+        both = [rows for rows in (self.fresh.get(birth), self.again.get(birth)) if rows]
+        seeds = [
+            {key: score for rows in both for key, score in rows[anchor].items()}
+            for anchor in range(len(self.anchors))
+        ]
+        if not seeds or not all(seeds):
+            return None
+        means = np.array([np.mean(list(one.values())) for one in seeds])
+        return means, min(len(one) for one in seeds)
+
     def confirmed(self) -> dict[int, tuple[float, ...]]:
         """Birth -> mean score by anchor on the fresh seeds of a confirmation."""
         return {
@@ -71,6 +88,13 @@ class Samples:
             for birth, rows in self.fresh.items()
             if all(rows)
         }
+
+    def means_of(self, birth: int) -> tuple[float, ...] | None:
+        """The same of one candidate; None before every anchor has a fresh seed."""
+        rows = self.fresh.get(birth)
+        if rows is None or not all(rows):
+            return None
+        return tuple(float(np.mean(list(one.values()))) for one in rows)
 
     def fresh_seeds(self, birth: int) -> int:
         """Fresh seeds that every anchor has of a candidate."""
@@ -105,6 +129,38 @@ class Baseline:
     names: tuple[str, ...]
     means: Floats
     seeds: NDArray[np.int64]
+
+
+def samples_of(state: State) -> Samples:
+    """What a search's state knows of fresh seeds and baselines."""
+    anchors = list(state.config.anchor_names)
+    made = Samples(anchors, state.config.task.learning_rate)
+    for key, runs in state.results.items():
+        for purpose, one in runs:
+            subject: int | str = key
+            if purpose in ("confirm", "remeasure"):
+                subject = int(key[1:])
+            done = {
+                "split": one.split, "learning_rate": one.learning_rate, "seed": one.seed,
+                "score": one.score, "seconds": one.seconds, "steps": one.steps,
+            }  # fmt: skip
+            made.add(subject, purpose, anchors.index(one.anchor), done)
+    return made
+
+
+def fresh_gain(state: State, birth: int) -> Gain | None:
+    """Mean gain of a candidate's fresh seeds over the better baseline of each anchor.
+
+    None before it has fresh seeds, or before there is a baseline to compare with.
+    """
+    samples = samples_of(state)
+    baseline = better_baseline(samples, state.config.confirmation.rivals)
+    found = samples.fresh_scores(birth)
+    if baseline is None or found is None:
+        return None
+    means, seeds = found
+    _, _, overall, margin = gains(means[None], np.array([seeds]), baseline, samples.noise())
+    return with_margin(overall[0], margin[0])
 
 
 def better_baseline(samples: Samples, rivals: Sequence[str]) -> Baseline | None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from evosearch import events as ev
 from evosearch.pareto import Change
 from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message
+from evosearch.signal import relearnt
 from evosearch.state import SCORED, State
 
 MAX_KILLS = 2
 """A job that kills so many workers is given up; a candidate is quarantined for good."""
 
-RETRIED = frozenset({"died", "out_of_memory", "hung"})
+RETRIED = frozenset({"died", "out_of_memory", "hung", "rubbish"})
 """Causes that may be the worker's and not the layer's."""
+
+MAX_PREEMPTIONS = 20
+"""Workers that may be taken away from one job before it is given up: no kills, but no progress."""
 
 
 def observe(state: State, message: Message) -> tuple[ev.Event, ...]:
@@ -19,24 +23,26 @@ def observe(state: State, message: Message) -> tuple[ev.Event, ...]:
     job = state.pending.get(message.job_id)
     if job is None:
         return ()
+    event: ev.Event
     if isinstance(message, EvaluationDone):
-        return (
-            ev.EvaluationRecorded(
-                job_id=job.id,
-                purpose=job.purpose,
-                subject=job.subject,
-                evaluation=message.evaluation,
-                checks=message.checks,
-            ),
+        event = ev.EvaluationRecorded(
+            job_id=job.id,
+            purpose=job.purpose,
+            subject=job.subject,
+            evaluation=message.evaluation,
+            checks=message.checks,
         )
-    return (_finished(state, job, message),)
+    else:
+        event = _finished(state, job, message)
+    settings = state.config.checks.signal
+    return event, *relearnt(state.learnt, event, state.bounds, settings)
 
 
 def _finished(state: State, job: Job, message: JobDone) -> ev.Event:
     failure = message.failure
     if failure is None and message.rejection is None and job.runs:
         failure = Failure(cause="rubbish", detail=f"{len(job.runs)} runs have no evaluation")
-    if failure is not None and failure.cause in RETRIED and job.attempt < MAX_KILLS:
+    if failure is not None and _tried_again(job, failure):
         return ev.JobLost(id=job.id, failure=failure, attempt=job.attempt, worker=message.worker)
     birth = job.subject.birth
     if job.purpose == "search" and birth is not None:
@@ -51,6 +57,13 @@ def _finished(state: State, job: Job, message: JobDone) -> ev.Event:
         seconds=message.seconds,
         worker=message.worker,
     )
+
+
+def _tried_again(job: Job, failure: Failure) -> bool:
+    """Whether the job goes to another worker; a preemption counts as no kill."""
+    if failure.cause == "preempted":
+        return job.preempted < MAX_PREEMPTIONS
+    return failure.cause in RETRIED and job.attempt - job.preempted < MAX_KILLS
 
 
 def _first_verdict(state: State, birth: int, failure: Failure | None, message: JobDone) -> ev.Event:

@@ -68,6 +68,35 @@ class OwnAnchor:
     where: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def line(self, method: str = "") -> str:
+        """The user's line that returns what is wrong: of that method, or of the function."""
+        made = getattr(self.made_by, method, None) if isinstance(self.made_by, type) else None
+        return line_of(made or self.made_by, self.where)
+
+
+def line_of(function: Any, otherwise: str) -> str:
+    """``file.py:12 in loss``: where a function returns, or begins if it has several ends.
+
+    ``otherwise``: what is said of something that has no lines.
+    """
+    import dis
+
+    function = inspect.unwrap(function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return otherwise
+    ends = {
+        one.positions.lineno for one in dis.get_instructions(code)
+        if one.opname.startswith("RETURN") and one.positions is not None
+    }  # fmt: skip
+    line = ends.pop() if len(ends) == 1 else code.co_firstlineno
+    place = "" if code.co_name == "<lambda>" else f" in {code.co_name}"
+    return f"{_base(code.co_filename)}:{line}{place}"
+
+
+def _base(file: str) -> str:
+    return file.replace("\\", "/").rsplit("/", 1)[-1]
+
 
 class Register:
     """Entries by kind and name; a later one of the same file and name replaces the earlier."""
@@ -178,7 +207,7 @@ def anchor(
         missing = [one for one in TASK_METHODS if not callable(getattr(cls, one, None))]
         if not isinstance(cls, type) or missing:
             raise PluginError(
-                f"{getattr(cls, '__name__', cls)} is no task", where=where,
+                f"{getattr(cls, '__name__', cls)} is no task", where=_nearly(cls, missing) or where,
                 expected="a class with " + ", ".join(TASK_METHODS),
                 got="no " + ", no ".join(missing) if missing else "a function",
                 hint="es.evaluator takes a function",
@@ -192,6 +221,19 @@ def anchor(
         return cls
 
     return decorate
+
+
+def _nearly(cls: Any, missing: list[str]) -> str:
+    """The line of a method whose name is nearly one that is missing."""
+    import difflib
+
+    known = getattr(cls, "__dict__", {})
+    functions = {name: one for name, one in known.items() if hasattr(one, "__code__")}
+    for name in missing:
+        for near in difflib.get_close_matches(name, functions, 1, 0.7):
+            code = functions[near].__code__
+            return f"{_base(code.co_filename)}:{code.co_firstlineno} in {near}"
+    return ""
 
 
 def evaluator(
@@ -289,8 +331,9 @@ def _register(kind: Kind, name: str, value: Any, where: str, module: str) -> Non
 def _caller(depth: int = 2) -> tuple[str, str]:
     """File and line of whoever called the function that asks, and its module."""
     frame = sys._getframe(depth)
-    name = frame.f_code.co_filename.replace("\\", "/").rsplit("/", 1)[-1]
-    return f"{name}:{frame.f_lineno}", str(frame.f_globals.get("__name__", "__main__"))
+    return f"{_base(frame.f_code.co_filename)}:{frame.f_lineno}", str(
+        frame.f_globals.get("__name__", "__main__")
+    )
 
 
 def _name(name: str, where: str) -> str:

@@ -7,83 +7,44 @@ and hash, and what runs there is what was hashed here. This file must not import
 
 from __future__ import annotations
 
-import hashlib
+import importlib
 import linecache
 import os
 import sys
-import tempfile
 import traceback
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from evosearch.config import Plugin
 from evosearch.errors import EvosearchError, GraphError, PluginError
 from evosearch.own import REGISTER, Entry, collecting
+from evosearch.plugin_cells import cells_text, functions_of, parts_of
+from evosearch.plugin_packages import Package, keep, release, top_of, use
+from evosearch.plugin_sources import Source as Source
+from evosearch.plugin_sources import entry_source, file_source, with_siblings
+from evosearch.plugin_sources import read_source as read_source
 
-GROUP = "evosearch.plugins"
-"""Entry points of installed packages whose import registers something."""
 VARIABLE = "EVOSEARCH_PLUGINS"
 """Files and entry points that a server offers, separated as in PATH."""
+PATH_VARIABLE = "EVOSEARCH_PLUGIN_PATH"
+"""Folder of a package that those files import."""
 MODULE_PREFIX = "evosearch_plugin_"
-MAX_BYTES = 2_000_000
-MAX_FILES = 400
-TAKEN = ("api", "db", "evosearch", "primitives", "workers")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The text of a plug-in and of the user's package beside it.
-
-    ``entry_point``: it is installed, and workers import it from their own installation.
-    ``extra``: relative path -> text of the files below ``--plugin-path``; ``folder``: where these
-    lie on this machine.
-    """
-
-    name: str
-    file: str
-    text: str
-    extra: tuple[tuple[str, str], ...] = ()
-    folder: str = ""
-    entry_point: bool = False
-
-    @property
-    def sha256(self) -> str:
-        """Of everything that is executed, and not of where it lies."""
-        found = hashlib.sha256(self.text.encode())
-        for path, text in self.extra:
-            found.update(b"\0" + path.encode() + b"\0" + text.encode())
-        return found.hexdigest()
-
-    @property
-    def plugin(self) -> Plugin:
-        """The plug-in as configs name it."""
-        return Plugin(name=self.name, sha256=self.sha256, file=self.file, folder=self.folder)
-
-    def to_json(self) -> dict[str, Any]:
-        """What a worker is sent."""
-        return {
-            "name": self.name, "file": self.file, "text": self.text,
-            "extra": [list(pair) for pair in self.extra], "entry_point": self.entry_point,
-        }  # fmt: skip
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Source:
-        """The source that `to_json` said; the user's folder is none of the worker's."""
-        extra = tuple((str(path), str(text)) for path, text in data["extra"])
-        return cls(data["name"], data["file"], data["text"], extra, "", bool(data["entry_point"]))
 
 
 @dataclass(slots=True)
 class Loaded:
-    """A plug-in that was executed in this process, and what it registered."""
+    """A plug-in that was executed in this process, and what it registered.
+
+    ``package``: the user's own modules that came with it.
+    """
 
     source: Source
     module: types.ModuleType
     entries: list[Entry] = field(default_factory=list)
+    package: Package | None = None
 
     @property
     def plugin(self) -> Plugin:
@@ -92,71 +53,9 @@ class Loaded:
 
 
 _LOADED: dict[str, Loaded] = {}
+_packages: dict[tuple[tuple[tuple[str, str], ...], str], Package] = {}
 _files: set[str] = set()
 """Names of files, as frames have them, in which a user's line is looked for."""
-
-
-def read_source(reference: str, plugin_path: Path | None = None) -> Source:
-    """The source of a file, or of an installed package's entry point.
-
-    Raises:
-        PluginError: there is no such thing, or it is too large to travel.
-    """
-    extra = _folder_files(plugin_path) if plugin_path is not None else ()
-    folder = str(plugin_path.resolve()) if plugin_path is not None else ""
-    if reference.endswith(".py"):
-        path = Path(reference).expanduser()
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as err:
-            raise PluginError(
-                f"cannot read the plug-in {reference}", got=str(err),
-                hint="give the path of a Python file",
-            ) from err  # fmt: skip
-        if len(text) > MAX_BYTES:
-            raise PluginError(f"{reference} is too large", expected=f"at most {MAX_BYTES} bytes")
-        return Source(path.name, str(path.resolve()), text, extra, folder)
-    return _entry_source(reference, extra, folder)
-
-
-def _entry_source(reference: str, extra: tuple[tuple[str, str], ...], folder: str) -> Source:
-    points = {one.name: one for one in entry_points(group=GROUP)}
-    if reference not in points:
-        raise PluginError(
-            "unknown plug-in", got=repr(reference)[:80],
-            expected="a file that ends in .py" + (f", or {', '.join(points)}" if points else ""),
-        )  # fmt: skip
-    module = points[reference].module
-    import importlib.util
-
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.origin:
-        raise PluginError(f"the entry point {reference} has no file", got=module)
-    text = Path(spec.origin).read_text(encoding="utf-8")
-    return Source(reference, spec.origin, text, extra, folder, entry_point=True)
-
-
-def _folder_files(folder: Path) -> tuple[tuple[str, str], ...]:
-    """Python files below the folder, in order, without hidden folders and environments."""
-    if not folder.is_dir():
-        raise PluginError("--plugin-path is no folder", got=str(folder))
-    found, size = [], 0
-    for path in sorted(folder.rglob("*.py")):
-        parts = path.relative_to(folder).parts
-        if any(part.startswith(".") or part in ("__pycache__", "site-packages") for part in parts):
-            continue
-        if parts[0].removesuffix(".py") in TAKEN:
-            continue  # these names are this package's own, and would never be imported
-        text = path.read_text(encoding="utf-8", errors="replace")
-        found.append(("/".join(parts), text))
-        size += len(text)
-        if size > MAX_BYTES or len(found) > MAX_FILES:
-            raise PluginError(
-                "--plugin-path holds too much to send to workers", got=str(folder),
-                expected=f"at most {MAX_FILES} files and {MAX_BYTES} bytes of Python",
-                hint="name the folder of the package that the plug-in imports",
-            )  # fmt: skip
-    return tuple(found)
 
 
 def load(source: Source) -> Loaded:
@@ -167,12 +66,20 @@ def load(source: Source) -> Loaded:
     """
     known = _LOADED.get(source.sha256)
     if known is None:
-        known = _LOADED[source.sha256] = _execute(source)
+        known = _execute(source)
         for entry in known.entries:
             if entry.kind == "primitive":
                 _add_row(entry)
-    REGISTER.replace(known.entries)
+        _LOADED[source.sha256] = known  # only now: what failed once fails again
+    _put_in_force(known)
     return known
+
+
+def _put_in_force(known: Loaded) -> None:
+    """Its names and modules are what these names mean from now on."""
+    if known.package is not None:
+        use(known.package)
+    REGISTER.replace(known.entries)
 
 
 def _add_row(entry: Entry) -> None:
@@ -184,76 +91,118 @@ def _add_row(entry: Entry) -> None:
         raise PluginError(str(err), where=entry.where) from err
 
 
+def _package_of(source: Source) -> Package | None:
+    """The modules that came with a source; two plug-ins of one folder share them."""
+    if not source.extra:
+        return None
+    known = _packages.get((source.extra, source.root))
+    if known is None:
+        known = _packages[source.extra, source.root] = Package(source.extra, source.root)
+    _files.update(known.file(path) for path in known.texts)
+    return known
+
+
 def _execute(source: Source) -> Loaded:
     stem = Path(source.name).stem.replace("-", "_").replace(".", "_")
     name = f"{MODULE_PREFIX}{stem}_{source.sha256[:8]}"
     _files.add(source.file)
-    if source.extra:
-        _offer_folder(source)
+    if source.entry_point:
+        return _import_entry(source)
+    package = _package_of(source)
+    if package is not None:
+        use(package)
     with collecting() as register:
-        if source.entry_point:
-            module = _import_entry(source)
-        else:
-            module = types.ModuleType(name)
-            module.__file__ = source.file
-            # With its lines known here, errors show them on machines that have no such file.
-            lines = source.text.splitlines(True)
-            linecache.cache[source.file] = (len(source.text), None, lines, source.file)
-            sys.modules[name] = module
-            try:
-                exec(compile(source.text, source.file, "exec"), module.__dict__)
-            except PluginError:
-                raise
-            except Exception as err:  # whatever a user's file does wrong when it is loaded
-                raise plugin_error(err, f"{source.name} cannot be loaded", source) from err
-    entries = register.entries()
+        module = types.ModuleType(name)
+        module.__file__ = source.file
+        # With its lines known here, errors show them on machines that have no such file.
+        lines = source.text.splitlines(True)
+        linecache.cache[source.file] = (len(source.text), None, lines, source.file)
+        sys.modules[name] = module
+        try:
+            exec(compile(source.text, source.file, "exec"), module.__dict__)
+        except PluginError:
+            raise
+        except SystemExit as err:
+            raise _ended(err, source) from err
+        except Exception as err:  # whatever a user's file does wrong when it is loaded
+            raise plugin_error(err, f"{source.name} cannot be loaded", source) from err
+    return _registered(source, module, register.entries(), package)
+
+
+def _registered(
+    source: Source, module: types.ModuleType, entries: list[Entry], package: Package | None
+) -> Loaded:
     if not entries:
         raise PluginError(
             "it registers nothing", where=source.name,
             expected="a call of es.anchor, es.evaluator, es.dataset, es.objective, es.check, "
             "es.primitive or es.alert_sink",
         )  # fmt: skip
-    return Loaded(source, module, entries)
+    return Loaded(source, module, entries, package)
 
 
-def _import_entry(source: Source) -> types.ModuleType:
-    import importlib
+def _ended(err: SystemExit, source: Source) -> PluginError:
+    return PluginError(
+        f"{source.name} ends the process when it is loaded", where=user_line(err) or source.name,
+        got=f"exit code {err.code}", hint='put it under: if __name__ == "__main__":',
+    )  # fmt: skip
 
-    (point,) = (one for one in entry_points(group=GROUP) if one.name == source.name)
-    sys.modules.pop(point.module, None)  # what it registered before is registered here again
+
+def _import_entry(source: Source) -> Loaded:
+    """Import the installed package, if it is the same; else what came as text, if it is not here.
+
+    Raises:
+        PluginError: other code is installed, or the plug-in fails.
+    """
+    package = None
     try:
-        return importlib.import_module(point.module)
+        here: Source | None = entry_source(source.name)
     except PluginError:
-        raise
-    except Exception as err:  # whatever an installed plug-in does wrong when it is imported
-        raise plugin_error(err, f"the plug-in {source.name} cannot be loaded", source) from err
+        here = None
+    if here is not None and here.sha256 != source.sha256:
+        raise PluginError(
+            f"other code of the plug-in {source.name} is installed here", where=here.file,
+            expected=f"sha256 {source.sha256[:12]}", got=here.sha256[:12],
+            hint="install the version that the search was made with",
+        )  # fmt: skip
+    top = source.module.partition(".")[0]
+    if here is not None:
+        _files.add(here.file)
+        release(top)
+    else:
+        package = _package_of(source)
+        if package is None or not package.texts:
+            raise PluginError(
+                f"the plug-in {source.name} is not installed here, and too large to be sent",
+                hint="install it where workers run",
+            )
+        use(package)
+    with collecting() as register:
+        sys.modules.pop(source.module, None)  # what it registered before is registered here again
+        try:
+            module = importlib.import_module(source.module)
+        except PluginError:
+            raise
+        except SystemExit as err:
+            raise _ended(err, source) from err
+        except Exception as err:  # whatever an installed plug-in does wrong when it is imported
+            what = f"the plug-in {source.name} cannot be loaded"
+            raise plugin_error(err, what, source) from err
+    # A module below it may have registered them before, when somebody else imported it.
+    entries = register.entries() or [
+        one for one in REGISTER.entries() if one.module.partition(".")[0] == top
+    ]
+    return _registered(source, module, entries, package)
 
 
-def _offer_folder(source: Source) -> None:
-    """Make the user's package importable, behind everything else."""
-    folder = source.folder
-    if not folder:  # a worker: the files came as text
-        folder = tempfile.mkdtemp(prefix="evosearch-plugin-")
-        for relative, text in source.extra:
-            path = Path(folder, relative)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-    for relative, _ in source.extra:
-        _files.add(str(Path(folder, relative)))
-        top = relative.partition("/")[0].removesuffix(".py")
-        for name in [one for one in sys.modules if one.partition(".")[0] == top]:
-            origin = str(getattr(sys.modules[name], "__file__", "") or "")
-            if "evosearch-plugin-" in origin or origin.startswith(folder):
-                del sys.modules[name]  # an older version of the user's package
-    if folder not in sys.path:
-        sys.path.append(folder)
-
-
-def adopt(module_name: str) -> Loaded | None:
+def adopt(module_name: str, plugin_path: Path | None = None) -> Loaded | None:
     """What a script, an imported module or a notebook registered itself, as a plug-in.
 
-    None: it registered nothing. A notebook has no file; its text is what its entries' own source
-    says, as far as that can be found.
+    None: it registered nothing. A notebook has no file; its text is that of what it registered and
+    of all that this reaches in other cells.
+
+    Raises:
+        PluginError: what it brings along is too much to send to workers.
     """
     entries = [one for one in REGISTER.entries() if one.module == module_name]
     module = sys.modules.get(module_name)
@@ -261,51 +210,53 @@ def adopt(module_name: str) -> Loaded | None:
         return None
     file = getattr(module, "__file__", None)
     if file is not None and Path(file).is_file():
-        source = Source(Path(file).name, str(Path(file).resolve()), Path(file).read_text("utf-8"))
+        path = Path(file).resolve()
+        source = file_source(path.name, path, path.read_text("utf-8"), plugin_path)
     else:
-        source = Source("notebook", "", _text_of(entries))
+        text = cells_text(entries, module)
+        extra, folder = with_siblings(Path.cwd(), _imports_of(module), plugin_path)
+        source = Source("notebook", "", text, extra, (folder or str(Path.cwd())) if extra else "")
     _files.update(code_files(entries))
-    made = Loaded(source, module, entries)
+    package = _package_of(source)
+    if package is not None:
+        keep(package)
+        use(package)
+    made = Loaded(source, module, entries, package)
     _LOADED[source.sha256] = made
     return made
 
 
+def _imports_of(module: types.ModuleType) -> str:
+    """What a notebook's names come from, as a text that imports it."""
+    found = {
+        value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", "")
+        for name, value in vars(module).items() if not name.startswith("_")
+    }  # fmt: skip
+    names = {str(one).partition(".")[0] for one in found if one}
+    return "".join(f"import {name}\n" for name in sorted(names) if name.isidentifier())
+
+
 def code_files(entries: Iterable[Entry]) -> set[str]:
     """File names, as frames have them, of the entries' functions and classes."""
-    found: set[str] = set()
-    for entry in entries:
-        for value in (entry.value, getattr(entry.value, "made_by", None)):
-            parts = [value, *(vars(value).values() if isinstance(value, type) else ())]
-            for part in parts:
-                code = getattr(part, "__code__", None)
-                if code is not None:
-                    found.add(code.co_filename)
-    return found
-
-
-def _text_of(entries: Iterable[Entry]) -> str:
-    import inspect
-
-    texts = []
-    for entry in entries:
-        value = getattr(entry.value, "made_by", entry.value)
-        try:
-            texts.append(inspect.getsource(value))
-        except (OSError, TypeError):
-            texts.append(f"{entry.kind} {entry.name}")
-    return "\n".join(texts)
+    parts = [part for entry in entries for part in parts_of(entry)]
+    return {one.__code__.co_filename for part in parts for one in functions_of(part)}
 
 
 def receive(data: Mapping[str, Any], sources: dict[str, Source]) -> None:
     """On a worker: keep a source that came with a job; what has no file came as bytes of Ray's."""
     source = Source.from_json(data)
+    if source.sha256 in sources:
+        return  # it came with another job, too
     sources[source.sha256] = source
     if "pickled" in data:
         import pickle
 
+        package = _package_of(source)
+        if package is not None:
+            use(package)
         entries = pickle.loads(data["pickled"])
         _files.update(code_files(entries))
-        _LOADED[source.sha256] = Loaded(source, types.ModuleType("notebook"), entries)
+        _LOADED[source.sha256] = Loaded(source, types.ModuleType("notebook"), entries, package)
 
 
 def loaded(sha256: str) -> Loaded | None:
@@ -327,13 +278,23 @@ def ensure(
     Raises:
         PluginError: one is not to be found, or is not what was hashed.
     """
+    brought: dict[str, tuple[str, str]] = {}
     for plugin in plugins:
         known = _LOADED.get(plugin.sha256)
         if known is not None:
-            REGISTER.replace(known.entries)
-            continue
-        source = (sources or {}).get(plugin.sha256)
-        load(source if source is not None else find(plugin, registered_only=registered_only))
+            _put_in_force(known)
+        else:
+            source = (sources or {}).get(plugin.sha256)
+            if source is None:
+                source = find(plugin, registered_only=registered_only)
+            known = load(source)
+        for path, text in known.source.extra:
+            other = brought.setdefault(path, (text, plugin.name))
+            if other[0] != text:
+                raise PluginError(
+                    f"two plug-ins of one search bring different modules {top_of(path)}",
+                    got=f"{path} of {other[1]} and of {plugin.name}", hint="rename one of them",
+                )  # fmt: skip
 
 
 def find(plugin: Plugin, *, registered_only: bool = False) -> Source:
@@ -347,10 +308,12 @@ def find(plugin: Plugin, *, registered_only: bool = False) -> Source:
     """
     seen = None
     places = _places(plugin, registered_only)
+    offered = registered_path()
     folder = Path(plugin.folder) if plugin.folder and not registered_only else None
-    for place in places:
+    tries = [(place, offered if place in registered() else folder) for place in places]
+    for place, path in tries:
         try:
-            source = read_source(place, folder)
+            source = read_source(place, path)
         except EvosearchError:
             continue
         if not plugin.sha256 or source.sha256 == plugin.sha256:
@@ -382,6 +345,23 @@ def registered() -> list[str]:
     return [part.strip() for part in text.split(os.pathsep) if part.strip()]
 
 
+def registered_path() -> Path | None:
+    """The folder of the package that the server's plug-ins import, where its settings name one."""
+    text = os.environ.get(PATH_VARIABLE, "").strip()
+    return Path(text) if text else None
+
+
+def registered_sources() -> Iterator[Source]:
+    """The sources of what the server's configuration offers.
+
+    Raises:
+        PluginError: there is no such thing.
+    """
+    path = registered_path()
+    for reference in registered():
+        yield read_source(reference, path)
+
+
 def load_registered_rows() -> None:
     """Load what the server's configuration names and that adds primitives: they stand in graphs.
 
@@ -390,8 +370,7 @@ def load_registered_rows() -> None:
     Raises:
         PluginError: one of them cannot be loaded.
     """
-    for reference in registered():
-        source = read_source(reference)
+    for source in registered_sources():
         if "primitive(" in source.text:
             load(source)
 

@@ -5,8 +5,8 @@ Domain objects in and out; nothing here may know of SQL, HTTP or Ray.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Literal, Protocol
 
@@ -51,10 +51,10 @@ class Enqueue(Record):
 
 
 class Extend(Record):
-    """Set the budget of fully evaluated candidates."""
+    """Set the budget of fully evaluated candidates; 0 ends a search that has none."""
 
     kind: Literal["extend"] = "extend"
-    evaluations: Annotated[int, Field(ge=1)]
+    evaluations: Annotated[int, Field(ge=0)]
     reason: str = ""
 
 
@@ -181,6 +181,23 @@ class Store(Protocol):
         """Let go of connections; idempotent."""
 
 
+WorkerState = Literal["starting", "idle", "busy", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """A worker as its pool sees it. ``seconds``: how long it has been so; None where unknown.
+
+    ``failures``: cause -> how often a job, or the worker itself, failed so at it.
+    """
+
+    name: str
+    state: WorkerState
+    job: str | None = None
+    seconds: float | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)
+
+
 class Pool(Protocol):
     """The workers that evaluate.
 
@@ -203,6 +220,9 @@ class Pool(Protocol):
 
     def cancel(self, job_id: str) -> None:
         """Drop a job, running or waiting; no further message comes from it."""
+
+    def workers(self) -> list[WorkerReport]:
+        """What each worker is at, the dead of late included."""
 
     def close(self) -> None:
         """Stop all workers; idempotent."""

@@ -7,6 +7,7 @@ clock only measures; its readings never influence a decision.
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections import ChainMap, Counter, defaultdict
 from typing import Literal, NamedTuple
@@ -52,6 +53,7 @@ class Proposer:
         self.table = draw_table(state.config.space)
         self.drawer = drawer(state.config.space)
         self.clock = clock
+        self._hunt: _Hunt | None = None
 
     def propose(self, state: State) -> tuple[ev.Event, ...]:
         """The next candidate or re-measurement, after the duplicates met on the way to it.
@@ -60,43 +62,60 @@ class Proposer:
             Duplicates, then one `CandidateQueued` or `JobQueued`; nothing at all once
             ``evolution.max_proposals`` proposals in a row held no new function.
         """
+        return self.seek(state, math.inf) or ()
+
+    def seek(self, state: State, until: float) -> tuple[ev.Event, ...] | None:
+        """As `propose`, but None once the clock shows ``until``: the next call goes on.
+
+        Where it was left off does not change what is found. A state that has changed meanwhile
+        makes it begin anew.
+        """
         due = remeasurement_due(state)
         if due is not None:
             return (remeasurement(state, due),)
-        at_random = _draws_at_random(state)
-        skipped = _Skips(state)
-        fresh: dict[str, int] = {}
-        digests = ChainMap(fresh, state.digests)
-        found: list[ev.Event] = []
-        for birth in range(
-            state.next_birth, state.next_birth + state.config.evolution.max_proposals
-        ):
-            draft = self._draw(state, birth, at_random)
-            graph = draft.graph
-            begin = self.clock()
-            verdict = self.screen.judge(
-                graph, digests, state.fingerprints, state.starts, state.tried
-            )
-            seconds = self.clock() - begin
-            skipped.draw(draft)
-            if verdict.code is None:
-                found.append(self._queued(state, birth, draft, verdict, skipped))
-                return tuple(found)
-            skipped.add(birth, graph, verdict, seconds)
-            if verdict.code == "duplicate" and verdict.of is not None:
-                fresh[verdict.digest] = verdict.of
-                found.append(
-                    ev.CandidateDuplicate(
-                        birth=birth,
-                        of=verdict.of,
-                        graph=graph,
-                        digest=verdict.digest,
-                        fingerprint=verdict.fingerprint,
-                        origin=draft.origin,
-                        parents=draft.parents,
-                    )
+        hunt = self._hunt
+        if hunt is None or hunt.seq != state.seq:
+            hunt = self._hunt = _Hunt(state)
+        last = state.next_birth + state.config.evolution.max_proposals
+        begun = hunt.birth
+        while hunt.birth < last:
+            if hunt.birth > begun and self.clock() >= until:
+                return None
+            if self._try(state, hunt):
+                break
+            hunt.birth += 1
+        self._hunt = None
+        return tuple(hunt.found) if hunt.birth < last else ()
+
+    def _try(self, state: State, hunt: _Hunt) -> bool:
+        """One proposal; whether it is a new function."""
+        birth, skipped = hunt.birth, hunt.skipped
+        draft = self._draw(state, birth, hunt.at_random)
+        graph = draft.graph
+        begin = self.clock()
+        verdict = self.screen.judge(
+            graph, hunt.digests, state.fingerprints, state.starts, state.tried
+        )
+        seconds = self.clock() - begin
+        skipped.draw(draft)
+        if verdict.code is None:
+            hunt.found.append(self._queued(state, birth, draft, verdict, skipped))
+            return True
+        skipped.add(birth, graph, verdict, seconds)
+        if verdict.code == "duplicate" and verdict.of is not None:
+            hunt.fresh[verdict.digest] = verdict.of
+            hunt.found.append(
+                ev.CandidateDuplicate(
+                    birth=birth,
+                    of=verdict.of,
+                    graph=graph,
+                    digest=verdict.digest,
+                    fingerprint=verdict.fingerprint,
+                    origin=draft.origin,
+                    parents=draft.parents,
                 )
-        return ()
+            )
+        return False
 
     def enqueue(self, state: State, graph: Graph, note: str = "") -> tuple[ev.Event, ...]:
         """A person's layer, through the same checks but ``crowded``, before the next proposal."""
@@ -203,6 +222,18 @@ class _Skips:
         )
 
 
+class _Hunt:
+    """A search for the next new function, as far as it has come. ``birth``: its next proposal."""
+
+    def __init__(self, state: State) -> None:
+        self.seq, self.birth = state.seq, state.next_birth
+        self.at_random = _draws_at_random(state)
+        self.skipped = _Skips(state)
+        self.fresh: dict[str, int] = {}
+        self.digests = ChainMap(self.fresh, state.digests)
+        self.found: list[ev.Event] = []
+
+
 def _draws_at_random(state: State) -> bool | None:
     """Whether the next new function comes from nothing; None: each proposal decides for itself."""
     evolution = state.config.evolution
@@ -250,7 +281,9 @@ def _popular(state: State) -> Member | None:
     return max(popular, key=lambda m: (m.repeats / m.measured, -m.birth), default=None)
 
 
-def remeasurement(state: State, member: Member, ahead: int = 0) -> ev.JobQueued:
+def remeasurement(
+    state: State, member: Member, ahead: int = 0, *, asked: bool | None = False
+) -> ev.JobQueued:
     """A fresh seed on every anchor for an evaluated candidate, ``ahead`` others before it."""
     index = member.measured + ahead
     seed = evaluation_seed(state.config.seed, "remeasure", index)
@@ -261,4 +294,5 @@ def remeasurement(state: State, member: Member, ahead: int = 0) -> ev.JobQueued:
         purpose="remeasure",
         subject=Subject(birth=member.birth),
         runs=tuple(runs),
+        asked=asked,
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-from evosearch.config import Checks, Task
+from evosearch.config import Bounds, Checks, Task
 from primitives.graph import Graph
 
 
@@ -59,8 +59,9 @@ class Job(Record):
     ``graph`` is the candidate's graph; a baseline has none and is built from its name.
     With ``checks`` the runs pass signal, quality and stability before any is trained to its end,
     and the first steps of each run are quality's own. ``audit``: a layer that signal rejects is
-    put through quality all the same. ``hurdles``: anchor -> step -> least score. ``attempt``
-    counts from 1.
+    put through quality all the same. ``hurdles``: anchor -> step -> least score. ``bounds``: of the
+    signal check, where the search has learnt them. ``attempt`` counts from 1, and ``preempted``
+    how many attempts ended because a machine was taken away.
     """
 
     id: str
@@ -71,8 +72,10 @@ class Job(Record):
     task: Task
     checks: Checks | None = None
     hurdles: dict[str, dict[int, float]] = {}
+    bounds: dict[str, dict[str, Bounds]] = {}
     audit: bool = False
     attempt: int = 1
+    preempted: int = 0
 
 
 class Rejection(Record):
@@ -124,9 +127,12 @@ class Evaluation(Record):
 
 
 class Failure(Record):
-    """Why a worker returned no verdict."""
+    """Why a worker returned no verdict.
 
-    cause: Literal["error", "died", "out_of_memory", "hung", "rubbish"]
+    ``preempted``: its machine was taken away, or it was told to go; that is no fault of the layer.
+    """
+
+    cause: Literal["error", "died", "out_of_memory", "hung", "rubbish", "preempted"]
     detail: str = ""
 
 

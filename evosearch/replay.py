@@ -18,7 +18,7 @@ from evosearch.confirm import advance
 from evosearch.errors import StateConflict
 from evosearch.observe import observe
 from evosearch.ports import Progress, unseen
-from evosearch.propose import Proposer, remeasurement
+from evosearch.propose import Proposer, remeasurement, remeasurement_due
 from evosearch.records import EvaluationDone, JobDone, Message
 from evosearch.state import State
 
@@ -111,11 +111,17 @@ class _Replayer:
         return observe(state, message) if message is not None else ()
 
     def _remeasured(self, event: ev.JobQueued) -> tuple[ev.Event, ...]:
-        """Fresh seeds that were due, or that a person asked for."""
+        """Fresh seeds that were due, or that a person asked for; only the wish itself is told.
+
+        An older log does not say which it was: there, whatever was not due counts as a wish.
+        """
+        due = remeasurement_due(self.state)
+        if event.asked is False:
+            return (remeasurement(self.state, due),) if due is not None else ()
         member = self.state.members.get(event.subject.birth or 0)
         if member is None or not member.evaluated:
             return ()
-        return (remeasurement(self.state, member),)
+        return (remeasurement(self.state, member, asked=event.asked),)
 
 
 def _message(event: ev.Event) -> Message | None:

@@ -7,7 +7,7 @@ files only print it. Scores are accuracies from 0 to 1.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,8 @@ def final_report(state: State) -> dict[str, Any]:
         "verdict": "no candidate was evaluated",
     }  # fmt: skip
     if not state.chosen:
+        if state.notes:
+            report["verdict"] += f": {state.notes[-1]}"
         return report
     report["leader"] = _leader(state, state.chosen[0])
     rights = final_rights(state)
@@ -145,18 +147,28 @@ def final_rights(state: State) -> dict[str, Rights] | None:
         for purpose, evaluation in state.results.get(key, ()):
             if purpose == "final":
                 found[key].setdefault(evaluation.anchor, {})[evaluation.seed] = evaluation
-    rows = [found[key].get(anchor, {}) for key in keys for anchor in state.config.anchor_names]
+    return rights_of(found, state.config.anchor_names)
+
+
+def rights_of(
+    found: Mapping[str, Mapping[str, Mapping[int, Evaluation]]], anchors: Sequence[str]
+) -> dict[str, Rights] | None:
+    """Key -> (anchors, seeds, images) share of right draws, of the seeds that all have.
+
+    ``found``: key -> anchor -> seed -> evaluation on ``final``. None if any has no seed.
+    """
+    rows = [one.get(anchor, {}) for one in found.values() for anchor in anchors]
     seeds = sorted(set.intersection(*(set(row) for row in rows)))
-    counted = [e for row in rows for e in row.values() if e.correct and e.score > 0.0]
-    if not seeds or not all(len(row) for row in rows):
+    if not seeds:
         return None
-    if any(not e.correct and not e.diverged for row in rows for e in row.values()) or not counted:
+    counted = [e for row in rows for e in row.values() if e.correct and e.score > 0.0]
+    uncounted = any(not e.correct and not e.diverged for row in rows for e in row.values())
+    if uncounted or len({len(one.correct) for one in counted}) != 1:
         # A user's own metric has no rows: then seeds alone are drawn, of scores as they are.
         return {
-            key: np.array([[[found[key][anchor][seed].score] for seed in seeds]
-                           for anchor in state.config.anchor_names])
-            for key in keys
-        }  # fmt: skip
+            key: np.array([[[one[anchor][seed].score] for seed in seeds] for anchor in anchors])
+            for key, one in found.items()
+        }
     images = len(counted[0].correct)
     right = sum(int(digit) for digit in counted[0].correct)
     draws = round(right / (counted[0].score * images))
@@ -167,12 +179,9 @@ def final_rights(state: State) -> dict[str, Rights] | None:
         return [int(digit) / draws for digit in evaluation.correct]
 
     return {
-        key: np.array(
-            [[share(found[key][anchor][seed]) for seed in seeds] for anchor in
-             state.config.anchor_names]
-        )
-        for key in keys
-    }  # fmt: skip
+        key: np.array([[share(one[anchor][seed]) for seed in seeds] for anchor in anchors])
+        for key, one in found.items()
+    }
 
 
 def _comparison(state: State, rights: Mapping[str, Rights]) -> dict[str, Any]:

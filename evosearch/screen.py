@@ -45,6 +45,7 @@ WORKER_CODES = {
     "not_finite": "a loss, gradient or score is NaN or infinite",
     "hurdle": "a score in the middle of training that is below the hurdle",
     "too_slow": "the evaluation took longer than task.evaluation_seconds",
+    "outside_table": "the tabular benchmark that answers in place of workers does not hold it",
 }
 """Every worker-side code, with its meaning."""
 

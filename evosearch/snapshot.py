@@ -15,15 +15,16 @@ import numpy as np
 from pydantic import ValidationError
 
 from evosearch import events as ev
-from evosearch.config import SearchConfig
+from evosearch.config import Bounds, SearchConfig
 from evosearch.errors import StateConflict
 from evosearch.ports import Store
 from evosearch.records import Evaluation, Job
+from evosearch.signal import Learnt
 from evosearch.state import Audit, Member, State, Tally, Yield, recover
 from primitives.errors import EvosearchError
 from primitives.graph import Graph
 
-VERSION = 2
+VERSION = 3
 """Raise it whenever `State` folds an event differently or remembers something else."""
 
 LEAST_EVENTS = 5000
@@ -198,6 +199,33 @@ def _load_tried(data: Any, state: State) -> Any:
     return deque(kept, maxlen=state.tried.maxlen)
 
 
+def _dump_learnt(learnt: Learnt) -> list[Any]:
+    return [learnt.passed, learnt.confirmed, learnt.ranges]
+
+
+def _load_learnt(data: list[Any], _state: State) -> Learnt:
+    passed, confirmed, ranges = data
+    found = {
+        anchor: {name: (low, high) for name, (low, high) in by.items()}
+        for anchor, by in ranges.items()
+    }
+    return Learnt(passed, confirmed, found)
+
+
+def _dump_bounds(bounds: Mapping[str, Mapping[str, Bounds]]) -> dict[str, Any]:
+    return {
+        anchor: {name: [one.low, one.high] for name, one in by.items()}
+        for anchor, by in bounds.items()
+    }
+
+
+def _load_bounds(data: Mapping[str, Any], _state: State) -> dict[str, dict[str, Bounds]]:
+    return {
+        anchor: {name: Bounds(low=low, high=high) for name, (low, high) in by.items()}
+        for anchor, by in data.items()
+    }
+
+
 def _dump_report(report: dict[str, Any] | None) -> Any:
     # The way a report takes through its event, so that both ways tell the same.
     return None if report is None else json.loads(ev.dump_event(ev.Reported(report=report)))
@@ -214,7 +242,8 @@ _TALLIES = _Part(_dump_tallies, _load_tallies)
 _PARTS: dict[str, _Part] = {
     **dict.fromkeys(
         ("seq", "status", "phase", "target", "next_birth", "digests", "fingerprints",
-         "hypervolume", "evaluated", "remeasured", "duplicates", "notes"), _PLAIN,
+         "hypervolume", "evaluated", "remeasured", "confirmed", "confirmed_at", "duplicates",
+         "notes"), _PLAIN,
     ),
     **dict.fromkeys(("rejected", "examples", "failures", "train_steps", "starts"), _COUNTER),
     **dict.fromkeys(("funnel", "checks"), _TALLIES),
@@ -230,6 +259,8 @@ _PARTS: dict[str, _Part] = {
         lambda audit: [audit.audited, audit.wrongly_rejected, audit.passed_quality],
         lambda data, _: Audit(*data),
     ),
+    "learnt": _Part(_dump_learnt, _load_learnt),
+    "bounds": _Part(_dump_bounds, _load_bounds),
     "milestones": _Part(_dump_milestones, _load_milestones),
     "chosen": _Part(list, lambda data, _: tuple(data)),
     "report": _Part(_dump_report, _load_report),

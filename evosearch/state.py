@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from evosearch import events as ev
-from evosearch.config import SearchConfig
+from evosearch.config import Bounds, SearchConfig
 from evosearch.errors import StateConflict
 from evosearch.objectives import SEPARATOR
 from evosearch.pareto import Front, Points
 from evosearch.records import CheckRun, Evaluation, Job, Purpose, Run, Subject
+from evosearch.signal import Learnt, learn
 from evosearch.streams import evaluation_seed
 from primitives.graph import Graph
 
@@ -93,7 +94,9 @@ class State:
     ``pending``: job id -> job with the runs that are still to be done.
     ``funnel``: in-controller code -> tally; ``rejected``: worker-side code (and ``failed``,
     ``quarantined``) -> candidates; ``checks``: worker-side check -> runs and their cost.
-    ``results``: subject key -> (purpose, evaluation) of everything but the search's own scores.
+    ``learnt``, ``bounds``: what outcomes told of the signal check, and the bounds in force, empty
+    for those of the config. ``results``: subject key -> (purpose, evaluation) of everything but the
+    search's own scores.
     """
 
     def __init__(self, created: ev.Created) -> None:
@@ -118,9 +121,9 @@ class State:
         self.digests: dict[str, int] = {}
         self.fingerprints: dict[str, int] = {}
         self.starts: Counter[str] = Counter()
-        evolution = config.evolution
-        kept = KEPT_TRIED * evolution.population_size if evolution.alike < 1.0 else 0
-        self.tried: deque[tuple[int, Graph]] = deque(maxlen=kept)
+        self.tried: deque[tuple[int, Graph]] = deque(
+            maxlen=KEPT_TRIED * config.evolution.population_size
+        )
         self.operators: dict[str, Yield] = defaultdict(Yield)
         self.members: dict[int, Member] = {}
         self.population: deque[int] = deque(maxlen=config.evolution.population_size)
@@ -138,9 +141,15 @@ class State:
         self.audit = Audit()
         self.evaluated = 0
         self.remeasured = 0
+        self.confirmed: float | None = None
+        """The highest mean score over anchors on fresh seeds that a candidate has had."""
+        self.confirmed_at = 0
+        """Candidates that were evaluated when it last rose."""
         self.duplicates = 0
         self.train_steps: Counter[str] = Counter()
         self.milestones: dict[str, dict[int, deque[float]]] = {}
+        self.learnt = Learnt()
+        self.bounds: dict[str, dict[str, Bounds]] = {}
         self.chosen: tuple[int, ...] = ()
         self.notes: list[str] = []
         self.report: dict[str, Any] | None = None
@@ -152,10 +161,15 @@ class State:
         """Minimised objectives (k,): negated scores in the order of the config's coordinates."""
         return np.array([-scores[name] for name in self.coordinates])
 
-    @property
-    def search_steps(self) -> int:
-        """Training steps that the search phase took, with rejected and audited candidates."""
-        return sum(self.train_steps[p] for p in ("search", "remeasure", "quality", "audit"))
+    def fresh_mean(self, birth: int) -> float | None:
+        """Mean over anchors of a candidate's mean on fresh seeds; None before each has one."""
+        scores: dict[str, list[float]] = {}
+        for purpose, one in self.results.get(f"c{birth}", ()):
+            if purpose in ("remeasure", "confirm"):
+                scores.setdefault(one.anchor, []).append(one.score)
+        if not self.config.anchor_names or any(a not in scores for a in self.config.anchor_names):
+            return None
+        return float(np.mean([np.mean(scores[anchor]) for anchor in self.config.anchor_names]))
 
     def search_jobs(self) -> list[Job]:
         """Pending jobs of candidates that wait for their first verdict."""
@@ -176,6 +190,7 @@ class State:
             task=config.task,
             checks=config.checks,
             hurdles=self.hurdles(),
+            bounds=self.bounds,
             audit=audit,
         )
 
@@ -267,7 +282,9 @@ class State:
 
     def _on_job_lost(self, event: ev.JobLost) -> None:
         job = self._job(event.id)
-        self.pending[event.id] = job.model_copy(update={"attempt": event.attempt + 1})
+        taken = job.preempted + (event.failure.cause == "preempted")
+        more = {"attempt": event.attempt + 1, "preempted": taken}
+        self.pending[event.id] = job.model_copy(update=more)
         self.failures[event.failure.cause] += 1
 
     def _on_evaluation_recorded(self, event: ev.EvaluationRecorded) -> None:
@@ -293,6 +310,7 @@ class State:
             self.results[event.subject.key].append((event.purpose, done))
         self.train_steps[event.purpose] += done.steps
         if event.purpose == "search":
+            self._learn(event)
             self._count_checks(event.checks)
             for step, score in done.milestones.items():
                 self._reach(done.anchor, step, score)
@@ -300,6 +318,7 @@ class State:
     def _on_candidate_rejected(self, event: ev.CandidateRejected) -> None:
         self._drop(f"c{event.birth}")
         member = self.members.pop(event.birth)
+        self._learn(event)
         self.rejected[event.rejection.code] += 1
         if any(run.check in TRAINED and not run.audited for run in event.checks):
             self.tried.append((event.birth, member.graph))
@@ -336,6 +355,7 @@ class State:
             self.failures[event.failure.cause] += 1
         if event.standing is not None and event.subject.birth is not None:
             self._stand(event.subject.birth, event.standing)
+            self._confirm(event.subject.birth)
 
     def _on_phase_entered(self, event: ev.PhaseEntered) -> None:
         self.phase, self.chosen = event.phase, event.chosen or self.chosen
@@ -349,6 +369,9 @@ class State:
         self.target = event.evaluations
         if event.reason:
             self.notes.append(event.reason)
+
+    def _on_bounds_learnt(self, event: ev.BoundsLearnt) -> None:
+        self.bounds = event.bounds
 
     def _on_reported(self, event: ev.Reported) -> None:
         self.report = event.report
@@ -370,6 +393,10 @@ class State:
     def _drop(self, job_id: str) -> None:
         self._job(job_id)
         del self.pending[job_id]
+
+    def _learn(self, event: ev.Event) -> None:
+        if self.config.checks.signal.learn:
+            self.learnt = learn(self.learnt, event)
 
     def _repeat(self, birth: int, count: int) -> None:
         member = self.members.get(birth)
@@ -393,6 +420,12 @@ class State:
             tally = self.checks[run.check]
             tally.count += 1
             tally.seconds += run.seconds
+
+    def _confirm(self, birth: int) -> None:
+        """A fresh seed counts; the one that selected the candidate flatters it."""
+        mean = self.fresh_mean(birth)
+        if mean is not None and (self.confirmed is None or mean > self.confirmed):
+            self.confirmed, self.confirmed_at = mean, self.evaluated
 
     def _stand(self, birth: int, standing: ev.Standing) -> None:
         point = self.objectives(standing.scores)

@@ -5,6 +5,7 @@ Accuracies are shares (0 to 1). Higher is better here: these are the numbers tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -103,3 +104,66 @@ def false_rejection_rate(
         return None
     rates = [count / share / (count / share + passed) for count in (wrong, low, high)]
     return Interval(*rates)
+
+
+class Paired(NamedTuple):
+    """A two-sided test of a mean difference: its statistic, degrees of freedom and p-value."""
+
+    statistic: float
+    freedom: float
+    p: float
+
+
+def paired_test(ours: Rights, theirs: Rights) -> Paired:
+    """Whether two layers that share seeds and images differ in mean accuracy over anchors.
+
+    Both seeds and images are taken as drawn, so that a difference has to hold for others of either.
+    With one image (a metric without rows) it is Student's paired test over seeds. NaN for one seed.
+
+    Shapes: ``ours``, ``theirs``: (anchors, seeds, images).
+
+    Source: the analysis of variance of crossed readers and cases, one of each a cell, with the
+    degrees of freedom of Hillis, "A comparison of denominator degrees of freedom methods for
+    multiple observer ROC analysis", 2007.
+    """
+    from scipy.special import stdtr
+
+    difference = (ours - theirs).mean(axis=0)
+    seeds, images = difference.shape
+    if seeds < 2:
+        return Paired(float("nan"), float("nan"), float("nan"))
+    mean, by_seed = difference.mean(), difference.mean(axis=1)
+    over_seeds = images * float(by_seed.var(ddof=1))
+    over_images = 0.0
+    if images > 1:
+        by_image = difference.mean(axis=0)
+        rest = difference - by_seed[:, None] - by_image[None, :] + mean
+        remainder = float((rest**2).sum()) / ((seeds - 1) * (images - 1))
+        over_images = max(0.0, seeds * float(by_image.var(ddof=1)) - remainder)
+    variance = over_seeds + over_images
+    if variance <= _ROUNDING * max(1.0, float(np.abs(difference).max())) ** 2:
+        # The same difference everywhere: it is certain, or there is none.
+        certain = bool(abs(mean) > _ROUNDING)
+        return Paired(float("inf") if certain else 0.0, seeds - 1.0, 0.0 if certain else 1.0)
+    statistic = float(mean / np.sqrt(variance / (seeds * images)))
+    freedom = (seeds - 1) * (variance / over_seeds) ** 2 if over_seeds > 0.0 else float("inf")
+    return Paired(statistic, freedom, 2.0 * float(stdtr(min(freedom, 1e9), -abs(statistic))))
+
+
+_ROUNDING = 1e-15
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, in the given order; NaN is no test and stays NaN.
+
+    The chance that any true null hypothesis is rejected is at most the level, whatever depends on
+    what.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
+    """
+    corrected, floor = [float("nan")] * len(values), 0.0
+    order = sorted((p, place) for place, p in enumerate(values) if not np.isnan(p))
+    for rank, (p, place) in enumerate(order):
+        floor = max(floor, min(1.0, (len(order) - rank) * p))
+        corrected[place] = floor
+    return corrected

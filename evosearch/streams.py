@@ -15,10 +15,13 @@ import numpy as np
 
 T = TypeVar("T")
 
-PURPOSES = {"propose": 1, "audit": 2, "train": 3, "report": 4, "origin": 5}
+PURPOSES = {"propose": 1, "audit": 2, "train": 3, "report": 4, "origin": 5, "table": 6}
 """Purpose -> first number of the spawn key; a number is never given to another purpose."""
 
-SEED_PURPOSES = {"search": 0, "remeasure": 1, "confirm": 2, "tune": 3, "final": 4}
+SEED_PURPOSES = {
+    "search": 0, "remeasure": 1, "confirm": 2, "tune": 3, "final": 4, "rerank tune": 5,
+    "rerank final": 6,
+}  # fmt: skip
 """Purpose of a training -> its own range of seeds; baselines share the search's seeds."""
 
 

@@ -7,10 +7,14 @@ It decides nothing by itself: whoever runs the search pauses it and says why.
 from __future__ import annotations
 
 from evosearch import events as ev
+from evosearch.records import Failure
 from evosearch.state import State
 
 FAILURES = 8
 """Candidates that fail one after the other with an error before the search counts as in trouble."""
+LOST = 4
+"""Candidates that hang or end their worker, one after the other: each takes minutes or workers."""
+LOSSES = ("hung", "died")
 
 
 class FailureWatch:
@@ -18,20 +22,26 @@ class FailureWatch:
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self._failed = 0
+        self._failed = self._lost = 0
 
     def hear(self, state: State, event: ev.Event) -> None:
         """Take in one event."""
-        if isinstance(event, ev.CandidateFailed) and event.failure.cause == "error":
-            self._failed += 1
-            if self._failed >= FAILURES:
+        if isinstance(event, ev.CandidateFailed):
+            self._failed += event.failure.cause in ("error", *LOSSES)
+            self._lost += event.failure.cause in LOSSES
+            if self._failed >= FAILURES or self._lost >= LOST:
                 self.reason = (
                     f"{self._failed} candidates in a row failed, the last one with "
-                    f"{event.failure.detail}"
+                    f"{_said(event.failure)}"
                 )
         elif isinstance(event, (ev.CandidateEvaluated, ev.CandidateRejected)):
-            self._failed = 0
+            self._failed = self._lost = 0
         elif isinstance(event, ev.JobFinished) and event.purpose == "baseline":
             failure = event.failure
-            if failure is not None and failure.cause == "error":
-                self.reason = f"the baseline {event.subject.key} failed: {failure.detail}"
+            if failure is not None and failure.cause in ("error", *LOSSES):
+                self.reason = f"the baseline {event.subject.key} failed: {_said(failure)}"
+
+
+def _said(failure: Failure) -> str:
+    """An error says what it is; what a worker was lost to does not."""
+    return failure.detail if failure.cause == "error" else f"{failure.cause}: {failure.detail}"

@@ -8,23 +8,40 @@ from __future__ import annotations
 import random
 
 from evosearch.config import Space
+from evosearch.errors import ConfigError
 from evosearch.streams import below, pick
 from primitives.graph import FIRST_OP, Graph, Node
-from primitives.ops import OP_SETS, TypedPrimitive, primitive
+from primitives.ops import OP_SETS, TypedPrimitive, primitive, typed_name
 
 Table = tuple[tuple[tuple[TypedPrimitive, int], ...], ...]
 """Equally likely groups of equally likely (typed primitive, arity)."""
 
 
 def draw_table(space: Space) -> Table:
-    """The table that primitives are drawn from: by row and then index set, or all alike."""
+    """The table that primitives are drawn from: by row and then index set, or all alike.
+
+    Raises:
+        ConfigError: ``space.allow`` names what the op set does not have.
+    """
     own = tuple((name, None) for name in space.primitives)
-    typed = tuple((kind, primitive(kind[0]).arity) for kind in (*OP_SETS[space.op_set], *own))
+    typed = tuple((kind, primitive(kind[0]).arity) for kind in (*_allowed(space), *own))
     if space.draw == "typed":
         return tuple((entry,) for entry in typed)
     # Constants and vectors are one row together: each alone would make a quarter of all nodes.
     names = dict.fromkeys(_row(entry) for entry in typed)
     return tuple(tuple(entry for entry in typed if _row(entry) == name) for name in names)
+
+
+def _allowed(space: Space) -> tuple[TypedPrimitive, ...]:
+    """The typed primitives of the op set that the space allows, in the order of the op set."""
+    kinds = {typed_name(op, over): (op, over) for op, over in OP_SETS[space.op_set]}
+    unknown = [name for name in space.allow if name not in kinds]
+    if unknown:
+        raise ConfigError(
+            f"the op set {space.op_set} has no such primitive", where="space.allow",
+            got=repr(unknown[0])[:60], expected="some of " + ", ".join(kinds),
+        )  # fmt: skip
+    return tuple(kind for name, kind in kinds.items() if not space.allow or name in space.allow)
 
 
 def _row(entry: tuple[TypedPrimitive, int]) -> str:

@@ -111,12 +111,8 @@ def versions() -> dict[str, str]:
 def _text(graph: Graph, form: Format, notes: Iterable[str]) -> str:
     if form == "python":
         return checked_source(graph, notes)
-    if form == "json":
-        return json.dumps(graph.to_json(), indent=1)
-    if form == "formula":
-        from primitives.printer import format_formula
-
-        return format_formula(graph)
+    if form in ("json", "formula"):
+        return _read_again(graph, form)
     if form in ("latex", "mathml"):
         from primitives import symbolic
 
@@ -130,6 +126,27 @@ def _text(graph: Graph, form: Format, notes: Iterable[str]) -> str:
 
         return to_dot(graph)
     raise EvosearchError("unknown format", expected=", ".join([*FILES, "bundle"]), got=repr(form))
+
+
+def _read_again(graph: Graph, form: str) -> str:
+    """Graph JSON or formula text, which says the same layer when it is read.
+
+    Raises:
+        LayerError: it does not.
+    """
+    from primitives.digest import digest
+    from primitives.formula import parse
+    from primitives.printer import format_formula
+
+    if form == "json":
+        text = json.dumps(graph.to_json(), indent=1)
+        same = Graph.from_json_text(text) == graph
+    else:
+        text = format_formula(graph)
+        same = digest(parse(text)) == digest(graph)
+    if not same:
+        raise LayerError(f"the {form} says another layer when it is read; no file was written")
+    return text
 
 
 def _evaluated(graph: Graph, layer: nn.Module | None, channels: int) -> nn.Module:
@@ -147,7 +164,8 @@ def _torch_export(graph: Graph, layer: nn.Module) -> bytes:
 
     from primitives.verify import verify_program
 
-    program = torch.export.export(layer, (_example(layer),), dynamic_shapes=_free_axes())
+    free = _free_axes(layer)
+    program = torch.export.export(layer, (_example(layer),), dynamic_shapes=free)
     kept = io.BytesIO()
     torch.export.save(program, kept)
     loaded = torch.export.load(io.BytesIO(kept.getvalue())).module()
@@ -175,7 +193,7 @@ def _onnx(graph: Graph, layer: nn.Module) -> bytes:
         path = Path(folder) / "layer.onnx"
         torch.onnx.export(
             layer, (_example(layer),), str(path), dynamo=True, external_data=False,
-            dynamic_shapes=_free_axes(), input_names=["x"], output_names=["y"], verbose=False,
+            dynamic_shapes=_free_axes(layer), input_names=["x"], output_names=["y"], verbose=False,
         )  # fmt: skip
         data = path.read_bytes()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
@@ -190,16 +208,17 @@ def _onnx(graph: Graph, layer: nn.Module) -> bytes:
 def _example(layer: nn.Module) -> Tensor:
     import torch
 
-    if getattr(layer, "layout", "nchw") != "nchw":
-        raise LayerError("saved programs are for channels first", got=str(layer.layout))
-    return torch.randn(3, int(layer.num_features), 8, 8)  # type: ignore[arg-type]
+    channels = int(layer.num_features)  # type: ignore[arg-type]
+    shapes = {"nchw": (3, channels, 8, 8), "nhwc": (3, 8, 8, channels), "btc": (3, 64, channels)}
+    return torch.randn(shapes[str(layer.layout)])
 
 
-def _free_axes() -> tuple[dict[int, Any]]:
-    """Batch and both positions may change; channels are the layer's own."""
+def _free_axes(layer: nn.Module) -> tuple[dict[int, Any]]:
+    """Batch and positions may change; channels are the layer's own."""
     from torch.export import Dim
 
-    return ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
+    axes = {"nchw": (0, 2, 3), "nhwc": (0, 1, 2), "btc": (0, 1)}[str(layer.layout)]
+    return (dict.fromkeys(axes, Dim.DYNAMIC),)
 
 
 def _bundle(

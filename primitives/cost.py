@@ -21,6 +21,7 @@ class Cost:
     """Ratios to BatchNorm2d + ReLU: medians of seconds, bytes that autograd keeps."""
 
     forward: float
+    backward: float
     both: float
     saved: float
     saved_recompute: float
@@ -33,24 +34,26 @@ def against_bn_relu(graph: Graph, shape: tuple[int, int, int, int], runs: int) -
     mine = build_layer(graph, channels)
     reference = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
     seconds = [(_seconds(mine, x), _seconds(reference, x)) for _ in range(runs + 2)][2:]
-    forward, both = (
+    forward, backward, both = (
         statistics.median(a[part] for a, _ in seconds)
         / statistics.median(b[part] for _, b in seconds)
-        for part in (0, 1)
+        for part in (0, 1, 2)
     )
     baseline = saved_bytes(reference, x)
     frugal = layer_class(graph)(channels, recompute=True)
-    return Cost(forward, both, saved_bytes(mine, x) / baseline, saved_bytes(frugal, x) / baseline)
+    saved, frugally = (saved_bytes(layer, x) / baseline for layer in (mine, frugal))
+    return Cost(forward, backward, both, saved, frugally)
 
 
-def _seconds(layer: nn.Module, x: Tensor) -> tuple[float, float]:
-    """Seconds of forward, and of forward plus backward."""
+def _seconds(layer: nn.Module, x: Tensor) -> tuple[float, float, float]:
+    """Seconds of forward, of backward, and of both."""
     x.grad = None
     begin = perf_counter()
     value = layer(x)
     middle = perf_counter()
     value.backward(x.detach())
-    return middle - begin, perf_counter() - begin
+    end = perf_counter()
+    return middle - begin, end - middle, end - begin
 
 
 def saved_bytes(layer: nn.Module, x: Tensor) -> int:

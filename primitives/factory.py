@@ -8,7 +8,8 @@ A model that is built so may still apply activations of its own after the new la
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,21 +17,29 @@ from torch import Tensor, nn
 from primitives.errors import LayerError
 from primitives.graph import Graph
 from primitives.groups import group_count
-from primitives.model_scan import is_activation, is_evolved, scan
+from primitives.model_scan import Scan, is_activation, is_evolved, own_activation, scan
 from primitives.module import layer_class
 from primitives.named import layer_graph
 from primitives.placement import Placement, Row
 
 
 def norm_act_function(
-    layer: Graph | str, *, groups: int | None = None, recompute: bool = False
+    layer: Graph | str,
+    *,
+    groups: int | None = None,
+    recompute: bool = False,
+    layout: Literal["nchw", "nhwc", "btc"] | None = None,
 ) -> Callable[..., nn.Module]:
     """A function ``make(num_features, apply_act=True, ...)`` for timm's ``norm_layer``.
 
     The function takes what timm's models hand over: ``eps``, ``momentum``, ``device``, ``dtype``
     are used, ``act_layer``, ``act_kwargs``, ``inplace``, ``drop_layer`` and ``affine`` are accepted
-    and have no meaning here. With ``apply_act=False`` only the affine is left. The modules take
-    (N, C, H, W), (N, H, W, C) and (B, tokens, C).
+    and have no meaning here. With ``apply_act=False`` only the affine is left.
+
+    ``layout`` None: the modules take (N, C, *spatial), (N, *spatial, C) and (B, tokens, C), and
+    tell them apart by the axis that has as many entries as the layer has channels. An input on
+    which both have is refused: give the layout then, "nchw" for most convolutional networks,
+    "nhwc" for channels last with any number of axes before them, tokens included.
 
     Raises:
         FormulaError: the text is no layer.
@@ -41,50 +50,77 @@ def norm_act_function(
         torch.Size([1, 8, 2, 2])
     """
     graph = layer if isinstance(layer, Graph) else layer_graph(layer)
-    kind = _fitting(layer_class(graph))
+    kind = fitted_class(graph.to_json_text()) if layout is None else layer_class(graph)
+    more = {} if layout is None else {"layout": layout}
 
     def make(
         num_features: int,
-        apply_act: bool = True,
+        apply_act: bool | None = None,
         eps: float = 1e-5,
         momentum: float | None = 0.1,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         **accepted: object,
     ) -> nn.Module:
-        return kind(
+        made: Any = kind(
             num_features, groups=group_count(num_features) if groups is None else groups,
-            eps=eps, momentum=momentum, apply_act=apply_act, recompute=recompute, device=device,
-            dtype=dtype,
+            eps=eps, momentum=momentum, apply_act=apply_act is not False, recompute=recompute,
+            device=device, dtype=dtype, **more,
         )  # fmt: skip
+        # Whoever speaks of an activation leaves it to the layer; `activations_left` asks.
+        made.stands_for_both = apply_act is not None or bool(_OF_ACTIVATIONS & accepted.keys())
+        return cast(nn.Module, made)
 
     return make
 
 
-def _fitting(kind: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """The class, reading where the channels are off each input."""
-    base: Any = kind
+_OF_ACTIVATIONS = frozenset({"act_layer", "act_kwargs", "inplace", "drop_layer"})
+
+
+@lru_cache(maxsize=1024)
+def fitted_class(graph_text: str) -> Callable[..., nn.Module]:
+    """The graph's class, reading where the channels are off each input."""
+    base: Any = layer_class(Graph.from_json_text(graph_text))
 
     class FittedLayer(base):  # type: ignore[misc]
         """A generated layer for inputs with channels first, channels last, or tokens."""
 
         def forward(self, x: Tensor) -> Tensor:
-            tokens = x.ndim == 3 and x.shape[-1] == self.num_features
-            if tokens or (x.ndim > 3 and x.shape[1] != self.num_features):
+            count = self.num_features
+            first, last = (x.ndim > 1 and x.shape[axis] == count for axis in (1, -1))
+            if x.ndim > 2 and first and last:
+                raise ValueError(
+                    f"both axis 1 and the last of {tuple(x.shape)} have {count} entries: are these "
+                    "channels first or last? Say so: norm_act_function(..., layout='nchw' or "
+                    "'nhwc')"
+                )
+            if x.ndim > 2 and last:
                 moved: Tensor = super().forward(x.movedim(-1, 1))
                 return moved.movedim(1, -1)
             value: Tensor = super().forward(x)
             return value
 
+        def __reduce__(self) -> tuple[Any, ...]:
+            return new_fitted, (graph_text,), self.__getstate__()
+
     return FittedLayer
 
 
+def new_fitted(graph_text: str) -> nn.Module:
+    """An instance without state, to which pickle gives back what it had."""
+    kind: Any = fitted_class(graph_text)
+    made: nn.Module = kind.__new__(kind)
+    return made
+
+
 def activations_left(model: nn.Module) -> Placement:
-    """The activations that a model applies directly to the output of a generated layer.
+    """The activations that a model with generated layers applies by itself, and where that matters.
 
     Returns:
-        A `Placement` with one row an activation: ``left`` with the layer's path. A model that
-        cannot be traced gives a row for each of its activations, with that as the reason.
+        A `Placement` with a row for each activation: ``left`` with what it is applied to. Where a
+        model applies activations to its layers, as one built by ``norm_layer`` alone may do, there
+        is also a row for each full layer that no activation follows: in its place only the affine
+        belongs. A model that cannot be traced gives its activations with that as the reason.
 
     Example:
         >>> make = norm_act_function("evonorm-s0")
@@ -96,18 +132,45 @@ def activations_left(model: nn.Module) -> Placement:
     placed = Placement(model)
     if found.graph is None:
         for path, module in found.modules.items():
-            if is_activation(module):
+            holder = found.modules[path.rpartition(".")[0]]
+            if is_activation(module) and own_activation(holder) is not module:
                 why = f"perhaps after a generated layer: {found.reason}"
                 placed.rows.append(Row(path, type(module).__name__, "left", why))
         return placed
+    doubled = False
     for name, node in found.activations():
         source = found.source(node)
         before = found.modules.get(str(source.target)) if source is not None else None
-        evolved = before is not None and is_evolved(before) and getattr(before, "apply_act", False)
-        if source is not None and evolved:
+        evolved = before is not None and is_evolved(before)
+        full = evolved and bool(getattr(before, "apply_act", False))
+        doubled |= full
+        if source is None:
+            why = "applied to an input"
+        elif full:
             why = f"applied to the generated layer {source.target}"
-            placed.rows.append(Row(name, found.kind(name, node), "left", why))
+        elif evolved:
+            why = f"applied to the affine {source.target}"
+        else:
+            why = f"not after a layer: {source.name}"
+        placed.rows.append(Row(name, found.kind(name, node), "left", why))
+    if doubled:
+        placed.rows += _affine_wanted(found)
     return placed
+
+
+def _affine_wanted(found: Scan) -> list[Row]:
+    """Full layers that no activation follows, of a model that has activations of its own."""
+    rows, seen = [], set()
+    for path, module in found.modules.items():
+        full = is_evolved(module) and bool(getattr(module, "apply_act", False))
+        if not full or getattr(module, "stands_for_both", False) or id(module) in seen:
+            continue
+        seen.add(id(module))
+        users = [user for call in found.calls(path) for user in found.following(call)]
+        if users and not any(found.is_activation(user) for user in users):
+            why = "a full layer that no activation follows: an affine belongs here"
+            rows.append(Row(path, type(module).__name__, "left", why))
+    return rows
 
 
 def synchronise_batch_statistics(model: nn.Module, process_group: Any = None) -> int:

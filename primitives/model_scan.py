@@ -6,14 +6,15 @@ calls included; of any other only containers are understood. This file changes n
 
 from __future__ import annotations
 
-import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
+
+from primitives.tracing import trace
 
 Layout = Literal["nchw", "nhwc"]
 
@@ -23,6 +24,11 @@ ACTIVATIONS = frozenset(
      "swishme", "mishme", "hardtanh", "threshold"}
 )  # fmt: skip
 """Names of activations, small letters without underscores; gates such as sigmoid are none."""
+
+FUNCTIONAL_NORMS = frozenset(
+    {"batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"}
+)  # fmt: skip
+"""Names of torch's functional normalisations."""
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm,
           nn.modules.instancenorm._InstanceNorm)  # fmt: skip
@@ -36,6 +42,18 @@ def is_evolved(module: nn.Module) -> bool:
 def is_norm(module: nn.Module) -> bool:
     """Whether the module is a normalisation, with or without an activation of its own."""
     return isinstance(module, _NORMS)
+
+
+def is_other_norm(module: nn.Module) -> bool:
+    """Whether it is called a normalisation, but is none of torch's classes."""
+    inner = all(
+        isinstance(child, nn.Identity) or is_activation(child)
+        or _plain(type(child).__name__).startswith("drop")
+        for child in module.children()
+    )  # fmt: skip
+    named = "norm" in _plain(type(module).__name__)
+    own = not type(module).__module__.startswith("torch.nn.utils")  # weight and spectral norm
+    return named and own and inner and not is_norm(module) and not is_evolved(module)
 
 
 def is_activation(module: nn.Module) -> bool:
@@ -56,7 +74,10 @@ def channels_of(norm: nn.Module) -> int | None:
         if isinstance(count, int):
             return count
     shape = getattr(norm, "normalized_shape", None)
-    return int(shape[0]) if isinstance(shape, tuple | list) and len(shape) == 1 else None
+    if isinstance(shape, tuple | list):
+        return int(shape[0]) if len(shape) == 1 else None
+    weight = getattr(norm, "weight", None)
+    return len(weight) if isinstance(weight, Tensor) and weight.ndim == 1 else None
 
 
 def layout_of(norm: nn.Module) -> Layout:
@@ -70,13 +91,14 @@ def layout_of(norm: nn.Module) -> Layout:
 class Scan:
     """What a model consists of.
 
-    ``graph``: the traced graph, None where tracing failed for the ``reason``; ``modules``: path ->
-    module, each module once.
+    ``modules``: path -> module, under every path; ``graph``: the traced graph, None where tracing
+    failed for the ``reason``; ``bound``: why no copy can be made of the graph, empty if one can.
     """
 
     modules: dict[str, nn.Module]
     graph: fx.Graph | None
     reason: str
+    bound: str = ""
 
     def calls(self, path: str) -> list[fx.Node]:
         """Traced calls of a module."""
@@ -95,6 +117,12 @@ class Scan:
             if self.is_activation(node):
                 named = node.op == "call_module"
                 yield (str(node.target) if named else f"{_called(node)}() [{node.name}]"), node
+
+    def functional_norms(self) -> Iterator[tuple[str, fx.Node]]:
+        """(name for people, node) of every traced call of a functional normalisation."""
+        for node in self.graph.nodes if self.graph is not None else ():
+            if node.op == "call_function" and _called(node) in FUNCTIONAL_NORMS:
+                yield f"{_called(node)}() [{node.name}]", node
 
     def kind(self, name: str, node: fx.Node) -> str:
         """Class of an activation's module, or that it is a function."""
@@ -128,36 +156,50 @@ class Scan:
         return isinstance(module, nn.Identity)
 
 
-class _Tracer(fx.Tracer):
-    """Keeps normalisations, activations and generated layers whole."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        whole = is_norm(m) or is_activation(m) or is_evolved(m) or isinstance(m, nn.Identity)
-        return whole or super().is_leaf_module(m, module_qualified_name)
-
-
 def scan(model: nn.Module) -> Scan:
     """The model's modules and, where it can be traced, its graph."""
     modules = dict(model.named_modules(remove_duplicate=False))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return Scan(modules, _Tracer().trace(model), "")
-    except Exception as err:  # tracing runs the user's own code, which may raise anything
-        reason = (str(err).splitlines() or [""])[0][:100]
-        return Scan(modules, None, f"{type(err).__name__}: {reason}")
+    untraced = Scan(modules, None, "")
+
+    def is_whole(module: nn.Module) -> bool:
+        return (
+            is_norm(module) or is_other_norm(module) or is_activation(module)
+            or is_evolved(module) or isinstance(module, nn.Identity)
+        )  # fmt: skip
+
+    def matters(node: fx.Node) -> bool:
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        own = module is not None and (is_norm(module) or is_other_norm(module))
+        return own or untraced.is_activation(node)
+
+    found = trace(model, is_whole, matters)
+    return Scan(modules, found.graph, found.reason, found.bound)
 
 
-def pairs_in_containers(model: nn.Module) -> dict[int, tuple[nn.Module, nn.Module]]:
-    """id of a norm -> (norm, activation) that stand side by side in an ``nn.Sequential``."""
-    found: dict[int, tuple[nn.Module, nn.Module]] = {}
+class Pair(NamedTuple):
+    """A norm and the activation after it, at their places in one container."""
+
+    container: nn.Sequential
+    norm: str
+    activation: str
+
+
+def pairs_in_containers(model: nn.Module) -> dict[int, list[Pair]]:
+    """id of a norm -> its places, where each of them has an activation after it.
+
+    The places of a module are in containers; what stands anywhere else too is in no pair.
+    """
+    pairs: dict[int, list[Pair]] = {}
+    places: Counter[int] = Counter()
     for parent in model.modules():
+        children = [(name, child) for name, child in parent._modules.items() if child is not None]
+        places.update(id(child) for _, child in children)
         if isinstance(parent, nn.Sequential):
-            children = [child for child in parent if not isinstance(child, nn.Identity)]
-            for one, other in pairwise(children):
-                if is_norm(one) and is_activation(other):
-                    found[id(one)] = (one, other)
-    return found
+            children = [one for one in children if not isinstance(one[1], nn.Identity)]
+            for (name, norm), (after, act) in pairwise(children):
+                if is_norm(norm) and is_activation(act):
+                    pairs.setdefault(id(norm), []).append(Pair(parent, name, after))
+    return {norm: found for norm, found in pairs.items() if len(found) == places[norm]}
 
 
 def _called(node: fx.Node) -> str:
@@ -167,10 +209,3 @@ def _called(node: fx.Node) -> str:
 
 def _plain(name: str) -> str:
     return name.replace("_", "").lower()
-
-
-def graph_module(model: nn.Module, graph: fx.Graph) -> fx.GraphModule:
-    """The model with its forward replaced by the graph; its modules are shared, not copied."""
-    graph.lint()
-    with torch.no_grad():
-        return fx.GraphModule(model, graph, class_name=type(model).__name__)

@@ -1,13 +1,17 @@
 """Turns generated code into an ``nn.Module``: the only place that executes it.
 
-The text comes from `codegen` alone, which lets no foreign text in; never give it other text.
+The text comes from `codegen` alone, which lets no foreign text in; never give it other text. A
+layer pickles as its graph and its state, never as code, so that a whole model can be saved.
 """
 
 from __future__ import annotations
 
 import hashlib
 import linecache
-from functools import lru_cache
+import sys
+import threading
+from collections import OrderedDict
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,11 +22,23 @@ from primitives.graph import Graph
 from primitives.groups import exact_group_count, group_count
 
 CLASS_NAME = "EvolvedLayer"
+KEPT = 1024
+"""Classes that are kept; one that was not asked for in so many others is forgotten."""
+
+_classes: OrderedDict[str, type[nn.Module]] = OrderedDict()
+_lock = threading.Lock()
 
 
 def layer_class(graph: Graph) -> type[nn.Module]:
     """The generated class of the graph, made once per graph."""
-    return _class_of(graph.to_json_text())
+    text = graph.to_json_text()
+    with _lock:
+        if text not in _classes:
+            _classes[text] = _class_of(text)
+            while len(_classes) > KEPT:
+                _forget(_classes.popitem(last=False)[1].__module__)
+        _classes.move_to_end(text)
+        return _classes[text]
 
 
 def build_layer(
@@ -48,16 +64,36 @@ def build_layer(
     return layer_class(graph)(num_features, groups=count, device=device, dtype=dtype, **settings)
 
 
-@lru_cache(maxsize=1024)
 def _class_of(graph_text: str) -> type[nn.Module]:
     source = layer_source(Graph.from_json_text(graph_text), CLASS_NAME)
     name = "evolved_layer_" + hashlib.sha256(graph_text.encode()).hexdigest()[:12]
     file_name = f"<{name}>"
     # With its lines known here, a traceback into the layer shows them.
     linecache.cache[file_name] = (len(source), None, source.splitlines(True), file_name)
-    namespace: dict[str, Any] = {"__name__": name}
-    exec(compile(source, file_name, "exec"), namespace)
-    made = namespace[CLASS_NAME]
-    assert isinstance(made, type)
-    assert issubclass(made, nn.Module)
-    return made
+    # torch.compile looks the functions of the text up by their module's name.
+    module = sys.modules[name] = ModuleType(name)
+    exec(compile(source, file_name, "exec"), module.__dict__)
+    generated = getattr(module, CLASS_NAME)
+    assert isinstance(generated, type)
+    assert issubclass(generated, nn.Module)
+    return type(CLASS_NAME, (FromGraph, generated), {"graph_text": graph_text, "__module__": name})
+
+
+def _forget(name: str) -> None:
+    sys.modules.pop(name, None)
+    linecache.cache.pop(f"<{name}>", None)
+
+
+class FromGraph:
+    """Base of the classes made here: says the graph, and pickles an instance as graph and state."""
+
+    graph_text: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return new_layer, (self.graph_text,), self.__getstate__()
+
+
+def new_layer(graph_text: str) -> nn.Module:
+    """An instance without state, to which pickle gives back what it had."""
+    kind = layer_class(Graph.from_json_text(graph_text))
+    return kind.__new__(kind)

@@ -8,24 +8,26 @@ activation. Nothing is guessed: what is not understood stays as it is and is rep
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import fx, nn
 
+from primitives.carry_over import copy_statistics
 from primitives.errors import LayerError
-from primitives.graph import FIRST_OP, Graph
+from primitives.graph import Graph
 from primitives.groups import group_count
 from primitives.model_scan import (
     Layout,
+    Pair,
     Scan,
     channels_of,
-    graph_module,
     is_activation,
     is_evolved,
     is_norm,
+    is_other_norm,
     layout_of,
     own_activation,
     pairs_in_containers,
@@ -33,6 +35,8 @@ from primitives.model_scan import (
 )
 from primitives.module import layer_class
 from primitives.named import layer_graph
+from primitives.other_norms import layout_by_probe, why_left
+from primitives.tracing import graph_module
 
 Slot = Literal["norm_act", "norm", "act"]
 Action = Literal["replaced", "affine", "left"]
@@ -121,6 +125,15 @@ def replace_norm_act(
     return placed
 
 
+class _Norm(NamedTuple):
+    """A normalisation of the model, under its first path."""
+
+    path: str
+    module: nn.Module
+    channels: int
+    layout: Layout
+
+
 class _Work:
     """One replacement under way: rows for the table, modules to put in, calls to take out."""
 
@@ -131,46 +144,75 @@ class _Work:
         self.groups, self.recompute = groups, recompute
         self.rows: list[Row] = []
         self.gone: list[fx.Node] = []
-        self.silent: list[nn.Module] = []
+        self.silent: list[Pair] = []
         self.swaps: dict[int, nn.Module] = {}
         self.added: list[tuple[fx.Node, nn.Module]] = []
 
     def norm_act(self) -> None:
         """A norm and its activation become the layer; a norm without one keeps its affine."""
         beside = pairs_in_containers(self.model) if self.scan.graph is None else {}
-        for path, norm in self._norms():
-            act = own_activation(norm)
-            pair = beside.get(id(norm))
+        waiting: list[tuple[_Norm, list[fx.Node]]] = []
+        for norm in self._norms():
+            path, module = norm.path, norm.module
             following = [self.scan.following(call) for call in self.scan.calls(path)]
             activated = [
                 len(users) == 1 and self.scan.is_activation(users[0]) for users in following
             ]
-            if act is not None:
-                self._swap(path, norm, "with its own activation")
+            if own_activation(module) is not None:
+                self._swap(norm, "with its own activation")
             elif following and all(activated):
-                self.gone += [users[0] for users in following]
-                self._swap(path, norm, "with the activation after it")
-            elif pair is not None:
-                self.silent.append(pair[1])
-                self._swap(path, norm, "with the activation beside it")
+                waiting.append((norm, [users[0] for users in following]))
+            elif id(module) in beside:
+                self.silent += beside[id(module)]
+                self._swap(norm, "with the activation beside it")
             elif self.scan.graph is None:
-                self._leave(path, norm, f"what follows is unknown ({self.scan.reason})")
+                self._leave(path, module, f"what follows is unknown ({self.scan.reason})")
             elif any(activated):
-                self._leave(path, norm, "an activation follows some of its calls only")
+                self._leave(path, module, "an activation follows some of its calls only")
             elif not following:
-                self._leave(path, norm, "never called")
-            elif layout_of(norm) == "nhwc":
-                self._leave(path, norm, "no activation follows; a LayerNorm is a norm slot")
+                self._leave(path, module, "the traced forward does not call it itself")
+            elif norm.layout == "nhwc":
+                self._leave(path, module, "no activation follows; a LayerNorm is a norm slot")
             else:
-                self._swap(path, norm, "no activation follows", affine=True)
+                self._swap(norm, "no activation follows", affine=True)
+        self._take(waiting)
+
+    def _take(self, waiting: list[tuple[_Norm, list[fx.Node]]]) -> None:
+        """Norms with the activation after them; where no copy can be made, only those in place."""
+        bound = []
+        while self.scan.bound:
+            free = self._free([node for _, users in waiting for node in users])
+            stuck = [one for one in waiting if not free.issuperset(one[1])]
+            if not stuck:
+                break
+            bound += stuck
+            waiting = [one for one in waiting if one not in stuck]
+        for norm, _ in bound:
+            why = f"its activation is a function or shared, and {self.scan.bound}"
+            self._leave(norm.path, norm.module, why)
+        for norm, users in waiting:
+            self.gone += users
+            self._swap(norm, "with the activation after it")
+
+    def _free(self, nodes: Iterable[fx.Node]) -> set[fx.Node]:
+        """Those that call modules which nothing but these nodes calls."""
+        modules = [node for node in nodes if node.op == "call_module"]
+        calls = Counter(id(self.scan.modules[str(node.target)]) for node in modules)
+        return {
+            node
+            for node in modules
+            if calls[id(self.scan.modules[str(node.target)])]
+            == len(self.scan.calls(str(node.target)))
+        }
 
     def norm(self) -> None:
         """Every normalisation becomes the layer; activations stay."""
-        for path, norm in self._norms():
-            if own_activation(norm) is not None:
-                self._leave(path, norm, "has its own activation: a norm_act slot")
+        for norm in self._norms():
+            if own_activation(norm.module) is not None:
+                self._leave(norm.path, norm.module, "has its own activation: a norm_act slot")
             else:
-                self._swap(path, norm, "a normalisation")
+                self._swap(norm, "a normalisation")
+        self._inner_rows()
 
     def act(self) -> None:
         """Every activation, module or call, becomes the layer where its channels are known."""
@@ -197,44 +239,47 @@ class _Work:
                 self.rows.append(Row(name, type(module).__name__, "left", why))
                 continue
             taken.add(id(module))
-            self.swaps[id(module)] = self._made(*where, False, module)
+            self.swaps[id(module)] = self._made(*where, module)
             self.rows.append(Row(name, type(module).__name__, "replaced", "an activation"))
+        self._inner_rows()
 
     def _act_call(self, name: str, node: fx.Node, where: tuple[int, Layout] | None) -> None:
         """An activation that is a function or method: a new module of a traced copy."""
-        if where is None:
-            self.rows.append(Row(name, "function", "left", "its channels are not known"))
+        if where is None or self.scan.bound:
+            why = self.scan.bound if where is not None else "its channels are not known"
+            self.rows.append(Row(name, "function", "left", why))
             return
-        self.added.append((node, self._made(*where, False, nn.Identity())))
+        self.added.append((node, self._made(*where, nn.Identity())))
         self.rows.append(Row(name, "function", "replaced", "an activation"))
 
     def finish(self) -> Placement:
         """Put the modules in and take the activations out."""
-        calls = Counter(str(node.target) for node in self.gone if node.op == "call_module")
-        whole = all(
-            node.op == "call_module"
-            and calls[str(node.target)] == len(self.scan.calls(str(node.target)))
-            for node in self.gone
-        )
+        free = self._free(self.gone)
+        whole = free.issuperset(self.gone)
         self._activation_rows()
+        self._functional_rows()
+        place = {path: number for number, path in enumerate(self.scan.modules)}
+        self.rows.sort(key=lambda row: place.get(row.module, len(place)))
         if whole:
-            self.silent += [self.scan.modules[path] for path in calls]
-        for module in self.silent:
-            self.swaps[id(module)] = nn.Identity()
+            for node in free:
+                self.swaps[id(self.scan.modules[str(node.target)])] = nn.Identity()
+        for pair in self.silent:
+            setattr(pair.container, pair.activation, nn.Identity())
         for path, module in self.scan.modules.items():
             if id(module) in self.swaps and path:
                 parent, _, name = path.rpartition(".")
                 setattr(self.model.get_submodule(parent), name, self.swaps[id(module)])
+        _leave_fast_path(self.model)
         if self.scan.graph is None or (whole and not self.added):
             return Placement(self.model, self.rows)
         for node in self.gone:
-            node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
+            node.replace_all_uses_with(_given(node))
             self.scan.graph.erase_node(node)
         names = [self._put_in(*one) for one in self.added]
         traced = graph_module(self.model, self.scan.graph)
         for name in names:  # they are the copy's; the given model never calls them
             delattr(self.model, name)
-        return Placement(traced.train(self.model.training), self.rows, traced=True)
+        return Placement(traced, self.rows, traced=True)
 
     def _put_in(self, node: fx.Node, layer: nn.Module) -> str:
         """The layer in place of a call, as a module of a new name."""
@@ -243,22 +288,20 @@ class _Work:
             number += 1
         name = f"evolved_act_{number}"
         self.model.add_module(name, layer)
-        given = node.args[0] if node.args else node.kwargs["input"]
         with graph.inserting_before(node):
-            called = graph.create_node("call_module", name, (given,))
+            called = graph.create_node("call_module", name, (_given(node),))
         node.replace_all_uses_with(called)
         graph.erase_node(node)
         return name
 
     def _activation_rows(self) -> None:
+        """Rows of the activations that have none yet."""
         known = {row.module for row in self.rows}
         gone = set(self.gone)
         for name, node in self.scan.activations():
             if name in known:
                 continue
-            kind = (
-                "function" if node.op != "call_module" else type(self.scan.modules[name]).__name__
-            )
+            kind = self.scan.kind(name, node)
             source = self.scan.source(node)
             after = source.name if source is not None else "an input"
             if node in gone:
@@ -266,69 +309,110 @@ class _Work:
             else:
                 self.rows.append(Row(name, kind, "left", f"not after a normalisation: {after}"))
         if self.scan.graph is None:
-            taken = {id(module) for module in self.silent}
-            for path, module in self.scan.modules.items():
-                if is_activation(module):
-                    action: Action = "replaced" if id(module) in taken else "left"
-                    why = (
-                        "part of the layer" if id(module) in taken else "what it follows is unknown"
-                    )
-                    self.rows.append(Row(path, type(module).__name__, action, why))
+            self._untraced_rows()
 
-    def _norms(self) -> list[tuple[str, nn.Module]]:
+    def _untraced_rows(self) -> None:
+        known = {row.module for row in self.rows}
+        taken = {(id(pair.container), pair.activation) for pair in self.silent}
+        for path, module in self.scan.modules.items():
+            parent, _, name = path.rpartition(".")
+            holder = self.scan.modules[parent]
+            if not is_activation(module) or path in known or own_activation(holder) is module:
+                continue
+            if (id(holder), name) in taken:
+                self.rows.append(Row(path, type(module).__name__, "replaced", "part of the layer"))
+            else:
+                why = "what it follows is unknown"
+                self.rows.append(Row(path, type(module).__name__, "left", why))
+
+    def _inner_rows(self) -> None:
+        """Rows of activations that belong to a norm-act module, which is another slot's."""
+        seen: set[int] = set()
+        for path, module in self.scan.modules.items():
+            act = own_activation(module) if is_norm(module) or is_other_norm(module) else None
+            if act is not None and id(module) not in seen:
+                seen.add(id(module))
+                why = "inside a norm-act module: a norm_act slot"
+                self.rows.append(Row(f"{path}.act", type(act).__name__, "left", why))
+
+    def _functional_rows(self) -> None:
+        for name, _ in self.scan.functional_norms():
+            why = "a functional normalisation: make it a module to replace it"
+            self.rows.append(Row(name, "function", "left", why))
+
+    def _norms(self) -> list[_Norm]:
+        """Every normalisation that a layer can stand for; the others get their row here."""
         seen: set[int] = set()
         found = []
         for path, module in self.scan.modules.items():
-            if is_norm(module) and not is_evolved(module) and id(module) not in seen:
-                seen.add(id(module))
-                found.append((path, module))
+            ours = is_norm(module) or is_other_norm(module)
+            if not ours or is_evolved(module) or id(module) in seen:
+                continue
+            seen.add(id(module))
+            channels = channels_of(module)
+            layout = layout_of(module) if is_norm(module) else layout_by_probe(module)
+            if layout is None:
+                self._leave(path, module, why_left(module))
+            elif channels is None:
+                self._leave(path, module, "normalises more than one axis")
+            else:
+                found.append(_Norm(path, module, channels, layout))
         return found
 
-    def _swap(self, path: str, norm: nn.Module, why: str, affine: bool = False) -> None:
-        channels = channels_of(norm)
-        if channels is None:
-            self._leave(path, norm, "normalises more than one axis")
-            return
-        self.swaps[id(norm)] = self._made(channels, layout_of(norm), affine, norm)
+    def _swap(self, norm: _Norm, why: str, affine: bool = False) -> None:
+        made = self._made(norm.channels, norm.layout, norm.module, affine)
+        copy_statistics(norm.module, made, self.graph)
+        self.swaps[id(norm.module)] = made
         action: Action = "affine" if affine else "replaced"
-        self.rows.append(Row(path, type(norm).__name__, action, why))
+        self.rows.append(Row(norm.path, type(norm.module).__name__, action, why))
 
     def _leave(self, path: str, norm: nn.Module, why: str) -> None:
         self.rows.append(Row(path, type(norm).__name__, "left", why))
 
-    def _made(self, channels: int, layout: Layout, affine: bool, old: nn.Module) -> nn.Module:
+    def _made(
+        self, channels: int, layout: Layout, old: nn.Module, affine: bool = False
+    ) -> nn.Module:
         reference = next(old.parameters(), next(self.model.parameters(), torch.empty(0)))
         count = group_count(channels) if self.groups is None else self.groups
         made = layer_class(self.graph)(
             channels, groups=count, layout=layout, apply_act=not affine,
             recompute=self.recompute, device=reference.device, dtype=reference.dtype,
-            eps=getattr(old, "eps", None) or 1e-5, momentum=getattr(old, "momentum", 0.1),
+            eps=_eps_of(old), momentum=getattr(old, "momentum", 0.1),
         )  # fmt: skip
-        copy_statistics(old, made, self.graph)
         return made.train(old.training)
 
 
-def copy_statistics(old: nn.Module, new: nn.Module, graph: Graph) -> None:
-    """Scale, shift and moving averages of a normalisation, where the layer has their like.
+def _given(node: fx.Node) -> fx.Node:
+    """What an activation is applied to."""
+    found = node.args[0] if node.args else node.kwargs["input"]
+    assert isinstance(found, fx.Node)
+    return found
 
-    A layer with both ``v1`` and ``v0`` inside gets the affine there, others in the affine at their
-    end; moving averages go to moments of the layer's input itself.
+
+def _eps_of(old: nn.Module) -> float:
+    """The guard of what goes; hand-written ones have it under two names."""
+    for name in ("eps", "variance_epsilon"):
+        eps = getattr(old, name, None)
+        if isinstance(eps, float) and eps > 0:
+            return eps
+    return 1e-5
+
+
+def _leave_fast_path(model: nn.Module) -> None:
+    """Keep torch's encoder layers from computing a LayerNorm of their own with a layer's weights.
+
+    In evaluation mode they call one kernel for everything, which reads ``norm1.weight`` and never
+    calls ``norm1``.
     """
-    inner = hasattr(new, "v0") and hasattr(new, "v1")
-    names = ("v1", "v0") if inner else ("weight", "bias")
-    with torch.no_grad():
-        for source, target in zip(("weight", "bias"), names, strict=True):
-            value, place = getattr(old, source, None), getattr(new, target, None)
-            if isinstance(value, torch.Tensor) and isinstance(place, torch.Tensor):
-                place.copy_(value.reshape(place.shape))
-        mean, variance = getattr(old, "running_mean", None), getattr(old, "running_var", None)
-        if not isinstance(mean, torch.Tensor) or not isinstance(variance, torch.Tensor):
-            return
-        known = {"mean": mean, "variance": variance, "mean_square": variance + mean.square()}
-        for name, buffer in new.named_buffers():
-            kind, _, index = name.removeprefix("running_").rpartition("_")
-            if kind in known and int(index) >= FIRST_OP and graph.node(int(index)).inputs == (0,):
-                buffer.copy_(known[kind])
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer) and _holds_evolved(module):
+            module.activation_relu_or_gelu = 0  # "neither": what the kernel cannot do
+        elif isinstance(module, nn.TransformerEncoder) and _holds_evolved(module):
+            module.use_nested_tensor = False
+
+
+def _holds_evolved(module: nn.Module) -> bool:
+    return any(is_evolved(inner) for inner in module.modules())
 
 
 def _output_of(module: nn.Module | None) -> tuple[int, Layout] | None:

@@ -18,6 +18,7 @@ from primitives.ops import OPS, V_INIT
 
 CLASS_NAME = "EvolvedLayer"
 CHANNELS = 8
+GROUPS = 2
 TOLERANCE = 1e-9
 """Largest relative difference of generated code to the interpreter, in float64."""
 
@@ -25,31 +26,129 @@ PROGRAM_TOLERANCE = 1e-4
 """The same for saved float32 programs."""
 
 
+VARIANTS: dict[str, dict[str, Any]] = {
+    "": {},
+    ", recompute": {"recompute": True},
+    ", layout nhwc": {"layout": "nhwc"},
+    ", layout btc": {"layout": "btc"},
+}
+"""What is said of a failure -> the constructor's options that are checked."""
+
+
 def verify_source(source: str, graph: Graph) -> None:
-    """Compare the text's class with the interpreter on a probe batch: training, then evaluation.
+    """Compare the text's class with the interpreter: both modes, gradients, layouts, recompute.
+
+    Values are compared everywhere; gradients where the interpreter's own are steady, which they
+    are not on a kink or beside a pole.
 
     Raises:
-        LayerError: the outputs differ.
+        LayerError: an output or a gradient differs.
     """
     namespace: dict[str, Any] = {"__name__": "evosearch_export_check"}
     exec(compile(source, "<export>", "exec"), namespace)
-    # With momentum 1 the moving averages are those of the last batch.
-    layer = namespace[CLASS_NAME](CHANNELS, groups=2, momentum=1.0, dtype=torch.float64)
     generator = torch.Generator().manual_seed(20)
-    with torch.no_grad():
-        for tensor in layer.parameters():
-            tensor.add_(0.3 * torch.randn(CHANNELS, generator=generator, dtype=tensor.dtype))
-        first, second = torch.randn(2, 4, CHANNELS, 5, 6, generator=generator, dtype=torch.float64)
-        own = {name: getattr(layer, name, torch.zeros(CHANNELS).double()) for name in V_INIT}
-        given: dict[str, Any] = {"v0": own["v0"], "v1": own["v1"], "groups": 2, "vectors": own}
-        moments = batch_moments_of(graph, first, **given)
-        trained = interpret(graph, first, **given)
-        judged = interpret(graph, second, **given, batch_moments=moments)
-        shape = (1, CHANNELS, 1, 1)
-        for mode, x, meant in (("training", first, trained), ("evaluation", second, judged)):
-            layer.train(mode == "training")
-            meant = meant * layer.weight.view(shape) + layer.bias.view(shape)
-            compare(f"{mode} mode", layer(x), meant, TOLERANCE)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    def made(**options: Any) -> Any:
+        # With momentum 1 the moving averages are those of the last batch.
+        return namespace[CLASS_NAME](
+            CHANNELS, groups=GROUPS, momentum=1.0, dtype=torch.float64, **options
+        )
+
+    state = made().state_dict()
+    for name, tensor in state.items():
+        if name in ("weight", "bias", *V_INIT):
+            tensor.add_(0.3 * normal(CHANNELS))
+    first, second, cotangent = (normal(4, CHANNELS, 5, 6) for _ in range(3))
+    own = {name: state.get(name, torch.zeros(CHANNELS).double()) for name in V_INIT}
+    moments = batch_moments_of(
+        graph, first, own["v0"], own["v1"], groups=GROUPS, vectors=own
+    )  # fmt: skip
+    for mode, x, known in (("training", first, None), ("evaluation", second, moments)):
+        beside = x * (1 + 1e-9 * normal(*x.shape))
+        meant, near = (
+            _by_interpreter(graph, given, state, own, known, cotangent) for given in (x, beside)
+        )
+        for what, options in VARIANTS.items():
+            layer = made(**options)
+            layer.load_state_dict(state)
+            if known is not None:
+                layer(_laid_out(first, layer.layout))
+            layer.train(known is None)
+            got = _by_layer(layer, x, cotangent)
+            _compare_all(f"{mode} mode{what}", got, meant, near)
+
+
+def _by_interpreter(
+    graph: Graph,
+    x: Tensor,
+    state: dict[str, Tensor],
+    own: dict[str, Tensor],
+    moments: dict[int, Tensor] | None,
+    cotangent: Tensor,
+) -> dict[str, Tensor]:
+    """Value, and gradients by name of what they are taken with respect to."""
+    given = {"x": x} | own | {name: state[name] for name in ("weight", "bias")}
+    given = {name: tensor.detach().clone().requires_grad_() for name, tensor in given.items()}
+    value = interpret(
+        graph, given["x"], given["v0"], given["v1"], groups=GROUPS, batch_moments=moments,
+        vectors={name: given[name] for name in V_INIT},
+    )  # fmt: skip
+    shape = (1, CHANNELS, 1, 1)
+    value = value * given["weight"].view(shape) + given["bias"].view(shape)
+    return {"value": value.detach(), **_gradients(value, given, cotangent)}
+
+
+def _by_layer(layer: nn.Module, x: Tensor, cotangent: Tensor) -> dict[str, Tensor]:
+    """The same of the text's layer, with channels on axis 1 whatever its layout."""
+    x = x.detach().clone().requires_grad_()
+    value: Tensor = layer(_laid_out(x, str(layer.layout)))
+    if layer.layout != "nchw":
+        value = value.movedim(-1, 1).reshape(x.shape)
+    given = {"x": x, **dict(layer.named_parameters())}
+    return {"value": value.detach(), **_gradients(value, given, cotangent)}
+
+
+def _gradients(
+    value: Tensor, given: dict[str, Tensor], cotangent: Tensor
+) -> dict[str, Tensor]:  # fmt: skip
+    found = torch.autograd.grad(
+        value, list(given.values()), cotangent, allow_unused=True, materialize_grads=True
+    )
+    return dict(zip(given, found, strict=True))
+
+
+def _laid_out(x: Tensor, layout: str) -> Tensor:
+    """(N, C, *spatial) as a layer of that layout takes it."""
+    if layout == "nchw":
+        return x
+    last = x.movedim(1, -1)
+    return last.flatten(1, -2) if layout == "btc" else last
+
+
+def _compare_all(
+    where: str, got: dict[str, Tensor], meant: dict[str, Tensor], near: dict[str, Tensor]
+) -> None:
+    compare(where, got["value"], meant["value"], TOLERANCE)
+    floor = 1e-3 * _largest(meant["value"])
+    for name, found in got.items():
+        want = meant[name]
+        # A gradient is measured against its own size, and a small one against the value's.
+        size = want.abs() + max(1e-3 * _largest(want), floor, 1e-12)
+        steady = want.isfinite() & ((near[name] - want).abs() <= 1e-6 * size)
+        kept = torch.where(steady, want, torch.zeros_like(want))
+        compare(
+            f"{where}, gradient of {name}" if name != "value" else where,
+            torch.where(steady, found, kept) / size.clamp(max=torch.finfo(size.dtype).max),
+            kept / size.clamp(max=torch.finfo(size.dtype).max), TOLERANCE,
+        )  # fmt: skip
+
+
+def _largest(values: Tensor) -> float:
+    known = values[values.isfinite()]
+    return float(known.abs().max()) if known.numel() else 0.0
 
 
 def verify_program(
@@ -61,23 +160,35 @@ def verify_program(
         LayerError: an output differs by more than 1e-4.
     """
     channels, groups = int(layer.num_features), int(layer.groups or 1)  # type: ignore[arg-type]
+    layout = str(layer.layout)
     generator = torch.Generator().manual_seed(21)
     for shape in ((2, channels, 8, 8), (5, channels, 8, 8), (1, channels, 6, 10)):
         x = torch.randn(shape, generator=generator)
-        meant = meaning(graph, layer, x, groups)
-        compare(f"{what}, input {shape}", run(x).detach(), meant, PROGRAM_TOLERANCE)
+        given = _laid_out(x, layout).contiguous()
+        meant = _laid_out(meaning(graph, layer, x, groups), layout)
+        got = run(given).detach()
+        compare(f"{what}, input {tuple(given.shape)}", got, meant, PROGRAM_TOLERANCE)
 
 
 def meaning(graph: Graph, layer: nn.Module, x: Tensor, groups: int) -> Tensor:
-    """The interpreter's value of the graph with a layer's parameters and moving averages."""
+    """The interpreter's value of the graph with a layer's own parameters, eps, moving averages.
+
+    Shapes: x (N, C, *spatial), whatever the layer's layout.
+    """
     state = {name: value.detach() for name, value in layer.state_dict().items()}
     channels = x.shape[1]
     shape = (1, -1, *[1] * (x.ndim - 2))
+    weight = state.get("weight", torch.ones(channels)).view(shape)
+    bias = state.get("bias", torch.zeros(channels)).view(shape)
+    if not layer.apply_act:
+        affine: Tensor = x * weight + bias
+        return affine
+    eps = float(layer.eps)  # type: ignore[arg-type]
     vectors = {
         name: state.get(name, torch.full((channels,), start)) for name, start in V_INIT.items()
     }
     v0, v1 = vectors["v0"], vectors["v1"]
-    own = batch_moments_of(graph, x, v0, v1, groups=groups, vectors=vectors)
+    own = batch_moments_of(graph, x, v0, v1, groups=groups, eps=eps, vectors=vectors)
     moments = {}
     known = {
         (key.removeprefix("running_").rpartition("_")[0],
@@ -90,8 +201,10 @@ def meaning(graph: Graph, layer: nn.Module, x: Tensor, groups: int) -> Tensor:
         assert row is not None
         kept = known.get((row.name, node.inputs), state.get(f"running_{row.name}_{index}"))
         moments[index] = batch if kept is None else kept.view(shape)
-    value = interpret(graph, x, v0, v1, groups=groups, batch_moments=moments, vectors=vectors)
-    with_affine: Tensor = value * state["weight"].view(shape) + state["bias"].view(shape)
+    value = interpret(
+        graph, x, v0, v1, groups=groups, eps=eps, batch_moments=moments, vectors=vectors
+    )
+    with_affine: Tensor = value * weight + bias
     return with_affine
 
 

@@ -31,9 +31,10 @@ from workers.device import choose
 from workers.evaluate import Context, make_training
 from workers.inline import one_thread
 from workers.layers import LayerFactory, layer_factory
-from workers.leaks import leak_between
+from workers.leaks import Look, NotedLayers, leaks_of, leaks_of_evaluator
 from workers.own_evaluator import OwnEvaluation
 from workers.own_network import placement
+from workers.own_task import OwnTraining
 from workers.preflight import preflight
 from workers.training import anchor_setting
 
@@ -78,6 +79,11 @@ class Checked:
         )  # fmt: skip
         return layer_factory(job, self.anchor)
 
+    def noted(self, baseline: str) -> NotedLayers:
+        own = ANCHORS.get(self.anchor).own
+        slot = own.slot if own is not None else "norm_act"
+        return NotedLayers(self.layer(baseline), self.task.groups, slot)
+
     @property
     def goal(self) -> Objective:
         return anchor_setting(self.run(), self.task).objective
@@ -101,7 +107,7 @@ def findings(
     if not evaluator:
         yield from _placed(it, context)
         yield _cost(it, context)
-        yield from _leaks(it, context)
+    yield from _leaks(it, context)
     yield _repeats(it, context)
     yield from _trained(it, context)
     yield _globals(before, it)
@@ -109,16 +115,9 @@ def findings(
 
 def _placed(it: Checked, context: Context) -> Iterator[Finding]:
     """Where the layers went."""
-    layers: list[torch.nn.Module] = []
-    made = it.layer(it.baselines[0])
-
-    class Noted(LayerFactory):
-        def __call__(self, num_features: int) -> torch.nn.Module:
-            layers.append(super().__call__(num_features))
-            return layers[-1]
-
-    noted = Noted(None, made.baseline, it.task.groups, _slot(it))
+    noted = it.noted(it.baselines[0])
     training = make_training(it.run(), it.task, noted, context)
+    layers = noted.built
     if not layers:  # a finished model as it came, or one whose places are found
         yield Finding("placement", None, f"{it.baselines[0]} builds no layer of ours")
         return
@@ -128,12 +127,7 @@ def _placed(it: Checked, context: Context) -> Iterator[Finding]:
         yield Finding("placed", True if row.module != "-" else None,
                       f"{row.module}: {row.channels} channels")  # fmt: skip
     text = f"{len(rows) - len(lost)} of {len(rows)} layers stand in the network"
-    yield Finding("placement", not lost, text, _line_of(it, r"layer\("))
-
-
-def _slot(it: Checked) -> Any:
-    own = ANCHORS.get(it.anchor).own
-    return own.slot if own is not None else "norm_act"
+    yield Finding("placement", not lost, text, _line_of(it, r"layer\(") or _method(it, "build"))
 
 
 def _cost(it: Checked, context: Context) -> Finding:
@@ -166,31 +160,102 @@ def _peak(device: torch.device) -> float:
 
 
 def _leaks(it: Checked, context: Context) -> Iterator[Finding]:
-    """Whether the network shows a row or a position what it must not see."""
-    forbidden = sorted(ANCHORS.get(it.anchor).forbids)
+    """Whether the network shows a row or a position what it must not see, with any baseline."""
+    network = ANCHORS.get(it.anchor)
+    forbidden = sorted(network.forbids)
     for axis in forbidden:
-        training = make_training(it.run(), it.task, it.layer(it.baselines[0]), context)
-        leaks = leak_between(training, axis)
-        if leaks is None:
-            yield Finding(f"leaks over {axis}", None, "not looked at: a batch is no pair (x, y)")
-        else:
-            text = "a changed input reaches others" if leaks else "none found"
-            yield Finding(f"leaks over {axis}", not leaks, text, _line_of(it, r"def build"))
+        looks = [(name, _look(it, axis, name, context)) for name in it.baselines]
+        name, worst = next(
+            (pair for wanted in (True, None) for pair in looks if pair[1].leaks is wanted), looks[0]
+        )
+        clean = worst.leaks is False
+        text = worst.text if clean else f"{worst.text} (with {name})"
+        # An axis that nobody can look at is no axis that does not leak.
+        yield Finding(f"leaks over {axis}", clean, text, "" if clean else _method(it, "build"))
     if not forbidden:
         yield Finding("leaks", None, "no axis is forbidden")
 
 
+def _look(it: Checked, axis: str, baseline: str, context: Context) -> Look:
+    network = ANCHORS.get(it.anchor)
+    own = network.own
+    layout, layers = own.layout if own is not None else "btc", it.noted(baseline)
+    if own is not None and own.kind == "evaluator":
+        short = it.task.model_copy(update={"steps": 1})
+        work = OwnEvaluation(
+            own, it.run(), short, layers, choose(context.device), context.clock
+        )  # fmt: skip
+        return leaks_of_evaluator(work, axis, layout, layers)
+    return leaks_of(make_training(it.run(), it.task, layers, context), axis, layout, layers)
+
+
+def _method(it: Checked, name: str) -> str:
+    """The line of the user's function of that name, or of the one that is all there is."""
+    own = ANCHORS.get(it.anchor).own
+    return own.line(name) if own is not None else ""
+
+
 def _repeats(it: Checked, context: Context) -> Finding:
-    """The same seed twice, each with the task made anew."""
+    """The same seed twice, each with the task made anew; and the same data read twice."""
     short = it.task.model_copy(update={"steps": min(3, it.task.steps)})
     values = [_score(it, short, 0, it.baselines[0], Context(device=context.device)) for _ in (1, 2)]
     same = values[0] == values[1] or all(math.isnan(one) for one in values)
-    text = (
-        "the same seed gives the same score, bit for bit" if same
-        else f"the same seed gives {it.goal.text(values[0], 6)} and {it.goal.text(values[1], 6)}; "
-        "draw from ctx.rng or ctx.generator, and change no state of your own"
-    )  # fmt: skip
-    return Finding("repeats", same, text, "" if same else _line_of(it, RANDOM_CALLS.pattern))
+    if not same:
+        text = (
+            f"the same seed gives {it.goal.text(values[0], 6)} and {it.goal.text(values[1], 6)}; "
+            "draw from ctx.rng or ctx.generator, and change no state of your own"
+        )
+        return Finding("repeats", False, text, _unrepeatable(it, context))
+    own = ANCHORS.get(it.anchor).own
+    if own is not None and own.kind == "task" and not _rereads(it, context):
+        text = (
+            "data(ctx) gives other batches when they are read again, so that a resumed training "
+            "and one after other candidates differ; draw in data(ctx), not while reading"
+        )
+        return Finding("repeats", False, text, _method(it, "data"))
+    return Finding("repeats", True, "the same seed gives the same score, bit for bit")
+
+
+def _rereads(it: Checked, context: Context) -> bool:
+    """Whether a later training, or one that goes on in the middle, reads the same batches."""
+    steps, made = (0, 1, 2, 0, 2), []
+    for _ in (1, 2):
+        made.append(make_training(it.run(), it.task, it.layer(it.baselines[0]), context))
+    first, later = (one for one in made if isinstance(one, OwnTraining))
+    told = [first.own_batch(step) for step in steps]
+    again = [later.own_batch(step) for step in reversed(steps)][::-1]
+    return _equal(told, again)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return bool(torch.equal(one, other))
+    if isinstance(one, dict):
+        return all(_equal(one[name], other[name]) for name in one)
+    if isinstance(one, (list, tuple)):
+        return all(_equal(a, b) for a, b in zip(one, other, strict=True))
+    return True  # nothing that can be compared
+
+
+def _unrepeatable(it: Checked, context: Context) -> str:
+    """Where the difference comes from: a telling line, or the first method that differs."""
+    told = _line_of(it, RANDOM_CALLS.pattern)
+    own = ANCHORS.get(it.anchor).own
+    if told or own is None or own.kind != "task":
+        return told or _method(it, "")
+    made = [
+        make_training(it.run(), it.task, it.layer(it.baselines[0]), Context(device=context.device))
+        for _ in (1, 2)
+    ]
+    one, other = (each for each in made if isinstance(each, OwnTraining))
+    if not _equal(one.own_batch(0), other.own_batch(0)):
+        return _method(it, "data")
+    if not _equal(dict(one.network.state_dict()), dict(other.network.state_dict())):
+        return _method(it, "build")
+    if not torch.equal(one.first_pass()[2], other.first_pass()[2]):
+        return _method(it, "loss")
+    differ = one.score("select") != other.score("select")
+    return _method(it, "evaluate" if differ else "loss")
 
 
 def _score(it: Checked, task: Task, seed: int, baseline: str, context: Context) -> float:
@@ -217,13 +282,14 @@ def _trained(it: Checked, context: Context) -> Iterator[Finding]:
         finite = bool(np.isfinite(scores).all())
         spread = float(scores.std(ddof=1)) if finite and len(scores) > 1 else float("nan")
         shown = ", ".join(goal.text(float(one)) for one in scores)
-        yield Finding(f"trained {name}", finite, shown, "" if finite else _line_of(it, "def loss"))
+        yield Finding(f"trained {name}", finite, shown, "" if finite else _method(it, "loss"))
         noise.append(spread)
         means.append(float(scores.mean()))
     if not noise or not all(math.isfinite(one) for one in (*noise, *means)):
         return
     sd = float(np.sqrt(np.mean(np.square(noise))))
-    share = goal.unit in ("", "%") and goal.direction == "max"
+    # Of per cents, and of a share that higher is better of, a point is one hundredth.
+    share = goal.unit == "%" or (goal.unit == "" and goal.direction == "max")
     point = 0.01 if share else 0.01 * abs(float(np.mean(means)))
     needed = max(1, math.ceil(2 * (Z * sd / point) ** 2)) if point else 1
     what = "one point" if share else "one per cent of the mean"
@@ -259,12 +325,12 @@ def _globals(before: dict[str, str], it: Checked) -> Finding:
         return Finding("globals", True, "the process is left as it was")
     return Finding(
         "globals", False, f"the plug-in changes {', '.join(changed)}, which other candidates share",
-        _line_of(it, GLOBAL_CALLS.pattern),
+        _line_of(it, GLOBAL_CALLS.pattern) or _method(it, ""),
     )  # fmt: skip
 
 
 def _line_of(it: Checked, pattern: str) -> str:
-    """The first line of the anchor's file on which the pattern stands; else its registration."""
+    """The first line of the anchor's file on which the pattern stands, if one does."""
     from evosearch.own import REGISTER
     from evosearch.plugins import all_loaded
 
@@ -276,7 +342,7 @@ def _line_of(it: Checked, pattern: str) -> str:
             for number, line in enumerate(one.source.text.splitlines(), 1):
                 if re.search(pattern, line) and not line.lstrip().startswith("#"):
                     return f"{one.source.name}:{number}: {line.strip()[:80]}"
-    return entry.where
+    return ""
 
 
 def failure_line(err: BaseException) -> str:

@@ -1,9 +1,9 @@
 """Evaluations kept across searches: what was trained once is never paid for twice.
 
 An evaluation is found again by all that decides it: the layer (digest, or the baseline's name), the
-anchor's setting, the data, the recipe, seed, rate and split, and the version of the code and of
-torch. A candidate's evaluation is found only under the same checks, which it had to pass. This file
-must not know which pool it stands before.
+anchor's setting, the data's content, the recipe, seed, rate and split, the kind of device, and the
+version of the code and of torch. A candidate's evaluation is found only under the same checks,
+which it had to pass. This file must not know which pool it stands before.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evosearch.ports import Pool
+from evosearch.ports import Pool, WorkerReport
 from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Message, Run
 from primitives.digest import digest
+from workers.anchors import ANCHORS
+from workers.datasets._digest import content_digest
 
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("workers/*.py", "workers/anchors/*.py", "workers/datasets/*.py", "primitives/*.py")
@@ -37,8 +39,17 @@ def code_version() -> str:
     return text.hexdigest()
 
 
-def key_of(job: Job, run: Run) -> str:
-    """The name under which that run of the job's layer is kept."""
+def key_of(job: Job, run: Run, device: str = "cpu") -> str | None:
+    """The name under which that run of the job's layer is kept; None where it cannot be told.
+
+    It cannot where the data are not at hand here: their name alone would stand for any content.
+    """
+    own = ANCHORS.get(run.anchor).own
+    # The data of a user's own task come from its code, which is part of the key.
+    name = job.task.dataset if own is None else own.dataset
+    data = content_digest(name) if name else ""
+    if data is None:
+        return None
     task = job.task.model_dump(mode="json")
     anchors: list[dict[str, Any]] = task.pop("anchors")
     anchor = next((one for one in anchors if one["name"] == run.anchor), {})
@@ -51,25 +62,34 @@ def key_of(job: Job, run: Run) -> str:
         "is_baseline": job.graph is None,
         "anchor": anchor,
         "task": task,
+        "data": data,
+        "device": device,
         "run": run.model_dump(mode="json"),
         "checks": job.checks.model_dump(mode="json") if job.checks is not None else None,
         "hurdles": job.hurdles,
+        "bounds": {a: {n: [b.low, b.high] for n, b in by.items()} for a, by in job.bounds.items()},
         "code": code_version(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 class EvaluationCache:
-    """A folder of evaluations, one small file each; many processes may share it."""
+    """A folder of evaluations, one small file each; many processes may share it.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    ``device``: the kind that evaluations are made on, for scores differ between kinds.
+    """
+
+    def __init__(self, folder: Path, device: str = "cpu") -> None:
+        self._folder, self._device = folder, device
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, job: Job, run: Run) -> Evaluation | None:
         """The evaluation of that run, if it was kept; a broken file counts as none."""
+        path = self._path(job, run)
+        if path is None:
+            return None
         try:
-            return Evaluation.model_validate_json(self._path(job, run).read_text())
+            return Evaluation.model_validate_json(path.read_text())
         except (OSError, ValidationError):
             return None
 
@@ -82,14 +102,16 @@ class EvaluationCache:
             split=evaluation.split,
         )
         path = self._path(job, run)
+        if path is None:
+            return
         path.parent.mkdir(exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}")
         part.write_text(evaluation.model_dump_json())
         part.replace(path)
 
-    def _path(self, job: Job, run: Run) -> Path:
-        key = key_of(job, run)
-        return self._folder / key[:2] / f"{key}.json"
+    def _path(self, job: Job, run: Run) -> Path | None:
+        key = key_of(job, run, self._device)
+        return None if key is None else self._folder / key[:2] / f"{key}.json"
 
 
 class CachedPool:
@@ -108,6 +130,12 @@ class CachedPool:
     @property
     def capacity(self) -> int:
         return self._pool.capacity
+
+    def interrupt(self) -> None:
+        """End the job at hand at its next step, where the other pool can."""
+        interrupt = getattr(self._pool, "interrupt", None)
+        if interrupt is not None:
+            interrupt()
 
     @property
     def gpu_share(self) -> float:
@@ -147,6 +175,10 @@ class CachedPool:
         self._known = [message for message in self._known if message.job_id != job_id]
         self._jobs.pop(job_id, None)
         self._pool.cancel(job_id)
+
+    def workers(self) -> list[WorkerReport]:
+        """Those of the other pool."""
+        return self._pool.workers()
 
     def close(self) -> None:
         """Close the other pool; what was kept stays."""

@@ -10,12 +10,31 @@ import hashlib
 import json
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
 from evosearch.records import Job, Run
-from workers.training import Training
+
+
+class Resumable(Protocol):
+    """Whatever goes on from its state: a training, or several of them side by side."""
+
+    @property
+    def step(self) -> int:
+        """How far it is; its state says so too."""
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the rest depends on, as tensors and numbers."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned.
+
+        Raises:
+            LookupError, ValueError, RuntimeError: it is no such state; nothing was changed.
+        """
 
 
 def checkpoint_path(folder: Path, job: Job, run: Run) -> Path:
@@ -26,7 +45,7 @@ def checkpoint_path(folder: Path, job: Job, run: Run) -> Path:
     return folder / f"{name}.pt"
 
 
-def save(training: Training, path: Path) -> None:
+def save(training: Resumable, path: Path) -> None:
     """Write the training's state; a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
@@ -34,13 +53,16 @@ def save(training: Training, path: Path) -> None:
     part.replace(path)
 
 
-def resume(training: Training, path: Path) -> bool:
-    """Go on from the state in the file, if there is one that fits; says whether."""
+def resume(training: Resumable, path: Path) -> bool:
+    """Go on from the state in the file, if there is one that fits and is ahead; says whether."""
     if not path.is_file():
         return False
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if int(state["step"]) <= training.step:
+            return False
         training.restore(state)
-    except (OSError, RuntimeError, LookupError, ValueError, EOFError, pickle.UnpicklingError):
+    except (OSError, RuntimeError, LookupError, TypeError, ValueError, EOFError,
+            pickle.UnpicklingError):  # fmt: skip
         return False  # a broken file costs its steps, nothing else
     return True

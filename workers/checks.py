@@ -84,6 +84,7 @@ def check_signal(
     bounds: Mapping[str, Bounds],
     reference: Mapping[str, float] | None,
     clock: Clock,
+    measure: Callable[[Training], dict[str, float]] = signal_statistics,
 ) -> CheckRun:
     """Whether the signal's statistics at initialisation are finite and within their bounds.
 
@@ -92,7 +93,7 @@ def check_signal(
     """
     start = clock()
     anchor = training.run.anchor
-    findings = signal_statistics(training)
+    findings = measure(training)
     if reference is not None:
         findings = relative_statistics(findings, reference)
     rejection = None
@@ -187,17 +188,29 @@ def judge_hurdle(
     )
 
 
-def check_stability(training: Training, settings: Stability, clock: Clock) -> CheckRun:
+def ascended(training: Training, settings: Stability) -> tuple[float, int]:
+    """Norm of the loss gradient after ascent up to the limit, and the ascent steps it took."""
+    loss, weights = training.ascent(settings.batch_size)
+    norm, step = 0.0, 0 if weights else settings.steps  # a user's network may have no such maps
+    while step < settings.steps and norm <= settings.limit:
+        training.interrupted(training)
+        norm = _ascend(loss(), weights, settings.rate)
+        step += 1
+    return norm, step
+
+
+def check_stability(
+    training: Training,
+    settings: Stability,
+    clock: Clock,
+    measure: Callable[[Training, Stability], tuple[float, int]] = ascended,
+) -> CheckRun:
     """Whether gradient ascent on the convolutions' weights can blow up the loss gradient.
 
     From the initial weights of the run; ``ascent_steps`` are no training steps.
     """
     start = clock()
-    loss, weights = training.ascent(settings.batch_size)
-    norm, step = 0.0, 0 if weights else settings.steps  # a user's network may have no such maps
-    while step < settings.steps and norm <= settings.limit:
-        norm = _ascend(loss(), weights, settings.rate)
-        step += 1
+    norm, step = measure(training, settings)
     # Written so that NaN counts as above the limit.
     blown = not norm <= settings.limit
     anchor = training.run.anchor

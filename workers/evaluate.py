@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from evosearch.config import Checks, Task
-from evosearch.errors import Stopped
+from evosearch.config import Checks, Stability, Task
+from evosearch.errors import ConfigError, Stopped
 from evosearch.own import OwnAnchor
 from evosearch.plugins import Source, ensure, user_line
 from evosearch.records import (
@@ -35,6 +35,7 @@ from workers.anchors import ANCHORS
 from workers.checkpoint import checkpoint_path, resume, save
 from workers.checks import (
     Clock,
+    ascended,
     check_hurdle,
     check_quality,
     check_signal,
@@ -57,8 +58,9 @@ class Context:
     """What a worker keeps between jobs: its name, clock, device, and the data it has loaded.
 
     ``device``: cpu, cuda, or auto for the GPU where there is one. ``checkpoints``: folder in which
-    a training is kept when ``preempted`` is set while it runs. ``sources``: sha256 -> plug-in that
-    came with a job.
+    a training is kept when ``preempted`` is set while it runs. ``cancelled``: the job at hand is
+    wanted no more. ``beats``: grows with every step, so that others see that this worker gets on.
+    ``sources``: sha256 -> plug-in that came with a job.
     """
 
     worker: str = "inline"
@@ -66,10 +68,16 @@ class Context:
     device: str = "auto"
     checkpoints: Path | None = None
     preempted: bool = False
+    cancelled: bool = False
+    beats: int = 0
     sources: dict[str, Source] = field(default_factory=dict)
     _own: dict[str, OwnData] = field(default_factory=dict)
     _loaded: dict[str, Dataset] = field(default_factory=dict)
     _references: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def beat(self) -> None:
+        """A sign of life."""
+        self.beats += 1
 
     def dataset(self, name: str) -> Dataset:
         """The data set on this worker's device, loaded once."""
@@ -94,9 +102,20 @@ class Context:
                     runs=(run,), task=task),
                 run.anchor,
             )  # fmt: skip
-            training = make_training(run, task, layer, self)
-            self._references[key] = signal_statistics(training)
+            self._references[key] = self.statistics(self.training(run, task, layer))
         return self._references[key]
+
+    def training(self, run: Run, task: Task, layer: LayerFactory) -> Training:
+        """The run's training on this worker's device."""
+        return make_training(run, task, layer, self)
+
+    def statistics(self, training: Training) -> dict[str, float]:
+        """What the signal check measures of a training before its first step."""
+        return signal_statistics(training)
+
+    def ascent(self, training: Training, settings: Stability) -> tuple[float, int]:
+        """What the stability check measures: a gradient's norm, and the steps up to it."""
+        return ascended(training, settings)
 
 
 def make_training(run: Run, task: Task, layer: LayerFactory, context: Context) -> Training:
@@ -143,8 +162,11 @@ class _Work:
         self.trainings: dict[int, tuple[Training, LayerFactory]] = {}
         self.seconds = [0.0] * len(job.runs)
         self.early: dict[int, float] = {}
+        self.mark = self.start
+        """When the stage at hand began."""
 
     def messages(self) -> Iterator[Message]:
+        self.leave_if_told()
         if self.job.checks is not None:
             rejected = self.reject(self.job.checks)
             if rejected is not None:
@@ -164,7 +186,7 @@ class _Work:
     def stopped(self, err: Stopped) -> JobDone:
         """The job's end after a stop: a rejection, or a failure where a worker must go."""
         if err.reason == "cancelled":
-            return self.done(failure=Failure(cause="died", detail=err.detail[:DETAIL_LENGTH]))
+            return self.done(failure=Failure(cause="preempted", detail=err.detail[:DETAIL_LENGTH]))
         if self.job.purpose != "search":
             return self.done(failure=Failure(cause="error", detail=str(err)[:DETAIL_LENGTH]))
         code = "hurdle" if err.reason == "hurdle" else "too_slow"
@@ -187,27 +209,42 @@ class _Work:
             rejection = self.quality(checks)
         places = self.checked()
         if rejection is None and checks.stability.enabled and places:
-            result = check_stability(self.training(places[0]), checks.stability, self.clock)
+            result = check_stability(
+                self.training(places[0]), checks.stability, self.clock, self.context.ascent
+            )
             rejection = self.record(result, places[0])
         return self.done(rejection=rejection) if rejection is not None else None
 
     def signal(self, checks: Checks) -> Rejection | None:
         for index in self.checked():
             run = self.job.runs[index]
-            bounds = checks.signal.bounds.get(run.anchor, {})
-            # An anchor without bounds may be no place for the reference layer at all.
-            name = checks.signal.reference
-            reference = self.context.reference(run, self.job.task, name) if bounds else None
+            bounds = (self.job.bounds or checks.signal.bounds).get(run.anchor, {})
+            reference = self.reference(run, checks, needed=bool(bounds))
             before = self.clock()
             training = self.training(index)
             built = self.clock() - before
-            result = check_signal(training, bounds, reference, self.clock)
+            result = check_signal(training, bounds, reference, self.clock, self.context.statistics)
             # Building the network is part of what a rejection by this check costs.
             result = result.model_copy(update={"seconds": result.seconds + built})
             rejection = self.record(result, index)
             if rejection is not None:
                 return rejection
         return None
+
+    def reference(self, run: Run, checks: Checks, *, needed: bool) -> dict[str, float] | None:
+        """What the run's signal is relative to; None where nothing is compared with it.
+
+        An anchor without bounds may be no place for the reference layer at all; what is learnt
+        there is then learnt from the statistics as they are.
+        """
+        if not (needed or checks.signal.learn):
+            return None
+        try:
+            return self.context.reference(run, self.job.task, checks.signal.reference)
+        except ConfigError:
+            if checks.signal.learn:
+                return None
+            raise
 
     def quality(self, checks: Checks, *, audited: bool = False) -> Rejection | None:
         for index in self.checked():
@@ -268,6 +305,10 @@ class _Work:
             return None
         start = self.clock()
         training = self.training(index)
+        path = self.path(run)
+        if path is not None and self.job.attempt > 1:
+            # Not before: checks look at the first steps, which are done again for them.
+            resume(training, path)
         steps = training.advance(self.job.task.steps)
         score, more = None, dict[str, float]()
         if not training.diverged:
@@ -291,8 +332,7 @@ class _Work:
             index,
         )
         groups = self.trainings[index][1].groups
-        if self.context.checkpoints is not None:
-            path = checkpoint_path(self.context.checkpoints, self.job, run)
+        if path is not None:
             path.unlink(missing_ok=True)
         del self.trainings[index]  # a job of many runs holds one network at a time
         return Evaluation(
@@ -351,36 +391,40 @@ class _Work:
         )  # fmt: skip
 
     def leave_if_told(self) -> None:
-        """Raise where the worker must go.
+        """Raise where the worker must go, or the job is wanted no more.
 
         Raises:
-            Stopped: it must.
+            Stopped: so it is.
         """
-        if self.context.preempted:
+        self.context.beat()
+        if self.context.preempted or self.context.cancelled:
             raise Stopped("cancelled", "the worker was told to go")
+
+    def path(self, run: Run) -> Path | None:
+        """Where the run's training is kept when the worker must go; None for nowhere."""
+        folder = self.context.checkpoints
+        return None if folder is None else checkpoint_path(folder, self.job, run)
 
     def training(self, index: int) -> Training:
         """The training of that run, made when it is first asked for."""
         if index not in self.trainings:
             run, task = self.job.runs[index], self.job.task
             layer = layer_factory(self.job, run.anchor)
-            training = make_training(run, task, layer, self.context)
+            training = self.context.training(run, task, layer)
             self.trainings[index] = training, layer
-            folder, path = self.context.checkpoints, None
-            if folder is not None:
-                path = checkpoint_path(folder, self.job, run)
-                if self.job.attempt > 1:
-                    resume(training, path)
-            training.interrupted = partial(self.keep, path, self.clock())
+            training.interrupted = partial(self.keep, index)
+            training.beat = self.context.beat
         return self.trainings[index][0]
 
-    def keep(self, path: Path | None, start: float, training: Training) -> None:
+    def keep(self, index: int, training: Training) -> None:
         """Before each step: whether the worker must go, and if so, save the training.
 
         Raises:
-            Stopped: it must, or a user's own task takes longer than it may.
+            Stopped: it must, the job is wanted no more, or a training takes longer than it may.
         """
-        if self.context.preempted:
+        self.context.beat()
+        if self.context.preempted or self.context.cancelled:
+            path = self.path(training.run) if self.context.preempted else None
             if path is not None:
                 save(training, path)
             kept = ", kept" if path is not None else ""
@@ -388,7 +432,8 @@ class _Work:
                 "cancelled", f"told to go at step {training.step} on {training.run.anchor}{kept}"
             )
         limit = self.job.task.evaluation_seconds
-        if limit is not None and self.clock() - start > limit:
+        # Of its own stages: while another anchor was at work this one's time stood still.
+        if limit is not None and self.seconds[index] + self.clock() - self.mark > limit:
             raise Stopped(
                 "deadline",
                 f"{limit:g} seconds on {training.run.anchor} are over at step {training.step}",
@@ -401,6 +446,8 @@ class _Work:
 
     def record(self, result: CheckRun, index: int) -> Rejection | None:
         self.checks.append(result)
+        self.mark = self.clock()
+        self.context.beat()
         self.seconds[index] += result.seconds if result.check != "stability" else 0.0
         return result.rejection
 

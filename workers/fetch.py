@@ -114,6 +114,7 @@ def fetch(name: str, root: Path, progress: Progress | None = None) -> list[Path]
         ConfigError: the folder cannot be written.
         WorkerError: no connection, or a wrong checksum; the error says which file goes where.
     """
+    name = name.removesuffix("-full")  # the same files as the micro size
     if name not in SOURCES:
         raise not_found("data set to fetch", name, sorted(SOURCES))
     made: list[Path] = []

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import torch
 
 from evosearch.errors import WorkerError
+from evosearch.ports import WorkerReport
 from evosearch.records import Job, JobDone, Message
+from workers.device import choose
 from workers.evaluate import Context, run_job
 
 
@@ -25,6 +27,11 @@ class InlinePool:
     @property
     def capacity(self) -> int:
         return 1
+
+    @property
+    def device_kind(self) -> str:
+        """What it computes on: cpu or cuda."""
+        return choose(self._context.device).type
 
     def submit(self, job: Job) -> None:
         """Queue a job.
@@ -61,6 +68,12 @@ class InlinePool:
         self._waiting = deque(job for job in self._waiting if job.id != job_id)
         if self._running is not None and self._running[0] == job_id:
             self._running = None
+
+    def workers(self) -> list[WorkerReport]:
+        """The one worker, this process: busy between the messages of a job."""
+        if self._running is None:
+            return [WorkerReport(self._context.worker, "idle")]
+        return [WorkerReport(self._context.worker, "busy", self._running[0])]
 
     def close(self) -> None:
         """Drop everything; idempotent."""

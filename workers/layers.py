@@ -62,8 +62,9 @@ KEEPS_POSITIONS_APART = ("token_ln",)
 class LayerFactory:
     """Number of channels -> a new layer.
 
-    ``groups`` collects the group count of each width that was built, for layers that have groups;
-    the count is the largest divisor that is at most ``most_groups`` and leaves two channels each.
+    ``groups`` collects the group count of each width that was built, for layers that have groups
+    (``has_groups``); the count is the largest divisor that is at most ``most_groups`` and leaves
+    two channels each.
     A baseline of torch's modules gives its part for the slot: both, or one of the two.
     """
 
@@ -84,9 +85,9 @@ class LayerFactory:
             self._graph = _catalog_graph(str(baseline))
         if self._graph is not None:
             live = (self._graph.node(index).over for index in self._graph.live_ops())
-            self._has_groups = "group" in live
+            self.has_groups = "group" in live
         else:
-            self._has_groups = str(baseline).startswith("gn-")
+            self.has_groups = str(baseline).startswith("gn-")
 
     @property
     def graph(self) -> Graph | None:
@@ -102,7 +103,7 @@ class LayerFactory:
                 expected="an anchor of es.anchor(..., model=...)",
             )
         count = self._count(num_features)
-        if self._has_groups:
+        if self.has_groups:
             self.groups[str(num_features)] = count
         if self._graph is not None:
             return build_layer(self._graph, num_features, groups=count, momentum=MOMENTUM)

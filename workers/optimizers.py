@@ -13,7 +13,11 @@ import torch
 from torch import Tensor, nn
 
 FLOAT16_SCALE = 1024.0
-"""Factor on a float16 loss, so that small gradients do not vanish; taken out before the step."""
+"""First factor on a float16 loss, so that small gradients do not vanish; taken out before the step.
+"""
+LARGEST_SCALE = 2.0**16
+CLEAN_STEPS = 200
+"""Steps without an overflow before the factor is doubled."""
 
 
 class Optimizer(Protocol):
@@ -28,12 +32,33 @@ class Optimizer(Protocol):
         """One step down that gradient, which may be overwritten."""
 
 
+class LossScale:
+    """The factor on a float16 loss: halved by an overflow, doubled after many steps without one.
+
+    Both numbers stay on the device, so that nobody waits for it.
+
+    Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.value = torch.full((), FLOAT16_SCALE, device=device)
+        self.clean = torch.zeros((), device=device)
+
+    def heed(self, finite: Tensor) -> None:
+        """A step's gradient was finite, or it overflowed."""
+        clean = torch.where(finite, self.clean + 1, 0.0)
+        full = clean >= CLEAN_STEPS
+        factor = torch.where(finite, torch.where(full, 2.0, 1.0), 0.5)
+        self.value.mul_(factor).clamp_(1.0, LARGEST_SCALE)
+        self.clean.copy_(torch.where(full, 0.0, clean))
+
+
 class FlatParameters:
     """The parameters of a network and their gradients as views of two vectors, from then on.
 
     ``decay``: the weight decay of each element; it is put on the weights of convolutions and
-    linear maps and on nothing else. ``scale``: factor on the loss. ``channels_last``: weights of
-    convolutions lie in that memory format.
+    linear maps and on nothing else. ``scaled``: the loss takes a factor, as float16 needs.
+    ``channels_last``: weights of convolutions lie in that memory format.
     """
 
     def __init__(
@@ -41,7 +66,7 @@ class FlatParameters:
         network: nn.Module,
         weight_decay: float,
         *,
-        scale: float = 1.0,
+        scaled: bool = False,
         channels_last: bool = False,
     ) -> None:
         parameters = [one for one in network.parameters() if one.requires_grad]
@@ -66,7 +91,7 @@ class FlatParameters:
                 for parameter in parameters
             ]
         )
-        self._scale = scale
+        self.scale = LossScale(self.values.device) if scaled else None
         start = 0
         for parameter, shape in zip(parameters, ordered, strict=True):
             end = start + parameter.numel()
@@ -82,8 +107,11 @@ class FlatParameters:
     def backward(self, loss: Tensor) -> Tensor:
         """The gradient of the loss, as one vector."""
         self.gradients.zero_()
-        torch.autograd.backward(loss if self._scale == 1.0 else loss * self._scale)
-        return self.gradients if self._scale == 1.0 else self.gradients.div_(self._scale)
+        if self.scale is None:
+            torch.autograd.backward(loss)
+            return self.gradients
+        torch.autograd.backward(loss * self.scale.value)
+        return self.gradients.div_(self.scale.value)
 
 
 class Sgd:
@@ -145,3 +173,38 @@ class AdamW:
             self._square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
             root = (self._square / (1 - second**self.steps)).sqrt_().add_(self._eps)
             values.addcdiv_(self._mean, root, value=-learning_rate / (1 - first**self.steps))
+
+
+class Guarded:
+    """An optimizer that leaves out a step whose gradient overflowed, for float16.
+
+    AdamW's step count grows all the same: reading whether a step was left out would wait for the
+    device, and one step more or less hardly changes its correction.
+    """
+
+    def __init__(self, optimizer: Optimizer, scale: LossScale) -> None:
+        self._optimizer, self._scale = optimizer, scale
+
+    @property
+    def state(self) -> tuple[Tensor, ...]:
+        """The optimizer's vectors, and the loss's factor."""
+        return *self._optimizer.state, self._scale.value, self._scale.clean
+
+    @property
+    def steps(self) -> int:
+        """Steps done or left out."""
+        return self._optimizer.steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._optimizer.steps = steps
+
+    def apply(self, gradient: Tensor, learning_rate: float) -> None:
+        """One step down that gradient, or none if it is not finite."""
+        finite = gradient.isfinite().all()
+        before = [vector.clone() for vector in self._optimizer.state]
+        self._optimizer.apply(gradient, learning_rate)
+        with torch.no_grad():
+            for vector, old in zip(self._optimizer.state, before, strict=True):
+                vector.copy_(torch.where(finite, vector, old))
+            self._scale.heed(finite)

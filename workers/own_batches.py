@@ -1,12 +1,16 @@
 """Batches of whatever ``data(ctx)`` returns: tensors, a data set, or batches made by the user.
 
 Rows of tensors lie on the device and are batched by index; what the user iterates is taken in the
-user's order, again from the start when it ends. This file must not know what a batch means.
+user's order, again from the start when it ends. A step's batch depends on the seed and the step
+alone, whatever was read before. This file must not know what a batch means.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -144,39 +148,110 @@ class _Dataset:
         return to_device(default_collate([self._data[row] for row in rows]), self._device)
 
 
+@dataclass(slots=True)
+class _Reading:
+    """How far one training has read: the step of ``batch``, and the rest of its epoch.
+
+    ``first``: the batch of step 0, which the checks ask for again and again.
+    """
+
+    seed: int
+    step: int = -1
+    epoch: int = -1
+    rest: Iterator[Any] | None = None
+    batch: Any = None
+    first: Any = None
+
+
 class _Given:
     """Batches that the user makes, in the user's order."""
 
     def __init__(self, data: Iterable[Any], device: torch.device, what: str, where: str) -> None:
         self._data, self._device = data, device
         self._what, self._where = what, where
+        if getattr(data, "persistent_workers", False):
+            raise PluginError(
+                f"{what} returns batches that can be read by one reader only", where=where,
+                expected="a DataLoader without persistent_workers",
+            )  # fmt: skip
 
-    def order(self, steps: int, seed: int) -> list[Any]:
-        """The batches read so far, and an iterator over the rest, for one training."""
-        return [-1, iter(self._data), None]
+    def order(self, steps: int, seed: int) -> _Reading:
+        """Where one training stands; it shares nothing with another's but the data."""
+        return _Reading(seed)
 
-    def at(self, order: list[Any], step: int) -> Any:
-        """Batches come in order; an earlier step begins anew."""
-        if step < order[0]:
-            order[:] = [-1, iter(self._data), None]
-        while order[0] < step:
-            order[:] = [order[0] + 1, order[1], self._next(order)]
-        return order[2]
+    def at(self, order: _Reading, step: int) -> Any:
+        """The batch of that step; batches come in order, and an earlier step begins anew."""
+        if step == 0 and order.first is not None:
+            return order.first
+        if step < order.step:
+            order.step, order.epoch, order.rest = -1, -1, None
+        while order.step < step:
+            self._next(order)
+        return order.batch
 
     def all(self) -> Iterator[Any]:
         count = 0
-        for batch in self._data:
+        for batch in self._fresh(0):
             count += 1
             yield to_device(batch, self._device)
         if not count:
             raise PluginError(f"{self._what} returns no batches", where=self._where)
 
-    def _next(self, order: list[Any]) -> Any:
+    def _fresh(self, seed: int) -> Iterator[Any]:
+        """The data from their start; a loader's own generator would go on where it was."""
+        for generator in _generators(self._data):
+            generator.manual_seed(seed)
+        return iter(self._data)
+
+    def _next(self, order: _Reading) -> None:
+        order.step += 1
         for _ in range(2):
-            for batch in order[1]:
-                return to_device(batch, self._device)
-            order[1] = iter(self._data)
+            # What shuffles or augments draws from the step's own seed, also at a second reading.
+            if order.rest is not None:
+                with seeded(_mixed(order.seed, 1, order.step)):
+                    found = next(order.rest, _END)
+                if found is not _END:
+                    order.batch = to_device(found, self._device)
+                    if order.step == 0:
+                        order.first = order.batch
+                    return
+            order.epoch += 1
+            seed = _mixed(order.seed, 0, order.epoch)
+            with seeded(seed):
+                order.rest = self._fresh(seed)
         raise PluginError(f"{self._what} returns no batches", where=self._where)
+
+
+_END = object()
+
+
+def _mixed(seed: int, *numbers: int) -> int:
+    return int(np.random.SeedSequence((seed, *numbers)).generate_state(1, np.uint64)[0]) >> 1
+
+
+def _generators(data: Any) -> list[torch.Generator]:
+    """The random generators that a torch loader and its samplers were given."""
+    sampler = getattr(data, "sampler", None)
+    inner = getattr(getattr(data, "batch_sampler", None), "sampler", None)
+    found = (getattr(one, "generator", None) for one in (data, sampler, inner))
+    return [one for one in found if isinstance(one, torch.Generator)]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Within it torch, numpy and random draw from the seed; afterwards they are as before."""
+    python, array = random.getstate(), np.random.get_state()
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = [torch.cuda.current_device()] if used else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(array)
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

@@ -22,8 +22,9 @@ from evosearch.records import Run
 from workers.anchors import Layer
 from workers.datasets import DATA_DIR_VARIABLE
 from workers.measures import measure_of
+from workers.own_batches import seeded
 from workers.own_network import in_layout
-from workers.own_task import scores_of, seeded
+from workers.own_task import scores_of
 from workers.training import Score, anchor_setting, stream_seed
 
 
@@ -99,7 +100,7 @@ class OwnEvaluation:
             raise self.stopped
         goals = anchor_setting(self.run, self.task).objectives or self.own.objectives
         given = [goal for goal in goals if measure_of(goal.name) is None]
-        scores = scores_of(found, given, self.own.where, "the evaluator")
+        scores = scores_of(found, given, self.own.line(), "the evaluator")
         self.step = self.step or self.task.steps
         self.diverged = not all(math.isfinite(one) for one in scores.values())
         first, *others = given
@@ -115,7 +116,7 @@ class OwnEvaluation:
         goal = self.own.objectives[0]
         if goal.worst is None:
             raise PluginError(
-                "the evaluator returned NaN or infinity", where=self.own.where,
+                "the evaluator returned NaN or infinity", where=self.own.line(),
                 hint=f'say the value of knowing nothing: es.Objective("{goal.name}", ..., worst=)',
             )  # fmt: skip
         return goal.score(goal.worst)

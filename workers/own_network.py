@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from evosearch.errors import PluginError
-from evosearch.own import ORIGINAL, OwnAnchor, wanted_arguments
+from evosearch.own import ORIGINAL, OwnAnchor, line_of, wanted_arguments
 from workers.anchors import ADAMW_RATE_SCALE, AnchorNetwork, Layer, Spec
 
 OWN_SIZES = {"micro": (8, 1), "small": (16, 2), "full": (64, 1)}
@@ -130,7 +130,7 @@ def build_model(
         made.append(channels)
         if not isinstance(channels, int) or channels < 1:
             raise PluginError(
-                "layer(num_features) takes a number of channels", where=own.where,
+                "layer(num_features) takes a number of channels", where=line_of(build, own.where),
                 expected="an int of at least 1", got=repr(channels)[:60],
             )  # fmt: skip
         return in_layout(layer, own.layout)(channels)
@@ -138,12 +138,12 @@ def build_model(
     model = build(counted, **wanted_arguments(build, offered))
     if not isinstance(model, nn.Module):
         raise PluginError(
-            "build returns no network", where=own.where, expected="an nn.Module",
+            "build returns no network", where=line_of(build, own.where), expected="an nn.Module",
             got=type(model).__name__,
         )  # fmt: skip
     if not made:
         raise PluginError(
-            "the layer is placed nowhere", where=own.where,
+            "the layer is placed nowhere", where=line_of(build, own.where),
             expected="build calls layer(num_features) where it wants one",
         )  # fmt: skip
     return model
@@ -156,7 +156,7 @@ def placed_model(own: OwnAnchor, layer: Layer, offered: dict[str, Any]) -> nn.Mo
     model = own.made_by(**wanted_arguments(own.made_by, offered))
     if not isinstance(model, nn.Module):
         raise PluginError(
-            "no finished model", where=own.where, expected="an nn.Module",
+            "no finished model", where=own.line(), expected="an nn.Module",
             got=type(model).__name__,
         )  # fmt: skip
     if getattr(layer, "baseline", None) == ORIGINAL:

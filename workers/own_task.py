@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,16 +27,17 @@ from evosearch.records import Run, Split
 from workers.anchors import ANCHORS, Layer
 from workers.datasets import DATA_DIR_VARIABLE
 from workers.device import autocast, precision
+from workers.finite import watch
 from workers.measures import measure_all, measure_of
-from workers.optimizers import FLOAT16_SCALE, FlatParameters
-from workers.own_batches import Batches, batches_of
+from workers.optimizers import FlatParameters
+from workers.own_batches import Batches, batches_of, seeded
 from workers.own_network import OwnNetwork, build_model, first_weight
 from workers.training import (
-    CURVE_POINTS,
     STATISTICS_BATCHES,
     Score,
     Training,
     anchor_setting,
+    curve_steps,
     make_optimizer,
     stream_seed,
     tracked,
@@ -68,23 +67,6 @@ class TaskContext:
     size: str = "micro"
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Within it torch, numpy and random draw from the seed; afterwards they are as before."""
-    python, array = random.getstate(), np.random.get_state()
-    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    devices = [torch.cuda.current_device()] if used else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(array)
-
-
 class OwnData:
     """One user's task on a worker: its instance, and the data it has made so far.
 
@@ -105,7 +87,11 @@ class OwnData:
             with seeded(seed):
                 data = self.instance.data(self.context(name, seed))
             self._splits[name] = batches_of(
-                data, self._task.batch_size, self.device, f"data(ctx) for {name}", self.own.where
+                data,
+                self._task.batch_size,
+                self.device,
+                f"data(ctx) for {name}",
+                self.own.line("data"),
             )
         return self._splits[name]
 
@@ -132,18 +118,17 @@ class OwnTraining(Training):
         self.step, self.diverged = 0, False
         self.curve = []
         self.interrupted: Callable[[Training], None] = lambda training: None
+        self.beat: Callable[[], None] = lambda: None
         self._batches = data.split("train")
         self.network = self._network()
         self._order = self._new_order(task.steps)
         self._losses = torch.zeros(task.steps, device=data.device)
-        self._points = {
-            math.ceil(task.steps * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)
-        }
+        self._points = curve_steps(task.steps)
+        self._watch = watch(data.device)
         self._dtype = precision(task, data.device)
         self.flat = FlatParameters(
-            self.network, task.weight_decay,
-            scale=FLOAT16_SCALE if self._dtype == torch.float16 else 1.0,
-        )  # fmt: skip
+            self.network, task.weight_decay, scaled=self._dtype == torch.float16
+        )
         self.optimizer = make_optimizer(run, task, self.flat)
         scale = anchor_setting(run, task).rate_scale
         self._rate = run.learning_rate * (scale or ANCHORS.get(run.anchor).rate_scale)
@@ -167,8 +152,9 @@ class OwnTraining(Training):
             return self._batches.order(max(steps, STATISTICS_BATCHES), seed)
 
     def own_batch(self, step: int) -> Any:
-        """The training batch of that step."""
-        return self._batches.at(self._order, step)
+        """The training batch of that step: always the same, whatever was read before."""
+        with seeded(stream_seed(self.run.seed, 4, step)):
+            return self._batches.at(self._order, step)
 
     def own_loss(self, model: nn.Module, batch: Any) -> Tensor:
         """The user's loss of a batch: one number that can be differentiated.
@@ -181,7 +167,7 @@ class OwnTraining(Training):
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise PluginError(
-                "loss returns no number", where=self.own.where,
+                "loss returns no number", where=self.own.line("loss"),
                 expected="a tensor of one element", got=str(shape),
             )  # fmt: skip
         return loss.reshape(()).float()
@@ -191,7 +177,7 @@ class OwnTraining(Training):
         with seeded(stream_seed(self.run.seed, 5, 0)):
             loss = self.own_loss(self.network.model, self.own_batch(0))
         if not loss.requires_grad:
-            raise PluginError("the loss has no gradient", where=self.own.where)
+            raise PluginError("the loss has no gradient", where=self.own.line("loss"))
         return None, None, loss, first_weight(self.network)
 
     def ascent(self, batch_size: int) -> tuple[Callable[[], Tensor], list[Tensor]]:
@@ -228,7 +214,7 @@ class OwnTraining(Training):
                     self._reestimate()
                 network.eval()
                 found = self.instance.evaluate(network.model, data.all())
-            scores = scores_of(found, self._evaluated(), self.own.where, "evaluate")
+            scores = scores_of(found, self._evaluated(), self.own.line("evaluate"), "evaluate")
             measured = [goal for goal in self.goals if goal.name not in scores]
             scores |= measure_all(measured, network.model, self.run.anchor)
         network.train()
@@ -249,14 +235,15 @@ class OwnTraining(Training):
         if not math.isfinite(value):
             raise PluginError(
                 "the training diverged, and the untrained network has no finite score",
-                where=self.own.where, hint=f"say the value of knowing nothing: "
+                where=self.own.line("evaluate"), hint=f"say the value of knowing nothing: "
                 f'es.Objective("{goal.name}", ..., worst=...)',
             )  # fmt: skip
         return value
 
     def _train_one(self) -> None:
+        batch = self.own_batch(self.step)
         with seeded(stream_seed(self.run.seed, 5, self.step)):
-            loss = self.own_loss(self.network.model, self.own_batch(self.step))
+            loss = self.own_loss(self.network.model, batch)
             gradients = self.flat.backward(loss)
         self.optimizer.apply(gradients, self._learning_rate())
         self._losses[self.step] = loss.detach()
@@ -270,7 +257,9 @@ class OwnTraining(Training):
             module.momentum = None
         order = self._new_order(STATISTICS_BATCHES)
         for step in range(STATISTICS_BATCHES if found else 0):
-            self.own_loss(self.network.model, self._batches.at(order, step))
+            with seeded(stream_seed(self.run.seed, 4, step)):
+                batch = self._batches.at(order, step)
+            self.own_loss(self.network.model, batch)
         for module, momentum in zip(found, momenta, strict=True):
             module.momentum = momentum
 
@@ -295,7 +284,9 @@ def scores_of(found: Any, goals: list[Objective], where: str, what: str) -> dict
                 got=", ".join(map(str, found)) or "an empty dict",
             )  # fmt: skip
         try:
-            scores[goal.name] = goal.score(float(found[goal.name]))
+            value = found[goal.name]
+            value = value.detach() if isinstance(value, Tensor) else value
+            scores[goal.name] = goal.score(float(value))
         except (TypeError, ValueError) as err:
             raise PluginError(
                 f"{what} returns no number for {goal.name}", where=where,

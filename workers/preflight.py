@@ -59,7 +59,8 @@ def preflight(
     if bad:
         raise PluginError(
             f"the evaluation of {anchor} is not finite before any training",
-            where=own.where if own is not None else None, got=f"{', '.join(bad)} NaN or infinite",
+            where=own.line("evaluate") if own is not None else None,
+            got=f"{', '.join(bad)} NaN or infinite",
         )  # fmt: skip
     return found
 
@@ -104,9 +105,12 @@ def _pass(task: Task, anchor: str, baseline: str, context: Context) -> Untrained
     if not math.isfinite(loss):
         raise PluginError(
             "the loss is not finite before any training", got=str(loss),
-            where=own.where if own is not None else None,
+            where=own.line("loss") if own is not None else None,
         )  # fmt: skip
     training.advance(1)
     if training.diverged:
-        raise PluginError("the loss is not finite after one step")
+        raise PluginError(
+            "the loss is not finite after one step",
+            where=own.line("loss") if own is not None else None,
+        )
     return Untrained(score.accuracy, more)

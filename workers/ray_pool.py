@@ -1,26 +1,18 @@
-"""The pool of Ray actors, on this machine or on a cluster; the only file that imports ray.
+"""The pool of Ray actors, on this machine or on a cluster.
 
 Jobs go to long-lived actors that keep data warm, and messages stream back as JSON. Nothing of ours
-is pickled but what a notebook's cells define, which has no file to send. Ray runs with an empty
-working folder, for with the default one it would import a user's own folders ``db`` or ``api`` in
-place of this package's. This file must not know what a job computes.
+is pickled but what a notebook's cells define, which has no file to send. What an actor does is in
+`workers.ray_actor`, how Ray is started in `workers.ray_start`. This file must not know what a job
+computes.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
-import site
-import sysconfig
 import tempfile
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -28,8 +20,11 @@ from pydantic import TypeAdapter, ValidationError
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 
 from evosearch.errors import WorkerError
-from evosearch.plugins import loaded
+from evosearch.ports import WorkerReport, WorkerState
 from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message
+from workers.ray_actor import DATA_DIR_VARIABLE, SIGNS
+from workers.ray_start import death, default_share, resources, sources, start_actor, start_ray
+from workers.reports import Reports
 
 BACKLOG = 2
 """Waiting jobs per worker that the pool wants to hold beside the running one."""
@@ -37,82 +32,45 @@ AHEAD = 2
 """Jobs an actor holds when they have checks: most end in milliseconds, and none should wait."""
 START_SECONDS = 180.0
 JOIN_SECONDS = 10.0
-"""How often the pool looks whether the cluster has grown."""
-IDLE_SECONDS = 5.0
-"""How often an idle worker is asked whether it lives."""
-GPU_SHARE = 0.25
-"""Of a GPU for one worker, where there are GPUs and nothing else is asked for; not measured yet."""
+"""How often the pool looks whether the cluster has grown, and tries a failed start again."""
+FAILED_STARTS = 3
+"""Starts that may fail in a row while no worker is left."""
+HANG_SECONDS = 600.0
+SIGN_SECONDS = 5.0
+"""How often a worker is asked how far it is."""
 GPU_MEMORY_SHARE = 0.9
 """Of a GPU's memory, what all workers on it may take together."""
-CANCEL_SECONDS = 10.0
-"""How long a cancelled job may go on before its worker is replaced; a new worker takes as long."""
+CANCEL_SECONDS = 5.0
+"""How long a cancelled job may go on before its worker is replaced: it ends at its next step."""
 TICK = 0.5
-OBJECT_STORE_BYTES = 80 * 2**20
-"""Messages are a few kilobytes; Ray's own default takes a third of the memory."""
-DATA_DIR_VARIABLE = "EVOSEARCH_DATA_DIR"
+REMEMBERED = 10_000
+"""Jobs of which the pool remembers where they have been."""
 MESSAGES: TypeAdapter[Message] = TypeAdapter(EvaluationDone | JobDone)
-
-
-class _Worker:
-    """The actor: runs one job after another, with its data kept between them."""
-
-    def __init__(self, name: str, settings: dict[str, Any]) -> None:
-        import torch
-
-        from workers.evaluate import Context
-
-        torch.set_num_threads(1)
-        if settings["data_dir"]:
-            os.environ[DATA_DIR_VARIABLE] = settings["data_dir"]
-        folder = settings["checkpoints"]
-        self._context = Context(
-            worker=name,
-            device=settings["device"],
-            checkpoints=Path(folder) if folder else None,
-        )
-        if settings["gpu_share"] and torch.cuda.is_available():
-            torch.cuda.set_per_process_memory_fraction(GPU_MEMORY_SHARE * settings["gpu_share"])
-        if settings["memory_limit"]:
-            _limit_memory(settings["memory_limit"])
-        # A preempted machine sends it before the end: what is trained so far is kept.
-        signal.signal(signal.SIGTERM, self._preempt)
-
-    def _preempt(self, *_: object) -> None:
-        self._context.preempted = True
-
-    def ready(self) -> int:
-        """Process id, once everything is imported."""
-        return os.getpid()
-
-    def run(self, job_text: str, sources: list[dict[str, Any]]) -> Iterator[str]:
-        """The job's messages as JSON, each as soon as it is there.
-
-        ``sources``: plug-ins that this worker has not been sent before, as text.
-        """
-        from evosearch.plugins import receive
-        from workers.evaluate import run_job
-
-        for data in sources:
-            receive(data, self._context.sources)
-        for message in run_job(Job.model_validate_json(job_text), self._context):
-            yield message.model_dump_json()
 
 
 @dataclass(slots=True)
 class _Assigned:
-    """A job at an actor, and the stream that its messages come by."""
+    """A job at an actor, and the stream that its messages come by.
+
+    ``number``: of this submission. ``brings``: hashes of the plug-ins that were sent with it.
+    ``cancelled``: since when it is to end, once its turn has come.
+    """
 
     job: Job
+    number: int
     stream: Any
-    cancelled: bool = False
+    brings: frozenset[str] = frozenset()
+    cancelled: float | None = None
 
 
 @dataclass(slots=True)
 class _Actor:
     """An actor and its jobs; the first one runs.
 
-    ``answer``: what it was asked when it was started or had nothing to do, until it has answered.
-    ``since``: when it last answered or got its first job.
+    ``answer``: of its start. ``since``: when it last got on: answered, took a step, sent a message
+    or got its first job. ``sign``: what it was asked at ``asked`` and has not answered yet.
+    ``beats``: how far it said it was. ``has``: hashes of the plug-ins that have reached it: a job
+    that was sent and taken back brought nothing.
     """
 
     name: str
@@ -120,7 +78,10 @@ class _Actor:
     answer: Any
     jobs: deque[_Assigned] = field(default_factory=deque)
     since: float = 0.0
-    sent: set[str] = field(default_factory=set)
+    asked: float = 0.0
+    sign: Any = None
+    beats: int = -1
+    has: set[str] = field(default_factory=set)
 
 
 class RayPool:
@@ -129,10 +90,13 @@ class RayPool:
     ``workers``: number of actors; by default one for each CPU of this machine or cluster, or with
     ``gpu_share`` as many as fit on its GPUs, and more as machines join the cluster. ``address``: an
     existing cluster; without it a local Ray is started, and stopped again by `close`.
-    ``hang_seconds``: longest silence of a job before its worker is replaced. ``gpu_share``: part of
-    a GPU for each worker, 0 for none; by default a quarter where there are GPUs. ``memory_limit``:
-    bytes that a worker may take beyond what it has when it starts. ``checkpoints``: folder that all
-    workers see, for trainings of workers that are told to go.
+    ``hang_seconds``: how long a job may stand still, without a training step, before its worker is
+    replaced. ``gpu_share``: part of a GPU for each worker, 0 for none; by default what a short
+    measurement finds best, where this machine has a GPU. ``gpu_memory_share``: of a GPU's memory,
+    for all its workers together. ``memory_limit``: bytes that a worker may take beyond what it has
+    when it starts. ``checkpoints``: folder that all workers see, for trainings of workers that are
+    told to go. ``nice``: how far workers stand back for other processes; on a cluster that sets
+    more by itself, that counts.
 
     Raises:
         WorkerError: Ray or its workers do not start.
@@ -143,41 +107,47 @@ class RayPool:
         workers: int | None = None,
         *,
         address: str | None = None,
-        hang_seconds: float = 600.0,
+        hang_seconds: float = HANG_SECONDS,
         device: str = "auto",
         gpu_share: float | None = None,
+        gpu_memory_share: float = GPU_MEMORY_SHARE,
         memory_limit: int | None = None,
         checkpoints: str | None = None,
+        nice: int = 10,
     ) -> None:
         if gpu_share is not None and not 0.0 <= gpu_share <= 1.0:
             raise WorkerError("bad share of a GPU", expected="0 to 1", got=f"{gpu_share:g}")
-        self._gpu_share, self._fixed = gpu_share or 0.0, workers is not None
+        self._fixed = workers is not None
         self._settings: dict[str, Any] = {
             "device": device,
-            "gpu_share": self._gpu_share,
+            "gpu_share": gpu_share or 0.0,
+            "gpu_memory_share": gpu_memory_share,
             "memory_limit": memory_limit,
             "checkpoints": checkpoints,
             "data_dir": os.environ.get(DATA_DIR_VARIABLE, ""),
+            "nice": nice,
         }
-        self._looked = time.monotonic()
+        self._looked = self._polled = time.monotonic()
         self._folder = tempfile.TemporaryDirectory(prefix="evosearch-")
         self._hang_seconds = hang_seconds
         self._waiting: deque[Job] = deque()
+        self._been: dict[str, set[str]] = {}
         # Kept here and not in `poll`, so that an interrupt there loses no message.
         self._inbox: list[Message] = []
-        self._made = 0
+        self._made = self._numbers = self._owed = self._failed_starts = 0
         self._actors: list[_Actor] = []
         self._joining: list[_Actor] = []
         self._closed = False
+        self._reports = Reports()
         self._owns_ray = not ray.is_initialized()
         try:
             if self._owns_ray:
-                _start_ray(workers, address, self._folder.name)
-            if gpu_share is None and device != "cpu" and _resources().get("GPU", 0):
-                self._gpu_share = self._settings["gpu_share"] = GPU_SHARE
-            count = workers or self._room()
-            self._actors = [self._new_actor() for _ in range(count)]
+                start_ray(workers, address, self._folder.name, nice)
+            if gpu_share is None and device != "cpu" and resources().get("GPU", 0):
+                self._settings["gpu_share"] = default_share(gpu_memory_share, address)
+            self._actors = [self._new_actor() for _ in range(workers or self._room())]
             ray.get([actor.answer for actor in self._actors], timeout=START_SECONDS)
+            self._polled = time.monotonic()
         except (RayError, OSError, ValueError, RuntimeError) as err:
             self.close()
             raise WorkerError(
@@ -189,111 +159,122 @@ class RayPool:
                 "set RAY_AUTH_MODE=token and give Ray the cluster's token",
             ) from err
 
+    @property
+    def gpu_share(self) -> float:
+        """Part of a GPU that each worker takes."""
+        share: float = self._settings["gpu_share"]
+        return share
+
+    @property
+    def device_kind(self) -> str:
+        """What the workers compute on: cpu or cuda."""
+        return "cuda" if self.gpu_share or self._settings["device"].startswith("cuda") else "cpu"
+
+    @property
+    def capacity(self) -> int:
+        """One running job and a short backlog per worker that is up."""
+        return max(1, len(self._actors)) * (1 + BACKLOG)
+
+    # -- workers come and go -----------------------------------------------------------------
+
     def grow(self, count: int) -> None:
         """Start so many more workers; they take jobs once they are up, and none before."""
         self._joining += [self._new_actor() for _ in range(count)]
 
+    def _new_actor(self) -> _Actor:
+        self._made += 1
+        name = f"ray-{self._made}"
+        handle = start_actor(name, self._settings)
+        now = time.monotonic()
+        return _Actor(name, handle, handle.ready.remote(), since=now, asked=now)
+
     def _let_in(self) -> None:
-        """Joining workers that are up get jobs from now on."""
+        """Joining workers that are up get jobs from now on.
+
+        Raises:
+            WorkerError: no worker is left, and none starts.
+        """
         up = ray.wait([a.answer for a in self._joining], num_returns=len(self._joining),
                       timeout=0)[0]  # fmt: skip
         for actor in [one for one in self._joining if one.answer in up]:
             self._joining.remove(actor)
+            try:
+                ray.get(actor.answer)
+            except RayError as err:
+                self._owed, self._failed_starts = self._owed + 1, self._failed_starts + 1
+                if self._failed_starts >= FAILED_STARTS and not self._actors:
+                    raise WorkerError(
+                        "the Ray workers do not start again", got=str(err)[:300]
+                    ) from err
+                continue
+            self._failed_starts = 0
+            actor.since = actor.asked = time.monotonic()
             self._actors.append(actor)
-        self._dispatch()
 
     def _room(self) -> int:
         """Workers that fit on the machine or cluster as it is now."""
-        resources = _resources()
-        if self._gpu_share:
+        found = resources()
+        if self.gpu_share:
             # The small number makes 3 x 1/3 fit on one GPU in spite of rounding.
-            return max(1, int(resources.get("GPU", 0) * (1 / self._gpu_share + 1e-9)))
-        return max(1, int(resources.get("CPU", 1)))
+            return max(1, int(found.get("GPU", 0) * (1 / self.gpu_share + 1e-9)))
+        return max(1, int(found.get("CPU", 1)))
 
     def _look_for_joiners(self) -> None:
-        """Machines that have joined the cluster get workers."""
-        if self._fixed or time.monotonic() - self._looked < JOIN_SECONDS:
+        """Machines that have joined the cluster get workers; failed starts are tried again."""
+        if time.monotonic() - self._looked < JOIN_SECONDS:
             return
         self._looked = time.monotonic()
-        self.grow(max(0, self._room() - len(self._actors) - len(self._joining)))
+        owed, self._owed = self._owed, 0
+        self.grow(owed)
+        if not self._fixed:
+            self.grow(max(0, self._room() - len(self._actors) - len(self._joining)))
 
-    def _look_at_idle(self) -> None:
-        """Workers that died with nothing to do are replaced before a job meets them."""
-        for actor in [one for one in self._actors if not one.jobs]:
-            if time.monotonic() - actor.since < IDLE_SECONDS:
-                continue
-            if actor.answer is None:
-                actor.answer = actor.handle.ready.remote()
-            elif ray.wait([actor.answer], timeout=0)[0]:
-                try:
-                    ray.get(actor.answer)
-                except RayActorError:
-                    self._renew(actor)
-                else:
-                    actor.answer, actor.since = None, time.monotonic()
+    def _renew(self, actor: _Actor) -> None:
+        """A new actor for this one, whose jobs wait again, in their order.
 
-    @property
-    def gpu_share(self) -> float:
-        """Part of a GPU that each worker takes."""
-        return self._gpu_share
+        It joins as any other: where a machine has left for good it never comes up, and no job may
+        wait for it.
+        """
+        back = [one.job for one in actor.jobs if one.cancelled is None]
+        self._waiting.extendleft(reversed(back))
+        actor.jobs.clear()
+        ray.kill(actor.handle)
+        self._reports.gone(actor.name)
+        self._actors.remove(actor)
+        self.grow(1)
 
-    @property
-    def capacity(self) -> int:
-        """One running job and a short backlog per worker."""
-        return len(self._actors) * (1 + BACKLOG)
+    # -- jobs --------------------------------------------------------------------------------
 
     def submit(self, job: Job) -> None:
-        """Queue a job.
+        """Queue a job; one that was lost goes to a worker where it has not been.
 
         Raises:
             WorkerError: the pool is closed.
         """
         if self._closed:
             raise WorkerError("the pool is closed", hint="make a new one")
+        if job.attempt == 1:
+            self._been.pop(job.id, None)
         self._waiting.append(job)
         self._dispatch()
 
-    def poll(self, timeout: float) -> list[Message]:
-        """Messages that have come; waits up to ``timeout`` seconds for the first one.
-
-        Raises:
-            WorkerError: Ray itself is gone.
-        """
-        deadline = time.monotonic() + timeout
-        try:
-            self._look_for_joiners()
-            self._look_at_idle()
-            while any(actor.jobs for actor in self._actors):
-                if self._joining:
-                    self._let_in()
-                left = deadline - time.monotonic()
-                for actor in self._ready(0.0 if self._inbox else max(0.0, min(left, TICK))):
-                    self._inbox += self._receive(actor)
-                for actor in self._actors:
-                    self._inbox += self._end_silence(actor)
-                self._dispatch()
-                if self._inbox or left <= 0:
-                    break
-        except RayError as err:
-            raise WorkerError(
-                "Ray is gone", got=f"{type(err).__name__}: {err}"[:300], hint="start again"
-            ) from err
-        messages, self._inbox = self._inbox, []
-        return messages
-
     def cancel(self, job_id: str) -> None:
-        """Drop a job; a running one is left to end by itself for a moment, unheard."""
+        """Drop a job; a running one ends at its next step, unheard."""
         self._waiting = deque(job for job in self._waiting if job.id != job_id)
         self._inbox = [message for message in self._inbox if message.job_id != job_id]
         for actor in self._actors:
-            for place, assigned in enumerate(actor.jobs):
-                if assigned.job.id != job_id:
-                    continue
-                assigned.cancelled = True
-                if place == 0:
-                    actor.since = time.monotonic()
-                else:
-                    ray.cancel(assigned.stream)
+            for assigned in actor.jobs:
+                if assigned.job.id == job_id and assigned.cancelled is None:
+                    assigned.cancelled = time.monotonic()
+                    _signs(actor.handle.cancel).remote(assigned.number)
+
+    def workers(self) -> list[WorkerReport]:
+        """Every worker as it is, and those that died within the last hour."""
+        seen: list[tuple[str, WorkerState | None, str | None]] = [
+            (one.name, "busy" if one.jobs else "idle", one.jobs[0].job.id if one.jobs else None)
+            for one in self._actors
+        ]
+        return self._reports.told([*seen, *((one.name, None, None) for one in self._joining)])
 
     def close(self) -> None:
         """Stop all workers, and Ray if this pool started it; idempotent."""
@@ -308,38 +289,98 @@ class RayPool:
             ray.shutdown()
         self._folder.cleanup()
 
-    def _new_actor(self) -> _Actor:
-        self._made += 1
-        name = f"ray-{self._made}"
-        # Not restarted by Ray: a death is a failure that must be seen here.
-        # A GPU's worker asks for no CPU: GPUs decide how many there are.
-        needs = {"num_gpus": self._gpu_share, "num_cpus": 0} if self._gpu_share else {"num_cpus": 1}
-        handle: Any = ray.remote(max_restarts=0, **needs)(_Worker).remote(name, self._settings)
-        return _Actor(name, handle, handle.ready.remote(), since=time.monotonic())
-
     def _dispatch(self) -> None:
-        """Hand waiting jobs to actors, the idlest first."""
+        """Hand waiting jobs to actors in their order, each to the idlest."""
+        held: list[Job] = []
         while self._waiting:
-            actor = min(self._actors, key=lambda actor: len(actor.jobs))
             # A job without checks is long: behind another one it would miss the next free worker.
             room = AHEAD if self._waiting[0].checks is not None else 1
-            if len(actor.jobs) >= room:
-                return
+            free = [actor for actor in self._actors if len(actor.jobs) < room]
+            if not free:
+                break
             job = self._waiting.popleft()
-            run = actor.handle.run.options(num_returns="streaming")
-            if not actor.jobs:
-                actor.since = time.monotonic()
-            sources = _sources(job, actor.sent)
-            actor.jobs.append(_Assigned(job, run.remote(job.model_dump_json(), sources)))
+            fit = [actor for actor in free if self._may_take(actor, job)]
+            if fit:
+                self._assign(min(fit, key=lambda actor: len(actor.jobs)), job)
+            else:
+                held.append(job)
+        self._waiting.extendleft(reversed(held))
 
-    def _ready(self, timeout: float) -> list[_Actor]:
-        """Actors that have something to say, or died."""
+    def _may_take(self, actor: _Actor, job: Job) -> bool:
+        """Whether the job has not been at that worker, or has been at all there are."""
+        been = self._been.get(job.id)
+        if not been or actor.name not in been:
+            return True
+        recent = time.monotonic() - START_SECONDS  # an older one waits for a machine that has left
+        others = self._actors + [one for one in self._joining if one.since > recent]
+        return all(one.name in been for one in others)
+
+    def _assign(self, actor: _Actor, job: Job) -> None:
+        self._numbers += 1
+        run = actor.handle.run.options(num_returns="streaming")
+        if not actor.jobs:
+            actor.since = time.monotonic()
+        told = sources(job, actor.has)
+        stream = run.remote(self._numbers, job.model_dump_json(), [*told.values()])
+        actor.jobs.append(_Assigned(job, self._numbers, stream, frozenset(told)))
+        self._been.setdefault(job.id, set()).add(actor.name)
+        while len(self._been) > REMEMBERED:
+            del self._been[next(iter(self._been))]
+
+    def poll(self, timeout: float) -> list[Message]:
+        """Messages that have come; waits up to ``timeout`` seconds for the first one.
+
+        Raises:
+            WorkerError: Ray itself is gone, or no worker starts any more.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            self._forgive_absence()
+            self._look_for_joiners()
+            while True:
+                if self._joining:
+                    self._let_in()
+                self._dispatch()
+                left = deadline - time.monotonic()
+                self._wait(0.0 if self._inbox else max(0.0, min(left, TICK)))
+                self._look_at_workers()
+                self._dispatch()
+                busy = self._waiting or any(actor.jobs for actor in self._actors)
+                if self._inbox or left <= 0 or not busy:
+                    break
+        except RayError as err:
+            raise WorkerError(
+                "Ray is gone", got=f"{type(err).__name__}: {err}"[:300], hint="start again"
+            ) from err
+        finally:
+            self._polled = time.monotonic()
+        messages, self._inbox = self._inbox, []
+        return messages
+
+    def _forgive_absence(self) -> None:
+        """While nobody polled, no worker could show that it gets on: that time does not count."""
+        away = time.monotonic() - self._polled
+        for actor in self._actors:
+            actor.since += away
+            for assigned in actor.jobs:
+                if assigned.cancelled is not None:
+                    assigned.cancelled += away
+
+    def _wait(self, timeout: float) -> None:
+        """Take in messages, waiting for the first one; or wait for a worker that joins."""
         # Only the first job's stream: a cancelled job's is ready before its turn comes.
         streams = {actor.jobs[0].stream: actor for actor in self._actors if actor.jobs}
+        if not streams:
+            if self._waiting and self._joining:
+                ray.wait([actor.answer for actor in self._joining], timeout=timeout)
+            elif self._waiting:
+                time.sleep(timeout)
+            return
         ready, _ = ray.wait(list(streams), num_returns=1, timeout=timeout)
         if ready:
             ready, _ = ray.wait(list(streams), num_returns=len(streams), timeout=0)
-        return [streams[stream] for stream in ready]
+        for stream in ready:
+            self._inbox += self._receive(streams[stream])
 
     def _receive(self, actor: _Actor) -> list[Message]:
         """The next message of the actor's first job."""
@@ -353,39 +394,79 @@ class RayPool:
             line = " ".join(str(err).split())[:300]
             return self._replace(actor, Failure(cause="rubbish", detail=line))
         except (RayActorError, OutOfMemoryError) as err:
-            return self._replace(actor, _death(err))
-        except RayError as err:  # cancelled before it began, or an error of Ray's in this job
+            return self._replace(actor, death(err))
+        except RayError as err:  # an error of Ray's in this job
             line = f"{type(err).__name__}: {err}".splitlines()[0][:300]
             return self._end_job(actor, Failure(cause="error", detail=line))
         actor.since = time.monotonic()
+        actor.has |= assigned.brings
         if isinstance(message, JobDone):
-            actor.jobs.popleft()
-            if message.failure is not None and message.failure.cause == "died":
+            self._next(actor)
+            if message.failure is not None:
+                self._reports.failed(actor.name, message.failure.cause)
+            taken = message.failure is not None and message.failure.cause == "preempted"
+            if taken and assigned.cancelled is None:
                 self._renew(actor)  # it was told to go, and will not be there for long
-        return [] if assigned.cancelled else [message]
+        return [] if assigned.cancelled is not None else [message]
+
+    def _next(self, actor: _Actor) -> None:
+        """The actor's first job has ended, and its next one begins."""
+        actor.jobs.popleft()
+        actor.since = time.monotonic()
+        if actor.jobs and actor.jobs[0].cancelled is not None:
+            actor.jobs[0].cancelled = actor.since
+
+    def _look_at_workers(self) -> None:
+        """Ask how far workers are; those that died idle or stand still are replaced."""
+        now = time.monotonic()
+        every = min(SIGN_SECONDS, self._hang_seconds / 4)
+        for actor in self._actors:
+            if actor.sign is None and now - actor.asked >= every:
+                actor.sign, actor.asked = _signs(actor.handle.alive).remote(), now
+        signs = {actor.sign: actor for actor in self._actors if actor.sign is not None}
+        if signs:
+            for sign in ray.wait(list(signs), num_returns=len(signs), timeout=0)[0]:
+                self._heed(signs[sign], now)
+        for actor in [*self._actors]:
+            self._inbox += self._end_silence(actor)
+
+    def _heed(self, actor: _Actor, now: float) -> None:
+        """The actor has said how far it is."""
+        sign, actor.sign = actor.sign, None
+        try:
+            beats, leaves = ray.get(sign)
+        except RayActorError:
+            if not actor.jobs:  # else the job's own stream says why
+                self._reports.failed(actor.name, "died")
+                self._renew(actor)
+            return
+        if beats != actor.beats or not actor.jobs:
+            actor.beats, actor.since = beats, now
+        if leaves and not actor.jobs:
+            self._renew(actor)
 
     def _end_silence(self, actor: _Actor) -> list[Message]:
-        """Replace the actor if its job has been silent for too long."""
+        """Replace the actor if its job has stood still, or was cancelled, for too long."""
+        now = time.monotonic()
         if not actor.jobs:
+            if now - actor.since > max(self._hang_seconds, 2 * SIGN_SECONDS):
+                self._renew(actor)  # it does not even answer
             return []
-        limit = self._hang_seconds
-        if actor.answer is not None:
-            if ray.wait([actor.answer], timeout=0)[0]:
-                actor.answer, actor.since = None, time.monotonic()
-            limit = START_SECONDS
-        elif actor.jobs[0].cancelled:
-            limit = min(CANCEL_SECONDS, limit)
-        if time.monotonic() - actor.since <= limit:
+        cancelled = actor.jobs[0].cancelled
+        if cancelled is not None and now - cancelled > CANCEL_SECONDS:
+            return self._replace(actor, Failure(cause="hung"))  # unheard
+        if now - actor.since <= self._hang_seconds:
             return []
-        detail = f"no message for {limit:g} seconds"
+        detail = f"no step and no message for {self._hang_seconds:g} seconds"
         return self._replace(actor, Failure(cause="hung", detail=detail))
 
     def _end_job(self, actor: _Actor, failure: Failure) -> list[Message]:
         """The first job of the actor ends with a failure."""
-        assigned = actor.jobs.popleft()
-        seconds, actor.since = time.monotonic() - actor.since, time.monotonic()
-        if assigned.cancelled:
+        assigned, seconds = actor.jobs[0], time.monotonic() - actor.since
+        self._next(actor)
+        if assigned.cancelled is not None:
             return []
+        self._reports.failed(actor.name, failure.cause)
         return [
             JobDone(job_id=assigned.job.id, failure=failure, worker=actor.name, seconds=seconds)
         ]
@@ -396,94 +477,7 @@ class RayPool:
         self._renew(actor)
         return messages
 
-    def _renew(self, actor: _Actor) -> None:
-        """A new actor for this one, whose jobs wait again, in their order."""
-        back = [assigned.job for assigned in actor.jobs if not assigned.cancelled]
-        self._waiting.extendleft(reversed(back))
-        ray.kill(actor.handle)
-        self._actors[self._actors.index(actor)] = self._new_actor()
 
-
-def _resources() -> dict[str, float]:
-    """What the machine or cluster has in all: CPU, GPU and others."""
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return found
-
-
-def _sources(job: Job, sent: set[str]) -> list[dict[str, Any]]:
-    """The job's plug-ins that were not sent before, as text; a notebook's as Ray's own bytes.
-
-    A plug-in that this process has not loaded is left out: the worker looks for it itself.
-    """
-    found = []
-    for plugin in job.task.plugins:
-        known = loaded(plugin.sha256)
-        if known is None or plugin.sha256 in sent:
-            continue
-        sent.add(plugin.sha256)
-        data = known.source.to_json()
-        if not known.source.file:
-            data["pickled"] = ray.cloudpickle.dumps(known.entries)  # type: ignore[no-untyped-call]
-        found.append(data)
-    return found
-
-
-def _limit_memory(more: int) -> None:
-    """This process may take so many bytes more; beyond them an allocation fails as an error."""
-    import resource
-
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + more
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-def _death(err: RayError) -> Failure:
-    lines = [line.strip() for line in str(err).splitlines() if line.strip()]
-    # The text of any death names the kernel's memory killer as one of several possible causes;
-    # only Ray's own memory monitor says so for certain.
-    short = isinstance(err, OutOfMemoryError) or "running low on memory" in str(err)
-    detail = " ".join(lines)[:300]
-    return Failure(cause="out_of_memory" if short else "died", detail=detail)
-
-
-def _start_ray(workers: int | None, address: str | None, empty_folder: str) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    environment: dict[str, Any] = {"working_dir": empty_folder}
-    options: dict[str, Any] = {"address": address or "local"}
-    root = Path(__file__).resolve().parents[1]
-    if address is not None:
-        environment["py_modules"] = [
-            str(root / name) for name in ("primitives", "evosearch", "workers")
-        ]
-    else:
-        options |= {
-            "num_cpus": workers,
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-        }
-        if not _is_installed(root):
-            environment["env_vars"] = {"PYTHONPATH": str(root)}
-    with _own_sigterm():
-        ray.init(
-            runtime_env=environment, log_to_driver=False, logging_level=logging.ERROR, **options
-        )
-
-
-def _is_installed(root: Path) -> bool:
-    """Whether workers find the package by themselves: it lies where packages are installed."""
-    places = {*site.getsitepackages(), site.getusersitepackages(), sysconfig.get_path("purelib")}
-    return any(Path(place).resolve() == root for place in places)
-
-
-@contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """Ray sets a handler for SIGTERM; what SIGTERM does is not Ray's to decide."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _signs(method: Any) -> Any:
+    """The actor's method, answered while a job runs."""
+    return method.options(concurrency_group=SIGNS)

@@ -10,6 +10,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from evosearch.ports import WorkerReport
 from evosearch.records import Job, Message
 
 Script = Callable[[Job], tuple[float, Sequence[Message]]]
@@ -66,6 +67,14 @@ class SimulatedPool:
         heapq.heapify(self._running)
         self._start()
 
+    def workers(self) -> list[WorkerReport]:
+        """One that is busy for each job that runs, and the free ones; they are never dead."""
+        jobs: list[str | None] = [job for _, _, job, _ in sorted(self._running, key=_order)]
+        return [
+            WorkerReport(f"worker-{number}", "busy" if job else "idle", job)
+            for number, job in enumerate(jobs + [None] * len(self._free), 1)
+        ]
+
     def close(self) -> None:
         """Forget all jobs."""
         self._waiting.clear()
@@ -93,3 +102,8 @@ class SimulatedPool:
             seconds, messages = self._script(job)
             self._order += 1
             heapq.heappush(self._running, (begin + seconds, self._order, job.id, messages))
+
+
+def _order(entry: tuple[float, int, str, Sequence[Message]]) -> int:
+    """In what order the job began."""
+    return entry[1]

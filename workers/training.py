@@ -1,8 +1,8 @@
 """One training of one layer in one anchor network with one seed, which can be resumed.
 
 Everything random comes from the run's seed: two layers with one seed start from the same weights
-and see the same batches in the same order. The loop reads nothing back from the device but at a
-few points; global random state and thread counts must not change here.
+and see the same batches in the same order. The loop waits for the device at a few points only;
+global random state and thread counts must not change here.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from workers.anchors import ANCHORS, Layer, initialise
 from workers.augment import Crops, crop_side, wanted
 from workers.datasets import Dataset, SplitData
 from workers.device import autocast, precision
+from workers.finite import watch
 from workers.measures import measure_all
-from workers.optimizers import FLOAT16_SCALE, AdamW, FlatParameters, Optimizer, Sgd
+from workers.optimizers import AdamW, FlatParameters, Guarded, Optimizer, Sgd
 
 CURVE_POINTS = 8
 STATISTICS_BATCHES = 10
@@ -100,9 +101,17 @@ def build_network(run: Run, task: Task, layer: Layer, data: Dataset) -> Any:
 def make_optimizer(run: Run, task: Task, flat: FlatParameters) -> Optimizer:
     """The optimizer that the setting names, or else the anchor's own."""
     name = anchor_setting(run, task).optimizer or ANCHORS.get(run.anchor).optimizer
-    if name == "adamw":
-        return AdamW(flat, betas=(task.momentum, task.second_momentum))
-    return Sgd(flat, momentum=task.momentum, nesterov=task.nesterov)
+    made: Optimizer = (
+        AdamW(flat, betas=(task.momentum, task.second_momentum))
+        if name == "adamw"
+        else Sgd(flat, momentum=task.momentum, nesterov=task.nesterov)
+    )
+    return made if flat.scale is None else Guarded(made, flat.scale)
+
+
+def curve_steps(steps: int) -> set[int]:
+    """The steps of a training at which the curve has points and a divergence is seen."""
+    return {math.ceil(steps * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)}
 
 
 def batch_order(rows: int, batch_size: int, steps: int, seed: int) -> Tensor:
@@ -119,8 +128,9 @@ def batch_order(rows: int, batch_size: int, steps: int, seed: int) -> Tensor:
 class Training:
     """A training that can be advanced step by step, and scored at any step without a trace.
 
-    ``step``: steps done. ``diverged``: the loss was not finite; no further step is done then.
-    ``curve``: (step, mean training loss since the point before), as long as that is finite.
+    ``beat``: called as the scoring gets on. ``step``: steps done. ``diverged``: the loss was not
+    finite; no further step is done then. ``curve``: (step, mean training loss since the point
+    before), as long as that is finite.
     """
 
     def __init__(self, run: Run, task: Task, layer: Layer, data: Dataset) -> None:
@@ -129,20 +139,20 @@ class Training:
         self.curve: list[tuple[int, float]] = []
         self.layer = layer
         self.interrupted: Callable[[Training], None] = lambda training: None
+        self.beat: Callable[[], None] = lambda: None
         self.network = build_network(run, task, layer, data)
         device = data.train.x.device
         steps = max(task.steps, STATISTICS_BATCHES)
         order = batch_order(len(data.train), task.batch_size, steps, stream_seed(run.seed, 1))
         self._order = order.to(device)
         self._losses = torch.zeros(task.steps, device=device)
-        self._points = {
-            math.ceil(task.steps * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)
-        }
+        self._points = curve_steps(task.steps)
+        self._watch = watch(device)
         self._dtype = precision(task, device)
         self.flat = FlatParameters(
             self.network,
             task.weight_decay,
-            scale=FLOAT16_SCALE if self._dtype == torch.float16 else 1.0,
+            scaled=self._dtype == torch.float16,
             channels_last=device.type == "cuda",
         )
         self.optimizer = make_optimizer(run, task, self.flat)
@@ -213,11 +223,20 @@ class Training:
         while self.step < min(to_step, self.task.steps) and not self.diverged:
             self.interrupted(self)
             self._train_one()
-            if self.step in self._points:
+            if not self._watch.finite(self._losses, self.step):
+                self.diverged = True
+            elif self.step in self._points:
                 self._look()
         if self.step > start and self.step not in self._points and not self.diverged:
             self.diverged = not bool(self._losses[: self.step].isfinite().all())
         return self.step - start
+
+    def diverged_at(self) -> int:
+        """The step whose loss was the first that is not finite; 0 where there is none so far."""
+        wrong = (~self._losses[: self.step].isfinite()).nonzero()
+        if len(wrong):
+            return int(wrong[0]) + 1
+        return self.step if self.diverged else 0  # a mean may overflow where no loss did
 
     def score(self, split: Split) -> Score:
         """Accuracy in evaluation mode; the training goes on afterwards as if nothing happened."""
@@ -289,6 +308,7 @@ class Training:
         for x, y in zip(
             torch.split(rows.x, SCORE_ROWS), torch.split(rows.y, SCORE_ROWS), strict=True
         ):
+            self.beat()
             yield self.data.prepare(x), y.long()
 
     def _bits(self, rows: SplitData) -> float:

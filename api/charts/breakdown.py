@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.charts.genes import NAMES
-from api.charts.ledger import EVALUATED, FAILED, REJECTED, Floats, Lead, Ledger
+from api.charts.ledger import EVALUATED, FAILED, REJECTED, Floats, Ledger
 from api.charts.progress import thinned
 from api.charts.standing import Standing, baseline_label, standing_of
 from api.charts.verdict import gain_view
@@ -158,12 +158,6 @@ def counts_since(ledger: Ledger, seq: int) -> dict[str, int]:
         "failed": int((kinds == FAILED).sum()),
         "workers_lost": len(lost) - bisect_right(lost, seq),
     }
-
-
-def lead_at(ledger: Ledger, seq: int) -> Lead | None:
-    """Who led when that event happened."""
-    place = bisect_right([one.place.seq for one in ledger.leads], seq)
-    return ledger.leads[place - 1] if place else None
 
 
 def _label(standing: Standing | None) -> str | None:

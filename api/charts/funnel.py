@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from api.charts.ledger import Ledger
 from api.rest.chart_schemas import FunnelBar, FunnelPath, GainView
 from db.views import FunnelRow
@@ -27,9 +30,11 @@ _FILTERS = {
 
 def funnel_path(
     ledger: Ledger, rows: Iterable[FunnelRow], states: Mapping[str, int], rate: Interval | None,
-    audited: int,
+    audited: int, within: NDArray[np.bool_] | None = None,
 ) -> FunnelPath:  # fmt: skip
     """One bar a stage. A rejection saves the training that an evaluated candidate takes.
+
+    ``within``: which evaluated candidates a brush holds; the last stages tell how many they are.
 
     Candidates without a verdict (waiting, failed) count as new functions and nowhere after.
     """
@@ -50,6 +55,7 @@ def funnel_path(
     seconds["evaluated"] = _seconds(rows, "training")
     cost = seconds["quality"] + seconds["stability"] + seconds["evaluated"]
     each = cost / evaluated / 3600 if evaluated else None
+    held = {} if within is None else _held(ledger, within)
     bars: list[FunnelBar] = []
     for stage, count in counts.items():
         before = bars[-1].count if bars else 0
@@ -61,13 +67,19 @@ def funnel_path(
                 worker_seconds=seconds.get(stage, 0.0),
                 saved_hours=None if each is None or stage not in thrown else thrown[stage] * each,
                 false_rejection_rate=None if audit is None else GainView(**audit._asdict()),
-                filter=_FILTERS.get(stage),
+                filter=_FILTERS.get(stage), inside=held.get(stage),
             )
         )  # fmt: skip
     return FunnelPath(bars=bars, audited=audited)
 
 
 _NO_VERDICT = ("proposed", "queued", "running", "failed", "lost", "quarantined")
+
+
+def _held(ledger: Ledger, within: NDArray[np.bool_]) -> dict[str, int]:
+    """Stage -> candidates of the brush that came so far; only evaluated ones have a place in it."""
+    births = ledger.column("birth")[ledger.members()[within]].tolist()
+    return {"evaluated": len(births), "front": sum(one in ledger.entered for one in births)}
 
 
 def _thrown(rows: Iterable[FunnelRow], check: str) -> int:

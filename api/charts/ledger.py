@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from api.charts.failures import Failures
 from api.charts.genes import genes_of
 from evosearch.config import SearchConfig
 from evosearch.gain import Samples
@@ -76,22 +78,27 @@ class Mark(NamedTuple):
 
 @dataclass(slots=True)
 class Work:
-    """Ended pieces of work: when, how long, by whom; ``kind`` is an index of `STATES` or -1."""
+    """Ended pieces of work: when, how long, by whom; ``kind`` is an index of `STATES` or -1.
+
+    ``steps``: training steps of the whole search until then.
+    """
 
     seq: array[int] = field(default_factory=lambda: array("q"))
     ended: array[float] = field(default_factory=lambda: array("d"))
     seconds: array[float] = field(default_factory=lambda: array("d"))
     kind: array[int] = field(default_factory=lambda: array("b"))
     worker: array[int] = field(default_factory=lambda: array("l"))
+    steps: array[int] = field(default_factory=lambda: array("q"))
     names: dict[str, int] = field(default_factory=dict)
 
-    def add(self, seq: int, at: datetime, event: dict[str, Any], kind: int) -> None:
+    def add(self, seq: int, at: datetime, event: dict[str, Any], kind: int, steps: int) -> None:
         """One piece has ended."""
         worker = event.get("worker") or ""
         self.seq.append(seq)
         self.ended.append(at.timestamp())
         self.seconds.append(event.get("seconds") or 0.0)
         self.kind.append(kind)
+        self.steps.append(steps)
         self.worker.append(self.names.setdefault(worker, len(self.names)) if worker else -1)
 
 
@@ -109,16 +116,26 @@ class Ledger:
         self.state, self.origin = array("b"), array("b")
         self.nodes, self.seeds, self.bytes = array("h"), array("h"), array("f")
         self.genes = array("Q")
+        self.operator, self.operators = array("h"), {"": 0}
         self.scores = [array("d") for _ in self.anchors]
+        others = [one for one in config.coordinates if one not in self.anchors]
+        self.further = {name: array("d") for name in others}
+        # Seconds a step, summed over trainings, and how many trainings; of all purposes.
         self.step_time = [array("f") for _ in self.anchors]
+        self.trainings = [array("h") for _ in self.anchors]
         self.entered: dict[int, int] = {}
         self.front_steps: list[Step] = []
         self.leads: list[Lead] = []
+        self.sure_leads: list[Lead] = []
         self.marks: list[Mark] = []
         self.lost: list[tuple[int, str]] = []
+        self.failures = Failures()
+        self.pauses: list[tuple[datetime, datetime]] = []
         self.work = Work()
         self.samples = Samples(self.anchors, config.task.learning_rate)
         self._best = (-math.inf, 0)
+        self._sure: dict[int, tuple[float, tuple[float, ...], int]] = {}
+        self._still: datetime | None = None
         self._handlers = {kind: getattr(self, f"_on_{kind}") for kind in FOLDED}
 
     # -- reading -----------------------------------------------------------------------------
@@ -151,9 +168,24 @@ class Ledger:
         """Rows of the evaluated candidates."""
         return np.flatnonzero(np.array(self.state) == EVALUATED)
 
+    def operators_of(self, births: Sequence[int]) -> dict[int, str]:
+        """Birth -> the operators that made it, joined by ``+``; those alone that have some."""
+        names = list(self.operators)
+        found = {one: names[self.operator[self.rows[one]]] for one in births if one in self.rows}
+        return {birth: name for birth, name in found.items() if name}
+
     def leader(self) -> Lead | None:
-        """Who leads now."""
-        return self.leads[-1] if self.leads else None
+        """Who leads now: of the confirmed ones the highest; before there are any, of all."""
+        leads = self.sure_leads or self.leads
+        return leads[-1] if leads else None
+
+    def lead_at(self, seq: int) -> Lead | None:
+        """Who led when that event happened."""
+        for leads in (self.sure_leads, self.leads):
+            place = bisect_right([one.place.seq for one in leads], seq)
+            if place:
+                return leads[place - 1]
+        return None
 
     def place(self, seq: int, at: datetime) -> Place:
         """The moment of an event, as it is folded."""
@@ -186,8 +218,9 @@ class Ledger:
             return
         place = self.anchors.index(done["anchor"])
         row = self.rows.get(subject["birth"]) if subject["birth"] is not None else None
-        if purpose == "search" and row is not None:
-            self.step_time[place][row] = done["seconds"] / max(1, done["steps"])
+        if row is not None and done["steps"] > 0:
+            self.step_time[place][row] += done["seconds"] / done["steps"]
+            self.trainings[place][row] += 1
         key = subject["birth"] if subject["birth"] is not None else subject["baseline"]
         self.samples.add(key, purpose, place, done)
 
@@ -196,7 +229,9 @@ class Ledger:
 
     def _on_candidate_failed(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
         self._ended(seq, at, event, FAILED)
-        if event["failure"]["cause"] == "died":
+        cause = event["failure"]["cause"]
+        self.failures.add(at, cause, event.get("worker") or "", event["birth"])
+        if cause == "died":
             self.lost.append((seq, "died"))
 
     def _on_candidate_evaluated(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
@@ -204,27 +239,34 @@ class Ledger:
         self._ended(seq, at, event, EVALUATED)
         self._stand(seq, at, event["birth"], event["standing"])
 
-    def _on_job_lost(self, seq: int, _at: datetime, event: dict[str, Any]) -> None:
+    def _on_job_lost(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
         self.lost.append((seq, event["failure"]["cause"]))
+        self.failures.add(at, event["failure"]["cause"], event.get("worker") or "", None)
 
     def _on_job_finished(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
         self.seconds += event["seconds"]
-        self.work.add(seq, at, event, -1)
+        self.work.add(seq, at, event, -1, self.steps)
+        if event.get("failure") is not None:
+            self.failures.add(at, event["failure"]["cause"], event.get("worker") or "", None)
         birth = event["subject"]["birth"]
         if event["standing"] is not None and birth is not None:
             self._stand(seq, at, birth, event["standing"])
+        elif birth is not None and event["purpose"] == "confirm":
+            self._surely(seq, at, birth)
 
     def _on_phase_entered(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
         self.phase = event["phase"]
         self.chosen = tuple(event["chosen"]) or self.chosen
         self._mark(seq, at, "phase", event["phase"])
-        confirmed = self.samples.confirmed()
-        if self.phase in ("tune", "final") and self.chosen and self.chosen[0] in confirmed:
-            birth = self.chosen[0]
-            self._lead(seq, at, birth, confirmed[birth], self.samples.fresh_seeds(birth))
+        self._lead_surely(seq, at)
 
     def _on_status_changed(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
         self.status = event["status"]
+        if self.status != "running":
+            self._still = self._still or at
+        elif self._still is not None:
+            self.pauses.append((self._still, at))
+            self._still = None
         self._mark(seq, at, _DONE[self.status], event["reason"])
 
     def _on_budget_changed(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
@@ -243,20 +285,28 @@ class Ledger:
         self.seeds.append(0)
         self.bytes.append(moved)
         self.genes.append(mask)
-        for column in (*self.scores, *self.step_time):
+        name = event.get("operator") or ""
+        self.operator.append(self.operators.setdefault(name, len(self.operators)))
+        for column in (*self.scores, *self.further.values()):
             column.append(math.nan)
+        for times, count in zip(self.step_time, self.trainings, strict=True):
+            times.append(0.0)
+            count.append(0)
 
     def _ended(self, seq: int, at: datetime, event: dict[str, Any], state: int) -> None:
         self.seconds += event.get("seconds") or 0.0
         row = self.rows[event["birth"]]
         self.state[row], self.outcome[row] = state, seq
-        self.work.add(seq, at, event, state)
+        self.work.add(seq, at, event, state, self.steps)
 
     def _stand(self, seq: int, at: datetime, birth: int, standing: dict[str, Any]) -> None:
         row, scores = self.rows[birth], standing["scores"]
         for column, anchor in zip(self.scores, self.anchors, strict=True):
             column[row] = scores[anchor]
+        for name, column in self.further.items():
+            column[row] = scores.get(name, math.nan)
         self.seeds[row] = standing["seeds"]
+        self._surely(seq, at, birth)
         self._front(seq, at, standing)
         mean = sum(scores[anchor] for anchor in self.anchors) / len(self.anchors)
         held, leads = self._best
@@ -267,7 +317,33 @@ class Ledger:
         if self._best != (held, leads):
             first = self.rows[self._best[1]]
             shown = tuple(column[first] for column in self.scores)
-            self._lead(seq, at, self._best[1], shown, self.seeds[first])
+            place = self.place(seq, at)
+            self.leads.append(Lead(place, self._best[1], shown, self.seeds[first]))
+
+    def _surely(self, seq: int, at: datetime, birth: int) -> None:
+        """Takes in what several seeds say of a candidate; fresh ones stand alone."""
+        row = self.rows[birth]
+        fresh = self.samples.means_of(birth)
+        seeds = self.seeds[row] if fresh is None else self.samples.fresh_seeds(birth)
+        scores = fresh or tuple(column[row] for column in self.scores)
+        if seeds < 2:
+            return
+        self._sure[birth] = (sum(scores) / len(scores), scores, seeds)
+        self._lead_surely(seq, at)
+
+    def _lead_surely(self, seq: int, at: datetime) -> None:
+        """Who leads of the confirmed ones: whom the confirmation chose, else the highest."""
+        settled = self.phase in ("tune", "final", "done") and self.chosen[:1]
+        if settled and self.chosen[0] in self._sure:
+            birth = self.chosen[0]
+        elif self._sure:
+            birth = max(self._sure, key=lambda one: (self._sure[one][0], -one))
+        else:
+            return
+        _, scores, seeds = self._sure[birth]
+        before = self.sure_leads[-1] if self.sure_leads else None
+        if before is None or (before.birth, before.scores, before.seeds) != (birth, scores, seeds):
+            self.sure_leads.append(Lead(self.place(seq, at), birth, scores, seeds))
 
     def _front(self, seq: int, at: datetime, standing: dict[str, Any]) -> None:
         into, out = tuple(standing["front_in"]), tuple(standing["front_out"])
@@ -286,11 +362,6 @@ class Ledger:
         births = np.array(self.birth)[rows]
         best = np.lexsort((births, -means))[0]
         return float(means[best]), int(births[best])
-
-    def _lead(
-        self, seq: int, at: datetime, birth: int, scores: Sequence[float], seeds: int
-    ) -> None:
-        self.leads.append(Lead(self.place(seq, at), birth, tuple(scores), seeds))
 
     def _mark(self, seq: int, at: datetime, kind: str, text: str) -> None:
         self.marks.append(Mark(self.place(seq, at), kind, text[:200]))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+from numpy.typing import NDArray
 
-from api.charts.ledger import FAILED, Ledger
+from api.charts.ledger import EVALUATED, Ledger
 from api.charts.measure import objectives_of
+from api.charts.pace import pace
 from api.charts.progress import thinned
 from api.rest.chart_schemas import SearchLine, SearchVerdict
 from evosearch.config import SearchConfig
@@ -19,13 +21,19 @@ RECENT = 50
 
 
 def search_line(
-    ledger: Ledger, info: SearchInfo, verdict: SearchVerdict, *, comparable: bool
+    ledger: Ledger,
+    info: SearchInfo,
+    verdict: SearchVerdict,
+    *,
+    comparable: bool,
+    now: datetime | None = None,
 ) -> SearchLine:
-    """The search's line."""
-    work = ledger.work
-    ended = np.array(work.ended[-RECENT:])
-    kinds = np.array(work.kind[-5000:])
-    recent = np.array(work.ended[-5000:]) > info.updated_at.timestamp() - 3600
+    """The search's line; ``now`` is the moment that the last hour ends at."""
+    hour = (now or datetime.now(UTC)) - timedelta(hours=1)
+    outcome, outcome_gap = _last(np.array(ledger.work.ended[-RECENT:]))
+    done = np.array(ledger.work.kind) == EVALUATED
+    evaluation, evaluation_gap = _last(np.array(ledger.work.ended)[done][-RECENT:])
+    rate, worked = pace(ledger)
     budget = info.config.budget.evaluations
     changed = [one.text for one in ledger.marks if one.kind == "budget"]
     return SearchLine(
@@ -35,10 +43,19 @@ def search_line(
         objectives=objectives_of(info.config),
         reference={one.name: one.reference for one in info.config.task.anchors},
         verdict=verdict, sparkline=sparkline(ledger), worker_hours=ledger.seconds / 3600,
-        last_outcome=datetime.fromtimestamp(ended[-1], UTC) if len(ended) else None,
-        median_gap=float(np.median(np.diff(ended))) if len(ended) > 1 else None,
-        failures_last_hour=int((recent & (kinds == FAILED)).sum()),
+        last_outcome=outcome, median_gap=outcome_gap, last_evaluation=evaluation,
+        evaluation_gap=evaluation_gap, failures_last_hour=ledger.failures.since(hour),
+        evaluations_per_hour=rate, worked_hours=worked,
+        random=info.config.evolution.random_share >= 1.0,
     )  # fmt: skip
+
+
+def _last(ended: NDArray[np.float64]) -> tuple[datetime | None, float | None]:
+    """(when the last one ended, the median gap between them)."""
+    if not len(ended):
+        return None, None
+    gap = float(np.median(np.diff(ended))) if len(ended) > 1 else None
+    return datetime.fromtimestamp(float(ended[-1]), UTC), gap
 
 
 def sparkline(ledger: Ledger) -> list[float]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from api.charts.ledger import EVALUATED, FAILED, MARKS_KEPT, REJECTED, Ledger, Place
+from api.charts.ledger import EVALUATED, FAILED, MARKS_KEPT, REJECTED, Lead, Ledger, Place
 from api.rest.chart_schemas import (
     MarkView,
     ProgressPoint,
@@ -24,12 +24,19 @@ T = TypeVar("T")
 
 
 def progress(
-    ledger: Ledger, created: datetime, updated: datetime, points: int, gpus: float
+    ledger: Ledger,
+    created: datetime,
+    updated: datetime,
+    points: int,
+    gpus: float,
+    within: NDArray[np.bool_] | None = None,
 ) -> ProgressView:
-    """Leader, hypervolume and marks against every axis. ``gpus``: of a worker."""
+    """Leader, hypervolume and marks against every axis. ``gpus``: of a worker.
+
+    ``within``: which evaluated candidates a brush holds; their highest so far is told as well.
+    """
     baseline = better_baseline(ledger.samples, ledger.config.confirmation.rivals)
     better = np.full(len(ledger.anchors), math.nan) if baseline is None else baseline.means
-    leads = thinned(ledger.leads, points) if baseline is not None else []
     now = ledger.place(ledger.last, updated)
 
     def axes(place: Place) -> dict[str, float]:
@@ -39,16 +46,19 @@ def progress(
             "gpu_hours": place.seconds / 3600 * gpus,
         }  # fmt: skip
 
-    return ProgressView(
-        anchors=list(ledger.anchors),
-        leader=[
+    def led(leads: Sequence[Lead]) -> list[ProgressPoint]:
+        return [
             ProgressPoint.model_validate(axes(one.place) | {
                 "at": one.place.at, "seq": one.place.seq, "birth": one.birth, "seeds": one.seeds,
                 "confirmed": one.seeds > 1, "gains": list(np.array(one.scores) - better),
                 "gain": float(np.mean(np.array(one.scores) - better)),
             })
-            for one in leads
-        ],
+            for one in thinned(leads if baseline is not None else [], points)
+        ]  # fmt: skip
+
+    return ProgressView(
+        anchors=list(ledger.anchors), leader=led(ledger.sure_leads), provisional=led(ledger.leads),
+        inside=[] if within is None else led(leads_within(ledger, within)),
         hypervolume=[
             VolumePoint.model_validate(axes(one.place) | {"value": one.hypervolume})
             for one in thinned(ledger.front_steps, points)
@@ -63,6 +73,30 @@ def progress(
     )  # fmt: skip
 
 
+def leads_within(ledger: Ledger, within: NDArray[np.bool_]) -> list[Lead]:
+    """The highest so far of those candidates, by today's scores, in the order of outcomes."""
+    rows = ledger.members()[within]
+    rows = rows[np.argsort(ledger.column("outcome")[rows], kind="stable")]
+    if not len(rows):
+        return []
+    scores, seeds = ledger.score_matrix()[rows], ledger.seed_counts()[rows]
+    means = scores.mean(axis=1)
+    first = np.concatenate(([True], means[1:] > np.maximum.accumulate(means)[:-1]))
+    kinds = np.array(ledger.work.kind)
+    pieces = np.searchsorted(np.array(ledger.work.seq), ledger.column("outcome")[rows])
+    evaluated, spent = np.cumsum(kinds == EVALUATED), np.cumsum(np.array(ledger.work.seconds))
+    found = []
+    for place in np.flatnonzero(first):
+        piece = int(pieces[place])
+        when = Place(
+            ledger.work.seq[piece], datetime.fromtimestamp(ledger.work.ended[piece], UTC),
+            int(evaluated[piece]), ledger.work.steps[piece], float(spent[piece]),
+        )  # fmt: skip
+        shown = tuple(float(one) for one in scores[place])
+        found.append(Lead(when, ledger.birth[int(rows[place])], shown, int(seeds[place])))
+    return found
+
+
 def thinned(items: Sequence[T], most: int) -> list[T]:
     """At most so many of them, evenly, the first and the last among them."""
     if len(items) <= most:
@@ -71,14 +105,22 @@ def thinned(items: Sequence[T], most: int) -> list[T]:
     return [items[int(place)] for place in places]
 
 
-def throughput(ledger: Ledger, bins: int, since: datetime | None = None) -> ThroughputView:
-    """Outcomes and busy workers in equal bins of time, from the first piece of work to the last."""
+def throughput(
+    ledger: Ledger,
+    bins: int,
+    since: datetime | None = None,
+    within: NDArray[np.bool_] | None = None,
+) -> ThroughputView:
+    """Outcomes and busy workers in equal bins of time, from the first piece of work to the last.
+
+    ``within``: which evaluated candidates a brush holds; they are counted by themselves too.
+    """
     ended, seconds = np.array(ledger.work.ended), np.array(ledger.work.seconds)
     kind = np.array(ledger.work.kind)
     if not len(ended):
         return ThroughputView(
             starts=[], bin_seconds=0.0, evaluated=[], rejected=[], failed=[],
-            evaluations_per_hour=[], busy=[], workers=0, busy_share=[],
+            evaluations_per_hour=[], busy=[], workers=0, busy_share=[], inside=None,
         )  # fmt: skip
     first = float((ended - seconds).min())
     if since is not None:
@@ -96,7 +138,16 @@ def throughput(ledger: Ledger, bins: int, since: datetime | None = None) -> Thro
         evaluations_per_hour=(counts[EVALUATED] * 3600 / width).tolist(),
         busy=[float(f"{one:.4g}") for one in busy], workers=workers,
         busy_share=[float(f"{min(1.0, one / workers):.4g}") for one in busy],
+        inside=None if within is None else _counted(ledger, within, edges),
     )  # fmt: skip
+
+
+def _counted(ledger: Ledger, within: NDArray[np.bool_], edges: NDArray[np.float64]) -> list[int]:
+    """Evaluations of those candidates in each bin."""
+    outcomes = ledger.column("outcome")[ledger.members()[within]]
+    mine = np.isin(np.array(ledger.work.seq), outcomes)
+    found: list[int] = np.histogram(np.array(ledger.work.ended)[mine], edges)[0].tolist()
+    return found
 
 
 def _busy_until(

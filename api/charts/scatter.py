@@ -16,10 +16,12 @@ from primitives.catalog import CATALOG
 
 BINS = (64, 48)
 AXES = ("gain", "step_time", "live_nodes", "memory", "mean_score", "age")
-"""Quantities of a chart's axis, besides ``score.ANCHOR`` and ``gain.ANCHOR``.
+"""Quantities of a chart's axis, besides ``score.ANCHOR``, ``score.ANCHOR#NAME``, ``gain.ANCHOR``.
 
 ``step_time`` and ``memory`` (bytes moved, by count) are relative to BN-ReLU.
 """
+COSTS = ("step_time", "live_nodes", "memory", "age")
+"""Quantities of which less is better; of all others more is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,11 @@ def axis_of(ledger: Ledger, standing: Standing | None, name: str) -> Axis:
     """
     rows, means = ledger.members(), ledger.samples.baseline_means()
     kind, _, anchor = name.partition(".")
+    if kind == "score" and anchor in ledger.further:
+        return Axis(np.array(ledger.further[anchor])[rows], None, {})
     if anchor and anchor not in ledger.anchors:
-        raise ConfigError("no such anchor", expected=", ".join(ledger.anchors), got=anchor[:60])
+        known = ", ".join((*ledger.anchors, *ledger.further))
+        raise ConfigError("no such anchor or objective", expected=known, got=anchor[:90])
     place = ledger.anchors.index(anchor) if anchor else slice(None)
     scores = ledger.score_matrix()[rows]
     match kind, bool(anchor):
@@ -78,7 +83,7 @@ def _gain(ledger: Ledger, standing: Standing | None, place: object) -> Axis:
 
 
 def _times(ledger: Ledger) -> dict[str, float]:
-    base = baseline_step_times(ledger, "bn-relu")
+    base = baseline_step_times(ledger, next(iter(ledger.samples.step_times), ""))
     if base is None:
         return {}
     found = {name: baseline_step_times(ledger, name) for name in ledger.samples.step_times}
@@ -99,15 +104,29 @@ def _catalog_bytes(name: str) -> float:
     return properties(CATALOG[name].graph).bytes_moved
 
 
-def scatter(ledger: Ledger, x_name: str, y_name: str, most: int) -> ScatterView:
-    """The chart. What has no value on both axes is not on it."""
+def scatter(
+    ledger: Ledger,
+    x_name: str,
+    y_name: str,
+    most: int,
+    within: NDArray[np.bool_] | None = None,
+) -> ScatterView:
+    """The chart. What has no value on both axes is not on it.
+
+    ``within``: which evaluated candidates are wanted; all where it is None.
+    """
     standing = standing_of(ledger)
     x, y = axis_of(ledger, standing, x_name), axis_of(ledger, standing, y_name)
     rows = ledger.members()
     on_front = np.isin(ledger.column("birth")[rows], np.array(list(ledger.entered), dtype=np.int64))
     seeds = ledger.seed_counts()[rows]
     whole = np.isfinite(x.values) & np.isfinite(y.values)
-    kept = _kept(whole, y.values, on_front | (seeds > 1), most)
+    if within is not None:
+        whole &= within
+    stairs = _stairs(whole, x.values, y.values, low_x=x_name in COSTS, low_y=y_name in COSTS)
+    marked = on_front | (seeds > 1)
+    marked[stairs] = True
+    kept = _kept(whole, y.values, marked, most)
     rest = np.flatnonzero(whole & ~np.isin(np.arange(len(rows)), kept))
     margin = np.full(len(rows), np.nan) if y.margin is None else y.margin
     lead = ledger.leader()
@@ -124,7 +143,9 @@ def scatter(ledger: Ledger, x_name: str, y_name: str, most: int) -> ScatterView:
             for n in sorted(x.baselines.keys() | y.baselines.keys())
         ],
         rest=_histogram(x.values[rest], y.values[rest], x_log=x_name in ("step_time", "memory")),
-        leader=None if lead is None else lead.birth, shown=len(kept), total=int(whole.sum()),
+        stairs=ledger.column("birth")[rows][stairs].tolist(), low_x=x_name in COSTS,
+        low_y=y_name in COSTS, leader=None if lead is None else lead.birth, shown=len(kept),
+        total=int(whole.sum()),
     )  # fmt: skip
 
 
@@ -135,6 +156,18 @@ def _kept(
     known = np.flatnonzero(whole)
     order = np.lexsort((-y[known], ~marked[known]))
     return np.sort(known[order[:most]])
+
+
+def _stairs(
+    whole: NDArray[np.bool_], x: Floats, y: Floats, *, low_x: bool, low_y: bool
+) -> NDArray[np.int64]:
+    """Places of the front of the two quantities, along x from the better end."""
+    known = np.flatnonzero(whole)
+    across, up = (x if low_x else -x)[known], (y if low_y else -y)[known]
+    order = np.lexsort((up, across))
+    best = np.minimum.accumulate(up[order])
+    better = np.concatenate(([True], best[1:] < best[:-1]))[: len(order)]
+    return np.asarray(known[order[better]])
 
 
 def _known(values: Floats) -> list[float | None]:

@@ -75,15 +75,19 @@ _WORDS = {"relu": "ReLU", "silu": "SiLU", "gelu": "GELU", "evonorm": "EvoNorm", 
 
 
 def step_times(ledger: Ledger) -> Floats:
-    """Seconds of a training step relative to BN-ReLU, mean over anchors; NaN where unknown.
+    """Seconds of a training step relative to the first baseline, mean over all trainings.
 
+    NaN where nothing was trained. The same as `db.step_time`, so that chart and table agree.
     Measured while searching, so on a shared machine they scatter.
     """
-    columns = np.stack([np.array(one, dtype=float) for one in ledger.step_time], axis=1)
-    base = baseline_step_times(ledger, "bn-relu")
+    sums = np.stack([np.array(one, dtype=float) for one in ledger.step_time], axis=1)
+    counts = np.stack([np.array(one, dtype=float) for one in ledger.trainings], axis=1).sum(axis=1)
+    first = next(iter(ledger.samples.step_times), "")
+    base = baseline_step_times(ledger, first)
     if base is None:
-        return np.full(len(columns), np.nan)
-    return np.asarray((columns / base).mean(axis=1))
+        return np.full(len(sums), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(counts > 0, (sums / base).sum(axis=1) / counts, np.nan))
 
 
 def baseline_step_times(ledger: Ledger, name: str) -> Floats | None:
@@ -91,7 +95,7 @@ def baseline_step_times(ledger: Ledger, name: str) -> Floats | None:
     found = ledger.samples.step_times.get(name)
     if found is None or not all(found):
         return None
-    return np.array([np.median(one) for one in found])
+    return np.array([np.mean(one) for one in found])
 
 
 def verdict_line(
@@ -108,7 +112,7 @@ def verdict_line(
     against = names["label"] + meaning(goal)
     more = f"; {ahead} provisional ahead" if ahead else ""
     if gain.value <= 0:
-        return "behind", f"nothing beats {against}; nearest {told(gain, goal)}, {sure}"
+        return "behind", f"nothing beats {against}; nearest {told(gain, goal)}, {sure}{more}"
     text = f"leader {told(gain, goal)} over the better baseline ({against}), {sure}{more}"
     surely = seeds > 1 and gain.low is not None and gain.low > 0
     return ("ahead_surely" if surely else "ahead"), text

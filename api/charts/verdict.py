@@ -34,9 +34,9 @@ def search_verdict(
     provisional = sure = 0
     if standing is not None and lead is not None:
         place = standing.place_of(ledger.rows[lead.birth])
-        above, confirmed = standing.mean > 0, standing.confirmed()
-        provisional, sure = int((above & ~confirmed).sum()), int((above & confirmed).sum())
-        provisional -= int(above[place] and not confirmed[place])
+        confirmed = standing.confirmed()
+        sure = int(((standing.mean > 0) & confirmed).sum())
+        provisional = int(((standing.mean > standing.mean[place]) & ~confirmed).sum())
     label = None if standing is None else baseline_label(standing.baseline)
     names = {"label": label, "ahead": provisional, "evaluated": ledger.evaluated,
              "goal": common_objective(ledger.config)}  # fmt: skip
@@ -106,7 +106,7 @@ def final_view(report: dict[str, Any] | None) -> FinalView | None:
 def _runs(ledger: Ledger) -> list[Lead]:
     """The leads without repeats of one leader, so that ``since`` is when it took over."""
     runs: list[Lead] = []
-    for lead in ledger.leads:
+    for lead in ledger.sure_leads or ledger.leads:
         if not runs or runs[-1].birth != lead.birth:
             runs.append(lead)
     return runs

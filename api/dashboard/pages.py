@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import html
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata, resources
@@ -112,8 +114,10 @@ class Dashboard:
             if name.startswith("js/") and name.count("/") == 1 and name != "js/boot.js"
         ]
         text = _files()["index.html"].decode()
+        words = _files()["js/strings.js"].decode()
         values = {"root": root, "assets": assets, "plotly": self.plotly_version,
-                  "links": "\n".join(links)}  # fmt: skip
+                  "links": "\n".join(links), "description": _word(words, "description"),
+                  "no_script": _word(words, "noScript")}  # fmt: skip
         for key, value in values.items():
             text = text.replace("{{" + key + "}}", value)
         return text
@@ -137,6 +141,13 @@ def _files() -> dict[str, bytes]:
 
     walk(resources.files("api.dashboard") / "static", "")
     return found
+
+
+def _word(words: str, key: str) -> str:
+    """A sentence of ``strings.js``, for what stands where no script runs."""
+    found = re.search(rf'^  page: {{.*?\b{key}: "([^"]+)"', words, re.MULTILINE | re.DOTALL)
+    assert found is not None, key
+    return html.escape(found[1], quote=False)
 
 
 def _digest(files: dict[str, Asset]) -> str:

@@ -10,6 +10,7 @@ from api.progress import funnel
 from api.report_text import audit_line
 from api.reporting.blocks import Block, Code, Document, Formula, Picture, Section, Table, Text
 from api.reporting.gather import Facts
+from api.reporting.rerank_tables import rerank_section
 from api.reporting.scores import final_scores, select_scores
 from api.reporting.studies import Study
 from api.reporting.study_tables import study_section
@@ -50,6 +51,8 @@ def document(facts: Facts, studies: Sequence[Study] = ()) -> Document:
     if best is not None:
         graph = state.members[best].graph
         sections += [_layer(graph), _relatives(graph), _lineage(facts, best)]
+    if facts.reranks:
+        sections.append(rerank_section(facts.reranks))
     sections += [study_section(study) for study in studies]
     sections += [_funnel(facts), _cost(facts), _again(facts, best)]
     subtitle = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 from evosearch.events import (
     CandidateEvaluated,
@@ -27,6 +28,7 @@ class Facts:
 
     ``numbers``: subject key -> its purposes and evaluations, in order, of baselines, the front and
     whatever was trained again. ``seconds``: purpose (and ``rejected``) -> worker-seconds.
+    ``reranks``: results of re-rankings, or how far they have come.
     """
 
     info: SearchInfo
@@ -38,6 +40,7 @@ class Facts:
     numbers: dict[str, list[tuple[Purpose, Evaluation]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+    reranks: list[dict[str, Any]] = field(default_factory=list)
 
 
 def gather(store: Store, ref: str) -> Facts:
@@ -65,7 +68,35 @@ def gather(store: Store, ref: str) -> Facts:
             facts.seconds["rejected"] += event.seconds
         elif isinstance(event, JobFinished):
             facts.seconds[event.purpose] += event.seconds
+    facts.reranks = _reranks(store, info.id)
     return facts
+
+
+def _reranks(store: Store, search_id: str) -> list[dict[str, Any]]:
+    """What re-rankings of the search have found, the first one first; memory keeps none."""
+    from db.sql_store import SqlStore
+    from db.studies import Studies
+    from evosearch.rerank import Plan
+
+    if not isinstance(store, SqlStore):
+        return []
+    studies, found = Studies(store), list[dict[str, Any]]()
+    for name in studies.of(search_id):
+        result = studies.item(search_id, name, "result")
+        if result is not None:
+            found.append({"result": result.payload})
+            continue
+        item = studies.item(search_id, name, "plan")
+        if item is None:
+            continue
+        plan, tuned = Plan.model_validate(item.payload), studies.items(search_id, name, "tune")
+        found.append({
+            "plan": plan.key, "trials": len(list(plan.tune_jobs())),
+            "ended": sum(one.payload["ended"] for one in tuned.values()),
+            "jobs": len(list(plan.rows())) * len(plan.final_seeds),
+            "finals": len(studies.items(search_id, name, "final")),
+        })  # fmt: skip
+    return found
 
 
 def _take(facts: Facts, event: EvaluationRecorded, kept: set[str]) -> None:

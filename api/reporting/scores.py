@@ -47,12 +47,12 @@ def final_scores(facts: Facts) -> Table | None:
         )  # fmt: skip
         cells = [with_interval(one, goal) for one, goal in zip(each, goals, strict=True)]
         label = f"candidate {key[1:]} (leader)" if key == f"c{state.chosen[0]}" else key
-        rows.append((label, *cells, with_interval(overall, _together(goals))))
+        rows.append((label, *cells, with_interval(overall, together(goals))))
     rows.append(
         ("leader minus the better rival",
          *(changed(row["difference"], goal)
            for row, goal in zip(final["anchors"], goals, strict=True)),
-         changed(final["mean_difference"], _together(goals)))
+         changed(final["mean_difference"], together(goals)))
     )  # fmt: skip
     over = "seeds and images" if final["images"] > 1 else "seeds alone, for the metric has no rows"
     heads = [
@@ -103,7 +103,7 @@ def select_scores(facts: Facts, best: int | None) -> Table:
     )  # fmt: skip
 
 
-def _together(goals: list[Objective]) -> Objective:
+def together(goals: list[Objective]) -> Objective:
     """The unit of a mean over anchors; values in several units have none, scores have."""
     return goals[0] if all(goal == goals[0] for goal in goals) else ACCURACY
 
@@ -116,4 +116,4 @@ def _cells(facts: Facts, scores: list[float], seeds: int, goals: list[Objective]
         for i, value in enumerate(scores)
     ]
     mean, whole = float(np.mean(scores)), float(np.sqrt((wide**2).sum()) / count)
-    return [*made, with_interval(Interval(mean, mean - whole, mean + whole), _together(goals))]
+    return [*made, with_interval(Interval(mean, mean - whole, mean + whole), together(goals))]

@@ -8,13 +8,17 @@ import io
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from api.export import Format
+from api.aside import aside
+from api.charts.inside import Range
+from api.export import Format, about, notes
 from api.problems import Refused
+from api.rest.ranges import Ranges, births_of
 from api.rest.schemas import (
     CandidateDetail,
     CandidatePage,
@@ -53,10 +57,13 @@ router = APIRouter(prefix="/searches/{ref}", tags=["candidates"])
 State = Literal[CANDIDATE_STATES]  # type: ignore[valid-type]
 Sort = Annotated[
     str,
-    Query(pattern=r"^-?(birth|mean_score|live_nodes|seconds|seeds|finished_at|step_time|gain|gain_low|score\.[A-Za-z0-9_-]{1,40})$",
+    Query(pattern=r"^-?(birth|mean_score|live_nodes|seconds|seeds|finished_at|step_time|gain|gain_low|score\.[A-Za-z0-9_-]{1,40}(#[A-Za-z0-9_-]{1,40})?)$",
           description="a property, gain (over the better baseline), gain_low (its lower bound), or "
           "score.ANCHOR; with - in front the highest first"),
 ]  # fmt: skip
+Channels = Annotated[
+    int, Query(ge=1, le=4096, description="channels of torch-export and onnx programs")
+]
 MEDIA = {
     "python": ("text/x-python", "py"),
     "json": ("application/json", "json"),
@@ -112,22 +119,31 @@ Filters = Annotated[Wanted, Depends(filters)]
 
 @router.get("/candidates", responses=FOUND)
 def list_candidates(
-    service: Here, ref: SearchRef, wanted: Filters, limit: Limit = 50, cursor: Cursor = None
-) -> CandidatePage:
+    service: Here, ref: SearchRef, wanted: Filters, within: Ranges, limit: Limit = 50,
+    cursor: Cursor = None,
+) -> CandidatePage:  # fmt: skip
     """A page of candidates; stable while new ones come in."""
-    search_id = service.store.search(ref).id
+    search_id, wanted = _narrowed(service, ref, wanted, within)
     limit = min(limit, service.settings.max_page)
     rows, following = service.pages.page(search_id, wanted, limit, cursor)
     return CandidatePage(candidates=[candidate_view(row) for row in rows], next=following)
+
+
+def _narrowed(
+    service: Service, ref: str, wanted: Wanted, within: tuple[Range, ...]
+) -> tuple[str, Wanted]:
+    """(the search's id, the filter with the ranges in it)."""
+    info = service.store.search(ref)
+    return info.id, replace(wanted, births=births_of(service, info, within))
 
 
 @router.get(
     "/candidates.csv", response_class=StreamingResponse,
     responses=FOUND | {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )  # fmt: skip
-def stream_csv(service: Here, ref: SearchRef, wanted: Filters) -> StreamingResponse:
+def stream_csv(service: Here, ref: SearchRef, wanted: Filters, within: Ranges) -> StreamingResponse:
     """All candidates that the filter lets through, as CSV, in a stream."""
-    search_id = service.store.search(ref).id
+    search_id, wanted = _narrowed(service, ref, wanted, within)
     first, _ = service.pages.page(search_id, wanted, 1)  # a wrong filter fails before the headers
     del first
     headers = {"Content-Disposition": f'attachment; filename="candidates-{search_id}.csv"'}
@@ -140,11 +156,13 @@ def stream_csv(service: Here, ref: SearchRef, wanted: Filters) -> StreamingRespo
     responses=FOUND
     | {200: {"content": {"application/vnd.apache.parquet": {"schema": {"type": "string"}}}}},
 )  # fmt: skip
-def stream_parquet(service: Here, ref: SearchRef, wanted: Filters) -> StreamingResponse:
+def stream_parquet(
+    service: Here, ref: SearchRef, wanted: Filters, within: Ranges
+) -> StreamingResponse:
     """All candidates that the filter lets through, as Parquet, in a stream of row groups."""
     from api.parquet import parquet_stream
 
-    search_id = service.store.search(ref).id
+    search_id, wanted = _narrowed(service, ref, wanted, within)
     service.pages.page(search_id, wanted, 1)
     headers = {"Content-Disposition": f'attachment; filename="candidates-{search_id}.parquet"'}
     return StreamingResponse(
@@ -171,12 +189,12 @@ def show_candidate(
     scale = service.pages.gains.of(search_id)
     gain = scale and scale.gain(birth, row.mean_score, row.seeds)
     known = {"gain": gain and gain._asdict(),
-             "gain_seeds": scale.seeds(birth, row.seeds) if scale and gain else 0}  # fmt: skip
+             "gain_seeds": scale.seeds(birth, row.seeds) if scale and gain else 0,
+             "step_time": step_time_of(service.store.engine, search_id, birth)}  # fmt: skip
     return CandidateDetail(
         **candidate_view(row_of(row, facts | known)).model_dump(exclude={"properties"}),
         graph=row.graph.to_json(), properties=facts | (row.properties or {}),
         latex=latex_of(row.graph),
-        step_time=step_time_of(service.store.engine, search_id, birth),
         known_as=known_as(row.graph), verdict=verdict(row), parents=list(found.parents),
         children=list(found.children), repeats=found.repeats,
         checks=[CheckView.model_validate(one) for one in found.checks],
@@ -200,11 +218,15 @@ def show_lineage(
     down = service.rest.lineage(search_id, birth, down=True, depth=depth)
     births = sorted({birth, *(one for link in (*up, *down) for one in link[:2])})
     known = service.rest.briefs(search_id, births)
+    with service.ledgers.of(service.store.search(search_id)) as ledger:
+        operators = ledger.operators_of(births)
     return Lineage(
         birth=birth,
         ancestors=[_link(*link) for link in up],
         descendants=[_link(*link) for link in down],
-        candidates=[Relative(**known[one]) for one in births if one in known],
+        candidates=[
+            Relative(**known[one], operator=operators.get(one)) for one in births if one in known
+        ],
         truncated=max(len(up), len(down)) >= LINEAGE_LIMIT or len(births) > len(known),
     )
 
@@ -214,20 +236,43 @@ def show_lineage(
     response_class=Response,
     responses=FOUND | UNCHANGED | EXPORTED,
 )
+@aside
 def export_candidate(
     service: Here, ref: SearchRef, birth: Birth, request: Request, response: Response,
-    form: Annotated[Format, Query(alias="format")] = "python",
+    form: Annotated[Format, Query(alias="format")] = "python", channels: Channels = 64,
 ) -> Response:  # fmt: skip
     """The layer as a file; code is verified against the interpreter before it is sent."""
     search_id = service.store.search(ref).id
     graph = graph_of(service, search_id, birth)
-    if unchanged(request, response, etag_of(graph.to_json_text(), form), forever=True):
+    told = form in ("python", "bundle")  # these say scores, which change
+    known, lines = told_of(service, search_id, birth) if told else ({}, [])
+    tag = etag_of(graph.to_json_text(), form, channels, json.dumps(known, sort_keys=True))
+    if unchanged(request, response, tag, forever=not told):
         same: Response = not_modified(response)
         return same
     media, ending = MEDIA.get(form, ("text/plain", form))
     name = file_name(f"layer-{search_id}-{birth}", form, ending)
     headers = dict(response.headers) | {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(rendered(service, graph, form), media_type=media, headers=headers)
+    data = rendered(service, graph, form, channels=channels, about=known, notes=lines)
+    return Response(data, media_type=media, headers=headers)
+
+
+def told_of(service: Service, search_id: str, birth: int) -> tuple[dict[str, object], list[str]]:
+    """What a bundle says of a candidate, and the lines of a Python file's docstring."""
+    row = service.queries.candidate(search_id, birth).candidate
+    links = service.rest.lineage(search_id, birth, down=False, depth=50)
+    parents: dict[int, list[int]] = {birth: []}
+    for parent, child, _ in links:
+        parents.setdefault(parent, [])
+        parents.setdefault(child, []).append(parent)
+    formulas = service.rest.formulas(search_id, list(parents))
+    ancestors: list[dict[str, Any]] = [
+        {"birth": one, "parents": parents[one], "formula": formulas.get(one)}
+        for one in sorted(parents, reverse=True)
+    ]
+    config = service.store.search(search_id).config
+    known = about(config, search_id, birth, row.scores, row.seeds, ancestors)
+    return known, notes(known, config)
 
 
 def file_name(stem: str, form: str, ending: str) -> str:
@@ -235,9 +280,9 @@ def file_name(stem: str, form: str, ending: str) -> str:
     return f"{stem.replace('-', '_') if form == 'python' else stem}.{ending}"
 
 
-def rendered(service: Service, graph: Graph, form: str) -> bytes:
+def rendered(service: Service, graph: Graph, form: str, **more: Any) -> bytes:
     """The layer in that format; made by the helper, for some need torch."""
-    made = service.helper.ask("export", graph=graph.to_json(), form=form)
+    made = service.helper.ask("export", graph=graph.to_json(), form=form, **more)
     return base64.b64decode(made["base64"]) if "base64" in made else str(made["text"]).encode()
 
 

@@ -77,8 +77,8 @@ class SearchVerdict(View):
     text: str
     baseline: str | None = Field(description="name of the better baseline; several joined by /")
     leader: LeaderView | None
-    ahead_provisional: int = Field(description="candidates of one seed above the baseline")
-    ahead_confirmed: int
+    ahead_provisional: int = Field(description="candidates of one seed above the leader")
+    ahead_confirmed: int = Field(description="confirmed candidates above the baseline")
     final: FinalView | None
     report_verdict: str | None
 
@@ -119,6 +119,9 @@ class ScatterView(View):
     on_front: list[bool]
     baselines: list[BaselinePoint]
     rest: Histogram | None
+    stairs: list[int] = Field(description="births on the front of x and y, along x")
+    low_x: bool = Field(description="less is better of x")
+    low_y: bool
     leader: int | None
     shown: int
     total: int
@@ -164,10 +167,16 @@ class MarkView(View):
 
 
 class ProgressView(View):
-    """The leader's gain and the hypervolume over a search, thinned; ``now`` is its present end."""
+    """The leader's gain and the hypervolume over a search, thinned; ``now`` is its present end.
+
+    ``leader``: who led of the confirmed; ``provisional``: who was highest of all, whatever its
+    seeds; ``inside``: the highest so far in the ranges that were asked for.
+    """
 
     anchors: list[str]
     leader: list[ProgressPoint]
+    provisional: list[ProgressPoint]
+    inside: list[ProgressPoint]
     hypervolume: list[VolumePoint]
     marks: list[MarkView]
     now: VolumePoint
@@ -184,6 +193,7 @@ class FunnelBar(View):
     saved_hours: Number = Field(description="training that this stage's rejections made needless")
     false_rejection_rate: GainView | None
     filter: str | None
+    inside: int | None = Field(description="of them in the ranges; null for the earlier stages")
 
 
 class FunnelPath(View):
@@ -205,6 +215,32 @@ class ThroughputView(View):
     busy: list[float]
     workers: int = Field(description="most workers that were busy in one bin, rounded up")
     busy_share: list[float]
+    inside: list[int] | None = Field(description="evaluated ones in the ranges, by bin")
+
+
+class CauseView(View):
+    """Failures of one cause. ``jobs``: lost ones that were tried again, and later trainings."""
+
+    cause: str
+    candidates: int
+    jobs: int
+    last: datetime
+    births: list[int] = Field(description="the last 12 candidates that ended so")
+
+
+class WorkerFailures(View):
+    """Cause -> how often, at one worker."""
+
+    worker: str
+    causes: dict[str, int]
+
+
+class FailuresView(View):
+    """All failures of a search by cause; the workers with the most of them first."""
+
+    total: int
+    causes: list[CauseView]
+    workers: list[WorkerFailures]
 
 
 class SimpleRow(View):
@@ -323,9 +359,14 @@ class SearchLine(View):
     verdict: SearchVerdict
     sparkline: list[float] = Field(description="hypervolume over evaluated candidates, 40 at most")
     worker_hours: float
-    last_outcome: datetime | None
+    last_outcome: datetime | None = Field(description="of any kind, rejections among them")
     median_gap: Number = Field(description="seconds between the last outcomes, their median")
-    failures_last_hour: int
+    last_evaluation: datetime | None
+    evaluation_gap: Number = Field(description="seconds between the last evaluations, their median")
+    failures_last_hour: int = Field(description="until now: candidates, lost jobs, later trainings")
+    evaluations_per_hour: Number = Field(description="of late, pauses left out")
+    random: bool = Field(description="whether it only draws graphs at random: a yardstick")
+    worked_hours: float = Field(description="pauses and times without a controller left out")
 
 
 class Comparison(View):

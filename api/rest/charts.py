@@ -8,12 +8,14 @@ Under ``/api/v1/searches/{ref}``:
 - ``/scatter?x=step_time&y=gain&points=5000`` -> ``{"births": [..], "x": [..], "y": [..],
   "margin": [..], "confirmed": [..], "on_front": [..], "baselines": [{"name": "BN-ReLU", "x": 1.0,
   "y": 0.0}], "rest": {"x_edges", "y_edges", "counts"} | null}``; axes are gain, step_time,
-  live_nodes, memory, mean_score, age, score.ANCHOR and gain.ANCHOR
+  live_nodes, memory, mean_score, age, score.ANCHOR, score.ANCHOR#OBJECTIVE and gain.ANCHOR
 - ``/progress?points=400`` -> ``{"leader": [{"evaluated", "hours", "steps", "gpu_hours", "birth",
-  "seeds", "gain", "gains": [..]}], "hypervolume": [{.., "value"}], "marks": [{.., "kind"}]}``
+  "seeds", "gain", "gains": [..]}], "provisional": [..], "hypervolume": [{.., "value"}],
+  "marks": [{.., "kind"}]}``
 - ``/funnel/path`` -> ``{"bars": [{"stage": "proposed", "count", "share", "worker_seconds",
   "saved_hours", "false_rejection_rate", "filter"}]}``
 - ``/throughput?bins=60`` -> ``{"starts": [..], "evaluated": [..], "busy_share": [..]}``
+- ``/failures`` -> ``{"causes": [{"cause": "died", "candidates", "jobs", "last", "births"}]}``
 - ``/simplest`` -> ``{"rows": [{"live_nodes": 3, "birth", "formula", "gain", "buys"}]}``
 - ``/primitive-shares?bins=24`` -> ``{"births": [..], "rows": [{"primitive": "rms_batch",
   "proposals": [..], "survivors": [..], "front": [..]}]}``
@@ -21,6 +23,9 @@ Under ``/api/v1/searches/{ref}``:
 - ``/since?event=N`` -> ``{"evaluated": 412, "new_on_front": 2, "workers_lost": 1, ...}``
 - ``/config-difference`` -> ``{"differences": [{"key": "task.steps", "preset": 100, "here": 150}],
   "toml": ".."}``
+
+Scatter, progress, funnel and throughput take ``range=gain:0..0.02`` (several times): what of them
+is in all those ranges.
 
 Under ``/api/v1``: ``/compare?search=A&search=B`` -> searches in a line each, with verdict and
 sparkline.
@@ -36,11 +41,11 @@ from api.charts.breakdown import (
     ages,
     births_at,
     counts_since,
-    lead_at,
     primitive_shares,
     simplest,
     simplest_places,
 )
+from api.charts.failures import failures_view
 from api.charts.line import comparable_to, search_line
 from api.charts.since import since_view
 from api.charts.verdict import search_verdict
@@ -48,6 +53,7 @@ from api.rest.chart_schemas import (
     AgesView,
     Comparison,
     ConfigDifference,
+    FailuresView,
     FunnelPath,
     PrimitiveShares,
     ProgressView,
@@ -57,6 +63,7 @@ from api.rest.chart_schemas import (
     SinceView,
     ThroughputView,
 )
+from api.rest.ranges import Quantity, Ranges
 from api.rest.types import (
     COMMON,
     FOUND,
@@ -75,12 +82,6 @@ from evosearch.ports import SearchInfo
 router = APIRouter(tags=["charts"])
 HERE = "/searches/{ref}"
 MAX_COMPARED = 50
-Quantity = Annotated[
-    str,
-    Query(
-        pattern=r"^(gain|step_time|live_nodes|memory|mean_score|age|(score|gain)\.[A-Za-z0-9_-]{1,40})$"
-    ),
-]
 
 
 @router.get(HERE + "/verdict", responses=FOUND | UNCHANGED)
@@ -96,42 +97,54 @@ def verdict(service: Here, ref: SearchRef, request: Request, response: Response)
 @router.get(HERE + "/scatter", responses=FOUND | UNCHANGED)
 def show_scatter(
     service: Here, ref: SearchRef, request: Request, response: Response,
-    x: Quantity = "step_time", y: Quantity = "gain",
+    wanted: Ranges, x: Quantity = "step_time", y: Quantity = "gain",
     points: Annotated[int, Query(ge=1, le=5000)] = 5000,
 ) -> ScatterView:  # fmt: skip
     """Evaluated candidates against two quantities; what is not a point is in the histogram."""
     info = service.store.search(ref)
-    if unchanged(request, response, etag_of("scatter", info.id, info.last_seq, x, y, points)):
+    tag = etag_of("scatter", info.id, info.last_seq, x, y, points, *wanted)
+    if unchanged(request, response, tag):
         same: ScatterView = not_modified(response)
         return same
-    made: ScatterView = as_json(service.charts.scatter(info, x, y, points), response)
+    made: ScatterView = as_json(service.charts.scatter(info, x, y, points, wanted), response)
     return made
 
 
 @router.get(HERE + "/progress", responses=FOUND)
 def show_progress(
-    service: Here, ref: SearchRef, points: Annotated[int, Query(ge=2, le=2000)] = 400
-) -> ProgressView:
+    service: Here, ref: SearchRef, wanted: Ranges,
+    points: Annotated[int, Query(ge=2, le=2000)] = 400,
+) -> ProgressView:  # fmt: skip
     """The leader's gain and the hypervolume against evaluations, hours, steps and GPU-hours."""
-    return service.charts.progress(service.store.search(ref), points)
+    return service.charts.progress(service.store.search(ref), points, wanted)
 
 
 @router.get(HERE + "/funnel/path", responses=FOUND | UNCHANGED)
-def show_path(service: Here, ref: SearchRef, request: Request, response: Response) -> FunnelPath:
+def show_path(
+    service: Here, ref: SearchRef, request: Request, response: Response, wanted: Ranges
+) -> FunnelPath:
     """The funnel as a way from proposals to the front, with shares, costs and savings."""
     info = service.store.search(ref)
-    if unchanged(request, response, etag_of("path", info.id, info.last_seq)):
+    if unchanged(request, response, etag_of("path", info.id, info.last_seq, *wanted)):
         same: FunnelPath = not_modified(response)
         return same
-    return service.charts.funnel(info)
+    return service.charts.funnel(info, wanted)
 
 
 @router.get(HERE + "/throughput", responses=FOUND)
 def show_throughput(
-    service: Here, ref: SearchRef, bins: Annotated[int, Query(ge=1, le=500)] = 60
-) -> ThroughputView:
+    service: Here, ref: SearchRef, wanted: Ranges,
+    bins: Annotated[int, Query(ge=1, le=500)] = 60,
+) -> ThroughputView:  # fmt: skip
     """Outcomes by kind and busy workers in equal bins of time."""
-    return service.charts.throughput(service.store.search(ref), bins)
+    return service.charts.throughput(service.store.search(ref), bins, wanted)
+
+
+@router.get(HERE + "/failures", responses=FOUND)
+def show_failures(service: Here, ref: SearchRef) -> FailuresView:
+    """All failures by cause and by worker: candidates without a verdict, and lost jobs."""
+    with service.ledgers.of(service.store.search(ref)) as ledger:
+        return failures_view(ledger.failures)
 
 
 @router.get(HERE + "/simplest", responses=FOUND | UNCHANGED)
@@ -183,7 +196,7 @@ def show_since(
         at = before[0].at if before and before[0].seq == event else None
         return since_view(
             ledger, info, event, at, counts_since(ledger, event), fresh, formulas,
-            lead_at(ledger, event),
+            ledger.lead_at(event),
         )  # fmt: skip
 
 

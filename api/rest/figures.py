@@ -156,7 +156,7 @@ def costs(service: Here, ref: SearchRef) -> CostView:
     seconds = service.rest.worker_seconds(info.id)
     price = settings.price_per_hour
     return CostView(
-        worker_seconds=seconds, gpu_hours=seconds / 3600 * settings.gpus_per_worker,
+        worker_seconds=seconds, gpu_hours=seconds / 3600 * service.gpus_per_worker(),
         training=[PurposeCost(**row) for row in training], check_seconds=checks,
         rejected=rejected, seconds_per_evaluation=mean,
         saved_seconds=None if mean is None
@@ -168,11 +168,20 @@ def costs(service: Here, ref: SearchRef) -> CostView:
 @router.get("/events", responses=FOUND)
 def events(
     service: Here, ref: SearchRef, after: Annotated[int, Query(ge=0, le=MAX_INT)] = 0,
+    before: Annotated[
+        int | None, Query(ge=1, le=MAX_INT, description="only events below this number")
+    ] = None,
+    kind: Annotated[
+        list[Annotated[str, Query(pattern=r"^[a-z_]{1,40}$")]] | None,
+        Query(max_length=20, description="only events of these kinds"),
+    ] = None,
     limit: Limit = 200, newest: bool = False,
 ) -> EventPage:  # fmt: skip
     """A page of the log: what follows an event, or with ``newest`` the end of it."""
     info = service.store.search(ref)
-    rows = service.queries.events(info.id, after=after, limit=limit, newest=newest)
+    rows = service.queries.events(
+        info.id, after=after, before=before, kinds=kind or (), limit=limit, newest=newest
+    )
     return EventPage(
         events=[
             EventView(seq=row.seq, at=row.at, kind=row.kind, event=row.payload) for row in rows

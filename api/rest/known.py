@@ -100,7 +100,9 @@ def workers(service: Here) -> WorkersView:
         )
         for row in rows
     ]  # fmt: skip
-    alive = [worker for view in views if view.alive for worker in view.workers]
+    alive = [
+        worker for view in views if view.alive for worker in view.workers if worker.state != "dead"
+    ]
     busy = sum(worker.state == "busy" for worker in alive)
     return WorkersView(controllers=views, workers=len(alive), busy=busy)
 

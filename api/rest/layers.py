@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import Field
 
+from api.aside import aside
 from api.export import Format
 from api.layer_drawing import drawing_of
 from api.layer_text import read_layer
@@ -43,9 +44,13 @@ class LayerExport(Layer):
     """A layer, and the format that it is wanted in."""
 
     format: Format = "python"
+    channels: Annotated[
+        int, Field(ge=1, le=4096, description="channels of torch-export and onnx programs")
+    ] = 64
 
 
 @router.post("/check", responses=CHANGED)
+@aside
 def check_layer(service: Here, body: LayerCheck) -> LayerReport:
     """Facts, properties, drawing, and the verdict of every cheap check."""
     preset_data(body.preset)
@@ -69,9 +74,11 @@ def check_layer(service: Here, body: LayerCheck) -> LayerReport:
     response_class=Response,
     responses=CHANGED | EXPORTED,
 )
+@aside
 def export_layer(service: Here, body: LayerExport) -> Response:
     """The layer as a file, verified against the interpreter."""
     graph = read_layer(body.formula, body.graph)
     media, ending = MEDIA.get(body.format, ("text/plain", body.format))
     headers = {"Content-Disposition": f'attachment; filename="layer.{ending}"'}
-    return Response(rendered(service, graph, body.format), media_type=media, headers=headers)
+    data = rendered(service, graph, body.format, channels=body.channels)
+    return Response(data, media_type=media, headers=headers)

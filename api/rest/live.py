@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from api.feed import Known, Told
+from api.feed import Told
+from api.places import read_place
 from api.problems import Refused
 from api.rest.types import COMMON, FOUND, MAX_INT, Here, SearchRef
 from api.service import Service
@@ -35,23 +35,24 @@ def search_stream(
     ] = None,
 ) -> EventStream:  # fmt: skip
     """Events of a search as they come; their ids are their numbers in the log."""
-    search_id = service.store.search(ref).id
+    info = service.store.search(ref)
     if last is not None:
         if not (last.isascii() and last.isdigit() and int(last) <= MAX_INT):
             raise Refused(400, "bad Last-Event-ID: expected the id of an event of this search")
         after = int(last)
+    # Nobody was told of events that are not there yet.
+    after = None if after is None else min(after, info.last_seq)
     if until is not None:
-        begin = service.store.search(search_id).last_seq if after is None else after
-        return _stream(service, service.feed.listen_to_end(search_id, begin))
-    place = None if after is None else {search_id: Known(after, False, datetime.now(UTC))}
-    return _stream(service, service.feed.listen(search_id, place))
+        begin = info.last_seq if after is None else after
+        return _stream(service, service.feed.listen_to_end(info.id, begin))
+    return _stream(service, service.feed.listen(info.id, after))
 
 
 @router.get("/events/stream", response_class=StreamingResponse, responses=COMMON | STREAM)
 def all_stream(service: Here, last: LastEvent = None) -> EventStream:
     """Events of all searches as they come; an id says how far each search was told."""
-    place = None if last is None else service.feed.resume(last)
-    return _stream(service, service.feed.listen(None, place), everything=True)
+    place = None if last is None else read_place(last)
+    return _stream(service, service.feed.listen_to_all(place), everything=True)
 
 
 def _stream(

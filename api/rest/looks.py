@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
+from api.aside import aside
 from api.charts.measure import objectives_of
 from api.charts.standing import standing_of, step_times, title_of
 from api.charts.verdict import anchor_gains, gain_view
@@ -98,6 +99,7 @@ def about(
 
 
 @router.get("/response", responses=FOUND | UNCHANGED)
+@aside
 def show_response(
     service: Here, ref: SearchRef, birth: Birth, request: Request, response: Response
 ) -> ResponseView:
@@ -157,6 +159,7 @@ def show_family(
 
 
 @router.get("/cost", responses=FOUND | UNCHANGED)
+@aside
 def show_cost(
     service: Here, ref: SearchRef, birth: Birth, request: Request, response: Response
 ) -> CostMeasured:

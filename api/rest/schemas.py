@@ -39,9 +39,10 @@ class SearchView(View):
 
 
 class SearchList(View):
-    """All searches, the newest first."""
+    """Searches, the newest first. ``next``: the cursor of the next page."""
 
     searches: list[SearchView]
+    next: str | None = None
 
 
 class SearchDetail(SearchView):
@@ -113,6 +114,10 @@ class CandidateView(View):
     fingerprint: str | None
     worker: str
     seconds: float
+    attempts: int = Field(description="one more than the workers that were lost with it")
+    step_time: float | None = Field(
+        description="of a training step beside the first baseline's, 1.3 for 30 % more"
+    )
     queued_at: datetime
     finished_at: datetime | None
     properties: dict[str, bool | float | str] | None = Field(
@@ -121,7 +126,10 @@ class CandidateView(View):
 
 
 class CandidatePage(View):
-    """Some candidates; ``next`` asks for those after them, null on the last page."""
+    """Some candidates; ``next`` asks for those after them, null on the last page.
+
+    A page of a filter that few candidates pass may be short, or empty, before the last one.
+    """
 
     candidates: list[CandidateView]
     next: str | None
@@ -172,9 +180,6 @@ class CandidateDetail(CandidateView):
     properties: dict[str, Any]
     latex: str | None
     known_as: str | None = Field(description="the catalog layer that it equals in function")
-    step_time: float | None = Field(
-        description="a training step's time beside the first baseline's, 1.3 for 30 % more"
-    )
     verdict: Verdict
     parents: list[int]
     children: list[int]
@@ -193,6 +198,7 @@ class Relative(View):
     mean_score: float | None
     live_nodes: int
     on_front: bool
+    operator: str | None = Field(None, description="of a mutation: what made it, joined by +")
 
 
 class Link(View):
@@ -341,13 +347,14 @@ class EventPage(View):
 
 
 class WorkerView(View):
-    """A worker and what it is at."""
+    """A worker and what it is at, as its pool saw it; of the dead those of the last hour."""
 
     name: str
-    state: str
+    state: str = Field(description="starting, idle, busy or dead")
     search: str | None = None
     job: str | None = None
-    seconds: float | None = None
+    seconds: float | None = Field(None, description="how long it has been so; null if unknown")
+    failures: dict[str, int] = Field({}, description="cause -> how often, at this worker")
 
 
 class ControllerView(View):
@@ -369,7 +376,7 @@ class WorkersView(View):
     """All controllers that were seen within a day."""
 
     controllers: list[ControllerView]
-    workers: int
+    workers: int = Field(description="of live controllers, the dead ones left out")
     busy: int
 
 

@@ -21,7 +21,9 @@ from api.rest.types import (
     MAX_INT,
     UNCHANGED,
     Body,
+    Cursor,
     Here,
+    Limit,
     SearchRef,
     Tag,
     Text,
@@ -34,7 +36,6 @@ from api.rest.views import baseline_means, search_view
 from api.service import Service
 from api.wiring import front_layers, new_id
 from db.queries_rest import Notes
-from db.views import SearchRow
 from evosearch.config import SearchConfig
 from evosearch.errors import NotFound, StateConflict
 from evosearch.events import Created
@@ -106,18 +107,17 @@ def list_searches(
     status: Annotated[list[Status] | None, Query(max_length=5)] = None,
     tag: Annotated[str | None, Query(max_length=40)] = None,
     archived: bool | None = None,
+    limit: Limit = 500,
+    cursor: Cursor = None,
 ) -> SearchList:
-    """All searches, the newest first."""
-    rows = service.queries.searches()
+    """Searches, the newest first."""
+    rows, following = service.queries.searches_page(
+        min(limit, service.settings.max_page), cursor, statuses=status or (), tag=tag,
+        archived=archived,
+    )  # fmt: skip
     known = service.rest.notes([row.id for row in rows])
     views = [search_view(row, known.get(row.id, Notes())) for row in rows]
-    return SearchList(
-        searches=[
-            view for view in views
-            if (not status or view.status in status) and (tag is None or tag in view.tags)
-            and (archived is None or view.archived == archived)
-        ]
-    )  # fmt: skip
+    return SearchList(searches=views, next=following)
 
 
 @router.post(
@@ -219,18 +219,14 @@ def report(
 def change_search(service: Here, ref: SearchRef, body: ChangedSearch) -> SearchView:
     """Change title, tags, notes, priority, marks; a new budget goes to the controller."""
     search_id = service.store.search(ref).id
-    before = service.rest.notes([search_id]).get(search_id, Notes())
-    given = body.model_dump(exclude_none=True)
+    given = body.model_dump(exclude_none=True, exclude={"title", "budget", "notes"})
+    if body.notes is not None:
+        given["text"] = body.notes
     if body.budget is not None:
         from api.rest.steer import send
 
         send(service, search_id, Extend(evaluations=body.budget))
-    about = Notes(
-        tuple(given.get("tags", before.tags)), given.get("notes", before.text),
-        given.get("priority", before.priority), given.get("starred", before.starred),
-        given.get("archived", before.archived), given.get("pinned", before.pinned),
-    )  # fmt: skip
-    service.writes.annotate(search_id, about, body.title)
+    service.writes.annotate(search_id, body.title, **given)
     return view_of(service, search_id)
 
 
@@ -258,11 +254,7 @@ def clone_search(service: Here, ref: SearchRef, body: Clone) -> SearchView:
 
 def view_of(service: Service, search_id: str) -> SearchView:
     """The search as lists show it."""
-    row: SearchRow | None = next(
-        (one for one in service.queries.searches() if one.id == search_id), None
-    )
-    if row is None:
-        raise NotFound("no such search", got=search_id)
+    row = service.queries.search_row(search_id)
     return search_view(row, service.rest.notes([search_id]).get(search_id, Notes()))
 
 

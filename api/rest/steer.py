@@ -13,6 +13,7 @@ from api.rest.types import CHANGED, Birth, Body, Here, SearchRef, Text
 from api.service import Service
 from evosearch.errors import StateConflict
 from evosearch.ports import Command, Enqueue, Extend, Pause, Remeasure, Resume, Stop
+from evosearch.steering import refusal
 
 router = APIRouter(prefix="/searches/{ref}", tags=["commands"])
 
@@ -41,7 +42,7 @@ def send(service: Service, search_id: str, command: Command) -> CommandSent:
     """Leave the command for whoever runs the search.
 
     Raises:
-        StateConflict: the search is over and takes none.
+        StateConflict: the search is over and takes none, or this one comes too late for it.
     """
     info = service.store.search(search_id)
     if info.status not in ("running", "paused"):
@@ -49,6 +50,10 @@ def send(service: Service, search_id: str, command: Command) -> CommandSent:
             f"search {info.id} is {info.status} and takes no commands",
             hint="start another one, or clone it at an earlier event",
         )
+    stands = service.rest.stands(info.id)
+    why = None if stands is None else refusal(command, stands[1])
+    if why is not None:
+        raise StateConflict(why, hint="a clone at an earlier event takes it")
     number = service.store.send(info.id, command)
     return CommandSent(command_id=number, search=info.id, command=command.kind)
 

@@ -67,6 +67,11 @@ def verdict(row: CandidateRow) -> Verdict:
             return Verdict(
                 outcome="evaluated", reason=f"trained on every anchor, {place}; {certain}"
             )
+        case "lost":
+            why = f"its worker was lost; it waits for attempt {row.attempts}"
+            return Verdict(outcome="lost", reason=why)
+        case "running":
+            return Verdict(outcome="running", reason="some of its trainings are finished")
         case _:
             return Verdict(outcome=row.state, reason="it waits for its outcome")
 

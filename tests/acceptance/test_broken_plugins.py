@@ -7,14 +7,17 @@ one that carries the mark.
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
-from api.anchor_check import check_anchor, refuse_failed
+from api.anchor_check import Child, check_anchor, new_process, refuse_failed
+from api.process_tree import descendants
 from evosearch.errors import PluginError
-from tests.support.forked import forked
+from tests.support.forked import forked, in_session
 
 GOOD = """\
 import torch
@@ -71,6 +74,11 @@ FAULTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "network access": ("        x, y = batch",
                        "        __import__('urllib.request').request.urlopen('http://192.0.2.1/')",
                        ("uses the network",)),
+    "swallowed network access": (
+        "        x, y = batch", "        x, y = batch; swallowed()",
+        ("uses the network", "192.0.2.1")),
+    "starts a daemon": (
+        "        return net", "        daemon(); return None", ("no network", "NoneType")),
     "global dtype": ("import evosearch as es",
                      "import evosearch as es; torch.set_default_dtype(torch.float64)",
                      ("default dtype",)),
@@ -95,15 +103,17 @@ EXTRA = {
     "looks ahead": "class Mean(nn.Module):\n    def forward(self, x):\n"
     "        return x + x.mean(1, keepdim=True)\n",
     "growing state": "SEEN = []\n",
+    "swallowed network access": "def swallowed():\n    try:\n"
+    "        __import__('urllib.request').request.urlopen('http://192.0.2.1/')\n"
+    "    except Exception:\n        pass\n",
+    "starts a daemon": "import os, subprocess\ndef daemon():\n"
+    "    if os.fork() == 0:\n        os.setsid()\n"
+    "        subprocess.Popen(['/bin/sleep', '300'], start_new_session=True, env={})\n"
+    "        os._exit(0)\n",
 }
-NOT_LOCATED = {
-    "no layer placed": 5, "no network": 5, "loss is no number": 5, "loss without a gradient": 5,
-    "wrong objective": 5, "metric is nan": 5, "metric is no dict": 5, "nan loss": 5,
-    "reads once": 5, "no rows": 5, "missing method": 5, "unknown axis": 5,
-}  # fmt: skip
-"""What a method returns is judged after it has ended: the line is that of the registration."""
-LOOSE = ("growing state", "looks ahead")
-"""The line is in the user's file; which one cannot be known for sure."""
+RETURNED = {"no layer placed": 13, "loss is no number": 17, "looks ahead": 13,
+            "swallowed network access": 23}  # fmt: skip
+"""What a method returns is judged after it has ended: the line is that of its return."""
 
 
 def broken(name: str) -> str:
@@ -119,8 +129,21 @@ def marked(text: str) -> int:
     return next(n for n, (good, bad) in enumerate(pairs, 1) if good != bad)
 
 
-def refusal(file: Path, seconds: float = 60.0) -> str:
-    found = check_anchor(f"{file}:Toy", seeds=1, steps=3, seconds=seconds, start=forked)
+def refusal(file: Path, seconds: float = 60.0, start: Any = forked) -> str:
+    """The one line; whatever the plug-in started is gone."""
+    begun: list[int] = []
+
+    def noted(wanted: dict[str, Any], noise: IO[bytes]) -> Child:
+        child = start(wanted, noise)
+        begun.append(child.pid)
+        return child
+
+    before = set(descendants(os.getpid()))
+    found = check_anchor(
+        f"{file}:Toy", seeds=1, steps=3, seconds=seconds, start=noted, device="cpu"
+    )
+    assert set(descendants(os.getpid())) <= before
+    assert [pid for pid in begun if in_session(pid)] == []
     with pytest.raises(PluginError) as caught:
         refuse_failed(found, str(file))
     return str(caught.value)
@@ -142,20 +165,44 @@ def test_a_broken_one_names_the_users_line(tmp_path: Path, name: str) -> None:
     text = broken(name)
     file.write_text(text)
     slow = name in ("slow import", "endless loop")
-    line = refusal(file, 3.0 if slow else 60.0)
+    assert_named(name, text, refusal(file, 3.0 if slow else 60.0))
+
+
+def assert_named(name: str, text: str, line: str) -> None:
+    """Fail unless it is one line with the words of the fault and the user's own line."""
     assert "\n" not in line
     for word in FAULTS[name][2]:
         assert word in line, line
-    if name in LOOSE:
-        assert "toy.py:" in line, line
-    else:
-        assert f"toy.py:{NOT_LOCATED.get(name, marked(text))}" in line, line
+    named = re.findall(r"toy\.py:(\d+)", line)
+    assert named, line
+    assert int(named[0]) == RETURNED.get(name, marked(text)), line
 
 
-def test_a_process_that_a_plugin_started_is_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["no network", "endless loop", "crashes", "starts a daemon"])
+def test_an_interpreter_of_its_own_ends_in_the_same_way(tmp_path: Path, name: str) -> None:
+    """As the command line does it, where nothing is loaded before."""
+    file = tmp_path / "toy.py"
+    text = broken(name)
+    file.write_text(text)
+    # Most of it goes into loading torch.
+    line = refusal(file, 20.0 if name == "endless loop" else 120.0, new_process)
+    assert_named(name, text, line)
+
+
+def test_a_message_without_the_line_is_noticed() -> None:
+    with pytest.raises(AssertionError):
+        assert_named("no network", broken("no network"), "toy.py:5: no network, NoneType")
+
+
+@pytest.mark.parametrize(
+    "session", ["", ", start_new_session=True", ", start_new_session=True, env={}"]
+)
+@pytest.mark.parametrize("end", ["", "; __import__('ctypes').string_at(0)"])
+def test_a_process_that_a_plugin_started_is_ended(tmp_path: Path, session: str, end: str) -> None:
+    """Whether it has a session of its own, and whether the plug-in lives to its end."""
     file, note = tmp_path / "toy.py", tmp_path / "pid"
-    start = "__import__('subprocess').Popen(['sleep', '300'])"
-    change = f"        open({str(note)!r}, 'w').write(str({start}.pid)); net = nn.Sequential"
+    start = f"__import__('subprocess').Popen(['/bin/sleep', '300']{session})"
+    change = f"        open({str(note)!r}, 'w').write(str({start}.pid)){end}; net = nn.Sequential"
     file.write_text(GOOD.replace("        net = nn.Sequential", change, 1))
     check_anchor(f"{file}:Toy", seeds=1, steps=2, start=forked)
     pid = int(note.read_text())

@@ -221,7 +221,7 @@ def test_a_person_steers_a_running_search(tmp_path: Path) -> None:
     sent = evosearch(tmp_path, "search", "enqueue", search_id, "tanh(x) / rms_instance(x)",
                      "--note", "a hunch")  # fmt: skip
     assert sent.returncode == 0, sent.stderr
-    assert evosearch(tmp_path, "search", "extend", search_id, "50").returncode == 0
+    assert evosearch(tmp_path, "search", "extend", search_id, "10").returncode == 0
     assert evosearch(tmp_path, "search", "pause", search_id).returncode == 0
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err

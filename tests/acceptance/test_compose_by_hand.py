@@ -28,7 +28,7 @@ from tests.acceptance.command import ROOT, environment
 from tests.acceptance.test_serve_kills import overrides
 from tests.support.postgres import find_binaries, unavailable
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 COMPOSE = ROOT / "docker-compose.yml"
 
 

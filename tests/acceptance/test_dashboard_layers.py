@@ -95,7 +95,7 @@ def test_a_candidate_is_understood_and_taken_home(
 
 
 def test_a_layer_is_checked_as_it_is_typed_and_enqueued(
-    made: tuple[Running, int], chrome: Browser
+    made: tuple[Running, int], copy: str, chrome: Browser
 ) -> None:
     service, _ = made
     with visit(chrome) as seen:
@@ -118,12 +118,12 @@ def test_a_layer_is_checked_as_it_is_typed_and_enqueued(
         expect(field).to_have_value(FORMULA + "tanh()")
         field.fill(QUEUED)
         page.locator("#enqueue").click()  # as soon as it may: never with the formula before
-        page.locator("#into").select_option(SEARCH)
+        page.locator("#into").select_option(copy)
         page.locator("#note").fill("by hand")
         page.locator("dialog [type=submit]").click()
         expect(page.locator(".toast")).to_contain_text("Enqueued into")
     store = service.app.service.store
-    waiting = store.commands(store.acquire(SEARCH, "story", 60))
+    waiting = store.commands(store.acquire(copy, "story", 60))
     assert [one.command.kind for one in waiting] == ["enqueue"]
     assert waiting[0].command.note == "by hand"
     assert waiting[0].command.graph == parse(QUEUED)

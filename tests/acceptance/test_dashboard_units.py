@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, expect
 from db.sql_store import SqlStore
 from evosearch.objectives import Objective
 from tests.acceptance.test_dashboard import FREE, write_story
-from tests.support.browser import TIMEOUT, browser, settled, table_settled, visit
+from tests.support.browser import TIMEOUT, browser, settled, table_settled, until, visit
 from tests.support.events import ANCHORS, CREATED
 from tests.support.service import SEARCH, Running, running
 from tests.support.standings import Story
@@ -118,4 +118,45 @@ def test_the_candidate_page_shows_values(made: tuple[Running, Story], chrome: Br
         first = about["anchors"][0]
         expect(gain).to_contain_text(f"{-first['score']:.3f} / {-first['baseline_score']:.3f}")
         expect(page.get_by_role("region", name="Scores")).to_contain_text("(bpc, bit/char)")
+        seen.assert_quiet()
+
+
+def test_a_further_objective_is_an_axis_and_its_brush_a_filter(
+    made: tuple[Running, Story], chrome: Browser
+) -> None:
+    service, story = made
+    with visit(chrome) as seen:
+        page = seen.page
+        page.goto(f"{service.url}/search/{SEARCH}?chart=pareto")
+        table_settled(page)
+        page.get_by_label("Vertical").select_option(f"score.{FURTHER}")
+        expect(page.locator(".ytitle").first).to_have_text("latency on resnet, ms, lower is better")
+        until(page, "() => document.querySelector('.field-layer')?.offsetWidth > 0")
+        settled(page)
+        steps = page.locator(".chart .plot").first.evaluate(
+            "plot => plot.data.find(one => one.name === 'on the front').x.length"
+        )
+        assert steps == 1  # all take as long, so the lowest loss alone is not dominated
+        page.get_by_label("Vertical").select_option(f"score.{ANCHORS[1]}")
+        expect(page.locator(".ytitle").first).to_have_text(
+            f"bpc on {ANCHORS[1]}, bit/char, lower is better"
+        )
+        settled(page)
+        page.wait_for_timeout(300)
+        box = page.locator(".field-layer").bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 2, box["y"] + 2)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 2, steps=5)
+        page.mouse.up()
+        expect(page.locator("#filter-count")).to_be_visible()
+        found = re.search(r"brush=[^&]*", page.url)
+        assert found is not None
+        first = found[0].split("%3A")[1].split("%2C")[0]
+        low, high = (float(one) for one in first.split(".."))
+        assert low < high < 0
+        inside = [one for one in story.truth.scores.values() if low <= one[0] <= high]
+        assert 0 < len(inside) < len(story.truth.scores)
+        expect(page.locator("#filter-count")).to_contain_text(f"{len(inside)} evaluated")
+        expect(page.locator(".t-foot")).to_contain_text(f"{len(inside)} rows")
         seen.assert_quiet()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from nbclient import NotebookClient
 
 from api.anchor_check import check_anchor
 from tests.acceptance.command import ROOT, environment
+from tests.benchmarks.study_examples import sizes
 from tests.support.forked import forked
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -61,3 +63,18 @@ def test_the_notebook_runs_in_a_kernel_with_its_displays(tmp_path: Path) -> None
     assert "<svg" in led[0].data["text/html"]
     assert told[0].text.lstrip().startswith("funnel")
     assert "Figure" in told[-1].data["text/plain"]
+
+
+def test_the_study_of_the_examples_records_what_each_verdict_was(tmp_path: Path) -> None:
+    """Tiny; what they come to at their own size is in the committed results."""
+    command = [sys.executable, "-m", "tests.benchmarks.study_examples", "--examples", "tabular_mlp",
+               "--seeds", "1", "--evaluations", "2", "--steps", "6", "--folder",
+               str(tmp_path)]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    (one,) = json.loads((tmp_path / "examples.json").read_text())["searches"]["tabular_mlp"]
+    assert one["verdict"].startswith("better: " if one["better"] else "not better: ")
+    assert (one["evaluations"], one["steps"]) == (2, 6)
+    assert all(sizes(name)[0] >= 60 for name in OWN)

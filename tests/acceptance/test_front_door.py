@@ -7,8 +7,10 @@ anybody imports them.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -17,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import ROOT, environment
+from tests.acceptance.command import ROOT, environment, wait_until
+from tests.support.forked import in_session
 
 TASK = ROOT / "tests" / "support" / "my_task.py"
 PATIENT = {"RAY_raylet_start_wait_time_s": "150"}
@@ -65,7 +68,8 @@ ALL = '["my_task.py:TinySeq", "my_task.py:my_eval"]'
 @pytest.mark.parametrize(
     ("anchors", "pool"),
     [('["my_task.py:my-net"]', "inline"), ('["my_task.py:my-model"]', "inline"), (ALL, "inline"),
-     ('["my_task.py:my-net", "my_task.py:my_eval"]', "ray")],
+     ('["my_task.py:TinySeq", "resnet"]', "inline"),
+     ('["my_task.py:my-net", "my_task.py:TinySeq", "my_task.py:my_eval"]', "ray")],
 )  # fmt: skip
 def test_each_depth_runs_from_a_folder_of_decoys(folder: Path, anchors: str, pool: str) -> None:
     body = f"""
@@ -87,26 +91,80 @@ print(run.table())
     assert "finished" in listed.stdout
 
 
-def test_code_reaches_a_worker_of_a_cluster_without_the_file(folder: Path) -> None:
-    """Two nodes; the file is gone before a worker starts, so that only what travelled can run."""
-    body = """
-import os, ray
+PACKED = """
+from home_made.parts import head
+from beside import WIDTH
+import evosearch as es
+from torch import nn
+
+def packed(layer, num_classes, in_channels):
+    conv = nn.Conv2d(in_channels, WIDTH, 3, 2, 1)
+    return nn.Sequential(conv, layer(WIDTH), head(WIDTH, num_classes))
+
+es.anchor("packed", build=packed)
+"""
+PARTS = """
+from torch import nn
+
+def head(width, classes):
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
+"""
+CLUSTER = """
+import glob, os, shutil, ray
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 cluster.add_node(num_cpus=1)
 from workers.ray_pool import RayPool
+
+HELP = 10.0
+
+def helping(value):
+    return HELP * value
+
+@es.evaluator("cell", objectives=[es.Objective("a", "max", worst=0.0)], baselines=["ln-relu"])
+def cell(layer, ctx):
+    import torch
+    return {"a": helping(float(layer(4)(torch.ones(2, 4, 3, 3)).mean().sigmoid()))}
+
 def pool():
-    os.remove("my_task.py")
-    return RayPool(1, address=cluster.address)
-run = es.search(["my_task.py:TinySeq"], budget=2, pool=pool, db="sqlite:///runs.db",
-                settings=SMALL, confirm=False, show=False)
-nodes = [node for node in ray.nodes()] if ray.is_initialized() else []
-print(run.status, run.state.evaluated, dict(run.state.failures), os.path.exists("my_task.py"))
+    # Only what travelled can run from now on.
+    for name in ("my_task.py", "packed.py", "beside.py", "home"):
+        shutil.rmtree(name) if os.path.isdir(name) else os.remove(name)
+    made = RayPool(1, address=cluster.address)
+    (worker,) = made._actors
+    (node,) = [one["NodeID"] for one in ray.nodes() if one["Resources"].get("CPU")]
+    print("on the other node", node != ray.get_runtime_context().get_node_id())
+    return made
+
+names = ["my_task.py:my-net", "my_task.py:my-model", "my_task.py:TinySeq", "my_task.py:my_eval",
+         "packed.py:packed", "cell"]
+run = es.search(names, budget=1, pool=pool, db="sqlite:///runs.db", settings=SMALL, confirm=False,
+                show=False, baselines=["ln-relu"], plugin_path="home")
+print(run.status, run.state.evaluated, dict(run.state.failures), sorted(run.leader.scores))
+print(glob.glob("*.py"), sorted(one.name for one in run.config.task.plugins))
 cluster.shutdown()
 """
-    done = script(folder, body)
+
+
+def test_each_depth_reaches_a_worker_of_a_cluster_without_its_file(folder: Path) -> None:
+    """Two nodes; the files are gone before a worker starts. A package, and a notebook's cell, too.
+
+    The code comes on standard input, as cells have no file.
+    """
+    (folder / "packed.py").write_text(PACKED)
+    (folder / "beside.py").write_text("WIDTH = 4\n")
+    (folder / "home" / "home_made").mkdir(parents=True)
+    (folder / "home" / "home_made" / "parts.py").write_text(PARTS)
+    done = subprocess.run(
+        [sys.executable, "-P", "-"], input="import evosearch as es\n" + SMALL + CLUSTER,
+        cwd=folder, env=environment() | PATIENT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "finished 2 {} False" in done.stdout, done.stdout + done.stderr
+    placed, told, left = done.stdout.splitlines()[-3:]
+    assert placed == "on the other node True"
+    names = ["cell", "my-eval", "my-model", "my-net", "packed", "tiny-seq"]
+    assert re.fullmatch(r"finished \d (.*)", told)[1] == f"{{}} {names}", told + done.stderr
+    assert left == "[] ['my_task.py', 'notebook', 'packed.py']"
 
 
 def test_a_script_that_registers_itself_runs_on_ray(folder: Path) -> None:
@@ -127,6 +185,47 @@ def test_a_script_that_registers_itself_runs_on_ray(folder: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "finished 2 {}" in done.stdout, done.stdout
+
+
+def test_ctrl_c_with_ray_pauses_and_leaves_nothing(folder: Path) -> None:
+    """As a terminal sends it: to the script and to all workers; the same script goes on."""
+    body = """
+run = es.search("my_task.py:TinySeq", budget=40, pool="ray", workers=1, db="sqlite:///runs.db",
+                settings=SMALL | {"task.steps": 60}, confirm=False, show=True)
+print(run.status, run.state.evaluated, run.id, dict(run.state.failures))
+"""
+    code = "import evosearch as es\n" + SMALL + "if __name__ == '__main__':\n"
+    (folder / "search.py").write_text(code + textwrap.indent(body, "    "))
+    child = subprocess.Popen(
+        [sys.executable, "search.py"], cwd=folder, env=environment() | PATIENT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    wait_until(lambda: recorded(folder / "runs.db") >= 2, child, seconds=200)
+    os.killpg(child.pid, signal.SIGINT)
+    out, err = child.communicate(timeout=100)
+    assert child.returncode == 0, err
+    status, evaluated, _, failures = out.splitlines()[-1].split(maxsplit=3)
+    assert (status, failures) == ("paused", "{}")
+    assert int(evaluated) < 40
+    assert "Traceback" not in err
+    deadline = time.monotonic() + 20
+    while in_session(child.pid):
+        assert time.monotonic() < deadline, "something of it still runs"
+        time.sleep(0.1)
+
+
+def recorded(file: Path) -> int:
+    """Evaluations that a database holds; 0 while there is none."""
+    if not file.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
+    try:
+        query = "SELECT count(*) FROM events WHERE kind = 'evaluation_recorded'"
+        return int(connection.execute(query).fetchone()[0])
+    except sqlite3.OperationalError:  # the schema is being made
+        return 0
+    finally:
+        connection.close()
 
 
 def test_what_a_notebook_defines_runs_on_ray(folder: Path) -> None:
@@ -218,8 +317,8 @@ def test_a_package_of_the_users_that_came_first_is_named(folder: Path) -> None:
 
 def test_import_is_quick_and_loads_no_torch() -> None:
     code = (
-        "import time; start = time.process_time(); import evosearch as es, sys; "
-        "seconds = time.process_time() - start; "
+        "import time; start = time.perf_counter(); import evosearch as es, sys; "
+        "es.anchor; seconds = time.perf_counter() - start; "
         "@es.evaluator(objectives=[es.Objective('a')])\ndef f(layer, ctx): pass"
     )
     code = code.replace("@es", "\n@es")

@@ -58,7 +58,7 @@ def below(root: int) -> dict[int, str]:
 
 
 def victims(root: int, kind: str) -> list[int]:
-    marks = {"worker": "ray::_Worker", "controller": "api.cli controller",
+    marks = {"worker": "ray::Worker", "controller": "api.cli controller",
              "web": "api.cli web-process"}  # fmt: skip
     return sorted(pid for pid, words in below(root).items() if marks[kind] in words)
 
@@ -166,6 +166,7 @@ def test_every_process_may_be_killed_while_a_client_watches(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("order", ORDERS[1:], ids="-".join)
 def test_in_any_order(order: tuple[str, ...], service: tuple[subprocess.Popen[str], str]) -> None:
     check_order(order, service, "-".join(order))

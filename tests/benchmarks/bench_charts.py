@@ -30,7 +30,9 @@ PATHS = (
     "/verdict", "/scatter", "/scatter?x=memory&y=score.resnet", "/progress",
     "/funnel/path", "/throughput", "/simplest", "/primitive-shares", "/ages", "/since?event=1000",
     "/config-difference", "/candidates/1000/about", "/candidates/1000/trainings",
-    "/candidates/1000/family",
+    "/candidates/1000/family", "/scatter?range=gain:-1..-0.2",
+    "/candidates?range=gain:-1..-0.2&sort=-gain_low&state=evaluated&limit=100",
+    "/funnel/path?range=gain:-1..-0.2", "/failures", "/events?newest=true&kind=job_lost",
 )  # fmt: skip
 
 

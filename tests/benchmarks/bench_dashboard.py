@@ -2,8 +2,10 @@
 
 Opens the page in Chromium over a real service in a process of its own and asks the browser's own
 performance API: first useful paint (header and rows of the table are there), the longest frame
-while the table scrolls and while a box is brushed, the memory of the page before and after minutes
-of live events, and the bytes of every request, beside those of a small search.
+while the table scrolls and while a box is brushed, and the bytes of every request of every tab and
+chart, beside those of a small search. The memory is that of the page's whole process (scripts,
+elements, styles, pictures, WebGL buffers), as the system counts it, before and after minutes of
+live events. Each target of the page is judged in the result.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -41,6 +44,10 @@ USEFUL = """() => new Promise(done => {
   };
   look();
 })"""  # noqa: E501
+HEADER = """() => new Promise(done => {
+  const look = () => (document.querySelector('.search-header strong') ? done(performance.now()) : setTimeout(look, 5));
+  look();
+})"""  # noqa: E501
 FRAMES = """() => {
   window.frames_ = [];
   let last = performance.now();
@@ -53,6 +60,15 @@ FRAMES = """() => {
 }"""
 STOP = "() => { cancelAnimationFrame(window.ticking_); return window.frames_; }"
 SMALL = 1000
+TABS = ("simplest", "primitives", "lineage", "population", "workers", "events", "config", "notes")
+VIEWS = {
+    "candidates": "", "pareto": "?chart=pareto", "parallel": "?chart=parallel",
+    "brush": "?brush=step_time:0..9,gain:-1..-0.2",
+} | {tab: f"?tab={tab}" for tab in TABS}  # fmt: skip
+"""View -> query of its address."""
+BOUND, GROWTH = 700_000, 25
+"""Bytes that no answer passes, and how much longer one may be with a hundred times as many."""
+LIMITS = {"useful_s": 2.0, "frame_ms": 100.0, "page_mb": 400.0}
 AT_ONCE = 1000
 """Candidates in one transaction while a store is filled."""
 WAIT = 600_000
@@ -132,37 +148,83 @@ def brush(page: Page) -> None:
     page.wait_for_timeout(500)
 
 
-def memory(page: Page) -> float:
-    """MB of the page's JavaScript heap after a collection."""
+def memory(made: Browser, page: Page) -> dict[str, float]:
+    """MB after a collection: of the page's process, of the one that draws, and of scripts alone.
+
+    The processes' are proportional set sizes, so that a library that several share counts once.
+    """
     session = page.context.new_cdp_session(page)
     session.send("HeapProfiler.collectGarbage")
-    found = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
-    if "JSHeapUsedSize" not in found:
-        session.send("Performance.enable")
-        told = session.send("Performance.getMetrics")["metrics"]
-        found = {one["name"]: one["value"] for one in told}
-    return round(found["JSHeapUsedSize"] / 1e6, 1)
+    session.send("Performance.enable")
+    told = {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}
+    session.detach()
+    whole = made.new_browser_cdp_session()
+    found: dict[str, list[float]] = {}
+    for one in whole.send("SystemInfo.getProcessInfo")["processInfo"]:
+        found.setdefault(one["type"], []).append(proportional(int(one["id"])))
+    whole.detach()
+    return {
+        # Beside the page's own process there may be a spare one, which holds next to nothing.
+        "page_mb": round(max(found["renderer"]), 1), "gpu_mb": round(sum(found.get("GPU", [])), 1),
+        "scripts_mb": round(told["JSHeapUsedSize"] / 1e6, 1), "elements": int(told["Nodes"]),
+    }  # fmt: skip
 
 
-def requests(page: Page) -> dict[str, int]:
-    """Path of each request -> most bytes of its decoded body, as the browser counted them."""
-    found: dict[str, int] = {}
+def proportional(process: int) -> float:
+    """Proportional set size of a process, in MB."""
+    try:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # it has ended meanwhile
+    return next(int(line.split()[1]) for line in text.splitlines() if line[:4] == "Pss:") / 1000
+
+
+def requests(page: Page) -> dict[str, tuple[int, int]]:
+    """Path of each request -> (how often, most bytes of its decoded body), as the browser says."""
+    found: dict[str, tuple[int, int]] = {}
     for name, size in page.evaluate(
         "performance.getEntriesByType('resource').map(one => [one.name, one.decodedBodySize])"
     ):
-        path = urlsplit(name).path
+        path = re.sub(r"/candidates/[0-9]+", "/candidates/BIRTH", urlsplit(name).path)
         if path.startswith("/api/") and not path.endswith("/stream"):
-            found[path] = max(found.get(path, 0), int(size))
+            often, most = found.get(path, (0, 0))
+            found[path] = (often + 1, max(most, int(size)))
     return found
 
 
-def look(made: Browser, url: str) -> tuple[Page, float]:
+def tour(made: Browser, url: str) -> dict[str, dict[str, tuple[int, int]]]:
+    """What each tab, chart and a brush ask for."""
+    found = {}
+    for name, query in VIEWS.items():
+        page, _ = look(made, url, query)
+        found[name] = requests(page)
+        page.context.close()
+    return found
+
+
+def growing(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Requests whose answers or number follow the number of candidates.
+
+    A bounded answer fills up to its bound (a chart's 5,000 points) and no further; one that grew
+    with the candidates would be a hundred times as long.
+    """
+    found = []
+    for view, asked in after.items():
+        for path, (often, size) in asked.items():
+            once, small = before[view].get(path, (0, 0))
+            if size > BOUND or (size > GROWTH * max(small, 1000)) or often > 3 * max(once, 3):
+                found.append(f"{view}: {path}, {once} x {small} -> {often} x {size} bytes")
+    return found
+
+
+def look(made: Browser, url: str, query: str = "") -> tuple[Page, float]:
     """The page, opened with nothing cached; and when it was useful."""
     page = made.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.set_default_timeout(WAIT)
-    page.goto(f"{url}/search/{ID}", wait_until="commit")
-    useful = page.evaluate(USEFUL)
-    until(page, "() => document.querySelector('.field-layer')?.offsetWidth > 0", WAIT / 1000)
+    page.goto(f"{url}/search/{ID}{query}", wait_until="commit")
+    useful = page.evaluate(USEFUL if "tab=" not in query else HEADER)
+    if "chart=" not in query:
+        until(page, "() => document.querySelector('.field-layer')?.offsetWidth > 0", WAIT / 1000)
     until(page, "() => !document.querySelector('main [aria-busy=true]')", WAIT / 1000)
     page.wait_for_timeout(2000)
     return page, round(useful / 1000, 3)
@@ -186,38 +248,65 @@ def live(path: Path, page: Page, minutes: float, per_second: int) -> int:
     return sent
 
 
+def verdicts(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each target of the page, what was measured, and whether it is met."""
+    measured = {
+        "first useful paint, service warm": (figures["useful_s"], LIMITS["useful_s"]),
+        "first useful paint, service cold": (figures["cold_useful_s"], LIMITS["useful_s"]),
+        "longest frame while scrolling": (figures["scroll"]["longest_ms"], LIMITS["frame_ms"]),
+        "longest frame while brushing": (figures["brush"]["longest_ms"], LIMITS["frame_ms"]),
+        "longest frame while scrolling, after the events":
+            (figures["scroll_after"]["longest_ms"], LIMITS["frame_ms"]),
+        "memory of the page after the events, MB":
+            (figures["memory_after"]["page_mb"], LIMITS["page_mb"]),
+        "requests that grow with the candidates": (len(figures["growing"]), 0),
+    }  # fmt: skip
+    return {
+        name: {"measured": value, "limit": limit, "met": value <= limit}
+        for name, (value, limit) in measured.items()
+    }
+
+
 def main() -> None:
     """Fills two stores, opens the page over each, prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--candidates", type=int, default=100_000)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--per-second", type=int, default=20)
+    parser.add_argument("--dry", action="store_true", help="print, write no result")
     asked = parser.parse_args()
-    figures: dict[str, Any] = {"candidates": asked.candidates}
+    figures: dict[str, Any] = {
+        "candidates": asked.candidates, "minutes": asked.minutes, "per_second": asked.per_second,
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, browser() as made:
         small, large = Path(folder) / "small.db", Path(folder) / "large.db"
         fill(small, min(SMALL, asked.candidates))
         fill(large, asked.candidates)
         with serving(small) as url:
-            page, _ = look(made, url)
-            before = requests(page)
-            page.context.close()
+            before = tour(made, url)
         with serving(large) as url:
-            figures["cold_useful_s"] = look(made, url)[1]
+            page, figures["cold_useful_s"] = look(made, url)
+            page.context.close()
+            after = tour(made, url)
             page, figures["useful_s"] = look(made, url)
-            after = requests(page)
             figures["scroll"] = frames(page, lambda: scroll(page))
             figures["brush"] = frames(page, lambda: brush(page))
-            figures["memory_mb"] = memory(page)
+            figures["memory"] = memory(made, page)
             figures["live_events"] = live(large, page, asked.minutes, asked.per_second)
-            figures["memory_after_mb"] = memory(page)
+            figures["memory_after"] = memory(made, page)
             figures["scroll_after"] = frames(page, lambda: scroll(page))
+    figures["growing"] = growing(before, after)
     figures["request_bytes"] = {
-        path: {"small": before.get(path), "large": after.get(path)}
-        for path in sorted(before.keys() | after.keys())
+        view: {
+            path: {"small": before[view].get(path, (0, 0))[1], "large": size}
+            for path, (_, size) in sorted(paths.items())
+        }
+        for view, paths in after.items()
     }
+    figures["verdicts"] = verdicts(figures)
     print(json.dumps(figures, indent=1))
-    print(write_result("dashboard", figures))
+    if not asked.dry:
+        print(write_result("dashboard", figures))
 
 
 if __name__ == "__main__":

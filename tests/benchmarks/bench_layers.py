@@ -1,8 +1,11 @@
 """Generated layers beside BatchNorm2d + ReLU, timm's modules and a plain port of each formula.
 
 Forward plus backward, both memory formats, eager and compiled, and the bytes saved for backward.
-All contestants of one row take turns, so that a machine's moods meet all of them. Run with
-``python -m tests.benchmarks.bench_layers [--runs N] [--threads T] [--no-compile] [--device cuda]``.
+All contestants of one row take turns, so that a machine's moods meet all of them; a row in
+channels-last has BatchNorm2d + ReLU in both formats. On a GPU the input is bfloat16, as after a
+convolution under autocast, and peak memory is measured too. A verdict for each target ends it. Run
+``python -m tests.benchmarks.bench_layers [--runs N] [--threads T] [--no-compile] [--device cuda]``;
+with ``--shapes 1`` it is a trial of the first shape that writes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import copy
 import statistics
 from math import exp, log
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +30,7 @@ from tests.support.timm_models import timm
 SHAPES = ((64, 64, 16, 16), (64, 128, 8, 8), (64, 32, 32, 32))
 LAYERS = ("S0", "S1", "S2", "B0", "B1", "B2")
 COMPILED = ("S0", "B0")
+IN_NCHW = "bn-relu in nchw"
 FORMATS = {"nchw": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
@@ -62,23 +66,46 @@ class PlainPort(nn.Module):
         return x / torch.maximum(batch, other)
 
 
-def take_turns(
-    contestants: dict[str, nn.Module], x: Tensor, cotangent: Tensor, runs: int, amp: bool
-) -> dict[str, list[float]]:
+class Contestant(NamedTuple):
+    """A module, and what it is run on."""
+
+    module: nn.Module
+    x: Tensor
+    cotangent: Tensor
+
+    def run(self) -> None:
+        """Forward and backward, as a training step has them."""
+        self.x.grad = None
+        device = self.x.device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu"):
+            value = self.module(self.x)
+        value.backward(self.cotangent.to(value.dtype))
+
+
+def take_turns(contestants: dict[str, Contestant], runs: int) -> dict[str, list[float]]:
     """Milliseconds of forward plus backward, ``runs`` for each, in turns after two warm-ups."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(-2, runs):
-        for name, module in contestants.items():
-            x.grad = None
-            settle(x)
+        for name, contestant in contestants.items():
+            settle(contestant.x)
             begin = perf_counter()
-            with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=amp):
-                value = module(x)
-            value.backward(cotangent.to(value.dtype))
-            settle(x)
+            contestant.run()
+            settle(contestant.x)
             if turn >= 0:
                 times[name].append(1e3 * (perf_counter() - begin))
     return times
+
+
+def peak_bytes(contestant: Contestant) -> int:
+    """Most GPU memory that a step takes beyond what is there before it."""
+    contestant.run()  # gradients of parameters are there from now on
+    contestant.x.grad = None
+    settle(contestant.x)
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    contestant.run()
+    settle(contestant.x)
+    return int(torch.cuda.max_memory_allocated() - before)
 
 
 def settle(x: Tensor) -> None:
@@ -95,7 +122,7 @@ def summary(times: list[float]) -> dict[str, float]:
     }
 
 
-def contestants_of(channels: int, device: str, compiled: bool) -> dict[str, nn.Module]:
+def modules_of(channels: int, device: str, compiled: bool) -> dict[str, nn.Module]:
     """Name -> module: baseline, ours, timm's, plain ports; compiled twins where asked for."""
     theirs = timm().layers
     made: dict[str, nn.Module] = {"bn-relu": nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())}
@@ -115,15 +142,73 @@ def contestants_of(channels: int, device: str, compiled: bool) -> dict[str, nn.M
     return {name: module.to(device) for name, module in made.items()}
 
 
+def contestants_of(
+    shape: tuple[int, ...], form: str, device: str, compiled: bool
+) -> dict[str, Contestant]:
+    """Every module with its input; in channels-last the baseline has a twin in NCHW."""
+    torch.manual_seed(0)
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    given = [torch.randn(shape, device=device, dtype=dtype) for _ in range(2)]
+    x, cotangent = (tensor.to(memory_format=FORMATS[form]) for tensor in given)
+    x.requires_grad_()
+    found = {
+        name: Contestant(module, x, cotangent)
+        for name, module in modules_of(shape[1], device, compiled).items()
+    }
+    if form != "nchw":
+        other = [name for name in found if name.startswith("bn-relu")]
+        plain = given[0].clone().requires_grad_()
+        for name in other:
+            module = copy.deepcopy(found["bn-relu"].module)
+            if "compiled" in name:
+                module = torch.compile(module, dynamic=False)  # type: ignore[assignment]
+            found[name.replace("bn-relu", IN_NCHW)] = Contestant(module, plain, given[1])
+    return found
+
+
+def row_of(shape: tuple[int, ...], form: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Times, saved bytes and, on a GPU, peak memory of one shape in one memory format."""
+    torch.compiler.reset()  # what was compiled for other shapes must not count here
+    made = contestants_of(shape, form, options.device, not options.no_compile)
+    times = take_turns(made, options.runs)
+    row: dict[str, Any] = {
+        "shape": shape,
+        "format": form,
+        "times": {name: summary(values) for name, values in times.items()},
+        "saved": {
+            name: saved_bytes(one.module, one.x)
+            for name, one in made.items()
+            if "compiled" not in name
+        },
+    }
+    if options.device != "cpu":
+        row["peak_bytes"] = {name: peak_bytes(one) for name, one in made.items()}
+    return row
+
+
+def median(row: dict[str, Any], name: str) -> float:
+    return float(row["times"][name]["median_ms"])
+
+
+def mean(values: list[float]) -> float:
+    """The geometric mean."""
+    return round(exp(sum(log(value) for value in values) / len(values)), 3)
+
+
+def against_faster(rows: list[dict[str, Any]], kind: str, baseline: str) -> list[float]:
+    """Compiled time over that of the faster of the eager and the compiled baseline, row by row."""
+    return [
+        round(
+            median(row, f"{kind} ours, compiled")
+            / min(median(row, baseline), median(row, f"{baseline}, compiled")),
+            3,
+        )
+        for row in rows
+    ]
+
+
 def ratios(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The claims: medians against each other, geometric means over the rows."""
-
-    def median(row: dict[str, Any], name: str) -> float:
-        return float(row["times"][name]["median_ms"])
-
-    def mean(values: list[float]) -> float:
-        return round(exp(sum(log(value) for value in values) / len(values)), 3)
-
     found: dict[str, Any] = {}
     for other in ("timm", "plain"):
         each = {
@@ -136,21 +221,41 @@ def ratios(rows: list[dict[str, Any]]) -> dict[str, Any]:
         }
     if "bn-relu, compiled" in rows[0]["times"]:
         for form in FORMATS:
-            for kind in COMPILED:
-                found[f"compiled {kind} time against the faster bn-relu, {form}"] = [
-                    round(
-                        median(row, f"{kind} ours, compiled")
-                        / min(median(row, "bn-relu"), median(row, "bn-relu, compiled")),
-                        3,
+            mine = [row for row in rows if row["format"] == form]
+            for baseline in ("bn-relu",) if form == "nchw" else ("bn-relu", IN_NCHW):
+                for kind in COMPILED:
+                    found[f"compiled {kind} time against the faster {baseline}, {form}"] = (
+                        against_faster(mine, kind, baseline)
                     )
-                    for row in rows
-                    if row["format"] == form
-                ]
-    for kind in LAYERS:
-        found[f"saved bytes of {kind} with recompute against bn-relu"] = max(
-            row["saved"][f"{kind} ours, recompute"] / row["saved"]["bn-relu"] for row in rows
-        )
+    for what in ("saved", "peak_bytes") if "peak_bytes" in rows[0] else ("saved",):
+        for kind in LAYERS:
+            found[f"{what} of {kind} with recompute against bn-relu"] = round(
+                max(row[what][f"{kind} ours, recompute"] / row[what]["bn-relu"] for row in rows), 3
+            )
     return found
+
+
+def verdicts(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was wanted, what came out, and whether it is met; the worst shape counts."""
+    told = []
+
+    def say(name: str, ratio: float, limit: float, least: bool = False, aim: bool = False) -> None:
+        met = ratio >= limit if least else ratio <= limit
+        told.append({
+            "what": name, "ratio": ratio, "target": f"{'>=' if least else '<='} {limit}",
+            "kind": "aim" if aim else "target", "met": met,
+        })  # fmt: skip
+
+    speed = found["eager speed against timm"]["geometric mean"]
+    say("eager speed against timm, geometric mean", speed, 2.0, least=True)
+    say("eager speed against timm, geometric mean", speed, 3.0, least=True, aim=True)
+    for name, value in found.items():
+        if name.startswith("compiled"):
+            nchw = name.endswith(", nchw")
+            say(name, max(value), 1.3 if nchw else 2.5, aim=not nchw and " B0 " in name)
+        elif name.startswith(tuple(f"saved of {kind} " for kind in COMPILED)):
+            say(name, value, 1.1)
+    return told
 
 
 def main() -> None:
@@ -159,46 +264,33 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--shapes", type=int, default=len(SHAPES))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     gpu = options.device != "cpu"
     rows: list[dict[str, Any]] = []
     begin = perf_counter()
-    for shape in SHAPES:
-        for form, memory_format in FORMATS.items():
-            torch.manual_seed(0)
-            torch.compiler.reset()  # what was compiled for other shapes must not count here
-            x, cotangent = (
-                torch.randn(shape, device=options.device).to(memory_format=memory_format)
-                for _ in range(2)
-            )
-            x.requires_grad_()
-            modules = contestants_of(shape[1], options.device, not options.no_compile)
-            times = take_turns(modules, x, cotangent, options.runs, gpu)
-            rows.append(
-                {
-                    "shape": shape,
-                    "format": form,
-                    "times": {name: summary(values) for name, values in times.items()},
-                    "saved": {
-                        name: saved_bytes(module, x)
-                        for name, module in modules.items()
-                        if "compiled" not in name
-                    },
-                }
-            )
+    for shape in SHAPES[: options.shapes]:
+        for form in FORMATS:
+            rows.append(row_of(shape, form, options))
             print(f"{shape} {form}: done after {perf_counter() - begin:.0f} s", flush=True)
     found = ratios(rows)
+    judged = verdicts(found)
     for name, value in found.items():
         print(f"{name}: {value}")
-    name = "layers_gpu" if gpu else "layers"
+    for one in judged:
+        print(f"{'met' if one['met'] else 'MISSED'} ({one['kind']} {one['target']}): "
+              f"{one['what']}: {one['ratio']}")  # fmt: skip
+    if options.shapes < len(SHAPES):
+        return
     settings = {
-        "threads": options.threads, "device": options.device, "autocast": gpu,
-        "timm": timm().__version__,
+        "threads": options.threads, "device": options.device, "timm": timm().__version__,
+        "input": "bfloat16 under autocast" if gpu else "float32",
     }  # fmt: skip
     if gpu:
         settings["device name"] = torch.cuda.get_device_name()
-    write_result(name, {"settings": settings, "ratios": found, "rows": rows})
+    data = {"settings": settings, "verdicts": judged, "ratios": found, "rows": rows}
+    write_result("layers_gpu" if gpu else "layers", data)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Speed of the service: ``python -m tests.benchmarks.bench_service [--candidates N]``.
 
-A web process over a large search to which events are written meanwhile, with busy processes at
-nice 10 in the place of workers: p95 of every page with ten clients of a request a second each, the
-delay of events at many event streams, and the web process's memory. Then, of a fresh
-`evosearch serve --quickstart`: the seconds to its first event, and how soon it obeys.
+A web process over a large search that a controller with simulated workers runs meanwhile, at so
+many events a second, while another controller trains a quickstart on Ray workers as the product
+starts them, at their nice value: p95 of every page with ten clients of a request a second each, the
+delay of events at many event streams, each of which must get every event once and in order, and the
+web process's memory. Then, of a fresh `evosearch serve --quickstart`: the seconds to its first
+event, and how soon it obeys.
 Figures of a busy machine are worth little.
 """
 
@@ -14,28 +16,39 @@ import asyncio
 import json
 import multiprocessing
 import os
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 
+from api.settings import load_settings
 from db.controllers import Controllers
+from db.queries_rest import Notes
+from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
-from tests.benchmarks.bench_store import ID, Log, Search
+from evosearch.events import Created
+from evosearch.ports import Extend
+from evosearch.presets import load_preset
+from tests.benchmarks.bench_store import ID, Search
 from tests.benchmarks.record import write_result
-from tests.benchmarks.service_start import starts
+from tests.benchmarks.service_start import ROOT, starts
 from tests.support.service import OFFERS
 from tests.support.web_process import WebProcess
 
 SPAWN = multiprocessing.get_context("spawn")
+LOAD = "load0001"
+EVENTS_OF_A_CANDIDATE = 3.0
 SEARCH = f"/api/v1/searches/{ID}"
 PAGES = {
     "searches": "/api/v1/searches",
@@ -54,35 +67,63 @@ PAGES = {
 }
 
 
-def filled(path: Path, candidates: int) -> Log:
-    """A store with one large search that nobody runs; returns what its log stands at."""
+def filled(path: Path, candidates: int) -> None:
+    """A store with one large search that goes on for long, and a second one that is trained."""
     store = SqlStore(str(path))
     search = Search(store)
     search.grow(candidates)
+    store.send(ID, Extend(evaluations=10**9))
     Controllers(store).register("bench", "here", os.getpid(), "inline", OFFERS)
     store.close()
-    return search.log
 
 
-def write(path: Path, log: Log, rate: float, seconds: float) -> None:
-    """So many events a second, each in a transaction of its own, as a running search writes."""
+def process(*words: str) -> subprocess.Popen[bytes]:
+    """This Python with those words; it ends with this process, whose input it has."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", *words], env=env, stdin=subprocess.PIPE, cwd=tempfile.gettempdir()
+    )
+
+
+def end(running: subprocess.Popen[bytes]) -> None:
+    """Asks a controller to end, and waits for it."""
+    running.send_signal(signal.SIGTERM)
+    running.communicate(timeout=120)
+
+
+def last_event(path: Path, search_id: str = ID) -> int:
+    """Number of the search's last event."""
     store = SqlStore(str(path))
-    lease = store.acquire(ID, "bench", 3600)
-    begun, written = time.monotonic(), 0
-    while time.monotonic() - begun < seconds:
-        for event in log.both():
-            store.append(lease, [event])
-            written += 1
-            time.sleep(max(0.0, begun + written / rate - time.monotonic()))
+    try:
+        return store.search(search_id).last_seq
+    finally:
+        store.close()
+
+
+def wait(true: Callable[[], bool], what: str, seconds: float = 300.0) -> None:
+    """Until it is so."""
+    until = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > until:
+            raise RuntimeError(f"waited in vain for {what}")
+        time.sleep(0.2)
+
+
+def train(path: Path, workers: int) -> subprocess.Popen[bytes] | None:
+    """A controller whose Ray workers train a quickstart; None for no workers."""
+    if not workers:
+        return None
+    store = SqlStore(str(path))
+    config = load_preset("quickstart", ["budget.evaluations=100000", "budget.hours=9"], seed=1)
+    ServiceWrites(store).create(LOAD, "load", Created(config=config), Notes())
+    words = ("--workers", str(workers), "--max-searches", "1")  # the large one is another's
+    made = process("api.cli", "controller", "--db", str(path), *words)
+    wait(
+        lambda: any(e.event.kind == "evaluation_recorded" for e in store.events(LOAD)),
+        "the first training",
+    )
     store.close()
-
-
-def burn() -> None:
-    """Keeps a core busy at nice 10."""
-    os.nice(10)
-    square = np.ones((200, 200))
-    while True:
-        square = square @ square / 200.0
+    return made
 
 
 def ask(url: str, clients: int, seconds: float, told: Connection) -> None:
@@ -109,40 +150,44 @@ def ask(url: str, clients: int, seconds: float, told: Connection) -> None:
     told.send(dict(spans))
 
 
-def listen(url: str, streams: int, after: int, seconds: float, told: Connection) -> None:
-    """Event streams, each read by a task; tells delays in ms and how many streams were in order."""
+def listen(url: str, streams: int, after: int, told: Connection) -> None:
+    """Event streams, each read by a task; tells delays in ms, and the numbers each got.
 
-    async def stream(delays: list[float]) -> bool:
+    Delays are those of events that happened once all streams were open.
+    """
+
+    async def stream(delays: list[tuple[datetime, float]], got: list[int]) -> datetime:
         host, _, port = url.removeprefix("http://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=2**20)
         path = f"{SEARCH}/events/stream?after={after}"
         writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        expected = after + 1
+        opened = datetime.max.replace(tzinfo=UTC)
         try:
+            await reader.readline()
+            opened = datetime.now(UTC)
             while True:
                 line = await reader.readline()
                 if not line.startswith(b"data: "):
                     continue
                 event = json.loads(line[6:])
-                if event["seq"] != expected:
-                    return False
-                expected += 1
+                got.append(event["seq"])
                 at = datetime.fromisoformat(event["at"])
-                delays.append(1e3 * (datetime.now(UTC) - at).total_seconds())
+                delays.append((at, 1e3 * (datetime.now(UTC) - at).total_seconds()))
         except asyncio.CancelledError:
             writer.close()
-            return True
+        return opened
 
-    async def run() -> tuple[list[list[float]], int]:
-        delays: list[list[float]] = [[] for _ in range(streams)]
-        tasks = [asyncio.create_task(stream(one)) for one in delays]
-        await asyncio.sleep(seconds)
+    async def run() -> tuple[list[float], list[list[int]]]:
+        delays: list[tuple[datetime, float]] = []
+        got: list[list[int]] = [[] for _ in range(streams)]
+        tasks = [asyncio.create_task(stream(delays, one)) for one in got]
+        await asyncio.to_thread(told.recv)  # whoever knows that no event comes any more says so
         for task in tasks:
             task.cancel()
-        return delays, sum(await asyncio.gather(*tasks))
+        begun = max(await asyncio.gather(*tasks))
+        return [delay for at, delay in delays if at > begun], got
 
-    delays, in_order = asyncio.run(run())
-    told.send((delays, in_order))
+    told.send(asyncio.run(run()))
 
 
 def p95(values: list[float]) -> float:
@@ -153,46 +198,70 @@ def p95(values: list[float]) -> float:
 def measure(folder: Path, told: argparse.Namespace) -> dict[str, Any]:
     """All figures of a web process over a large search."""
     path = folder / "store.db"
-    log = filled(path, told.candidates)
-    web = WebProcess(path)
+    filled(path, told.candidates)
+    web, children = WebProcess(path), []
     try:
         web.start()
         idle = web.memory()
-        pages, to_pages = SPAWN.Pipe(False)
-        events, to_events = SPAWN.Pipe(False)
-        store = SqlStore(str(path))
-        after = store.search(ID).last_seq
-        store.close()
-        seconds = told.seconds
-        others = [
-            SPAWN.Process(target=write, args=(path, log, told.rate, seconds + 2)),
-            SPAWN.Process(target=ask, args=(web.url, told.clients, seconds, to_pages)),
-            SPAWN.Process(target=listen,
-                          args=(web.url, told.streams, after, seconds + 4, to_events)),
-            *(SPAWN.Process(target=burn, daemon=True) for _ in range(told.burners)),
-        ]  # fmt: skip
-        for process in others:
-            process.start()
-        spans: dict[str, list[float]] = pages.recv()
-        delays, in_order = events.recv()
-        figures = {
+        before = last_event(path)
+        # Of a candidate come about three events: its proposal, trainings of some, its outcome.
+        pace = str(EVENTS_OF_A_CANDIDATE / told.rate)
+        search = process("tests.support.simulated_controller", str(path), "bench", pace, "2")
+        children.append(search)
+        wait(lambda: last_event(path) > before, "the large search to go on")
+        load = train(path, told.workers)
+        children += [load] if load else []
+        figures = under_load(path, web, search, told)
+        figures |= {
             "candidates": told.candidates, "clients": told.clients, "streams": told.streams,
-            "events_per_s": told.rate, "busy_processes_at_nice_10": told.burners,
-            "pages_ms": {name: {"n": len(found), "median": round(statistics.median(found), 1),
-                                "p95": p95(found)} for name, found in sorted(spans.items())},
-            "events_told": sum(map(len, delays)),
-            "events_each": sorted({len(one) for one in delays}),
-            "streams_in_order": in_order,
-            "event_delay_p95_ms": p95([one for each in delays for one in each]),
+            "ray_workers": told.workers, "nice": load_settings().worker_nice,
             "web_mib_idle": idle, "web_mib_then": web.memory(), "web_mib_peak": web.peak(),
             "web_has_loaded": web.loaded("torch", "ray"),
         }  # fmt: skip
-        for process in others:
-            process.terminate()
-            process.join()
     finally:
+        for child in children:
+            if child.poll() is None:
+                end(child)
         web.close()
     return figures
+
+
+def under_load(
+    path: Path, web: WebProcess, search: subprocess.Popen[bytes], told: argparse.Namespace
+) -> dict[str, Any]:
+    """Pages and streams while the search goes on.
+
+    Raises:
+        RuntimeError: a stream missed an event, got one twice, or out of order.
+    """
+    after = last_event(path)
+    pages, to_pages = SPAWN.Pipe(False)
+    events, to_events = SPAWN.Pipe()
+    others = [
+        SPAWN.Process(target=ask, args=(web.url, told.clients, told.seconds, to_pages)),
+        SPAWN.Process(target=listen, args=(web.url, told.streams, after, to_events)),
+    ]
+    begun = time.monotonic()
+    for one in others:
+        one.start()
+    spans: dict[str, list[float]] = pages.recv()
+    end(search)
+    seconds, last = time.monotonic() - begun, last_event(path)
+    time.sleep(5.0)
+    events.send("enough")
+    delays, got = events.recv()
+    for one in others:
+        one.join()
+    wrong = sum(numbers != [*range(after + 1, last + 1)] for numbers in got)
+    if wrong:
+        raise RuntimeError(f"{wrong} of {len(got)} streams did not get each event once, in order")
+    return {
+        "events": last - after, "events_per_s": round((last - after) / seconds, 2),
+        "pages_ms": {name: {"n": len(found), "median": round(statistics.median(found), 1),
+                            "p95": p95(found)} for name, found in sorted(spans.items())},
+        "streams_with_each_event_once_in_order": len(got),
+        "event_delay_p95_ms": p95(delays),
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -203,7 +272,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--rate", type=float, default=5.0, help="events a second")
     parser.add_argument("--seconds", type=float, default=120.0)
-    parser.add_argument("--burners", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="Ray workers")
     parser.add_argument("--starts", type=int, default=3, help="fresh starts of the quickstart")
     parser.add_argument("--folder", type=Path, help="where the database is put meanwhile")
     parser.add_argument("--dry", action="store_true", help="print only")

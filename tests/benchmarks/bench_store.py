@@ -33,8 +33,10 @@ from db.check import check
 from db.engine import begin
 from db.queries import Queries
 from db.sql_store import SqlStore, record
+from db.worked import worked_seconds
 from evosearch.events import Event, Skipped
 from evosearch.ports import Snapshot
+from evosearch.propose import Proposer
 from evosearch.snapshot import dump_state, reopen, worth_saving
 from evosearch.state import State, recover
 from evosearch.streams import evaluation_seed
@@ -51,6 +53,7 @@ from tests.support.events import (
     rejected,
     standing,
 )
+from tests.support.rest_reads import Reads, figures, lists
 
 ID = "bench001"
 SEED = evaluation_seed(CREATED.config.seed, "search", 0)
@@ -143,11 +146,16 @@ class Search:
         self.store.release(lease)
 
     def opening(self, fold: bool) -> dict[str, float]:
-        """Seconds to open the search, and how many events came after its snapshot."""
+        """Seconds to open the search, and how many events came after its snapshot.
+
+        Beside the state the service reads how long the search was worked on, and sets up proposals.
+        """
         figures: dict[str, float] = {"events after the snapshot": self.state.seq - self.saved}
         figures["open_s"] = round(timed(lambda: self.same(reopen(self.store, ID)[0])), 2)
         if fold:
             figures["fold_s"] = round(timed(lambda: self.same(recover(self.store.events(ID)))), 2)
+        figures["worked_s"] = round(timed(lambda: worked_seconds(self.store, ID)), 2)
+        figures["proposer_s"] = round(timed(lambda: Proposer(self.state)), 2)
         figures["save_s"] = round(timed(lambda: dump_state(self.state)), 2)
         return figures
 
@@ -244,6 +252,9 @@ def reads(store: SqlStore, log: Log) -> Iterator[tuple[str, dict[str, float]]]:
         "candidate": lambda: queries.candidate(ID, middle),
         "newest events": lambda: queries.events(ID, newest=True),
     }
+    rest = Reads(store, ID)
+    tasks |= {f"REST: {name}": task for name, task in lists(rest, ANCHORS[0]).items()}
+    tasks |= {f"REST: {name}": task for name, task in figures(rest, 2500).items()}
     for name, task in tasks.items():
         statements: list[str] = []
 
@@ -289,7 +300,7 @@ def table(figures: Sequence[dict[str, Any]]) -> str:
         rows.append([f"{name}, ms", *(f"{one['reads'][name]['median_ms']:g}" for one in figures)])
     rows.append(["durable outcomes/s", *(f"{one['outcomes']['store_per_s']:g}" for one in figures)])
     rows.append(["of the bare driver's", *(f"{one['outcomes']['ratio']:.0%}" for one in figures)])
-    for name in ("open_s", "fold_s"):
+    for name in ("open_s", "worked_s", "proposer_s", "fold_s"):
         cells = (one["opening"].get(name) for one in figures)
         rows.append([name.replace("_", ", "), *("-" if x is None else f"{x:g}" for x in cells)])
     rows.append(["check, s", *(f"{one['check_s']:g}" if "check_s" in one else "-"

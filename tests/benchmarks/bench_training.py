@@ -82,7 +82,7 @@ class PlainLoop:
                 yield x, rows.y[chosen].long()
 
     def advance(self, steps: int) -> None:
-        """Do so many steps."""
+        """Do so many steps, in float32 as one writes it first."""
         self.network.train()
         for _ in range(steps):
             x, y = next(self.batches)
@@ -93,14 +93,21 @@ class PlainLoop:
             self.schedule.step()
 
 
-def race(config: SearchConfig, layer: str, anchor: str, steps: int, runs: int) -> dict[str, Any]:
-    """Steps a second of both loops on one anchor, in turns, after one turn that does not count."""
+def race(
+    config: SearchConfig, layer: str, anchor: str, steps: int, runs: int, *,
+    device: str = "cpu", data: Dataset | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Steps a second of both loops on one anchor, in turns, after one turn that does not count.
+
+    ``data``: instead of the config's, on the device where both train.
+    """
     task = config.task.model_copy(update={"steps": steps * (runs + 1)})
     seed = evaluation_seed(config.seed, "search", 0)
     run = Run(anchor=anchor, seed=seed, learning_rate=task.learning_rate)
     subject = Subject(baseline=layer)
     job = Job(id="bench", purpose="baseline", subject=subject, graph=None, runs=(run,), task=task)
-    data = datasets.load(task.dataset, choose("cpu"))
+    data = data or datasets.load(task.dataset, choose(device))
+    wait = torch.cuda.synchronize if data.train.x.is_cuda else lambda: None
     ours = Training(run, task, layer_factory(job, anchor), data)
     plain = PlainLoop(run, task, HAND_WRITTEN[layer], data)
     speeds: dict[str, list[float]] = {"ours": [], "plain": []}
@@ -110,8 +117,10 @@ def race(config: SearchConfig, layer: str, anchor: str, steps: int, runs: int) -
             ("plain", lambda: plain.advance(steps)),
         ]
         for name, work in turns if turn % 2 else reversed(turns):
+            wait()
             begin = perf_counter()
             work()
+            wait()
             if turn:
                 speeds[name].append(steps / (perf_counter() - begin))
     ratios = [a / b for a, b in zip(speeds["ours"], speeds["plain"], strict=True)]
@@ -147,6 +156,7 @@ def main() -> None:
     parser.add_argument("--evaluations", type=int, default=20, help="of the recorded search")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--data-dir")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or auto, of the two loops")
     options = parser.parse_args()
     if options.data_dir:
         os.environ["EVOSEARCH_DATA_DIR"] = options.data_dir
@@ -155,7 +165,7 @@ def main() -> None:
     races = []
     for layer in HAND_WRITTEN:
         for anchor in config.anchor_names:
-            row = race(config, layer, anchor, options.steps, options.runs)
+            row = race(config, layer, anchor, options.steps, options.runs, device=options.device)
             races.append(row)
             speeds = {k: statistics.median(v) for k, v in row["steps_per_second"].items()}
             print(
@@ -170,10 +180,14 @@ def main() -> None:
         f"of {found['rejected']} and {found['full']}; means {found['mean_share']:.3f}; "
         f"target {TARGET})"
     )
+    device = choose(options.device)
     name = "training" if options.preset == "quickstart" else f"training_{options.preset}"
+    if device.type != "cpu":
+        name = f"{name}_{device.type}"
     write_result(
         name.replace("-", "_"),
         {"preset": options.preset, "overrides": options.set, "steps": options.steps, "threads": 1,
+         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
          "races": races, "rejection": found},
     )  # fmt: skip
 

@@ -1,10 +1,11 @@
-"""A chart with two logarithmic axes as SVG text, so that a benchmark's figures can be looked at."""
+"""Charts as SVG text, to look at a benchmark's figures: lines, and bands over seeds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 420, 70, 210, 40, 50
@@ -14,8 +15,17 @@ Lines = Mapping[str, Mapping[float, float]]
 """Name -> x -> y; all x and y are positive."""
 
 
+class Band(NamedTuple):
+    """A point of a line with its range."""
+
+    x: float
+    low: float
+    middle: float
+    high: float
+
+
 def write_chart(path: Path, title: str, x_name: str, y_name: str, lines: Lines) -> None:
-    """Write the lines with a legend; each point is marked."""
+    """Write the lines with a legend over two logarithmic axes; each point is marked."""
     xs = [x for line in lines.values() for x in line]
     ys = [y for line in lines.values() for y in line.values()]
     low, high = _decades(ys)
@@ -45,6 +55,40 @@ def write_chart(path: Path, title: str, x_name: str, y_name: str, lines: Lines) 
         parts.append(f'<polyline points="{joined}" fill="none" stroke="{colour}"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
         parts.append(_text(WIDTH - RIGHT + 14, TOP + 18 * index + 8, name, colour=colour))
+    _write(path, parts)
+
+
+def write_bands(
+    path: Path, title: str, x_name: str, y_name: str, lines: Mapping[str, Sequence[Band]]
+) -> None:
+    """Write the lines with a legend over two plain axes from zero; ranges are shaded."""
+    last = max(one.x for line in lines.values() for one in line) or 1.0
+    top = max(one.high for line in lines.values() for one in line) or 1.0
+
+    def at(x: float, y: float) -> str:
+        across = LEFT + x / last * (WIDTH - LEFT - RIGHT)
+        return f"{across:.1f},{HEIGHT - BOTTOM - y / top * (HEIGHT - TOP - BOTTOM):.1f}"
+
+    parts = [_text(LEFT, 22, title, size=15), _text(LEFT, HEIGHT - 12, x_name)]
+    parts.append(_text(8, TOP - 8, y_name))
+    for part in range(5):
+        x, y = at(last * part / 4, top * part / 4).split(",")
+        parts.append(f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="#ddd"/>')
+        parts.append(_text(LEFT - 8, float(y) + 4, f"{top * part / 4:.3g}", anchor="end"))
+        below = HEIGHT - BOTTOM + 18
+        parts.append(_text(float(x), below, f"{last * part / 4:,.0f}", anchor="middle"))
+    for index, (name, line) in enumerate(lines.items()):
+        colour = COLOURS[index % len(COLOURS)]
+        edge = [at(one.x, one.low) for one in line] + [at(one.x, one.high) for one in line[::-1]]
+        middle = " ".join(at(one.x, one.middle) for one in line)
+        dashes = "" if index < len(COLOURS) else ' stroke-dasharray="5 3"'
+        parts.append(f'<polygon points="{" ".join(edge)}" fill="{colour}" opacity="0.08"/>')
+        parts.append(f'<polyline points="{middle}" fill="none" stroke="{colour}"{dashes}/>')
+        parts.append(_text(WIDTH - RIGHT + 14, TOP + 18 * index + 8, name, colour=colour))
+    _write(path, parts)
+
+
+def _write(path: Path, parts: Sequence[str]) -> None:
     body = "\n".join(parts)
     path.write_text(
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '

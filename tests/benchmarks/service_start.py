@@ -10,15 +10,18 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from db.controllers import Controllers
+from db.queries import Queries
 from db.sql_store import SqlStore
 from evosearch.client import Client
-from evosearch.events import EvaluationRecorded, JobQueued
+from evosearch.events import CandidateEvaluated, EvaluationRecorded, JobQueued
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 300.0
@@ -77,13 +80,71 @@ def milestones(process: subprocess.Popen[str], folder: Path, begun: float) -> di
     since("page served", lambda: answers(url), begun)
     since("first job queued", lambda: happened(JobQueued), begun)
     since("first training done", lambda: happened(EvaluationRecorded), begun)
-    with Client(url) as client:
-        for word, status in (("pause", "paused"), ("resume", "running")):
-            sent = time.monotonic()
-            client.command(search_id, word)
-            since(f"{word} obeyed", lambda to=status: store.search(search_id).status == to, sent)  # type: ignore[misc]
+    since("first candidate evaluated", lambda: happened(CandidateEvaluated), begun)
+    times |= {f"{word} obeyed": seconds for word, seconds in obeyed(url, store, search_id).items()}
     store.close()
     return times
+
+
+def obeyed(url: str, store: SqlStore, search_id: str) -> dict[str, float]:
+    """Seconds by the wall clock from each command's request to what it does; it is over then.
+
+    The search must run, with an evaluated candidate. A second one, made here, is what the first
+    one's priority is against; it is deleted in the end. Priorities act on new jobs: where those at
+    hand are long, their end is measured too.
+    """
+    queries, controllers, found = Queries(store), Controllers(store), {}
+    config = store.search(search_id).config.model_dump(mode="json")
+
+    def events(kind: str) -> list[Any]:
+        rows = store.events(search_id, before)
+        return [entry.event for entry in rows if entry.event.kind == kind]
+
+    def measure(name: str, act: Callable[[], Any], true: Callable[[], bool]) -> None:
+        begin = time.monotonic()
+        act()
+        while not true():
+            if time.monotonic() - begin > PATIENCE:
+                raise RuntimeError(f"waited in vain: {name}")
+            time.sleep(0.02)
+        found[name] = time.monotonic() - begin
+
+    def status(name: str = search_id) -> str:
+        return store.search(name).status
+
+    def held(name: str) -> bool:
+        return any(one.alive and name in one.searches for one in controllers.list())
+
+    def shares() -> Counter[str]:
+        alive = [one for one in controllers.list() if one.alive]
+        return Counter(worker.get("search") for one in alive for worker in one.workers)
+
+    with Client(url, timeout=60) as client:
+        best = next(one.birth for one in client.candidates(search_id, state="evaluated"))
+        before = store.search(search_id).last_seq
+        measure("pause", lambda: client.command(search_id, "pause"), lambda: status() == "paused")
+        measure("resume", lambda: client.command(search_id, "resume"),
+                lambda: status() == "running")  # fmt: skip
+        measure("extend", lambda: client.command(search_id, "extend", evaluations=10**6),
+                lambda: queries.search_row(search_id).budget == 10**6)  # fmt: skip
+        measure("enqueue", lambda: client.command(search_id, "enqueue", formula="tanh(v1 * x)"),
+                lambda: any(one.origin == "enqueued" for one in events("candidate_queued"))
+                or bool(events("enqueued_refused")))  # fmt: skip
+        again = f"candidates/{best}/remeasure"
+        measure("remeasure", lambda: client.command(search_id, again, seeds=1),
+                lambda: any(one.purpose == "remeasure" and one.subject.birth == best
+                            for one in events("job_queued")))  # fmt: skip
+        other = client.create(config=config).id
+        until = time.monotonic() + PATIENCE
+        while not held(other) and time.monotonic() < until:
+            time.sleep(0.1)
+        shared = shares()[search_id]
+        measure("priority", lambda: httpx.patch(f"{url}/api/v1/searches/{other}",
+                                                json={"priority": 100}).raise_for_status(),
+                lambda: shares()[search_id] < shared or shared < 2)  # fmt: skip
+        measure("delete", lambda: client.delete(other), lambda: not held(other))
+        measure("stop", lambda: client.command(search_id, "stop"), lambda: status() == "stopped")
+    return found
 
 
 def answers(url: str) -> bool:

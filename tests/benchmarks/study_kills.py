@@ -2,9 +2,10 @@
 
 At moments uniform over a measured run, and in the middle of, before and after every commit; on
 SQLite and PostgreSQL; with the inline pool (the resumed search has the log of the uninterrupted
-one) and with simulated workers (every finished evaluation is kept once, none is trained again
-whose result was kept, the front is that of all scores, and the log replays). It stops at the first
-search that does not hold. Each figure counts kills that did hit a running controller.
+one), with simulated workers and with Ray (every finished evaluation is kept once, none is trained
+again whose result was kept, the front is that of all scores, and the log replays). A controller
+with Ray takes seconds to start, so it is killed less often (``--ray-kills``, ``--ray-commits``). It
+stops at the first search that does not hold. Each figure counts kills that did hit a controller.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from tests.support.postgres import Server, find_binaries
 A_SEARCH = 10
 """Kills of one search at moments; then it is finished and looked at."""
 FULL = 200
-EVALUATIONS = {"inline": 2, "simulated": 8}
+FULL_RAY = 20
+EVALUATIONS = {"inline": 2, "simulated": 8, "ray": 4}
 
 
 @contextmanager
@@ -81,7 +83,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=FULL, help="at moments, for each case")
     parser.add_argument("--commits", type=int, default=10**9, help="kills at commits at most")
-    parser.add_argument("--pools", default="inline,simulated")
+    parser.add_argument("--ray-kills", type=int, default=FULL_RAY, help="the same with Ray")
+    parser.add_argument("--ray-commits", type=int, default=FULL_RAY)
+    parser.add_argument("--pools", default="inline,simulated,ray")
     parser.add_argument("--databases", default="sqlite,postgresql")
     told = parser.parse_args()
     torch.set_num_threads(1)
@@ -90,9 +94,14 @@ def main() -> None:
         print(f"{kind}, {pool} pool", flush=True)
         with tempfile.TemporaryDirectory() as name, databases(kind, Path(name)) as new_url:
             case = Case(pool, new_url, Path(name), EVALUATIONS[pool])
-            results[f"{kind}, {pool} pool"] = study(case, told.kills, told.commits)
+            ray = pool == "ray"
+            results[f"{kind}, {pool} pool"] = study(
+                case, told.ray_kills if ray else told.kills,
+                told.ray_commits if ray else told.commits,
+            )  # fmt: skip
         print(results[f"{kind}, {pool} pool"], flush=True)
-    whole = told.kills >= FULL and told.commits >= 10**9 and len(results) == 4
+    whole = told.kills >= FULL and told.commits >= 10**9 and len(results) == 6
+    whole &= min(told.ray_kills, told.ray_commits) >= FULL_RAY
     if whole:
         print(write_result("kills", {"cases": results}))
 

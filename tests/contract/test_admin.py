@@ -8,6 +8,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,7 @@ def test_carried_to_another_store_and_back_nothing_is_lost(
     search = fill(sql_store)
     fill(sql_store, "second", seed=9, batches=20)
     about = Notes(tags=("a", "b"), text="why", priority=70, starred=True, archived=True)
-    ServiceWrites(sql_store).annotate(ID, about)
+    ServiceWrites(sql_store).annotate(ID, **asdict(about))
     lines = exported(sql_store)
     seen: list[tuple[str, int, int]] = []
     done = import_searches(other, lines.splitlines(keepends=True), lambda *told: seen.append(told))
@@ -187,7 +188,7 @@ def test_a_longer_search_of_the_same_id_is_refused(tmp_path: Path) -> None:
 )
 def test_a_damaged_export_adds_nothing(sql_store: SqlStore, other: SqlStore, cut: str) -> None:
     fill(sql_store, batches=40)
-    ServiceWrites(sql_store).annotate(ID, Notes(tags=("a",)))
+    ServiceWrites(sql_store).annotate(ID, tags=("a",))
     lines = exported(sql_store).splitlines(keepends=True)
     if cut in _FORGED:
         lines = _forged(lines, *_FORGED[cut])

@@ -8,6 +8,7 @@ from collections import Counter
 
 import pytest
 
+from db.check import check
 from db.queries import Queries
 from db.sql_store import SqlStore
 from evosearch.errors import ConfigError, NotFound
@@ -15,11 +16,12 @@ from evosearch.events import (
     EnqueuedRefused,
     EvaluationRecorded,
     Event,
+    JobLost,
     PhaseEntered,
     Reported,
     Skipped,
 )
-from evosearch.records import Evaluation, Rejection, Subject
+from evosearch.records import Evaluation, Failure, Rejection, Subject
 from tests.support.events import (
     ANCHORS,
     CREATED,
@@ -99,6 +101,41 @@ def test_rejections_and_failures_say_why(sql_store: SqlStore) -> None:
     assert (rows[8].state, rows[8].origin) == ("rejected", "enqueued")
     assert queries.candidate(ID, 3).checks[0].findings == {"loss": "Infinity"}
     assert queries.states(ID) == {"rejected": 2, "failed": 1, "quarantined": 1, "duplicate": 1}
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_candidate_is_seen_on_its_way(sql_store: SqlStore, at_once: bool) -> None:
+    lost = JobLost(id="c3", failure=Failure(cause="died"), attempt=1)
+    way: list[tuple[Event, str, int]] = [
+        (queued(3), "queued", 1), (evaluation(3, "resnet", 0.5), "running", 1),
+        (evaluation(3, "mobilenet", 0.5), "running", 1), (lost, "lost", 2),
+        (evaluation(3, "efficientnet", 0.5), "running", 2),
+        (evaluated(3, standing([0.5] * 3, (3,))), "evaluated", 2),
+    ]  # fmt: skip
+    queries = record(sql_store)
+    lease = sql_store.acquire(ID, "me", 60)
+    for number, (event, state, attempts) in enumerate(way, 1):
+        if not at_once:
+            sql_store.append(lease, [event])
+        elif number == len(way):
+            sql_store.append(lease, [one for one, _, _ in way])
+        else:
+            continue
+        (row,) = queries.candidates(ID).rows
+        assert (row.state, row.attempts) == (state, attempts)
+        assert queries.states(ID) == {state: 1}
+        assert check(sql_store) == []
+
+
+def test_a_candidate_that_is_lost_before_anything_was_trained(sql_store: SqlStore) -> None:
+    lost = JobLost(id="c3", failure=Failure(cause="hung"), attempt=1)
+    queries = record(sql_store, [queued(3), queued(4)], [lost])
+    assert [row.birth for row in queries.candidates(ID, states=["lost"]).rows] == [3]
+    lease = sql_store.acquire(ID, "me", 60)
+    sql_store.append(lease, [failed(3, quarantined=True)])
+    assert queries.states(ID) == {"queued": 1, "quarantined": 1}
+    assert queries.candidate(ID, 3).candidate.attempts == 2
+    assert check(sql_store) == []
 
 
 def test_pages_by_birth_meet_every_candidate_once(sql_store: SqlStore) -> None:

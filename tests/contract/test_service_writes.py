@@ -112,7 +112,7 @@ def test_a_deleted_search_leaves_nothing_behind(sql_store: SqlStore) -> None:
     create(sql_store, "bbbb2345", seed=2)
     for search_id in (ID, "bbbb2345"):
         carry_on(sql_store, search_id)
-    ServiceWrites(sql_store).annotate(ID, Notes(starred=True))
+    ServiceWrites(sql_store).annotate(ID, starred=True)
     kept = texts(sql_store, "bbbb2345", 10**9)
     ServiceWrites(sql_store).delete(ID)
     with pytest.raises(NotFound):

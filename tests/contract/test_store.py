@@ -202,6 +202,9 @@ def _conflicts() -> Iterator[tuple[str, list[Event], list[Event]]]:
         [queued(3), evaluation(3, "resnet", 0.5)],
         [evaluation(3, "resnet", 0.6)],
     )
+    gone = JobLost(id="c3", failure=Failure(cause="died"), attempt=1)
+    yield "lost before it was there", [], [gone]
+    yield "lost after its outcome", ready, [gone]
     yield "evaluation after the outcome", ready, [evaluation(3, "resnet", 0.5, seed=2)]
     yield "no number", [queued(3)], [evaluation(3, "resnet", float("nan"))]
     yield "no standing", [queued(3)], [evaluated(3, standing([0.5, 0.5, float("inf")]))]
@@ -263,12 +266,15 @@ class TestStates:
         info = store.search("k3")
         assert (info.evaluated, info.hypervolume) == (1, 0.1)
 
-    def test_losing_a_candidates_first_job_changes_no_state(self, store: Store) -> None:
+    @pytest.mark.parametrize("size", [1, 2, 9])
+    def test_a_candidate_whose_worker_was_lost_goes_on(self, store: Store, size: int) -> None:
         lease = begin(store)
         lost = JobLost(id="c3", failure=Failure(cause="died"), attempt=1)
-        store.append(lease, [queued(3), lost])
-        store.append(lease, [rejected(3)])
-        assert store.search("k3").last_seq == 4
+        events = [queued(3), evaluation(3, "resnet", 0.5), lost, evaluation(3, "mobilenet", 0.5),
+                  evaluated(3, standing([0.5] * 3))]  # fmt: skip
+        for first in range(0, len(events), size):
+            store.append(lease, events[first : first + size])
+        assert store.search("k3").evaluated == 1
 
     def test_one_duplicate_may_share_its_digest_with_no_original_only(self, store: Store) -> None:
         lease = begin(store)

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from api.alerts import Alerts
-from evosearch.events import Created, StatusChanged
+from evosearch.events import Created, JobFinished, Standing, StatusChanged
 from evosearch.presets import load_preset
+from evosearch.records import Evaluation, Purpose, Subject
 from evosearch.state import State
 
 HOUR = 3600.0
@@ -103,6 +104,57 @@ def test_silence_and_a_filling_disk_are_posted(receiver: Receiver) -> None:
         m.look("aaaaaaaa", state)
     assert receiver.kinds().count("stalled") == 2
     assert receiver.kinds().count("disk_nearly_full") == 2
+
+
+def measured(state: State, subject: Subject, purpose: Purpose, score: float, seeds: range) -> None:
+    """Trainings of a layer, whose score moves a little with the seed and lies elsewhere in MACs."""
+    for anchor in state.config.anchor_names:
+        for seed in seeds:
+            one = Evaluation(
+                anchor=anchor, seed=seed, learning_rate=state.config.task.learning_rate,
+                split="select", score=score + 0.002 * (seed % 3), steps=9, seconds=1.0,
+                more={"macs": 5.0},
+            )  # fmt: skip
+            state.results[subject.key].append((purpose, one))
+
+
+def finished(birth: int, scores: dict[str, float]) -> JobFinished:
+    standing = Standing(scores=scores, seeds=9, front_in=(), front_out=(), hypervolume=0.0)
+    return JobFinished(
+        id=f"remeasure/c{birth}/1", subject=Subject(birth=birth), purpose="remeasure",
+        standing=standing, seconds=1.0,
+    )  # fmt: skip
+
+
+def test_the_first_win_is_one_on_fresh_seeds_with_an_interval_above_nothing(
+    receiver: Receiver,
+) -> None:
+    state = a_state()
+    rivals = state.config.confirmation.rivals
+    # What flatters: the seed that selected it, and an objective that is no score.
+    flattered = dict.fromkeys(state.config.anchor_names, 0.99) | {"resnet:macs": 5.0}
+    with alerts(receiver.url) as made:
+        hear = made.listener("aaaaaaaa")
+
+        def told(birth: int) -> int:
+            hear(state, finished(birth, flattered))
+            return len(made._sent)
+
+        measured(state, Subject(birth=1), "search", 0.99, range(1))
+        measured(state, Subject(birth=1), "remeasure", 0.90, range(1))
+        assert told(1) == 0, "there is no baseline yet"
+        for name in rivals:
+            measured(state, Subject(baseline=name), "baseline", 0.80, range(1))
+        assert told(1) == 0, "no spread over seeds is known yet"
+        measured(state, Subject(birth=2), "remeasure", 0.7995, range(3))
+        assert told(2) == 0, "it is no better than the baselines"
+        measured(state, Subject(birth=3), "remeasure", 0.802, range(2))
+        assert told(3) == 0, "its interval holds 0"
+        hear(state, finished(1, flattered))
+        hear(state, finished(1, flattered))
+    (alert,) = [one for _, one in receiver.told if one["alert"] == "first_win"]
+    assert alert["search"] == "aaaaaaaa"
+    assert "candidate 1 leads the better baselines by +10.0 points on fresh seeds" in alert["text"]
 
 
 def test_a_receiver_that_refuses_or_is_gone_stops_nothing(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from api.controlling import POLL_SECONDS, Controlling
 from api.lease import Keeper
 from api.shared_pool import SharedPool
 from api.stop_rules import StopRules
-from db.queries_rest import Notes
+from db.controllers import Controllers
+from db.queries import Queries
 from db.schema import evaluations, events
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
@@ -25,45 +26,13 @@ from evosearch import events as ev
 from evosearch.errors import NotFound
 from evosearch.ports import Pause, Remeasure, Resume
 from evosearch.presets import load_preset
-from evosearch.records import Job, Message
-from evosearch.state import State
+from evosearch.records import CheckRun, Job, JobDone, Message, Rejection
+from evosearch.state import State, recover
 from tests.simulated_worker import answer
+from tests.support.controlling import control, controlling, create, status, step_until, store
 from workers.simulated import SimulatedPool
 
-SMALL = ("budget.evaluations=6", "confirmation.resamples=50", "confirmation.final_seeds=3")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    made = SqlStore(f"{tmp_path}/store.db")
-    yield made
-    made.close()
-
-
-def create(store: SqlStore, name: str, *overrides: str, priority: int = 10) -> None:
-    config = load_preset("quickstart", [*SMALL, *overrides], seed=3)
-    ServiceWrites(store).create(name, name, ev.Created(config=config), Notes(priority=priority))
-
-
-@pytest.fixture
-def control(store: SqlStore, tmp_path: Path) -> Iterator[Controlling]:
-    alerts = Alerts(None, None, 3600.0)
-    made = Controlling(store, SharedPool(SimulatedPool(answer, 4), 4), "me", alerts=alerts)
-    yield made
-    made.close()
-    alerts.close()
-
-
-def step_until(control: Controlling, done: Callable[[], bool], steps: int = 5000) -> None:
-    for _ in range(steps):
-        if done():
-            return
-        control.step()
-    raise AssertionError("it did not come to that")
-
-
-def status(store: SqlStore, name: str) -> str:
-    return store.search(name).status
+__all__ = ["control", "store"]
 
 
 def test_searches_created_by_rows_run_side_by_side_to_their_end(
@@ -124,7 +93,7 @@ def test_delete_and_priority_are_acted_on_within_two_seconds(
     def slow(job: Job) -> tuple[float, Sequence[Message]]:
         return 1e9, []  # no message comes that the controller could notice it by
 
-    pool, now = SharedPool(SimulatedPool(slow, 10), 10), [0.0]
+    pool, now = SharedPool(SimulatedPool(slow, 10)), [0.0]
     alerts = Alerts(None, None, 3600.0)
     control = Controlling(store, pool, "me", alerts=alerts, clock=lambda: now[0])
 
@@ -143,7 +112,7 @@ def test_delete_and_priority_are_acted_on_within_two_seconds(
     create(store, "aaaaaaaa")
     create(store, "bbbbbbbb")
     seconds_until(lambda: shares() == {"aaaaaaaa": 5, "bbbbbbbb": 5})
-    ServiceWrites(store).annotate("bbbbbbbb", Notes(priority=40))
+    ServiceWrites(store).annotate("bbbbbbbb", priority=40)
     assert seconds_until(lambda: shares()["bbbbbbbb"] == 8) < 2
     ServiceWrites(store).delete("bbbbbbbb")
     assert seconds_until(lambda: control.held == ["aaaaaaaa"]) < 2
@@ -194,6 +163,60 @@ def test_hours_count_over_restarts_and_idle_time_does_not(
     assert store.search("aaaaaaaa").evaluated < 100
 
 
+@pytest.mark.parametrize("limit", ["budget.hours=0.0001", "budget.train_steps=100"])
+def test_a_limit_ends_a_search_whose_candidates_are_all_rejected(
+    store: SqlStore, limit: str
+) -> None:
+    def hopeless(job: Job) -> tuple[float, Sequence[Message]]:
+        if job.purpose != "search":
+            return answer(job)
+        check = CheckRun(check="quality", anchor="resnet", seconds=0.1, steps=40)
+        return 0.01, [JobDone(job_id=job.id, checks=(check,), rejection=Rejection(code="quality"))]
+
+    control, alerts = controlling(store, hopeless)
+    create(store, "aaaaaaaa", limit)
+    begin = time.monotonic()
+    step_until(control, lambda: status(store, "aaaaaaaa") == "finished")
+    assert time.monotonic() - begin < 30
+    report = next(e.event.report for e in store.events("aaaaaaaa") if e.event.kind == "reported")
+    assert report["leader"] is None
+    assert "are used up" in report["verdict"]
+    control.close()
+    alerts.close()
+
+
+def test_the_target_is_reached_on_fresh_seeds_by_the_anchors_scores(
+    store: SqlStore, control: Controlling
+) -> None:
+    create(store, "aaaaaaaa", "budget.evaluations=2000", "budget.target=0.7",
+           "evolution.challenge_top=3", "evolution.remeasure_share=0.5")  # fmt: skip
+    step_until(control, lambda: status(store, "aaaaaaaa") == "finished", 20_000)
+    log = [*store.events("aaaaaaaa")]
+    (ended,) = [e for e in log if e.event.kind == "budget_changed"]
+    state = recover(e for e in log if e.seq < ended.seq)
+    assert state.confirmed is not None
+    assert state.confirmed >= 0.7
+    assert ended.event.reason == f"the target 0.7 is reached: {state.confirmed:.4f}"
+
+
+def test_a_restart_forgets_no_gain(store: SqlStore) -> None:
+    create(store, "aaaaaaaa", "budget.evaluations=2000", "budget.no_gain=12",
+           "evolution.remeasure_share=0.0")  # fmt: skip
+    for _ in range(100):
+        control, alerts = controlling(store)
+        before = store.search("aaaaaaaa").evaluated
+        # Each controller sees less than it takes to give up.
+        step_until(
+            control, lambda before=before: store.search("aaaaaaaa").evaluated >= before + 4
+            or status(store, "aaaaaaaa") == "finished",
+        )  # fmt: skip
+        control.close()
+        alerts.close()
+        if Queries(store).search_row("aaaaaaaa").phase != "search":
+            break
+    assert store.search("aaaaaaaa").evaluated < 100
+
+
 def age(store: SqlStore, name: str, seconds: list[float]) -> None:
     """Sets the times of a search's events, counted from now on."""
     now = datetime.now(UTC)
@@ -227,7 +250,7 @@ def test_gpu_hours_are_those_of_the_workers() -> None:
     state = State(ev.Created(config=config))
     state.evaluated = 1
     spent, now = 0.0, 0.0
-    rules = StopRules(state, 0.5, lambda: now, worker_seconds=lambda: spent)
+    rules = StopRules(0.5, lambda: now, worker_seconds=lambda: spent)
     assert rules.due(state) is None
     spent = 7000.0
     now = 61.0
@@ -241,7 +264,7 @@ def test_alerts_reach_the_command_once(store: SqlStore, tmp_path: Path) -> None:
     hook.write_text(f"#!/bin/sh\ncat >> {tmp_path}/alerts\necho >> {tmp_path}/alerts\n")
     hook.chmod(0o755)
     alerts = Alerts(None, str(hook), 3600.0, disk_free=lambda: 5)
-    control = Controlling(store, SharedPool(SimulatedPool(answer, 4), 4), "me", alerts=alerts)
+    control = Controlling(store, SharedPool(SimulatedPool(answer, 4)), "me", alerts=alerts)
     create(store, "aaaaaaaa")
     step_until(control, lambda: status(store, "aaaaaaaa") == "finished")
     control.close()
@@ -265,3 +288,24 @@ def test_the_keeper_of_a_deleted_searchs_lease_says_so(store: SqlStore) -> None:
                 break
         else:
             raise AssertionError("the keeper did not notice")
+
+
+def test_the_beat_tells_what_the_pool_sees_and_invents_nothing(store: SqlStore) -> None:
+    """Jobs that wait for a worker are nobody's: they keep none busy."""
+    pool = SimulatedPool(answer, 2, 6)
+    alerts = Alerts(None, None, 3600.0)
+    control = Controlling(store, SharedPool(pool), "me", alerts=alerts)
+    Controllers(store).register("me", "here", 1, "simulated", {})
+    create(store, "aa")
+    step_until(control, lambda: len(pool._waiting) > 2)
+    control._beat()
+    (row,) = Controllers(store).list()
+    assert [one["state"] for one in row.workers] == ["busy", "busy"]
+    assert {one["search"] for one in row.workers} == {"aa"}
+    running = {job.partition(":")[2] for _, _, job, _ in pool._running}
+    assert {one["job"] for one in row.workers} == running
+    control.close()
+    control._beat()
+    (row,) = Controllers(store).list()
+    assert [one["state"] for one in row.workers] == ["idle", "idle"]
+    alerts.close()

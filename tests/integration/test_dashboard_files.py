@@ -109,3 +109,33 @@ def test_scripts_are_what_the_policy_and_the_house_allow(path: Path) -> None:
     elsewhere = re.sub(r"http://www\.w3\.org/[\w/]+", "", text)
     assert "http://" not in elsewhere
     assert "https://" not in elsewhere
+
+
+SENTENCE = re.compile(r"""["`][^"`\n]*\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b[^"`\n]*["`]""")
+
+
+def sentences(script: str) -> list[str]:
+    """What reads like words for people, comments and names of classes left out."""
+    code = re.sub(r"/\*.*?\*/|^\s*//.*$", "", script, flags=re.DOTALL | re.MULTILINE)
+    code = re.sub(r"class: (\[[^\]]*\]|\"[^\"]*\")", "", code)
+    return SENTENCE.findall(code)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_words_for_people_stand_in_one_file(path: Path) -> None:
+    if path.name == "strings.js":
+        assert len(sentences(path.read_text(encoding="utf-8"))) > 100
+    else:
+        assert sentences(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_sentence_elsewhere_is_found() -> None:
+    assert sentences('h("p", {}, "There is no such thing"); // a comment of many words')
+    assert not sentences('h("p", { class: "one two three four" }, T.noPage)')
+
+
+def test_the_page_says_what_it_needs_where_no_script_runs(service: Running) -> None:
+    text = httpx.get(service.url).text
+    assert "<noscript>evosearch's dashboard needs JavaScript; " in text
+    assert 'name="description" content="Watch normalization-activation layers evolve"' in text
+    assert "{{" not in text

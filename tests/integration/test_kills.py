@@ -35,12 +35,18 @@ def test_killed_at_moments_and_at_commits_every_result_is_kept_once(case: Case) 
     assert {"middle", "before", "after"} <= places
 
 
-def test_with_the_inline_pool_a_killed_search_ends_with_the_same_log(tmp_path: Path) -> None:
-    numbers = itertools.count()
-    short = ("confirmation.enabled=false",)
-    rounds = Rounds(Case("inline", lambda: f"{tmp_path}/{next(numbers)}.db", tmp_path, 1, short))
-    rounds.at_every_commit(limit=6)
-    assert rounds.kills == 6
+def test_with_the_inline_pool_a_killed_search_ends_with_the_same_log(case: Case) -> None:
+    inline = Case("inline", case.new_url, case.folder, 1, ("confirmation.enabled=false",))
+    rounds = Rounds(inline)
+    rounds.at_every_commit(limit=4)
+    assert rounds.kills == 4
+
+
+def test_with_ray_every_result_is_kept_once(tmp_path: Path) -> None:
+    numbers, short = itertools.count(), ("confirmation.enabled=false",)
+    rounds = Rounds(Case("ray", lambda: f"{tmp_path}/{next(numbers)}.db", tmp_path, 2, short))
+    rounds.at_moments([0.9])
+    assert rounds.kills == 1
 
 
 def test_what_was_lost_or_trained_twice_would_be_seen() -> None:

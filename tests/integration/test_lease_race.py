@@ -1,55 +1,34 @@
-"""Two controllers fight for one search: one owner at a time, and nothing is written twice."""
+"""Two controllers fight for one search: one owner at a time, and nothing is written twice.
+
+Seconds here; a minute on each database in `tests.benchmarks.study_race`.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from collections import Counter
-from pathlib import Path
 
-from db.check import check
-from db.sql_store import SqlStore
-from evosearch.events import EvaluationRecorded, StatusChanged
-from tests.support.events import CREATED
+import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.race import owner_changes, race
+
 SECONDS = float(os.environ.get("EVOSEARCH_RACE_SECONDS", "4"))
 
 
 def test_two_controllers_race_for_one_search(url: str) -> None:
-    store = SqlStore(url)
-    store.create("race", "", CREATED)
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.support.racer", url, owner, str(SECONDS)],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for owner in ("one", "two")
-    ]  # fmt: skip
-    told = [racer.communicate(timeout=SECONDS + 120) for racer in racers]
-    assert [racer.returncode for racer in racers] == [0, 0], told
-    counts = [Counter(json.loads(out)) for out, _ in told]
-    assert all(count["owned"] > 2 for count in counts), counts
-    assert sum(count["lost"] for count in counts) > 0, "no late writer was met"
+    found = race(url, SECONDS)
+    assert all(count > 2 for count in found["leases taken"].values()), found
+    assert found["late writers refused"] > 0, found
+    assert found["changes of the owner that wrote"] > 0, found
 
-    log = list(store.events("race"))
-    assert [one.seq for one in log] == list(range(1, len(log) + 1))
-    owners: dict[int, str] = {}
-    epochs = []
-    for stored in log:
-        if isinstance(stored.event, StatusChanged):
-            owner, epoch = stored.event.reason.split()
-            assert owners.setdefault(int(epoch), owner) == owner
-            epochs.append(int(epoch))
-    assert epochs == sorted(epochs), "an owner wrote after the next one had begun"
-    assert set(owners.values()) == {"one", "two"}
-    runs = [
-        (one.event.job_id, one.event.evaluation.anchor)
-        for one in log
-        if isinstance(one.event, EvaluationRecorded)
-    ]
-    assert len(set(runs)) == len(runs) > 2
-    assert check(store) == []
-    store.close()
+
+def test_two_owners_at_a_time_would_be_seen() -> None:
+    assert owner_changes({"one": [[1, 2, 4], [3, 6, 6]], "two": [[2, 5, 5]]}, 6) == 2
+    for written, last, why in (
+        ({"one": [[1, 2, 4]], "two": [[2, 4, 5]]}, 5, "nobody or twice"),
+        ({"one": [[1, 2, 4]], "two": [[2, 6, 6]]}, 6, "nobody or twice"),
+        ({"one": [[2, 2, 4]], "two": [[1, 5, 5]]}, 5, "after the next one"),
+        ({"one": [[1, 2, 4]], "two": [[1, 5, 5]]}, 5, "two owners"),
+        ({"one": [[1, 2, 4]], "two": []}, 5, "nobody wrote"),
+    ):
+        with pytest.raises(AssertionError, match=why):
+            owner_changes(written, last)

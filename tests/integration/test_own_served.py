@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 import evosearch as es
 from api.app import make_app
 from api.offers import offers
+from api.run import Run
 from db.controllers import Controllers
 from db.sql_store import SqlStore
 from tests.support.service import running
@@ -24,8 +26,12 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("own")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("own")
+
+
+@pytest.fixture(scope="module")
+def served(folder):
     run = es.search(
         [f"{MY_TASK}:TinySeq"], objectives=["parameters"], budget=3, pool="inline", settings=SMALL,
         db=f"sqlite:///{folder}/store.db", show=False,
@@ -61,6 +67,34 @@ def test_every_figure_is_served(served):
     assert front[0]["mean_score"] == pytest.approx(front[0]["scores"]["tiny-seq"])
 
 
+def test_scores_are_those_of_a_candidates_page(served, folder):
+    """Every seed of the front on *select*, in the objectives' units."""
+    search_id, http = served
+    store = SqlStore(f"{folder}/store.db")
+    run = Run(store, search_id, lambda: None, show=False)
+    births = sorted(run.state.front.members)
+    traces = {one.name.partition(":")[0]: one for one in es.plot.scores(run).data}
+    goal = run.config.objective("tiny-seq")
+    shown = 0
+    for birth in births:
+        rows = http.get(f"/searches/{search_id}/candidates/{birth}/about").json()["scores"]
+        known = [goal.value(score) for row in rows if row["anchor"] == "tiny-seq"
+                 and row["split"] == "select" for score in row["scores"]]  # fmt: skip
+        trace = traces["tiny-seq"]
+        drawn = [y for x, y in zip(trace.x, trace.y, strict=True) if x == str(birth)]
+        shown += len(drawn)
+        assert all(any(one == pytest.approx(other) for other in known) for one in drawn)
+    assert shown >= len(births) > 0
+    front = {one.name: one for one in es.plot.front(run).data}
+    told = {row["birth"]: row["scores"] for row in
+            http.get(f"/searches/{search_id}/front").json()["candidates"]}  # fmt: skip
+    assert len(front["front"].x) == len(told) == len(births)
+    widest = sorted(run.config.objective("tiny-seq#parameters").value(one["tiny-seq#parameters"])
+                    for one in told.values())  # fmt: skip
+    assert sorted(front["front"].y) == pytest.approx(widest)
+    store.close()
+
+
 def test_a_search_of_an_own_anchor_is_created_by_name_and_by_nothing_else(served):
     _, http = served
     assert "tiny-seq" in http.get("/anchors").json()
@@ -76,6 +110,36 @@ def test_a_search_of_an_own_anchor_is_created_by_name_and_by_nothing_else(served
     refused = http.post("/searches", json=evil)
     assert refused.status_code == 422
     assert "EVOSEARCH_PLUGINS" in refused.text
+
+
+def test_a_database_opens_in_the_dashboard_while_a_search_runs(tmp_path):
+    """What a notebook makes is shown as it grows, and a command from the page is followed."""
+    run = es.search(
+        [f"{MY_TASK}:TinySeq"], budget=400, pool="inline", settings=SMALL, confirm=False,
+        db=f"sqlite:///{tmp_path}/store.db", show=False, background=True,
+    )  # fmt: skip
+    seen = []
+    try:
+        with (
+            running(tmp_path) as service,
+            httpx.Client(base_url=service.url + "/api/v1", timeout=30) as http,
+        ):
+            deadline = time.monotonic() + 60
+            while len(set(seen)) < 3:
+                assert time.monotonic() < deadline, seen
+                shown = http.get(f"/searches/{run.id}").json()
+                assert shown["status"] == "running", shown
+                seen.append(shown["evaluated"])
+                time.sleep(0.05)
+            assert http.get(f"/searches/{run.id}/hypervolume").status_code == 200
+            assert http.get(f"/searches/{run.id}/funnel").status_code == 200
+            page = httpx.get(f"{service.url}/").text
+            assert "<html" in page
+            assert http.post(f"/searches/{run.id}/pause").status_code == 202
+            run.wait(60)
+            assert run.status == "paused"
+    finally:
+        run.close()
 
 
 def test_the_web_process_loads_no_plugin_that_only_trains(tmp_path, monkeypatch):

@@ -55,6 +55,35 @@ def ask(service: Running, path: str) -> Any:
     return answer.json()
 
 
+def test_the_front_is_the_dashboards_figure_in_the_objectives_units(
+    service: Running, run: Run
+) -> None:
+    first, second = run.config.anchor_names[:2]
+    told = ask(service, f"/scatter?x=score.{first}&y=score.{second}")
+    goals = [run.config.objective(name) for name in (first, second)]
+    figure = plot.front(run)
+    traces = {one.name: one for one in figure.data}
+    assert list(traces) == ["evaluated", "front", "leader", "baselines"]
+    for name, on_front in (("evaluated", False), ("front", True)):
+        wanted = [
+            (goals[0].value(x), goals[1].value(y))
+            for x, y, is_on in zip(told["x"], told["y"], told["on_front"], strict=True)
+            if is_on == on_front
+        ]
+        drawn = zip(traces[name].x, traces[name].y, strict=True)
+        assert np.array([*drawn]) == pytest.approx(np.array(wanted))
+    place = told["births"].index(told["leader"])
+    assert [*traces["leader"].x] == pytest.approx([goals[0].value(told["x"][place])])
+    assert traces["leader"].text[0].startswith(f"{told['leader']}: ")
+    known = {one["name"]: (one["x"], one["y"]) for one in told["baselines"]}
+    drawn_names = dict(zip(traces["baselines"].text, traces["baselines"].x, strict=True))
+    assert drawn_names == pytest.approx({name: goals[0].value(x) for name, (x, _) in known.items()})
+    costs = plot.front(run, "step_time", first)
+    assert costs.layout.xaxis.type == "log"
+    with pytest.raises(ConfigError, match="no such coordinate"):
+        plot.front(run, "moons")
+
+
 def test_gain_against_cost(service: Running, run: Run) -> None:
     told = ask(service, "/scatter?x=live_nodes&y=gain")
     provisional, confirmed, baselines = plot.gain(run, x="live_nodes").data

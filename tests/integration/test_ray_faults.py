@@ -45,6 +45,14 @@ def collect(pool, count, seconds=120.0):
     return messages
 
 
+def up(pool, seconds=60.0):
+    """Wait until the worker is up again."""
+    deadline = time.monotonic() + seconds
+    while not pool._actors:
+        assert time.monotonic() < deadline
+        assert pool.poll(0.1) == []
+
+
 def ends(messages):
     return {message.job_id: message for message in messages if isinstance(message, JobDone)}
 
@@ -103,7 +111,7 @@ def test_a_preempted_training_goes_on_where_it_was(pool, folder):
         assert pool.poll(0.05) == []
     os.kill(pid, signal.SIGTERM)
     failure = ends(collect(pool, 1))["long"].failure
-    assert failure.cause == "died"
+    assert failure.cause == "preempted"
     assert "told to go at step" in failure.detail
     step = int(failure.detail.split("at step ")[1].split()[0])
     assert 0 < step < 1500
@@ -121,14 +129,16 @@ def test_a_preempted_training_goes_on_where_it_was(pool, folder):
 
 
 def test_a_worker_that_died_idle_is_replaced_before_a_job_meets_it(pool, monkeypatch):
-    monkeypatch.setattr(ray_pool, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(ray_pool, "SIGN_SECONDS", 0.1)
+    up(pool)
     name, dead = pool._actors[0].name, ray.get(pool._actors[0].handle.ready.remote())
     os.kill(dead, signal.SIGKILL)
     deadline = time.monotonic() + 60
-    while pool._actors[0].name == name:
+    while name in {actor.name for actor in pool._actors}:
         assert time.monotonic() < deadline
         assert pool.poll(0.0) == []
         time.sleep(0.05)
+    up(pool)
     assert ray.get(pool._actors[0].handle.ready.remote()) != dead
     replaced = pool._actors[0].name
     for _ in range(20):  # one that lives is left alone

@@ -76,10 +76,8 @@ def test_the_verdict_is_the_leader_on_fresh_seeds(get: Any, made: Any) -> None:
     assert found["baseline"] == "BN-ReLU/BN-SiLU"
     assert found["outcome"] == "ahead_surely"
     assert found["text"].startswith(f"leader +{100 * leader['gain']['value']:.1f} ± ")
-    assert found["ahead_provisional"] == sum(
-        np.mean(np.array(scores) - better()) > 0 for birth, scores in story.truth.scores.items()
-        if birth not in story.truth.confirmed
-    )  # fmt: skip
+    assert found["ahead_provisional"] == 0  # nobody's one seed is above the leader's fresh ones
+    assert found["ahead_confirmed"] == 1
     assert found["final"] is None
 
 
@@ -113,21 +111,24 @@ def test_unknown_quantities_are_refused(made: Any) -> None:
 
 def test_progress_tells_who_led_and_ends_confirmed(get: Any, made: Any) -> None:
     truth = made[1].truth
-    points = get("/progress")["leader"]
+    found = get("/progress")
+    points = found["provisional"]
     best, leads = -1.0, []
     for birth in sorted(truth.scores):
         if np.mean(truth.scores[birth]) > best:
             best = float(np.mean(truth.scores[birth]))
             leads.append((birth, truth.outcome[birth]))
-    assert [(one["birth"], one["seq"]) for one in points[:-1]] == leads
-    assert points[-1]["seeds"] == 3
-    assert points[-1]["gains"] == pytest.approx(list(np.mean(FRESH, axis=1) - better()))
+    assert [(one["birth"], one["seq"]) for one in points] == leads
+    assert not any(one["confirmed"] for one in points)
+    sure = found["leader"][-1]
+    assert (sure["birth"], sure["seeds"], sure["confirmed"]) == (leads[-1][0], 3, True)
+    assert sure["gains"] == pytest.approx(list(np.mean(FRESH, axis=1) - better()))
     assert [one["steps"] for one in points] == sorted(one["steps"] for one in points)
     assert points[0]["steps"] == 100 * (12 + 3)
     few = get("/progress", points=3)
-    assert len(few["leader"]) == 3
-    assert few["leader"][-1] == points[-1]
-    assert few["leader"][0] == points[0]
+    assert len(few["provisional"]) == 3
+    assert few["provisional"][-1] == points[-1]
+    assert few["provisional"][0] == points[0]
     marks = [(one["kind"], one["text"]) for one in few["marks"]]
     assert marks == [("phase", "confirm"), ("phase", "tune"), ("pause", "")]
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import itertools
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from api import commands_watch
+from api.feed import Feed, Told
+from api.places import LONGEST, MOST, read_place
+from db.queries_rest import Notes, RestQueries
+from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from evosearch.client import AsyncClient, Client, Event
 from evosearch.errors import NotFound
 from evosearch.events import StatusChanged
 from evosearch.ports import Enqueue
-from tests.support.events import RandomSearch, graph
+from tests.support.events import CREATED, RandomSearch, graph
 from tests.support.service import SEARCH, Running, fill, running
 
 
@@ -139,6 +146,96 @@ def test_the_stream_of_all_resumes_without_loss_or_repeats(tmp_path: Path, store
         assert seqs == list(range(before.get(name, 0) + 1, last + 1))
 
 
+async def heard(events: AsyncGenerator[Told | None], feed: Feed, count: int) -> list[Told]:
+    """The next so many events; the feed reads the store when the listener has nothing more."""
+    found: list[Told] = []
+    async with contextlib.aclosing(events):
+        async for told in events:
+            if told is not None:
+                found.append(told)
+            elif len(found) < count:
+                await feed._read()
+            if len(found) >= count:
+                return found
+    return found
+
+
+def feed_that_is_read_by_hand(store: SqlStore) -> Feed:
+    return Feed(RestQueries(store), every=3600.0)
+
+
+def append(store: SqlStore, search: RandomSearch, name: str, batches: int) -> int:
+    """Writes so many batches; returns the number of the last event."""
+    lease = store.acquire(name, "filler", 60)
+    last = 0
+    for batch in itertools.islice(search.batches(), batches):
+        last = store.append(lease, batch)
+    return last
+
+
+def test_a_feed_behind_its_client_repeats_nothing(store: SqlStore) -> None:
+    search = fill(store, 5)
+
+    async def watch() -> None:
+        feed = feed_that_is_read_by_hand(store)
+        await feed.start()
+        # The client was told by another process what this one has not read yet.
+        known = append(store, search, SEARCH, 4)
+        one, end = feed.listen(SEARCH, known), feed.listen_to_end(SEARCH, known)
+        everyone = feed.listen_to_all(None)
+        tasks = [asyncio.create_task(heard(each, feed, 1)) for each in (one, end)]
+        place = (await heard(everyone, feed, known - feed_start))[-1].place
+        await asyncio.sleep(0)
+        last = append(store, search, SEARCH, 1)
+        for task in tasks:
+            assert [told.seq for told in await task] == [known + 1]
+        behind = feed_that_is_read_by_hand(store)
+        await behind.start()
+        behind._known[SEARCH].seq = feed_start
+        resumed = behind.listen_to_all(read_place(place))
+        found = await heard(resumed, behind, last - known)
+        assert [told.seq for told in found] == [*range(known + 1, last + 1)]
+        assert read_place(found[0].place).seq(SEARCH) == known + 1
+        await feed.stop()
+        await behind.stop()
+
+    feed_start = store.search(SEARCH).last_seq
+    asyncio.run(watch())
+
+
+def test_a_stream_of_all_over_many_searches_resumes_anywhere(store: SqlStore) -> None:
+    names = [f"s{number:07}" for number in range(MOST + 40)]
+    writes = ServiceWrites(store)
+    for name in names:
+        writes.create(name, name, CREATED, Notes())
+
+    async def watch() -> list[Told]:
+        feed, place, found = feed_that_is_read_by_hand(store), None, []
+        await feed.start()
+        search = RandomSearch(7)
+        await feed._read()
+        stream = feed.listen_to_all(None)
+        task = asyncio.create_task(heard(stream, feed, 1))
+        await asyncio.sleep(0)
+        wanted = append(store, search, names[0], 3) + append(store, RandomSearch(8), names[-1], 3)
+        found = await task
+        writes.create("cccccccc", "", CREATED, Notes())
+        await feed._read()
+        while len(found) < wanted - 2 + 1:  # the first event of each was there before
+            assert len(found[-1].place) <= LONGEST
+            place = read_place(found[-1].place)
+            more = await heard(feed.listen_to_all(place), feed, 2)
+            assert more
+            found += more
+        await feed.stop()
+        return found
+
+    found = asyncio.run(watch())
+    for name, first in ((names[0], 2), (names[-1], 2), ("cccccccc", 1)):
+        last = store.search(name).last_seq
+        assert [t.seq for t in found if t.search_id == name] == [*range(first, last + 1)]
+
+
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30])
 def test_a_made_up_place_is_refused(tmp_path: Path, store: SqlStore, last: str) -> None:
     fill(store, 2)
@@ -187,8 +284,6 @@ def wait_for(done: Callable[[], bool], seconds: float = 60.0) -> bool:
 
 
 def test_the_async_client_watches_too(tmp_path: Path, store: SqlStore) -> None:
-    import asyncio
-
     fill(store, 10)
     last = finish(store)
 
@@ -208,8 +303,6 @@ def test_the_async_client_watches_too(tmp_path: Path, store: SqlStore) -> None:
 
 
 def test_a_search_begins_with_the_front_of_another(tmp_path: Path, store: SqlStore) -> None:
-    import asyncio
-
     truth = fill(store)
 
     def ahead(search_id: str) -> list[str]:
@@ -285,6 +378,33 @@ def test_a_stream_to_the_end_closes_with_the_search(tmp_path: Path, store: SqlSt
         assert told(after=last) == told() == []
         with Client(service.url) as client:
             assert list(client.watch(SEARCH, after=last)) == []
+
+
+def test_watching_the_store_tells_the_end_that_comes_meanwhile(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store, 3)
+
+    class EndsWhileItIsRead:
+        """The store; right after its events were read for the first time the search ends."""
+
+        over = False
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
+        def events(self, search_id: str, after: int) -> Iterator[object]:
+            yield from store.events(search_id, after)
+            if not self.over:
+                self.over = True
+                finish(store)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("api.wiring.open_database", lambda _: EndsWhileItIsRead())
+    told = [event["seq"] for event in commands_watch._from_store(None, SEARCH, 0)]
+    assert told == list(range(1, store.search(SEARCH).last_seq + 1))
 
 
 def test_a_deleted_search_lets_its_watchers_go(tmp_path: Path, store: SqlStore) -> None:

@@ -10,8 +10,7 @@ import threading
 import time
 from pathlib import Path
 
-from api.serving import as_variables
-from api.settings import load_settings
+from api.settings import as_variables, load_settings
 from api.supervisor import Child, Supervisor, python_command
 from api.web import bind
 from db.sql_store import SqlStore

@@ -21,8 +21,11 @@ import pytest
 from sqlalchemy import text
 
 from api.lease import Keeper
+from db.admin import backup
 from db.check import check
 from db.migrate import migrate
+from db.queries_rest import Notes, RestQueries
+from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from evosearch.controller import Controller
 from evosearch.errors import LeaseLost, StoreError
@@ -340,3 +343,55 @@ def test_a_search_goes_on_by_itself_after_its_server_restarts(postgres: Server) 
     assert running.state.status == "finished"
     assert check(store) == []
     store.close()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_people_write_is_written_once_over_a_broken_commit(
+    postgres: Server, when: str
+) -> None:
+    store = SqlStore(postgres.new_database(), patience=20)
+    writes = ServiceWrites(store)
+
+    def over(task: Callable[[], Any]) -> Any:
+        was_cut = cut(store, when)
+        found = task()
+        was_cut()
+        return found
+
+    first = [Pause()]
+    made = over(lambda: writes.create(
+        "run", "", CREATED, Notes(), first=first, caller="c", key="k", request="r"
+    ))  # fmt: skip
+    assert made == "run"
+    over(lambda: store.create("other", "", CREATED))
+    lease = over(lambda: store.acquire("run", "me", 60))
+    over(lambda: store.send("run", Pause()))
+    over(lambda: writes.annotate("run", starred=True))
+    assert [one.command for one in store.commands(lease)] == [Pause(), Pause()]
+    assert RestQueries(store).notes(["run"])["run"].starred
+    assert sorted(info.id for info in store.searches()) == ["other", "run"]
+    over(lambda: writes.delete("other"))
+    assert [info.id for info in store.searches()] == ["run"]
+    assert check(store) == []
+    store.close()
+
+
+def test_a_backup_beside_a_writer_is_whole_each_time(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with start_writer(str(path)) as writer:
+        assert writer.stdout is not None
+        lasts = []
+        for number in range(6):
+            for _ in range(30):
+                acknowledged = int(writer.stdout.readline())
+            store = SqlStore(str(path))
+            backup(store, tmp_path / f"copy{number}.db")
+            store.close()
+            copy = SqlStore(f"{tmp_path}/copy{number}.db")
+            lasts.append(copy.search("run").last_seq)
+            assert lasts[-1] >= acknowledged
+            assert check(copy) == []
+            copy.close()
+        assert writer.poll() is None, "the writer was stopped by a backup"
+        writer.kill()
+    assert lasts == sorted(set(lasts))

@@ -1,8 +1,8 @@
 """Controllers in processes of their own that are killed with SIGKILL, and what must hold after it.
 
-A controller is forked, not started, so that hundreds of kills take minutes. Faults are injected
-here, around the store of the child; the product knows nothing of them. The parent must hold no
-connection to the database while it forks.
+A controller is forked, not started, so that hundreds of kills take minutes; one with Ray is started
+and takes seconds. Faults are injected here, around the store of the child; the product knows
+nothing of them. The parent must hold no connection to the database while it forks.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import bisect
 import json
 import os
 import signal
+import sys
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -52,7 +54,7 @@ SNAPSHOT_EVENTS = 25
 class Case:
     """A kind of pool, a way to new databases, and the search that runs in them."""
 
-    pool: Literal["inline", "simulated"]
+    pool: Literal["inline", "simulated", "ray"]
     new_url: Callable[[], str]
     folder: Path
     evaluations: int
@@ -61,7 +63,7 @@ class Case:
 
     def create(self) -> str:
         """A new database with the search in it."""
-        overrides = TINY[1::2] if self.pool == "inline" else SMALL
+        overrides = SMALL if self.pool == "simulated" else TINY[1::2]
         more = (*self.overrides, f"budget.evaluations={self.evaluations}")
         config = load_preset("quickstart", ["confirmation.resamples=50", *overrides, *more], seed=3)
         url = self.new_url()
@@ -73,7 +75,7 @@ class Case:
 
     @property
     def trained(self) -> Path:
-        """The runs that the simulated workers of the newest search trained, a line each."""
+        """The runs that the workers of the newest search were asked for, a line each."""
         return self.folder / f"trained{self.searches}"
 
 
@@ -137,6 +139,12 @@ def _pool(case: Case) -> Pool:
 
 def fork(case: Case, url: str, place: Place | None = None, statements: int = 1) -> int:
     """A controller of the search that runs to its end, or dies; returns its process id."""
+    if case.pool == "ray":
+        words = (url, str(case.trained), place or "", str(statements))
+        return os.posix_spawn(
+            sys.executable, [sys.executable, "-m", "tests.support.ray_controller", *words],
+            {**os.environ, "OMP_NUM_THREADS": "1"}, setsid=True,
+        )  # fmt: skip
     child = os.fork()
     if child:
         return child
@@ -160,6 +168,8 @@ def ended(pid: int) -> bool:
         RuntimeError: it failed.
     """
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)  # a Ray of its own outlives it for a moment
     if code not in (0, -signal.SIGKILL):
         raise RuntimeError(f"the controller failed with exit code {code}")
     return code == 0
@@ -210,7 +220,7 @@ def look(url: str) -> Hit:
 
 
 def trained_runs(case: Case) -> list[str]:
-    """The runs that simulated workers have trained so far in the newest search."""
+    """The runs that workers were asked for so far in the newest search."""
     if not case.trained.exists():
         return []
     found = []

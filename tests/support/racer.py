@@ -1,7 +1,8 @@
-"""A stand-in for a controller that fights for one search: ``python -m tests.support.racer``.
+"""A controller that fights for one search: ``python -m tests.support.racer URL OWNER SECONDS``.
 
-It takes the lease, reads the log, trains what is queued, queues more, and often sleeps past its
-lease in the middle, as a stopped process would. It prints what became of it as JSON.
+It takes the lease, opens the search, runs a few steps of the real controller over simulated
+workers, and often sleeps past its lease in the middle, as a stopped process would. It prints as
+JSON what became of it, and what it wrote under which epoch of the lease.
 """
 
 from __future__ import annotations
@@ -11,66 +12,58 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from db.sql_store import SqlStore
+from evosearch import snapshot
+from evosearch.controller import Controller
 from evosearch.errors import LeaseHeld, LeaseLost
-from evosearch.events import (
-    CandidateEvaluated,
-    CandidateQueued,
-    EvaluationRecorded,
-    Event,
-    StatusChanged,
-)
+from evosearch.events import Event
 from evosearch.ports import Lease
-from tests.support.events import ANCHORS, evaluated, evaluation, queued, standing
+from tests.simulated_worker import answer
+from workers.simulated import SimulatedPool
 
-LEASE_SECONDS = 0.15
+ID = "race"
+LEASE_SECONDS = 0.4
+SNAPSHOT_EVENTS = 100
+"""Snapshots are written often, so that they are fought for too."""
 
 
-def turn(store: SqlStore, lease: Lease, rng: random.Random) -> int:
-    """One owner's turn, from reading the log to losing or leaving the lease."""
-    waiting: dict[int, set[str]] = {}
-    newest = 0
-    for stored in store.events(lease.search_id):
-        event = stored.event
-        if isinstance(event, CandidateQueued):
-            newest = event.birth
-            waiting[newest] = set(ANCHORS)
-        elif isinstance(event, EvaluationRecorded):
-            waiting[event.subject.birth or 0].remove(event.evaluation.anchor)
-        elif isinstance(event, CandidateEvaluated):
-            del waiting[event.birth]
-    mark = StatusChanged(status="running", reason=f"{lease.owner} {lease.epoch}")
-    written = 0
-    for _ in range(rng.randint(1, 6)):
-        batch: list[Event] = [mark]
-        if not waiting:
-            newest += 1
-            waiting[newest] = set(ANCHORS)
-            batch.append(queued(newest))
-        birth = min(waiting)
-        if waiting[birth]:
-            batch.append(evaluation(birth, waiting[birth].pop(), 0.5))
-        else:
-            del waiting[birth]
-            batch.append(evaluated(birth, standing([0.5] * 3, (birth,))))
-        if rng.random() < 0.3:
+class NotingStore(SqlStore):
+    """A store that notes who wrote which events."""
+
+    written: list[tuple[int, int, int]]
+    """(epoch of the lease, first event, last event) of each append that was not refused."""
+
+    def append(self, lease: Lease, events: Sequence[Event], done: Sequence[int] = ()) -> int:
+        last = super().append(lease, events, done)
+        if events:
+            self.written.append((lease.epoch, last - len(events) + 1, last))
+        return last
+
+
+def turn(store: SqlStore, lease: Lease, rng: random.Random) -> None:
+    """One owner's turn, from opening the search to losing or leaving the lease."""
+    running = Controller(store, SimulatedPool(answer, 3), lease)
+    for _ in range(rng.randint(2, 12)):
+        if rng.random() < 0.15:
             time.sleep(rng.uniform(0.5, 2.5) * LEASE_SECONDS)
-        written = store.append(lease, batch)
+        running.step(0.0)
     if rng.random() < 0.5:
         store.release(lease)
-    return written
 
 
 def main(url: str, owner: str, seconds: float) -> None:
-    """Fights for that long, then prints how often what happened."""
+    """Fights for that long, then prints what happened."""
+    snapshot.LEAST_EVENTS = SNAPSHOT_EVENTS
     rng, told = random.Random(owner), Counter[str]()
-    store = SqlStore(url)
+    store = NotingStore(url)
+    store.written = []
     end = time.monotonic() + seconds
     # A slow machine gets more time, until a late writer was met.
     while time.monotonic() < end + (0 if told["lost"] and told["owned"] > 5 else 60):
         try:
-            lease = store.acquire("race", owner, LEASE_SECONDS)
+            lease = store.acquire(ID, owner, LEASE_SECONDS)
         except LeaseHeld:
             told["held"] += 1
             time.sleep(0.01)
@@ -81,7 +74,7 @@ def main(url: str, owner: str, seconds: float) -> None:
         except LeaseLost:
             told["lost"] += 1
     store.close()
-    print(json.dumps(told))
+    print(json.dumps({"told": told, "written": store.written}))
 
 
 if __name__ == "__main__":

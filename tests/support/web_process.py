@@ -8,8 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from api.serving import as_variables
-from api.settings import load_settings
+from api.settings import as_variables, load_settings
 from api.supervisor import Child, python_command
 from api.web import bind
 

@@ -7,12 +7,14 @@ import importlib.util
 import io
 import json
 import zipfile
+from itertools import islice
 from types import CodeType
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 import torch
+from known_graphs import viable_graphs
 
 from primitives import artefacts, codegen, verify
 from primitives.artefacts import FILES, artefact
@@ -20,7 +22,7 @@ from primitives.catalog import CATALOG
 from primitives.errors import EvosearchError, LayerError
 from primitives.formula import parse
 from primitives.graph import Graph, Node
-from primitives.module import build_layer
+from primitives.module import build_layer, layer_class
 from primitives.picture import to_svg
 
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
@@ -63,26 +65,42 @@ def trained(graph: Graph, channels: int = 8) -> torch.nn.Module:
     return layer
 
 
-@pytest.mark.parametrize("name", ["evonorm-b0", "bn-relu", "evonorm-s0", "poly-norm", "serf"])
+SHAPES = ((7, 8, 5, 9), (1, 8, 6, 10), (3, 8, 2, 2))
+"""Any batch, any positions."""
+
+
+def inputs() -> list[torch.Tensor]:
+    rng = torch.manual_seed(1)
+    return [torch.randn(shape, generator=rng) for shape in SHAPES]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["evonorm-b0", "evonorm-s0", "bn-relu", "gn-gelu", "in-silu", "ln-relu", "rms-silu", "frn-tlu",
+     "batch-channel-norm", "poly-norm", "serf", "dice", "derf", "snake", "celu"],
+)  # fmt: skip
 def test_torch_export_carries_running_statistics_and_any_batch(name: str) -> None:
     layer = trained(CATALOG[name].graph)
     data = artefact(CATALOG[name].graph, "torch-export", layer=layer)
     program = torch.export.load(io.BytesIO(data)).module()
-    x = torch.randn(7, 8, 5, 9, generator=torch.manual_seed(1))
-    torch.testing.assert_close(program(x), layer.eval()(x), rtol=1e-4, atol=1e-4)
+    for x in inputs():
+        torch.testing.assert_close(program(x), layer.eval()(x), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.skipif(not ONNX, reason="onnx, onnxscript and onnxruntime are not installed")
-@pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0", "serf"])
+@pytest.mark.parametrize(
+    "name",
+    ["evonorm-b0", "evonorm-s0", "bn-gelu", "gn-silu", "frn-tlu", "rms-norm", "poly-norm", "serf"],
+)
 def test_onnx_carries_running_statistics_and_any_batch(name: str) -> None:
     import onnxruntime
 
     layer = trained(CATALOG[name].graph)
     data = artefact(CATALOG[name].graph, "onnx", layer=layer)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    x = torch.randn(7, 8, 5, 9, generator=torch.manual_seed(1))
-    (got,) = session.run(None, {"x": x.numpy()})
-    torch.testing.assert_close(torch.from_numpy(got), layer.eval()(x), rtol=1e-4, atol=1e-4)
+    for x in inputs():
+        (got,) = session.run(None, {"x": x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(got), layer.eval()(x), rtol=1e-4, atol=1e-4)
 
 
 def test_the_bundle_has_everything_with_sums(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,3 +226,75 @@ def test_the_largest_and_deepest_graphs_are_files_or_refusals() -> None:
 def test_unknown_formats_are_refused() -> None:
     with pytest.raises(EvosearchError, match="unknown format"):
         artefact(B0, "pickle")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "options", [{"eps": 1e-1}, {"affine": False}, {"apply_act": False}, {"groups": 4}], ids=str
+)
+def test_programs_are_checked_with_the_layers_own_settings(options: dict[str, Any]) -> None:
+    graph = CATALOG["gn-silu"].graph
+    layer = layer_class(graph)(8, **options)  # type: ignore[call-arg]
+    data = artefact(graph, "torch-export", layer=layer)
+    program = torch.export.load(io.BytesIO(data)).module()
+    x = torch.randn(2, 8, 5, 9, generator=torch.manual_seed(1))
+    torch.testing.assert_close(program(x), layer.eval()(x), rtol=1e-4, atol=1e-4)
+    layer.eps = 10.0  # another layer than the program
+    if "apply_act" not in options:
+        with pytest.raises(LayerError, match="differs from what the graph means"):
+            verify.verify_program(program, layer, graph, "torch-export")
+
+
+@pytest.mark.parametrize(("layout", "shape"), [("nhwc", (7, 5, 9, 8)), ("btc", (7, 45, 8))])
+def test_saved_programs_and_bundles_are_for_every_layout(
+    layout: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any) -> bytes:
+        raise EvosearchError("onnx export needs packages that are not installed")
+
+    monkeypatch.setattr(artefacts, "_onnx", missing)
+    layer = layer_class(B0)(8, layout=layout)  # type: ignore[call-arg]
+    data = artefact(B0, "bundle", layer=layer)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        assert json.loads(archive.read("about.json"))["left_out"].keys() == {"layer.onnx"}
+        program = torch.export.load(io.BytesIO(archive.read("layer.pt2"))).module()
+    x = torch.randn(shape, generator=torch.manual_seed(1))
+    torch.testing.assert_close(program(x), layer.eval()(x), rtol=1e-4, atol=1e-4)
+
+
+SPOILED = {
+    "gradient of x": ("return of_a, torch.mul", "return 2 * of_a, torch.mul", "evonorm-b0"),
+    "gradient of the mean square": ("(2 * inner * ctx.share)", "(3 * ctx.share)", "evonorm-s2"),
+    "recompute": ("_compute(saved[0], ctx.training", "_compute(-saved[0], ctx.training", "gn-silu"),
+    "layout": ("x.movedim(-1, 1)", "x.transpose(-1, 1)", "evonorm-s0"),
+    "evaluation": ("running.lerp_(batch", "running.lerp_(2 * batch", "bn-relu"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_a_file_with_one_wrong_part_never_leaves(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, wrong, name = SPOILED[what]
+    real = codegen.layer_source
+
+    def spoiled(*arguments: Any) -> str:
+        source = real(*arguments)
+        assert right in source
+        return source.replace(right, wrong)
+
+    monkeypatch.setattr(codegen, "layer_source", spoiled)
+    with pytest.raises(LayerError, match="differs from what the graph means"):
+        artefact(CATALOG[name].graph, "python")
+
+
+def test_text_that_says_another_layer_never_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("primitives.printer.format_formula", lambda graph: "x * x")
+    with pytest.raises(LayerError, match="formula says another layer"):
+        artefact(B0, "formula")
+
+
+def test_every_right_file_passes_its_checks() -> None:
+    """No false alarm: the catalog, and random layers with kinks, poles and dead ends."""
+    random = islice(viable_graphs(seed=31, op_set="extended+token"), 60)
+    for graph in (*(entry.graph for entry in CATALOG.values()), *random):
+        verify.verify_source(codegen.layer_source(graph), graph)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+import numpy as np
 import pytest
 
-from evosearch.config import Anchor, Checks, Task
+from api.wiring import make_pool
+from evosearch.config import Anchor, Bounds, Checks, Task
 from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Run, Subject
 from primitives.formula import parse
 from workers import cache as caching
@@ -90,6 +94,7 @@ def test_only_the_unknown_runs_of_a_job_are_trained(tmp_path):
         {"task": Task(anchors=(Anchor(name="resnet"),), dataset="mnist")},
         {"graph": None, "subject": Subject(baseline="bn-relu")},
         {"checks": Checks()},
+        {"bounds": {"resnet": {"loss": Bounds(low=0.0, high=1.0)}}},
     ],
 )
 def test_whatever_decides_a_score_is_in_the_key(changed):
@@ -104,6 +109,62 @@ def test_seed_rate_split_and_code_are_in_the_key(monkeypatch):
     assert len(keys) == 5
     monkeypatch.setattr(caching, "code_version", lambda: "newer")
     assert key_of(job(), run) not in keys
+
+
+def test_the_device_is_in_the_key(tmp_path):
+    run = Run(anchor="resnet", seed=0, learning_rate=0.2)
+    assert key_of(job(), run, "cuda") != key_of(job(), run)
+    work = job()
+    EvaluationCache(tmp_path, "cuda").put(work, evaluation(work.runs[0]))
+    assert EvaluationCache(tmp_path, "cpu").get(work, work.runs[0]) is None
+    assert EvaluationCache(tmp_path, "cuda").get(work, work.runs[0]) is not None
+
+
+def test_an_edited_data_file_is_another_data_set(tmp_path):
+    run = Run(anchor="resnet", seed=0, learning_rate=0.2)
+    file = tmp_path / "mine.npz"
+
+    def key(draw):
+        rng = np.random.default_rng(draw)
+        images = rng.integers(0, 256, (40, 8, 8)).astype(np.uint8)
+        np.savez(file, x_train=images, y_train=np.arange(40) % 2)
+        os.utime(file, (draw + 1, draw + 1))
+        task = Task(anchors=(Anchor(name="resnet"),), dataset=str(file))
+        return key_of(job(task=task), run)
+
+    first = key(0)
+    assert first is not None
+    assert key(1) != first
+    assert key(0) == first
+
+
+def test_data_that_are_not_here_are_neither_kept_nor_found(tmp_path):
+    task = Task(anchors=(Anchor(name="resnet"),), dataset=str(tmp_path / "gone.npz"))
+    work = job(task=task)
+    assert key_of(work, work.runs[0]) is None
+    kept = EvaluationCache(tmp_path / "kept")
+    kept.put(work, evaluation(work.runs[0]))
+    assert kept.get(work, work.runs[0]) is None
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_the_inline_pool_stands_behind_the_cache_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVOSEARCH_CACHE", str(tmp_path))
+    task = Task(anchors=(Anchor(name="resnet"),), steps=2, batch_size=16)
+    work = job(task=task, runs=job().runs[:1])
+    told = []
+    for _ in range(2):
+        pool = make_pool("inline", None)
+        assert isinstance(pool, CachedPool)
+        pool.submit(work)
+        messages = []
+        while not messages or messages[-1].kind != "job_done":
+            messages += pool.poll(0.0)
+        told.append((messages[0].evaluation, pool.saved))
+        pool.interrupt()
+        pool.close()
+    assert [saved for _, saved in told] == [0, 1]
+    assert told[0][0] == told[1][0]
 
 
 def test_what_does_not_decide_a_score_is_not_in_the_key():

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from api.commands_preset import lines
+from api.commands_preset import LAYERS, good_layers, jobs, lines, write_figures
+from api.compare import BESIDE, Comparison
 from evosearch import presets
 from evosearch.calibrate import advice, calibrate, spearman
 from evosearch.presets import load_preset
+from primitives.formula import parse
 from tests.benchmarks.study_cifar import (
     alone,
     load_rows,
@@ -22,6 +24,7 @@ from tests.benchmarks.study_cifar import (
     settings_key,
     with_references,
 )
+from workers.layers import layer_factory
 
 RNG = np.random.default_rng(2)
 
@@ -73,6 +76,42 @@ def test_without_a_longer_task_the_report_says_nothing_of_it():
     said = "\n".join(lines(["resnet"], ["a", "b"], short, None))
     assert "one point takes" in said
     assert "longer" not in said
+
+
+def test_the_figures_are_written_as_json(tmp_path):
+    config = load_preset("quickstart")
+    names = ["a", "b", "c"]
+    short = {
+        n: {anchor: [0.5 + i / 10, 0.52 + i / 10] for anchor in config.anchor_names}
+        for i, n in enumerate(names)
+    }
+    write_figures(tmp_path / "out.json", config, names, short, short)
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["scores"] == short
+    assert set(found["calibration"]) == {*config.anchor_names, "mean"}
+    assert found["calibration"]["mean"]["rank_correlation"] == pytest.approx(1.0)
+    assert found["advice"][0] == "one seed tells these layers apart"
+    same = {n: {anchor: [0.5, 0.5] for anchor in config.anchor_names} for n in names}
+    write_figures(tmp_path / "out.json", config, names, same, same)
+    assert json.loads((tmp_path / "out.json").read_text())["calibration"]["mean"]["ratio"] is None
+
+
+def test_the_layers_to_calibrate_with_are_such_that_every_anchor_takes():
+    assert good_layers(load_preset("quickstart")) == list(LAYERS)
+    config = load_preset("shakespeare-cpu")
+    found = good_layers(config)
+    assert len(found) >= 2
+    assert set(config.baselines) <= set(found)
+    for name in found:
+        job = jobs(config, config.task, [name], range(1))[0]
+        layer_factory(job, "char-transformer")  # refuses what the anchor forbids
+
+
+def test_a_layer_of_a_network_that_forbids_mixing_stands_beside_its_own_baselines():
+    config = load_preset("shakespeare-cpu")
+    beside = Comparison(parse("x / rms_token(x)"), config, 1).beside
+    assert beside == list(config.baselines)
+    assert Comparison(parse("tanh(x)"), load_preset("quickstart"), 1).beside == list(BESIDE)
 
 
 def test_a_study_sets_the_reference_points_of_its_preset():

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from api.charts.genes import NAMES, genes_of
+from api.charts.ledger import Ledger
+from api.charts.pace import pace
 from api.charts.progress import _busy_until, thinned
 from api.charts.scatter import _rounded
+from evosearch.events import Event, StatusChanged
 from evosearch.gain import Noise, Samples, better_baseline, gains, margins
 from primitives.catalog import CATALOG
 from primitives.ops import typed_name
 from primitives.properties import properties
 from primitives.structure import analyse
+from tests.support.events import (
+    CONFIG,
+    evaluated,
+    job_finished,
+    queued,
+    rejected,
+    standing,
+)
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -95,3 +107,62 @@ def test_margins_need_noise_and_shrink_with_seeds() -> None:
     assert np.isnan(margins(None, one, np.array([1.0]))).all()
     noise = Noise(np.array([0.01]), 10)
     assert margins(noise, many, np.array([9.0])) < margins(noise, one, np.array([1.0]))
+
+
+def test_the_pace_leaves_pauses_and_absences_out() -> None:
+    ledger = Ledger(CONFIG)
+    now = [datetime(2026, 1, 1, tzinfo=UTC)]
+
+    def fold(event: Event, later: float = 0.0) -> None:
+        now[0] += timedelta(seconds=later)
+        ledger.fold(ledger.last + 1, now[0], event.kind, event.model_dump_json())
+
+    def ten(first: int) -> None:
+        for birth in range(first, first + 10):
+            fold(queued(birth))
+            fold(evaluated(birth, standing([0.5, 0.5, 0.5])), 10.0)
+
+    assert pace(ledger) == (None, 0.0)
+    ten(1)
+    fold(StatusChanged(status="paused"))
+    fold(StatusChanged(status="running"), 3600.0)
+    ten(11)
+    now[0] += timedelta(hours=2)  # nobody ran it, and nobody said so
+    ten(21)
+    rate, hours = pace(ledger)
+    assert hours == pytest.approx((2.5 + 28 * 10 + 30) / 3600)  # a silence counts 30 s at most
+    assert rate == pytest.approx(29 * 3600 / (28 * 10 + 30))
+    for birth in range(31, 41):  # a drought of evaluations slows it
+        fold(queued(birth))
+        fold(rejected(birth), 10.0)
+    assert pace(ledger)[0] == pytest.approx(29 * 3600 / (38 * 10 + 30))
+
+
+def test_a_confirmed_leader_stands_until_another_is_surer() -> None:
+    ledger = Ledger(CONFIG)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def fold(*events: Event) -> None:
+        for event in events:
+            ledger.fold(ledger.last + 1, at, event.kind, event.model_dump_json())
+
+    def stands(birth: int, score: float, seeds: int) -> Event:
+        return job_finished(f"r{birth}", birth, "remeasure", standing([score] * 3, seeds=seeds))
+
+    def leads() -> tuple[int, int]:
+        lead = ledger.leader()
+        assert lead is not None
+        return lead.birth, lead.seeds
+
+    for birth, score in ((1, 0.5), (2, 0.9), (3, 0.6)):
+        fold(queued(birth), evaluated(birth, standing([score] * 3)))
+    assert leads() == (2, 1)  # nobody is sure: the highest
+    fold(stands(1, 0.52, 2))
+    assert leads() == (1, 2)
+    fold(stands(3, 0.58, 2))
+    assert leads() == (3, 2)
+    fold(stands(3, 0.4, 3))  # its luck is over
+    assert leads() == (1, 2)
+    assert [one.birth for one in ledger.sure_leads] == [1, 3, 1]
+    assert ledger.lead_at(5) is not None
+    assert ledger.lead_at(4).birth == 2  # type: ignore[union-attr]

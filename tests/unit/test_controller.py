@@ -11,8 +11,10 @@ import pytest
 
 from db.memory import MemoryStore
 from evosearch import events as ev
+from evosearch.confirm import leader
 from evosearch.controller import Controller
 from evosearch.errors import StateConflict
+from evosearch.observe import MAX_PREEMPTIONS
 from evosearch.pareto import non_dominated
 from evosearch.ports import Enqueue, Extend, Pause, Resume, Stop
 from evosearch.presets import load_preset
@@ -231,6 +233,36 @@ def test_a_dead_worker_costs_a_retry_of_what_was_not_finished() -> None:
     assert state.failures == {"died": 1}
 
 
+def test_a_preempted_worker_counts_as_no_kill() -> None:
+    store = start()
+    state = finished(store, dying(3, "preempted"))
+    lost = [e.event for e in store.events("search01") if e.event.kind == "job_lost"]
+    assert [event.attempt for event in lost] == [1, 2, 3]
+    assert state.rejected["quarantined"] == state.rejected["failed"] == 0
+    assert int(lost[0].id.removeprefix("c")) in state.members
+    assert replay(store.events("search01")).difference is None
+
+
+def test_preemptions_leave_the_two_lives_of_a_candidate_and_are_bounded() -> None:
+    causes = iter(["preempted", "died", "preempted", "died", "died"])
+
+    def script(job: Job) -> tuple[float, Sequence[Message]]:
+        if job.id == "baseline/bn-relu":
+            return 0.1, [JobDone(job_id=job.id, failure=Failure(cause=next(causes)))]
+        return answer(job)
+
+    store = start("budget.evaluations=3")
+    controller(store, script).run()
+    lost = [e.event.failure.cause for e in store.events("search01") if e.event.kind == "job_lost"]
+    assert lost == ["preempted", "died", "preempted"]
+    assert list(causes) == ["died"], "the second death ended it"
+    causes = iter(["preempted"] * 100)
+    store = start("budget.evaluations=3")
+    controller(store, script).run()
+    lost = [e.event.failure.cause for e in store.events("search01") if e.event.kind == "job_lost"]
+    assert lost == ["preempted"] * MAX_PREEMPTIONS
+
+
 def test_a_candidate_that_kills_two_workers_is_quarantined() -> None:
     store = start()
     state = finished(store, dying(2))
@@ -259,6 +291,35 @@ def test_a_worker_that_skips_a_run_returned_rubbish() -> None:
     failure = next(e.failure for e in ended if e.id == "baseline/bn-relu")
     assert failure is not None
     assert failure.cause == "rubbish"
+    lost = [e.event for e in store.events("search01") if e.event.kind == "job_lost"]
+    assert [(e.id, e.failure.cause) for e in lost] == [("baseline/bn-relu", "rubbish")]
+
+
+def test_a_candidate_without_fresh_scores_on_an_anchor_cannot_lead() -> None:
+    """Its mean over the anchors that are left compares with no other candidate's."""
+    best: list[int] = []
+
+    def script(job: Job) -> tuple[float, Sequence[Message]]:
+        seconds, messages = answer(job)
+        if job.purpose != "confirm":
+            return seconds, messages
+        if not best and job.subject.birth is not None:
+            best.append(job.subject.birth)
+        if job.subject.birth not in best:
+            return seconds, messages
+        told = messages[0]
+        assert isinstance(told, EvaluationDone)
+        high = told.model_copy(
+            update={"evaluation": told.evaluation.model_copy(update={"score": 1.0})}
+        )
+        failure = Failure(cause="error", detail="no memory on this anchor")
+        return seconds, [high, JobDone(job_id=job.id, failure=failure)]
+
+    state = finished(start(), script)
+    assert state.results[f"c{best[0]}"]
+    assert leader(state) is not None
+    assert leader(state) != best[0]
+    assert state.chosen[0] != best[0]
 
 
 def test_messages_of_unknown_jobs_and_unasked_evaluations_change_nothing() -> None:

@@ -108,6 +108,23 @@ def test_idx_data_set_is_read_downsampled_and_split(tmp_path, monkeypatch):
     assert len(rows) == 4000, "train and select share an image"
 
 
+def test_the_full_idx_data_sets_are_read_whole(tmp_path, monkeypatch):
+    _write_idx(tmp_path / "fashion-mnist", train=200, test=50)
+    monkeypatch.setenv(datasets.DATA_DIR_VARIABLE, str(tmp_path))
+    from workers.datasets import fashion_mnist_full
+
+    fashion_mnist_full.load.cache_clear()
+    data = datasets.load("fashion-mnist-full")
+    fashion_mnist_full.load.cache_clear()
+    assert [len(s) for s in (data.train, data.select, data.final)] == [180, 20, 50]
+    assert data.train.x.dtype == torch.uint8
+    assert data.train.x.shape[1:] == (1, 28, 28)
+    assert data.num_classes == 10
+    rows = {row.numpy().tobytes() for split in (data.train, data.select) for row in split.x}
+    assert len(rows) == 200, "each image once"
+    assert abs(float(data.prepare(data.train.x).mean())) < 0.01
+
+
 def test_missing_file_is_one_line_with_file_and_folder(tmp_path, monkeypatch):
     monkeypatch.setenv(datasets.DATA_DIR_VARIABLE, str(tmp_path))
     with pytest.raises(ConfigError) as caught:
@@ -132,8 +149,9 @@ def test_broken_file_is_named(tmp_path, monkeypatch):
 
 def test_registry_lists_refuses_and_adds():
     registry = Registry("data set", "workers.datasets")
-    built_in = ("cifar10", "cifar100", "fashion-mnist", "mnist", "polarity-digits")
-    assert registry.names() == (*built_in, "tinyshakespeare")
+    built_in = ("cifar10", "cifar100", "fashion-mnist", "fashion-mnist-full", "mnist", "mnist-full",
+                "polarity-digits", "tinyshakespeare")  # fmt: skip
+    assert registry.names() == built_in
     with pytest.raises(NotFound, match="did you mean polarity-digits"):
         registry.get("polarity-digit")
     registry.add("mine", polarity_digits.load)
@@ -149,4 +167,4 @@ def test_listing_data_sets_does_not_load_them():
         "assert 'sklearn' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "6\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "8\n"), done.stderr

@@ -8,11 +8,11 @@ from itertools import count
 import pytest
 
 from evosearch.config import Anchor, Bounds, Checks, Hurdles, Quality, Signal, Stability, Task
-from evosearch.errors import WorkerError
+from evosearch.errors import ConfigError, WorkerError
 from evosearch.events import without_times
 from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
 from primitives.graph import Graph, Node
-from workers.evaluate import Context, run_job
+from workers.evaluate import Context, _Work, run_job
 from workers.inline import InlinePool
 
 ANCHORS = ("resnet", "mobilenetv2", "efficientnet")
@@ -94,6 +94,39 @@ def test_signal_rejects_before_any_training():
     assert done.audit_passed is None
     assert stages(done) == [("signal", "resnet")]
     assert sum(check.steps for check in done.checks) == 0
+
+
+def test_learnt_bounds_ride_on_the_job_and_hold_instead_of_the_configs():
+    tight = {"resnet": {"loss": Bounds(low=5.0, high=6.0)}}
+    evaluations, done = run(job(bounds=tight, checks=CHECKS))
+    assert evaluations == []
+    assert done.rejection.code == "signal"
+    assert "expected 5 to 6" in done.rejection.detail
+    strict = CHECKS.model_copy(update={"signal": Signal(bounds=tight)})
+    wide = {"resnet": {"loss": Bounds(low=-9.0, high=9.0)}}
+    assert run(job(bounds=wide, checks=strict, anchors=("resnet",)))[1].rejection is None
+
+
+def test_a_search_that_learns_measures_beside_the_reference_from_the_start():
+    def findings(**signal):
+        checks = CHECKS.model_copy(update={"signal": Signal(**signal)})
+        return run(job(None, baseline="bn-relu", checks=checks, anchors=("resnet",)))[1].checks[0]
+
+    assert findings().findings["logit_std"] != 1.0, "as measured"
+    assert findings(learn=True).findings["logit_std"] == pytest.approx(1.0)
+    assert findings(learn=True).findings["loss"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_where_the_reference_is_refused_what_is_learnt_is_absolute():
+    anchors = (Anchor(name="char-transformer", slot="norm", forbids=("batch", "positions")),)
+    task = Task(anchors=anchors, steps=1, batch_size=2, dataset="tinyshakespeare")
+    work = job(None, baseline="token_ln-gelu", task=task, anchors=("char-transformer",))
+    learning = CHECKS.model_copy(update={"signal": Signal(learn=True)})
+    doer = _Work(work, Context())
+    assert doer.reference(work.runs[0], learning, needed=False) is None
+    assert doer.reference(work.runs[0], CHECKS, needed=False) is None
+    with pytest.raises(ConfigError, match="forbids"):
+        doer.reference(work.runs[0], CHECKS, needed=True)
 
 
 def test_audit_trains_what_signal_rejects_and_still_rejects():

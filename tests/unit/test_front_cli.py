@@ -226,6 +226,135 @@ def test_alert_sinks_hear_and_a_broken_one_holds_nothing_up():
     assert heard == [{"alert": "finished", "search": "abc", "text": "it is done"}]
 
 
+SINK = """
+import evosearch as es
+
+@es.alert_sink("noted")
+def noted(alert):
+    with open("alerts.txt", "a") as file:
+        print(alert["alert"], alert["search"], file=file)
+"""
+
+
+def test_a_sink_hears_of_searches_that_no_service_runs(folder, capsys):
+    """From the command line and from Python, finished and in trouble."""
+    import evosearch as es
+
+    (folder / "sink.py").write_text(SINK)
+    assert run([*START, "--plugin", "sink.py"]) == 0
+    search_id = capsys.readouterr().out.split()[2]
+    assert (folder / "alerts.txt").read_text() == f"finished {search_id}\n"
+    quiet = {"task.steps": 4, "checks.quality.accuracy": -9.0, "checks.stability.enabled": False}
+    made = es.search("my_task.py:TinySeq", budget=1, pool="inline", db="memory:", confirm=False,
+                     settings=quiet, show=False)  # fmt: skip
+    assert (folder / "alerts.txt").read_text().splitlines()[1:] == [f"finished {made.id}"]
+    failing = MY_TASK.read_text().replace("return {\"bpc\"", "raise_later(model)\n        "
+                                          "return {\"bpc\"")  # fmt: skip
+    failing += (
+        "\ndef raise_later(model, seen=[]):\n    seen.append(1)\n"
+        "    if len(seen) > 1:\n        raise ValueError('later')\n"
+    )
+    (folder / "later.py").write_text(failing)
+    with pytest.raises(PluginError, match="cannot come to anything"):
+        es.search("later.py:TinySeq", budget=9, pool="inline", db="sqlite:///t.db", confirm=False,
+                  settings=quiet, show=False)  # fmt: skip
+    assert (folder / "alerts.txt").read_text().splitlines()[2].startswith("failed ")
+    load(read_source(str(MY_TASK)))
+    REGISTER.forget(made.config.task.plugins[0].name)
+
+
+def test_extend_means_the_same_on_the_command_line_and_in_python(folder, capsys):
+    """So many further evaluations; of an ended search a copy has them."""
+    import evosearch as es
+    from api.wiring import open_database
+
+    assert run([*START]) == 0
+    first = capsys.readouterr().out.split()[2]
+    assert run(["search", "extend", first, "2", "--enqueue", "tanh(x)"]) == 0
+    told = capsys.readouterr().out
+    assert f"search {first} is finished and stays as it is" in told
+    copy = told.split("evosearch search resume ")[1].split()[0]
+    assert run(["search", "resume", copy, "--pool", "inline"]) == 0
+    store = open_database(None)
+    assert (store.search(first).evaluated, store.search(copy).evaluated) == (2, 4)
+    capsys.readouterr()
+    assert run(["search", "extend", copy, "1"]) == 0
+    store.close()
+    quiet = {"task.steps": 4, "checks.quality.accuracy": -9.0, "checks.stability.enabled": False}
+    made = es.search("my_task.py:TinySeq", budget=2, pool="inline", confirm=False, show=False,
+                     settings=quiet)  # fmt: skip
+    first = made.id
+    made.enqueue("tanh(v1 * x)", note="for later")  # after the end: it waits for extend
+    assert (made.id, made.state.evaluated) == (first, 2)
+    with pytest.raises(es.EvosearchError):
+        made.enqueue("nothing(x)")
+    made.extend(evaluations=2)
+    assert made.id != first
+    assert made.state.evaluated == 4
+    mine = [made.candidate(birth) for birth in made.state.population]
+    assert "tanh(v1 * x)" in [one.formula for one in mine if one.origin == "enqueued"]
+    made.close()
+
+
+def test_a_whole_script_of_a_users_steers_after_the_end(folder):
+    """Own and built-in anchor, constraint, template, known layers, two limits; then more of it."""
+    import evosearch as es
+
+    run = es.search(
+        anchors=["my_task.py:TinySeq", "vit"], where="causal_safe and live_nodes <= 6",
+        template="x * f(x) / g(x)", start_from=["dyt", "x / rms_token(x)"], seed=0, pool="inline",
+        db="sqlite:///runs.db", budget=es.Budget(evaluations=3, hours=10), show=False,
+        settings={"task.steps": 3, "task.batch_size": 16, "checks.stability.steps": 1,
+                  "checks.quality.accuracy": -9.0, "confirmation.top": 1, "confirmation.seeds": 1,
+                  "confirmation.tune_seeds": 1, "confirmation.final_seeds": 3,
+                  "confirmation.learning_rates": [0.2]},
+    )  # fmt: skip
+    assert (run.status, run.state.evaluated) == ("finished", 3)
+    first = run.id
+    run.enqueue("tanh(v1 * x)")
+    run.extend(evaluations=2)
+    assert (run.status, run.state.evaluated) == ("finished", 5)
+    assert run.id != first
+    assert run._store.search(first).evaluated == 3
+    assert "tanh(v1 * x)" in [run.candidate(birth).formula for birth in run.state.population]
+    assert run.leader.module(64).num_features == 64
+    assert "bit/char" in run.leader.explain() + run.table()
+    run.close()
+
+
+def test_a_first_pass_that_hangs_crashes_or_leaves_costs_a_search_nothing(folder, monkeypatch):
+    import evosearch as es
+
+    text = MY_TASK.read_text()
+    monkeypatch.setenv("EVOSEARCH_PREFLIGHT_SECONDS", "2")
+    for name, code, words in (
+        ("hangs", "while True: pass", r"longer than 2 s; EVOSEARCH_PREFLIGHT_SECONDS"),
+        ("crashes", "__import__('ctypes').string_at(0)", "process died: signal 11"),
+        ("leaves", "raise SystemExit(0)", "ends the process: exit code 0"),
+    ):
+        file = folder / f"{name}.py"
+        file.write_text(text.replace("        x, y = batch", f"        {code}", 1))
+        line = text.splitlines().index("        x, y = batch") + 1
+        with pytest.raises(PluginError, match=words) as caught:
+            es.search(f"{file}:TinySeq", budget=1, pool="inline", db="memory:", show=False)
+        assert f"{name}.py:{line} in loss" in str(caught.value)
+    load(read_source(str(MY_TASK)))
+
+
+def test_a_first_pass_in_an_interpreter_of_its_own_says_the_same(folder, monkeypatch):
+    """Where a fork will not do: beside a GPU, and in a controller with Ray."""
+    from api import first_pass
+
+    config = own_config(["my_task.py:TinySeq"], preset=None, settings={"task.steps": 6},
+                        baselines=None, checks=(), objectives=(), plugin_path=None)  # fmt: skip
+    asked = (config.task, "tiny-seq", "token_ln-gelu", config.checks.stability)
+    forked = first_pass.first_pass(*asked)
+    monkeypatch.setattr(first_pass, "_can_fork", lambda: False)
+    assert first_pass.first_pass(*asked) == forked
+    (folder / "my_task.py").unlink()  # the text goes along
+    assert first_pass.first_pass(*asked) == forked
+
+
 def test_a_file_of_settings_may_name_its_plugins(folder, capsys):
     named = TOML.replace("my_task.py:TinySeq", "tiny-seq")
     table = '[[task.plugins]]\nname = "my_task.py"\n'

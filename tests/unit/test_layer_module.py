@@ -6,12 +6,14 @@ import copy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from known_graphs import KNOWN, V0, ZERO, Build, X
 from torch import Tensor, nn
 
+from primitives import module
 from primitives.codegen import layer_source
 from primitives.errors import LayerError
 from primitives.graph import Graph, Node
@@ -285,6 +287,54 @@ def test_no_graph_breaks(name: str, momentum: float | None) -> None:
         torch.testing.assert_close(ours, theirs)
 
 
+COMPILED: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "nhwc": ({"layout": "nhwc"}, (2, 3, 5, 4)),
+    "btc": ({"layout": "btc"}, (2, 7, 4)),
+    "recompute": ({"recompute": True}, (2, 4, 3, 5)),
+    "affine only": ({"apply_act": False}, (2, 4, 3, 5)),
+}
+
+
+@pytest.mark.parametrize("what", COMPILED)
+@pytest.mark.parametrize("name", ["BN-ReLU", "EvoNorm-B0", "EvoNorm-S0"])
+def test_no_graph_breaks_in_any_layout_or_option(name: str, what: str) -> None:
+    torch.compiler.reset()
+    options, shape = COMPILED[what]
+    kind = layer_class(KNOWN[name])
+    layer = randomised(kind(4, dtype=DOUBLE, **options))  # type: ignore[call-arg]
+    twin = copy.deepcopy(layer)
+    compiled = torch.compile(twin, fullgraph=True, backend="eager")
+    for mode in (True, False):
+        layer.train(mode)
+        twin.train(mode)
+        x, other = (normal(*shape).requires_grad_() for _ in range(2))
+        value, meant = compiled(x), layer(other)
+        torch.testing.assert_close(value, meant)
+        value.square().sum().backward()
+        meant.square().sum().backward()
+        torch.testing.assert_close(x.grad, other.grad)
+    for ours, theirs in zip(layer.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("name", ["BN-ReLU", "EvoNorm-B0", "EvoNorm-S0"])
+def test_no_graph_breaks_under_autocast(name: str) -> None:
+    torch.compiler.reset()
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), build_layer(KNOWN[name], 8))
+    x = normal(2, 3, 8, 8, dtype=torch.float32)
+
+    def step(given: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            value: Tensor = net(given)
+        return value
+
+    meant = step(x)
+    got = torch.compile(step, fullgraph=True, backend="eager")(x)
+    assert got.dtype == torch.bfloat16
+    # Both round the same float32 values to bfloat16.
+    torch.testing.assert_close(got, meant, rtol=2**-7, atol=2**-7)
+
+
 def test_source_is_a_file_of_its_own_that_needs_torch_only(tmp_path: Path) -> None:
     text = layer_source(KNOWN["EvoNorm-B0"], "MyLayer", ["x / max(...)", "digest 12ab"])
     assert "x / max(...)\ndigest 12ab\nGraph: {" in text
@@ -330,6 +380,22 @@ def test_classes_are_made_once_per_graph() -> None:
     again = Graph.from_json_text(KNOWN["BN-ReLU"].to_json_text())
     assert layer_class(again) is layer_class(KNOWN["BN-ReLU"])
     assert layer_class(again) is not layer_class(KNOWN["BN-SiLU"])
+
+
+def test_classes_that_nobody_asked_for_in_long_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "KEPT", 2)
+    graphs = [Graph((Node("tanh", (X,)), *[Node("neg", (4 + i,)) for i in range(n)]))
+              for n in range(1, 5)]  # fmt: skip
+    first = layer_class(graphs[0])
+    layer = build_layer(graphs[0], 2)
+    for graph in graphs[1:]:
+        assert layer_class(graph).__module__ in sys.modules
+    assert first.__module__ not in sys.modules
+    x = normal(2, 2, 3, dtype=torch.float32)
+    assert torch.equal(copy.deepcopy(layer)(x), layer(x))
+    assert layer_class(graphs[0]) is not first
 
 
 def test_code_text_needs_no_torch() -> None:

@@ -323,14 +323,14 @@ def test_an_objective_that_is_not_finite_is_a_rejection(plugin):
 def test_an_installed_package_registers_by_its_entry_point(tmp_path, monkeypatch):
     from importlib.metadata import EntryPoint
 
-    from evosearch import plugins
+    from evosearch import plugin_sources, plugins
 
     (tmp_path / "their_layers.py").write_text(
         "import evosearch as es\nes.anchor('theirs', build=lambda layer: layer(7))\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    point = EntryPoint("their-layers", "their_layers", plugins.GROUP)
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
+    point = EntryPoint("their-layers", "their_layers", plugin_sources.GROUP)
+    monkeypatch.setattr(plugin_sources, "entry_points", lambda group: [point])
     loaded = load(read_source("their-layers"))
     assert [entry.name for entry in loaded.entries] == ["theirs"]
     again = plugins.Source.from_json(loaded.source.to_json())
@@ -385,7 +385,7 @@ def test_a_search_whose_own_code_fails_pauses_at_once_and_names_the_line(tmp_pat
 def test_failures_in_a_row_are_seen_and_single_ones_are_not():
     from evosearch import events as ev
     from evosearch.records import Failure, Rejection
-    from evosearch.trouble import FAILURES, FailureWatch
+    from evosearch.trouble import FAILURES, LOST, FailureWatch
 
     failed = ev.CandidateFailed(birth=1, failure=Failure(cause="error", detail="my.py:3: no"))
     fine = ev.CandidateRejected(birth=2, rejection=Rejection(code="signal"))
@@ -397,11 +397,26 @@ def test_failures_in_a_row_are_seen_and_single_ones_are_not():
     for _ in range(FAILURES):
         watch.hear(None, failed)
     assert "my.py:3" in watch.reason
-    died = failed.model_copy(update={"failure": Failure(cause="died")})
-    other = FailureWatch()
+    for cause in ("hung", "died"):
+        lost = failed.model_copy(update={"failure": Failure(cause=cause, detail="silence")})
+        other = FailureWatch()
+        for event in (*[lost] * (LOST - 1), fine, *[lost] * (LOST - 1)):
+            other.hear(None, event)
+        assert other.reason is None
+        other.hear(None, lost)
+        assert other.reason.endswith(f"the last one with {cause}: silence")
+        baseline = ev.JobFinished(
+            id="b", subject=Subject(baseline="bn-relu"), purpose="baseline",
+            failure=Failure(cause=cause, detail="silence"),
+        )  # fmt: skip
+        first = FailureWatch()
+        first.hear(None, baseline)
+        assert first.reason == f"the baseline bn-relu failed: {cause}: silence"
+    short = failed.model_copy(update={"failure": Failure(cause="out_of_memory")})
+    large = FailureWatch()
     for _ in range(2 * FAILURES):
-        other.hear(None, died)
-    assert other.reason is None
+        large.hear(None, short)
+    assert large.reason is None
 
 
 def test_a_network_that_cannot_be_differentiated_twice_is_told_before_a_search(tmp_path):

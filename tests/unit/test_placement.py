@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -224,16 +225,59 @@ def test_synchronising_needs_a_process_group() -> None:
         synchronise_batch_statistics(nn.Sequential())
 
 
-def test_activations_left_sees_functional_ones_and_spares_affine_only() -> None:
+def test_activations_left_sees_functional_ones_and_tells_affines_apart() -> None:
     make = norm_act_function("evonorm-s0")
 
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.one, self.two = make(4), make(4, apply_act=False)
+            self.one, self.two, self.three = make(4), make(4, apply_act=False), make(4)
 
         def forward(self, x: Tensor) -> Tensor:
-            return functional.silu(self.one(x)) + self.two(x).relu()
+            return (functional.silu(self.one(x)) + self.two(x).relu()).relu() + self.three(x)
 
     rows = activations_left(Net()).rows
-    assert [row.why for row in rows] == ["applied to the generated layer one"]
+    assert [(row.module, row.why) for row in rows] == [
+        ("silu() [silu]", "applied to the generated layer one"),
+        ("relu() [relu]", "applied to the affine two"),
+        ("relu() [relu_1]", "not after a layer: add"),
+        ("three", "a full layer that no activation follows: an affine belongs here"),
+    ]
+
+
+class NormAct(nn.BatchNorm2d):
+    """A norm-act module, as some libraries have them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.act = nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(super().forward(x))
+
+
+@pytest.mark.parametrize("slot", ["norm", "act"])
+def test_an_activation_inside_a_norm_act_module_has_a_row(slot: Any) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), NormAct(4), nn.BatchNorm2d(4), nn.Tanh(), nn.ReLU())
+    net.append(nn.Conv2d(4, 4, 1)).append(nn.ReLU())
+    placed = replace_norm_act(net, "swish", slot, report=None)
+    rows = {row.module: (row.action, row.why) for row in placed.rows}
+    assert rows["1.act"] == ("left", "inside a norm-act module: a norm_act slot")
+
+
+def test_an_untraceable_norm_act_module_has_no_activation_left_over() -> None:
+    net = Branching()
+    net.unknown = NormAct(4)
+    placed = replace_norm_act(net, "evonorm-s0", report=None)
+    assert placed.count("left") == 0
+
+
+def test_the_factory_refuses_what_has_channels_on_two_axes() -> None:
+    for shape in ((2, 8, 8), (2, 8, 4, 8), (2, 8, 8, 8)):
+        x = torch.randn(shape, generator=torch.manual_seed(0))
+        with pytest.raises(ValueError, match=r"channels first or last\? .* layout='nchw'"):
+            norm_act_function("evonorm-s0")(8)(x)
+        first = norm_act_function("evonorm-s0", layout="nchw")(8)
+        last = norm_act_function("evonorm-s0", layout="nhwc")(8)
+        torch.testing.assert_close(last(x.movedim(1, -1)).movedim(-1, 1), first(x))
+        assert first(x).shape == x.shape

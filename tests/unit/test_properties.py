@@ -68,7 +68,6 @@ def test_costs_are_counted_by_hand() -> None:
 
 def test_cost_against_the_baseline_is_a_set_of_ratios() -> None:
     cost = against_bn_relu(CATALOG["evonorm-s0"].graph, (4, 8, 8, 8), 2)
-    assert cost.forward > 0
-    assert cost.both > 0
+    assert min(cost.forward, cost.backward, cost.both) > 0
     # BatchNorm keeps its input and ReLU its output; recomputation keeps the input.
     assert 0.45 < cost.saved_recompute < 0.6 < cost.saved

@@ -12,6 +12,7 @@ from evosearch import events as ev
 from evosearch.controller import Controller
 from evosearch.ports import Command, Enqueue, Extend, Pause, Remeasure, Resume
 from evosearch.presets import load_preset
+from evosearch.propose import remeasurement
 from evosearch.replay import replay
 from evosearch.state import recover
 from primitives.graph import Graph
@@ -99,6 +100,46 @@ def test_a_changed_decision_is_found_where_it_stands(name: str) -> None:
     assert (done.difference.seq, done.difference.field) == (place + 1, field)
     assert done.difference.kind == event.kind
     assert done.events == place
+
+
+def remeasured(entries: list[ev.StoredEvent], asked: bool) -> int:
+    """Place of the last re-measurement that was, or was not, a person's wish."""
+    return max(
+        place for place, entry in enumerate(entries)
+        if isinstance(entry.event, ev.JobQueued) and entry.event.purpose == "remeasure"
+        and entry.event.asked is asked
+    )  # fmt: skip
+
+
+def of_another(entries: list[ev.StoredEvent], place: int, **change: object) -> ev.StoredEvent:
+    """The re-measurement as one of another candidate, as it would have been written."""
+    event, state = entries[place].event, recover(entries[:place])
+    assert isinstance(event, ev.JobQueued)
+    other = next(state.members[b] for b in state.population if b != event.subject.birth)
+    wrong = remeasurement(state, other).model_copy(update={"asked": event.asked} | change)
+    return entries[place].model_copy(update={"event": wrong})
+
+
+def test_a_remeasurement_of_another_candidate_is_found_but_a_persons_wish_is_told() -> None:
+    entries = list(recorded())
+    own, wish = remeasured(entries, False), remeasured(entries, True)
+    wrong = [*entries[:own], of_another(entries, own)]
+    done = replay(wrong)
+    assert done.difference is not None
+    assert (done.difference.seq, done.difference.kind) == (own + 1, "job_queued")
+    for place, change in ((wish, {}), (own, {"asked": True}), (own, {"asked": None})):
+        told = [*entries[:place], of_another(entries, place, **change)]
+        assert replay(told).difference is None
+
+
+def test_a_remeasurement_that_was_not_due_is_found() -> None:
+    entries = list(recorded())
+    wish = remeasured(entries, True)
+    event = entries[wish].event
+    claimed = entries[wish].model_copy(update={"event": event.model_copy(update={"asked": False})})
+    done = replay([*entries[:wish], claimed])
+    assert done.difference is not None
+    assert done.difference.seq == wish + 1
 
 
 def test_another_outcome_changes_the_decisions_after_it() -> None:

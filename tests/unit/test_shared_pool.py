@@ -15,7 +15,7 @@ def job(name: str) -> Job:
 
 
 def pool(workers: int = 8) -> SharedPool:
-    return SharedPool(SimulatedPool(lambda one: (1.0, [JobDone(job_id=one.id)]), workers), workers)
+    return SharedPool(SimulatedPool(lambda one: (1.0, [JobDone(job_id=one.id)]), workers))
 
 
 def test_messages_reach_their_search_under_their_own_names() -> None:
@@ -59,9 +59,26 @@ def test_a_cancelled_job_is_never_heard_of_again() -> None:
 
 def test_a_forgotten_search_leaves_nothing_behind() -> None:
     real = SimulatedPool(lambda one: (1.0, [JobDone(job_id=one.id)]), 4)
-    shared = SharedPool(real, 4)
+    shared = SharedPool(real)
     one = shared.view("aa")
     one.submit(job("c1"))
     shared.forget("aa")
     assert shared.pump(0.0) == 0
     assert real.poll(0.0) == []
+
+
+def test_an_idle_search_leaves_its_share_to_the_others() -> None:
+    shared = pool(12)
+    one, two, three = (shared.view(name) for name in ("aa", "bb", "cc"))
+    one.submit(job("c1"))
+    shared.share({"aa": 1, "bb": 1, "cc": 1}, idle=["aa"])
+    assert (one.capacity, two.capacity, three.capacity) == (1, 6, 6)
+    for number in range(20):
+        two.submit(job(f"c{number}"))
+    # More at hand than its part: it is given no more, and takes nothing from the others.
+    shared.share({"aa": 1, "bb": 1, "cc": 1}, idle=["aa", "bb"])
+    assert (one.capacity, two.capacity, three.capacity) == (1, 6, 6)
+    shared.share({"aa": 1, "bb": 1, "cc": 1}, idle=["aa", "bb", "cc"])
+    assert three.capacity == 1
+    shared.share({"aa": 1, "bb": 1, "cc": 2})
+    assert (one.capacity, two.capacity, three.capacity) == (3, 3, 6)

@@ -12,6 +12,7 @@ from evosearch.config import Anchor, Task
 from evosearch.errors import ConfigError
 from evosearch.records import Run
 from workers import datasets
+from workers.finite import NowAndThen
 from workers.inline import one_thread
 from workers.training import Training, batch_order
 
@@ -150,7 +151,7 @@ def test_constant_schedule_keeps_the_rate(data):
     assert training._learning_rate() == 0.2
 
 
-def test_non_finite_loss_ends_the_training_at_the_next_look(data):
+def test_non_finite_loss_ends_the_training_at_once(data):
     class Exploding(nn.Module):
         def __init__(self, channels):
             super().__init__()
@@ -159,12 +160,18 @@ def test_non_finite_loss_ends_the_training_at_the_next_look(data):
             return torch.exp(x * 1e3)
 
     training = make(data, Exploding)
-    assert training.advance(24) <= 3  # of 24 steps, the first look is after three
+    assert training.advance(24) == 1
     assert training.diverged
     assert training.advance(24) == 0
-    early = make(data, Exploding)
-    assert early.advance(2) == 2
-    assert early.diverged, "the end of a stage is a look as well"
+
+
+def test_the_end_of_a_stage_is_a_look_as_well(data):
+    training = make(data)
+    training._watch = NowAndThen(lambda flag: (flag, lambda: False))  # as on a GPU that is behind
+    loss = training.loss
+    training.loss = lambda logits, y: loss(logits, y) * torch.nan
+    assert training.advance(2) == 2
+    assert training.diverged
 
 
 def test_moving_averages_are_reestimated_over_training_batches(data):
@@ -292,18 +299,45 @@ def test_bfloat16_trains_as_well_as_float32_on_any_device(data):
 
 
 def test_channels_last_and_scaled_gradients_train_the_same(data):
-    from workers.optimizers import FLOAT16_SCALE, FlatParameters, Sgd
+    from workers.optimizers import FlatParameters, Guarded, Sgd
 
     # A small rate, for rounding grows quickly under batch statistics at a large one.
     plain, other, still = (make(data, lr=0.002) for _ in range(3))
-    flat = FlatParameters(other.network, 1e-4, scale=FLOAT16_SCALE, channels_last=True)
-    other.flat, other.optimizer = flat, Sgd(flat, momentum=0.9, nesterov=True)
+    flat = FlatParameters(other.network, 1e-4, scaled=True, channels_last=True)
+    assert flat.scale is not None
+    other.flat = flat
+    other.optimizer = Guarded(Sgd(flat, momentum=0.9, nesterov=True), flat.scale)
     for training in (plain, other):
         training.advance(2)
     weight = other.network.body[0].conv2.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(parameters(plain), parameters(other), rtol=1e-3, atol=1e-4)
     assert (parameters(plain) - parameters(still)).abs().max() > 2e-3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_step_whose_float16_gradient_overflows_is_left_out(data, optimizer):
+    from workers import optimizers
+
+    training = make(
+        data, precision="float16", anchors=(Anchor(name="resnet", optimizer=optimizer),)
+    )
+    scale = training.flat.scale
+    vectors = [one.clone() for one in training.optimizer.state[:-2]]
+    gradient = training.flat.gradients
+    gradient.fill_(1.0)[3] = torch.inf
+    training.optimizer.apply(gradient, 0.1)
+    assert all(torch.equal(a, b) for a, b in zip(vectors, training.optimizer.state, strict=False))
+    assert scale.value.item() == optimizers.FLOAT16_SCALE / 2
+    for _ in range(optimizers.CLEAN_STEPS):
+        training.optimizer.apply(gradient.fill_(1e-3), 1e-6)
+    assert scale.value.item() == optimizers.FLOAT16_SCALE
+    assert all(one.isfinite().all() for one in training.optimizer.state)
+    assert not torch.equal(vectors[0], training.optimizer.state[0])
+    again = make(data, precision="float16",
+                 anchors=(Anchor(name="resnet", optimizer=optimizer),))  # fmt: skip
+    again.restore(training.state())
+    assert again.flat.scale.value.item() == optimizers.FLOAT16_SCALE
 
 
 def test_text_is_scored_in_bits_per_character():

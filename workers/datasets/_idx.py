@@ -1,4 +1,4 @@
-"""Reader of idx files (gzip), the form of MNIST and its successors, and their micro size.
+"""Reader of idx files (gzip), the form of MNIST and its successors, in full and at a micro size.
 
 The micro size exists so that a second, independent data set trains as fast as the quickstart's:
 28x28 images become 14x14 by averaging 2x2 blocks, and each split is a fixed subset.
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from evosearch.errors import ConfigError
 from workers.datasets import Dataset, SplitData, data_file
+from workers.datasets._arrays import build, channels_first
 
 SEED = 1998
 TRAIN, SELECT, FINAL = 2_000, 2_000, 5_000
@@ -63,22 +64,45 @@ def _rows(images: NDArray[np.uint8], labels: NDArray[np.uint8], chosen: Any) -> 
     )
 
 
-def load_micro(name: str) -> Dataset:
-    """The micro size of the idx data set in folder ``name``: 14x14, values 0 to 1.
+def read_all(name: str) -> list[NDArray[np.uint8]]:
+    """Training images and labels, test images and labels of the idx data set in folder ``name``.
 
-    Train and select come from the published training images, final from the published test
-    images, drawn without replacement by a seed of their own.
+    Raises:
+        ConfigError: a file is missing or broken.
     """
-    parts = {
-        part: read_idx(data_file(name, f"{part}.gz"))
+    return [
+        read_idx(data_file(name, f"{part}.gz"))
         for part in (
             "train-images-idx3-ubyte",
             "train-labels-idx1-ubyte",
             "t10k-images-idx3-ubyte",
             "t10k-labels-idx1-ubyte",
         )
-    }
-    images, labels, test_images, test_labels = parts.values()
+    ]
+
+
+def load_full(folder: str) -> Dataset:
+    """All images of the idx data set in that folder, 28x28 bytes as published.
+
+    A tenth of the published training images is *select*; *final* is the published test set.
+    """
+    images, labels, test_images, test_labels = read_all(folder)
+    return build(
+        f"{folder}-full",
+        (channels_first(images, folder), labels.astype(np.int64)),
+        None,
+        (channels_first(test_images, folder), test_labels.astype(np.int64)),
+        num_classes=10,
+    )
+
+
+def load_micro(name: str) -> Dataset:
+    """The micro size of the idx data set in folder ``name``: 14x14, values 0 to 1.
+
+    Train and select come from the published training images, final from the published test
+    images, drawn without replacement by a seed of their own.
+    """
+    images, labels, test_images, test_labels = read_all(name)
     rng = np.random.default_rng(SEED)
     order = rng.permutation(len(labels))[: TRAIN + SELECT]
     held_out = rng.permutation(len(test_labels))[:FINAL]

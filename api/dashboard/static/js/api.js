@@ -103,6 +103,20 @@ export async function get(path, params, signal) {
 }
 
 /**
+ * @param {Record<string, any>} [params]
+ * @returns {Promise<any[]>} all searches that the filters let through, page by page
+ */
+export async function allSearches(params) {
+  const found = [];
+  for (let cursor; cursor !== null;) {
+    const page = await get("/searches", { ...params, cursor });
+    found.push(...page.searches);
+    cursor = page.next ?? null;
+  }
+  return found;
+}
+
+/**
  * @param {string} path
  * @param {Record<string, any>} [params]
  * @param {AbortSignal} [signal]

@@ -3,7 +3,7 @@
   /** @type {string | null} */
   let kept = null;
   try {
-    kept = localStorage.getItem("evosearch.theme");
+    kept = JSON.parse(localStorage.getItem("evosearch.theme") ?? "null");
   } catch {
     // Storage may be forbidden; the system's choice counts then.
   }

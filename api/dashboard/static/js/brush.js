@@ -1,5 +1,5 @@
 /**
- * The pointer over a chart's field: which point is near, what was clicked, what box was drawn.
+ * Pointer and keys over a chart's field: which point is near, what was clicked, what box was drawn.
  * @module
  */
 import { h } from "./dom.js";
@@ -17,10 +17,11 @@ const CELL = 24;
 export class Field {
   /**
    * @param {HTMLElement} host
-   * @param {{label: (index: number) => string, click: (index: number, event: PointerEvent) => void,
+   * @param {{label: (index: number) => string, click: (index: number, event: PointerEvent | KeyboardEvent) => void,
    *          open: (index: number) => void, brush: (box: [Place, Place] | null) => void}} told
+   * @param {string} name what it is and which keys it takes, for those who do not see it
    */
-  constructor(host, told) {
+  constructor(host, told, name) {
     this.told = told;
     /** @type {Frame | null} */
     this.frame = null;
@@ -28,12 +29,15 @@ export class Field {
     this._cells = new Map();
     /** @type {{x: number, y: number}[]} */
     this._pixels = [];
+    /** Points by axis, made when the keys are used. @type {Record<string, number[]> | null} */
+    this._ways = null;
     this._hovered = -1;
     this.box = h("div", { class: "brush-box", hidden: true });
     this.ring = h("div", { class: "point-ring", hidden: true });
     this.tip = h("div", { class: "tip", hidden: true });
-    this.element = h("div", { class: "field-layer" }, this.box, this.ring);
-    host.append(this.element);
+    this.said = h("div", { class: "visually-hidden", role: "status" });
+    this.element = h("div", { class: "field-layer", tabindex: "0", role: "application", "aria-label": name }, this.box, this.ring);
+    host.append(this.element, this.said);
     document.body.append(this.tip);
     this._from = null;
     this.element.addEventListener("pointermove", (/** @type {PointerEvent} */ e) => this._move(e));
@@ -43,6 +47,8 @@ export class Field {
     this.element.addEventListener("pointercancel", () => {
       this._from = null;
     });
+    this.element.addEventListener("keydown", (/** @type {KeyboardEvent} */ e) => this._key(e));
+    this.element.addEventListener("blur", () => this._hover(-1));
     this.element.addEventListener("dblclick", (/** @type {MouseEvent} */ e) => {
       const near = this._near(e.offsetX, e.offsetY);
       if (near >= 0) told.open(near);
@@ -69,7 +75,49 @@ export class Field {
       if (list) list.push(index);
       else this._cells.set(key, [index]);
     });
-    this.ring.hidden = true;
+    this._hover(-1);
+    this.ring.hidden = this.tip.hidden = true;
+    this._ways = null;
+  }
+
+  /**
+   * The keys: along one axis to the next point, whatever the other says of it.
+   * @param {KeyboardEvent} event
+   */
+  _key(event) {
+    if (!this._pixels.length || event.ctrlKey || event.metaKey || event.altKey) return;
+    const at = this._hovered;
+    if (at >= 0 && event.key === "Enter") this.told.open(at);
+    else if (at >= 0 && (event.key === " " || event.key === "c")) this.told.click(at, event);
+    else if (["ArrowRight", "ArrowLeft", "ArrowUp", "ArrowDown", "Home", "End"].includes(event.key)) this._walk(event.key, at);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  /**
+   * @param {string} key
+   * @param {number} from index of a point, or -1
+   */
+  _walk(key, from) {
+    const way = this._way(key === "ArrowUp" || key === "ArrowDown" ? "y" : "x");
+    const last = way.length - 1;
+    const step = key === "ArrowRight" || key === "ArrowUp" ? 1 : -1;
+    // Who has not begun yet begins at the highest point.
+    const next = key === "Home" ? way[0] : key === "End" ? way[last]
+      : from < 0 ? this._way("y")[last] : way[Math.max(0, Math.min(last, way.indexOf(from) + step))];
+    this._hover(next);
+    this.said.textContent = this.told.label(next);
+  }
+
+  /**
+   * Points in the order of an axis: to the right, and upwards.
+   * @param {"x" | "y"} axis
+   */
+  _way(axis) {
+    const sign = axis === "x" ? 1 : -1;
+    this._ways ??= {};
+    return (this._ways[axis] ??= this._pixels.map((_, i) => i).sort((a, b) => sign * (this._pixels[a][axis] - this._pixels[b][axis]) || a - b));
   }
 
   /** @param {Place} at */

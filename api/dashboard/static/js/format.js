@@ -3,6 +3,7 @@
  * @module
  */
 import { gainDigits, gainFactor, valueFactor } from "./measure.js";
+import { T } from "./strings.js";
 
 const MINUS = "\u2212";
 export const NONE = "\u2013";
@@ -86,16 +87,17 @@ export function score(value, coordinate) {
  */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return NONE;
-  if (seconds < 1) return `${(1000 * seconds).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  const { ms, s, min, h, d } = T.time;
+  if (seconds < 1) return `${(1000 * seconds).toFixed(seconds < 0.01 ? 1 : 0)} ${ms}`;
+  if (seconds < 10) return `${seconds.toFixed(1)} ${s}`;
+  if (seconds < 90) return `${Math.round(seconds)} ${s}`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} ${min}`;
   if (seconds < 172_800) {
     const hours = Math.floor(seconds / 3600);
     const minutes = Math.floor((seconds % 3600) / 60);
-    return minutes ? `${hours} h ${minutes} min` : `${hours} h`;
+    return minutes ? `${hours} ${h} ${minutes} ${min}` : `${hours} ${h}`;
   }
-  return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} ${d} ${Math.floor((seconds % 86_400) / 3600)} ${h}`;
 }
 
 /**
@@ -103,7 +105,7 @@ export function duration(seconds) {
  * @returns {string}
  */
 export function ago(seconds) {
-  return seconds < 2 ? "just now" : `${duration(Math.floor(seconds))} ago`;
+  return seconds < 2 ? T.time.justNow : T.time.ago(duration(Math.floor(seconds)));
 }
 
 /**

@@ -4,11 +4,12 @@
  * compared, and says here once which objectives hold; nothing here knows what is shown.
  * @module
  */
+import { T } from "./strings.js";
 
 /** @typedef {{name: string, unit: string, direction: string, scale: number, label: string}} Objective */
 
 /** @type {Objective} */
-const ACCURACY = { name: "accuracy", unit: "", direction: "max", scale: 1, label: "accuracy, higher is better" };
+const ACCURACY = { name: "accuracy", unit: "", direction: "max", scale: 1, label: T.measure.accuracy };
 
 /** @type {Record<string, Objective>} */
 let known = {};
@@ -47,7 +48,7 @@ export function gainDigits() {
 
 /** @returns {string} points for shares, else the objective's unit or name */
 export function gainUnit() {
-  return isShare(common) ? "points" : common ? common.unit || common.name : "score";
+  return isShare(common) ? T.measure.points : common ? common.unit || common.name : T.measure.score;
 }
 
 /** @returns {string} such as "bpc, bit/char, lower is better"; empty for the plain accuracy */
@@ -71,9 +72,9 @@ export function valueFactor(coordinate) {
 export function scoreTitle(coordinate) {
   const one = objectiveOf(coordinate);
   const anchor = (coordinate ?? "").split("#")[0];
-  const on = anchor ? ` on ${anchor}` : "";
-  if (!one || (one.name === "accuracy" && !one.unit)) return `${anchor ? "score" : "mean score"}${on}`;
-  return [`${anchor ? "" : "mean "}${one.name}${on}`, ...one.label.split(", ").slice(1)].join(", ");
+  const plain = !one || (one.name === "accuracy" && !one.unit);
+  const name = T.measure.of(plain ? T.measure.score : one.name, anchor);
+  return plain ? name : [name, ...one.label.split(", ").slice(1)].join(", ");
 }
 
 /**

@@ -3,34 +3,11 @@
  * to be had as PNG, SVG and CSV. What is drawn comes from the caller as plain traces.
  * @module
  */
-import { ROOT, saveBlob } from "./api.js";
-import { fill, h, whenIdle } from "./dom.js";
-import { T } from "./strings.js";
+import { fill, h } from "./dom.js";
+import { saveButton } from "./pictures.js";
+import { plotly, themed } from "./plotly.js";
 import { colour, onTheme } from "./theme.js";
-import { button, emptyState, errorState, openMenu } from "./ui.js";
-
-/** @type {Promise<any> | null} */
-let loading = null;
-
-/**
- * plotly.js, loaded once and after the first paint: it is larger than all else together.
- * @returns {Promise<any>}
- */
-export function plotly() {
-  loading ??= new Promise((done, fail) => {
-    whenIdle(() => {
-      const script = document.createElement("script");
-      script.src = `${ROOT}assets/plotly-${document.documentElement.dataset.plotly}.min.js`;
-      script.onload = () => done(/** @type {any} */ (window).Plotly);
-      script.onerror = () => {
-        loading = null;
-        fail(new Error(T.noPlotly));
-      };
-      document.head.append(script);
-    });
-  });
-  return loading;
-}
+import { emptyState, errorState } from "./ui.js";
 
 /** Milliseconds after the reader's last move before a chart may take time to draw. */
 const CALM = 350;
@@ -60,40 +37,6 @@ export function series(place) {
   return { ...one, colour: colour(one.colour) };
 }
 
-/** @param {Record<string, any>} [more] */
-function axis(more = {}) {
-  return {
-    gridcolor: colour("grid"), linecolor: colour("line-strong"), zeroline: false, automargin: true,
-    tickfont: { color: colour("ink-3"), size: 11 }, ticks: "", nticks: 6,
-    title: { font: { color: colour("ink-3"), size: 11 }, standoff: 6 }, ...more,
-  };
-}
-
-/**
- * @param {Record<string, any>} layout
- * @returns {Record<string, any>}
- */
-export function themed(layout) {
-  /** @type {Record<string, any>} */
-  const made = {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
-    font: { family: getComputedStyle(document.documentElement).fontFamily, size: 11.5,
-            color: colour("ink-2") },
-    margin: { l: 46, r: 12, t: 8, b: 34 }, hovermode: "closest", showlegend: false,
-    hoverlabel: { bgcolor: colour("ink"), bordercolor: colour("ink"), align: "left",
-                  font: { color: colour("bg"), size: 11.5 } },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
-    modebar: { remove: [] }, ...layout,
-  };
-  for (const key of Object.keys(layout)) {
-    if (!/^[xy]axis\d*$/.test(key)) continue;
-    const { title, ...rest } = layout[key];
-    const base = axis(rest);
-    made[key] = { ...base, title: { ...base.title, ...(typeof title === "string" ? { text: title } : title) } };
-  }
-  return made;
-}
-
 /**
  * @typedef {{traces: any[], layout: Record<string, any>, table?: {columns: string[], rows: any[][]}}} Figure
  * @typedef {{title: string, name: string, tip?: string, controls?: any, height?: string,
@@ -107,8 +50,8 @@ export class Chart {
     this.plot = h("div", { class: "plot", role: "img", tabindex: "0", "aria-label": options.title });
     this.note = h("div", { class: "chart-note small quiet" }, options.note);
     this.title = h("h2", options.tip ? { data: { tip: options.tip }, tabindex: "0" } : {}, options.title);
-    const more = button("", () => this._menu(more), { icon: "dots", kind: "plain", title: T.chartMenu });
-    more.setAttribute("aria-haspopup", "menu");
+    const more = saveButton({ name: options.name, drawn: () => this._make !== null, size: () => [this.plot.clientWidth, this.plot.clientHeight],
+      figure: () => (options.exact ?? this._make)?.() ?? { traces: [], layout: {} }, table: () => this.figure().table ?? tableOf(this.figure().traces) });
     this.head = h("div", { class: "card-head" }, this.title, h("div", { class: "spacer" }),
       options.controls, more);
     this.element = h("section", { class: "card chart", "aria-label": options.title },
@@ -117,19 +60,15 @@ export class Chart {
     /** @type {(() => Figure) | null} */
     this._make = null;
     this._drawn = false;
+    this._drawing = false;
+    this._again = false;
     this._hovered = false;
     this._behind = false;
     this._closed = false;
     /** @type {((plot: any) => void)[]} */
     this.onDrawn = [];
     this._unlisten = onTheme(() => this._draw());
-    this.plot.addEventListener("pointerenter", () => {
-      this._hovered = true;
-    });
-    this.plot.addEventListener("pointerleave", () => {
-      this._hovered = false;
-      if (this._behind) this._draw();
-    });
+    this.hold(this.plot);
     this._sizes = new ResizeObserver(() => {
       if (this._drawn && this.plot.clientWidth) /** @type {any} */ (window).Plotly?.Plots.resize(this.plot);
     });
@@ -142,6 +81,23 @@ export class Chart {
     this._views.observe(this.element);
     /** @type {any} */
     this._later = null;
+  }
+
+  /**
+   * While the pointer or the focus is in the element nothing of the chart moves.
+   * @param {HTMLElement} element
+   */
+  hold(element) {
+    const held = (/** @type {boolean} */ now) => () => {
+      this._hovered = now;
+      if (!now && this._behind) this._draw();
+    };
+    element.addEventListener("pointerenter", held(true));
+    element.addEventListener("pointerleave", held(false));
+    element.addEventListener("focusin", (event) => {
+      if (/** @type {Element} */ (event.target).matches(":focus-visible")) this._hovered = true;
+    });
+    element.addEventListener("focusout", held(false));
   }
 
   /**
@@ -205,9 +161,24 @@ export class Chart {
     this._make = null;
   }
 
+  /** Draws, one at a time: a second one that began before the first had ended would wipe it out. */
   async _draw() {
-    if (!this._make || this._closed) return;
     this._behind = false;
+    if (this._drawing) {
+      this._again = true;
+      return;
+    }
+    this._drawing = true;
+    await this._drawNow();
+    this._drawing = false;
+    if (this._again) {
+      this._again = false;
+      this._draw();
+    }
+  }
+
+  async _drawNow() {
+    if (!this._make || this._closed) return;
     try {
       const Plotly = await plotly();
       if (!this._make || this._closed) return;
@@ -223,53 +194,10 @@ export class Chart {
     }
   }
 
-  /** @param {HTMLElement} anchor */
-  _menu(anchor) {
-    if (!this._make) return;
-    openMenu(anchor, [
-      { text: T.asPng, icon: "download", run: () => this._picture("png") },
-      { text: T.asSvg, icon: "download", run: () => this._picture("svg") },
-      { text: T.asCsv, icon: "download", run: () => this._csv() },
-    ]);
+  /** What is shown, as it was made. @returns {Figure} */
+  figure() {
+    return this._make?.() ?? { traces: [], layout: {} };
   }
-
-  /** @param {"png" | "svg"} form */
-  async _picture(form) {
-    const Plotly = await plotly();
-    const make = this.options.exact ?? this._make;
-    if (!make) return;
-    const { traces, layout } = make();
-    const width = Math.max(640, this.plot.clientWidth);
-    const height = Math.max(320, this.plot.clientHeight);
-    const data = await Plotly.toImage({ data: traces, layout: {
-      ...themed(layout), paper_bgcolor: colour("surface"), width, height, autosize: false,
-    } }, { format: form, width, height, scale: form === "png" ? 2 : 1 });
-    const text = form === "svg" ? decodeURIComponent(data.slice(data.indexOf(",") + 1)) : data;
-    const blob = form === "svg" ? new Blob([text], { type: "image/svg+xml" }) : bytesOf(data);
-    saveBlob(blob, `${this.options.name}.${form}`);
-  }
-
-  _csv() {
-    if (!this._make) return;
-    const table = this._make().table ?? tableOf(this._make().traces);
-    const lines = [table.columns, ...table.rows].map((row) => row.map(cell).join(","));
-    saveBlob(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }), `${this.options.name}.csv`);
-  }
-}
-
-/** @param {string} data URL with base64 */
-function bytesOf(data) {
-  const raw = atob(data.slice(data.indexOf(",") + 1));
-  const made = new Uint8Array(raw.length);
-  for (let i = 0; i < raw.length; i++) made[i] = raw.charCodeAt(i);
-  return new Blob([made], { type: "image/png" });
-}
-
-/** @param {any} value */
-function cell(value) {
-  if (value === null || value === undefined) return "";
-  const text = String(value);
-  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /**

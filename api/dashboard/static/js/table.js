@@ -111,6 +111,11 @@ export class Table {
     this._paint();
   }
 
+  /** Says anew how many rows there are, for the total has become known. */
+  recount() {
+    this._paint();
+  }
+
   /** @param {string | null} key of the row that is open elsewhere */
   mark(key) {
     this.marked = key;

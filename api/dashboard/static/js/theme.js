@@ -3,6 +3,8 @@
  * @module
  */
 
+import { keep, recall } from "./storage.js";
+
 /** @typedef {"auto" | "light" | "dark"} Choice */
 
 const KEY = "evosearch.theme";
@@ -12,14 +14,13 @@ const told = new Set();
 
 /** @returns {Choice} */
 export function choice() {
-  const kept = localStorage.getItem(KEY);
+  const kept = recall(KEY);
   return kept === "light" || kept === "dark" ? kept : "auto";
 }
 
 /** @param {Choice} wanted */
 export function choose(wanted) {
-  if (wanted === "auto") localStorage.removeItem(KEY);
-  else localStorage.setItem(KEY, wanted);
+  keep(KEY, wanted === "auto" ? null : wanted);
   apply();
 }
 

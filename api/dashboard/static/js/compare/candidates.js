@@ -120,7 +120,7 @@ export class CandidateComparison {
   /** What they are. */
   facts() {
     return [
-      this.row(T.look.graph, ({ about }) => drawGraph(about.drawing)),
+      this.row(T.look.graph, ({ about }) => drawGraph(about.drawing, `graph-${about.birth}`)),
       this.row(C.time, ({ about }) => (about.step_time === null ? number(null) : T.candidatePage.times(number(about.step_time, 2)))),
       ...Object.entries(T.look.facts).map(([name, text]) => this.row(text, ({ about }) => told(about.behaviour[name]))),
     ];

@@ -154,12 +154,13 @@ export class SearchComparison {
     this.charts.progress.show(() => ({
       traces: this.progress.flatMap((one, place) => {
         const look = series(place);
-        const points = [...one.leader];
+        const leads = one.leader.length ? one.leader : one.provisional;
+        const points = [...leads];
         if (points.length) points.push({ ...points[points.length - 1], ...one.now, value: undefined });
         const name = this.searches[place].title;
         return [{
           x: points.map((point) => point[unit]), y: points.map((point) => gainFactor() * point.gain), name, mode: "lines",
-          line: { shape: "hv", color: look.colour, dash: look.dash, width: 2 }, hovertemplate: `%{y:+.1f}<extra>${name}</extra>`,
+          line: { shape: "hv", color: look.colour, dash: look.dash, width: one.leader.length ? 2 : 1 }, hovertemplate: `%{y:+.1f}<extra>${name}</extra>`,
         }, {
           x: one.leader.filter(sure).map((/** @type {any} */ point) => point[unit]),
           y: one.leader.filter(sure).map((/** @type {any} */ point) => gainFactor() * point.gain), name: `${name}, ${T.candidatePage.purposes.confirm}`,

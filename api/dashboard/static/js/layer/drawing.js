@@ -3,6 +3,7 @@
  * @module
  */
 import { h, s } from "../dom.js";
+import { saveButton } from "../pictures.js";
 import { T } from "../strings.js";
 
 const WIDTH = 124;
@@ -20,9 +21,27 @@ const MARGIN = 8;
 
 /**
  * @param {Drawing} drawing
+ * @param {string} [name] of the files that it can be saved as; none where that is not offered
  * @returns {HTMLElement}
  */
-export function drawGraph(drawing) {
+export function drawGraph(drawing, name) {
+  const box = boxOf(drawing);
+  if (!name) return box;
+  return h("div", { class: "graph-frame" }, h("div", { class: "save-line no-print" },
+    saveButton({ name, svg: () => box.querySelector("svg"), table: () => tableOf(drawing) })), box);
+}
+
+/** @param {Drawing} drawing */
+function tableOf(drawing) {
+  return { columns: ["node", "label", "kind", "live", "shape", "inputs"], rows: drawing.nodes.map((node) => [node.id, node.label, node.kind, node.live, node.shape,
+    drawing.edges.filter((edge) => edge.target === node.id).map((edge) => edge.source).join(" ")]) };
+}
+
+/**
+ * @param {Drawing} drawing
+ * @returns {HTMLElement}
+ */
+function boxOf(drawing) {
   const width = drawing.width * (WIDTH + GAP_X) - GAP_X + 2 * MARGIN + 40;
   const height = drawing.levels * (HEIGHT + GAP_Y) - GAP_Y + 2 * MARGIN;
   const x = (/** @type {DrawnNode} */ node) => width / 2 + node.column * (WIDTH + GAP_X);

@@ -4,6 +4,7 @@
  */
 import { get, post, request, url } from "../api.js";
 import { fill, h, throttled } from "../dom.js";
+import { dotSource } from "../dots.js";
 import { gainText, number } from "../format.js";
 import { drawGraph, graphLegend } from "../layer/drawing.js";
 import { exportPanel } from "../layer/exports.js";
@@ -15,7 +16,9 @@ import { checkTable, scoreTable } from "../layer/tables.js";
 import { showTrainings, trainingChart } from "../layer/trainings.js";
 import { hideLink, showLink } from "../live.js";
 import { gainUnit, meaning, useObjectives } from "../measure.js";
+import { saveButton } from "../pictures.js";
 import { href } from "../router.js";
+import { keep, recall } from "../storage.js";
 import { EventFeed } from "../stream.js";
 import { T, WORDS } from "../strings.js";
 import { ask, button, emptyState, errorState, loadingState, loadInto, toast, toastProblem } from "../ui.js";
@@ -163,7 +166,7 @@ class CandidatePage {
     this.formula.set(formulaParts(about),
       h("div", { class: "why" }, h("h3", {}, why), h("p", {}, about.verdict.reason)));
     this.drawGain(about);
-    this.graph.set(drawGraph(about.drawing), graphLegend());
+    this.graph.set(drawGraph(about.drawing, `graph-${this.search}-${this.birth}`), graphLegend());
     this.facts.set(propertyList(about.behaviour));
     this.drawCost(about);
     this.scores.set(about.scores.length ? scoreTable(about.scores) : emptyState(P.noTrainings, P.noTrainingsHelp));
@@ -177,8 +180,8 @@ class CandidatePage {
     const name = `${this.search}-${this.birth}`;
     const running = this.status === "running" || this.status === "paused";
     const tray = button(P.compare, () => {
-      const names = new Set(JSON.parse(sessionStorage.getItem(TRAY) ?? "[]")).add(name);
-      sessionStorage.setItem(TRAY, JSON.stringify([...names].slice(-8)));
+      const names = new Set(recall(TRAY, "session") ?? []).add(name);
+      keep(TRAY, [...names].slice(-8), "session");
       toast(P.compared, { action: { text: T.nav.compare, run: () => location.assign(
         href(`compare?${[...names].map((one) => `candidate=${one}`).join("&")}`)) } });
     }, { icon: "compare" });
@@ -209,6 +212,7 @@ class CandidatePage {
     this.gain.set(
       h("div", { class: ["big-gain", tone(about.gain)] }, h("strong", {}, gainText(about.gain)), h("span", {}, gainUnit(), meaning() && h("small", { class: "quiet" }, ` ${meaning()}`))),
       h("p", { class: seeds > 1 ? "" : "warn" }, seeds > 1 ? P.confirmed(seeds) : P.provisional),
+      h("div", { class: "save-line no-print" }, saveButton(dotSource(`gain-${this.search}-${this.birth}`, () => gainRows(about, P.mean)))),
       gainDots(gainRows(about, P.mean), P.gain),
       h("p", { class: "quiet small gain-note" }, P.gainNote));
   }

@@ -2,7 +2,7 @@
  * Things side by side: searches, or candidates. What is compared stands in the address.
  * @module
  */
-import { get } from "../api.js";
+import { allSearches } from "../api.js";
 import { fill, h } from "../dom.js";
 import { count, moment } from "../format.js";
 import { statePill } from "../parts.js";
@@ -63,7 +63,7 @@ async function build(page, wanted) {
  * @param {Set<string>} picked
  */
 async function choose(page, picked) {
-  const { searches } = await get("/searches", { archived: false });
+  const searches = await allSearches({ archived: false });
   const compare = button(C.go, () => go(`compare?${[...picked].map((id) => `search=${id}`).join("&")}`),
     { icon: "compare", kind: "primary", id: "compare-go" });
   const tell = () => {

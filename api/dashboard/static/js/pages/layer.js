@@ -2,7 +2,7 @@
  * Try a layer: a formula as it is typed, with graph, curves, checks and properties; then enqueue it.
  * @module
  */
-import { get, post, request, url } from "../api.js";
+import { allSearches, get, post, request, url } from "../api.js";
 import { fill, h } from "../dom.js";
 import { icon } from "../icons.js";
 import { drawGraph, graphLegend } from "../layer/drawing.js";
@@ -225,7 +225,7 @@ class LayerPage {
   draw() {
     const { report } = this;
     this.formula.set(formulaParts(report), report.known_as && h("p", { class: "known-line" }, knownPill(report.known_as)));
-    this.graph.set(drawGraph(report.picture), graphLegend());
+    this.graph.set(drawGraph(report.picture, "graph-layer"), graphLegend());
     this.facts.set(propertyList(report.behaviour));
     this.exports.set(exportPanel(report.usage, (format) =>
       request("POST", url("/layers/export"), { graph: report.graph, format })));
@@ -240,7 +240,7 @@ class LayerPage {
     /** @type {any[]} */
     let searches = [];
     try {
-      searches = (await get("/searches", { status: ["running", "paused"] })).searches;
+      searches = await allSearches({ status: ["running", "paused"] });
     } catch (err) {
       toastProblem(err);
       return;

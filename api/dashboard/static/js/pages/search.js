@@ -9,7 +9,7 @@ import { useObjectives } from "../measure.js";
 import { go, href, params, setParams } from "../router.js";
 import { Candidates } from "../search/candidates.js";
 import { Drawer } from "../search/drawer.js";
-import { box, setBox } from "../search/filter.js";
+import { box, ranges, setBox } from "../search/filter.js";
 import { FunnelChart } from "../search/funnel.js";
 import { GainChart, axisTitle, shown } from "../search/gain.js";
 import { Header } from "../search/header.js";
@@ -60,7 +60,8 @@ class SearchPage {
     this.throughput = new ThroughputChart(model);
     this.drawer = new Drawer(model, this);
     /** @type {string | null} */
-    this.brush = null;
+    this.brush = params().get("brush");
+    model.ranges = ranges();
     this.filterBar = h("div", { class: "filter-bar no-print", hidden: true });
     this.tabs = new Tabs(model, this);
     fill(host, this.header.element, h("div", { class: "page search-page" },
@@ -71,15 +72,13 @@ class SearchPage {
     document.addEventListener("keydown", this.keys);
     model.onLink = (state, since) => showLink(state, since, () => model.feed?.reconnect());
     this.header.draw();
-    for (const topic of /** @type {const} */ (["line", "scatter", "workers", "funnel", "progress", "throughput", "costs", "since"])) model.load(topic);
+    for (const topic of /** @type {const} */ (["line", "scatter", "workers", "funnel", "progress", "throughput", "costs", "since", "inside"])) model.load(topic);
     this.progress.loadPinned().catch(() => {
       // The reference is an extra; without it the chart stands as it is.
     });
     model.listen();
-    model.on("scatter", () => {
-      this.drawFilter();
-      if (box()) this.filtered();
-    });
+    model.on("scatter", () => this.drawFilter());
+    model.on("inside", () => this.drawFilter());
     this.change();
     this.remember = setInterval(() => visit(model.id, model.data.search.last_event), 60_000);
   }
@@ -104,18 +103,9 @@ class SearchPage {
     if (brush !== this.brush) {
       this.brush = brush;
       this.gain.overlay();
-      this.filtered();
+      this.model.narrow(ranges());
     }
     this.drawFilter();
-  }
-
-  /** The charts beside the one that is brushed show what is in the box. */
-  filtered() {
-    this.funnel.draw();
-    this.progress.draw({ now: true });
-    this.throughput.brushed().catch(() => {
-      // The bars stand as they are; the other charts show the filter.
-    });
   }
 
   drawFilter() {
@@ -128,6 +118,7 @@ class SearchPage {
       return `${axisTitle(name, "short")} ${ends.join(" – ")}`;
     };
     fill(this.filterBar, h("strong", {}, T.search.filter),
+      wanted && this.model.data.inside && h("span", { class: "quiet small", id: "filter-count" }, T.search.inFilter(this.model.data.inside.total)),
       wanted && h("span", { class: "pill accent" }, range(wanted.xName, wanted.x)), wanted && h("span", { class: "pill accent" }, range(wanted.yName, wanted.y)),
       stage && h("span", { class: "pill accent" }, T.table.reasons(stage)),
       button(T.search.clearFilter, () => this.clear(), { icon: "cross", kind: "plain" }));

@@ -2,7 +2,7 @@
  * All searches: how each stands, in a line; start, clone, archive, delete.
  * @module
  */
-import { get, patch, post, remove } from "../api.js";
+import { allSearches, get, patch, post, remove } from "../api.js";
 import { fill, h, throttled } from "../dom.js";
 import { ago, count, moment } from "../format.js";
 import { icon } from "../icons.js";
@@ -67,7 +67,7 @@ class Searches {
 
   async load() {
     try {
-      this.searches = (await get("/searches")).searches;
+      this.searches = await allSearches();
       this.draw();
       await this.loadLines();
     } catch (err) {

@@ -11,13 +11,9 @@ import { furtherObjectives, objectiveOf, shortTitle } from "../measure.js";
 import { params, setParams } from "../router.js";
 import { T, WORDS } from "../strings.js";
 import { Table } from "../table.js";
-import { birthsIn, box } from "./filter.js";
+import { ranges } from "./filter.js";
 
 const PAGE = 100;
-/** Births that fit into one condition of the service's language. */
-const BATCH = 80;
-/** Candidates of a box that are put in order here. */
-const MOST_SORTED = 1000;
 const BY_GAIN = "-gain_low";
 
 export class Candidates {
@@ -61,19 +57,18 @@ export class Candidates {
       if (this.table.rows.length) this.table.offer(this.model.fresh);
       else if (this.model.fresh) this.refill();
     });
+    this.offInside = model.on("inside", () => this.table.recount());
     this.offLink = model.on("link", () => {
       if (model.linked === "live" && this.table.broken) this.reload();
     });
-    this.scatterSeen = Boolean(model.data.scatter);
-    this.offScatter = model.on("scatter", () => this.scatterKnown());
     this.applied = this.sign();
     this.reload();
   }
 
   close() {
     this.off();
-    this.offScatter();
     this.offLink();
+    this.offInside();
     this.refill.cancel();
     this.later.cancel();
     this.table.close();
@@ -113,9 +108,8 @@ export class Candidates {
     return ["state", "text", "where", "stage", "brush", "sort"].map((key) => chosen.get(key)).join("\n");
   }
 
-  /** The table anew; what is in the brushed box is known from the chart's data. */
+  /** The table anew, with what came since. */
   async takeNews() {
-    if (box()) await this.model.load("scatter");
     await this.reload();
   }
 
@@ -127,34 +121,16 @@ export class Candidates {
     return this.table.reload();
   }
 
-  /** The chart's data has come: it says what is in the brushed box, and what a step costs. */
-  scatterKnown() {
-    this._costs = null;
-    if (!this.model.data.scatter) return;
-    if (!this.scatterSeen && box()) this.reload();
-    else this.table.refresh();
-    this.scatterSeen = true;
-  }
-
   filter() {
     const chosen = params();
     const state = this.state.value === "any" ? null : this.state.value;
-    return { state, text: chosen.get("text"), where: chosen.get("where"), stage: chosen.get("stage") };
-  }
-
-  /** Birth -> step time beside BN-ReLU, of the candidates that the chart knows. */
-  costs() {
-    if (!this._costs) {
-      const found = this.model.data.scatter;
-      this._costs = new Map(found?.x_name === "step_time"
-        ? found.births.map((/** @type {number} */ birth, /** @type {number} */ i) => [birth, found.x[i]]) : []);
-    }
-    return this._costs;
+    return { state, text: chosen.get("text"), where: chosen.get("where"), stage: chosen.get("stage"), range: ranges() };
   }
 
   total() {
     const chosen = params();
-    if (chosen.get("text") || chosen.get("where") || chosen.get("stage") || box()) return null;
+    if (chosen.get("text") || chosen.get("where") || chosen.get("stage")) return null;
+    if (ranges().length) return this.state.value === "evaluated" || this.state.value === "any" ? (this.model.data.inside?.total ?? null) : null;
     const states = this.model.data.search?.states ?? {};
     if (this.state.value === "any") return Object.values(states).reduce((sum, one) => sum + one, 0);
     return states[this.state.value] ?? null;
@@ -166,65 +142,9 @@ export class Candidates {
    * @param {AbortSignal} signal
    */
   async load(cursor, sort, signal) {
-    const inside = birthsIn(this.model.data.scatter, box());
-    if (inside) return this.loadInside(cursor, sort, inside, signal);
     const by = sort === BY_GAIN && this.state.value !== "evaluated" ? "-birth" : sort;
     const page = await get(`${this.model.path}/candidates`, { ...this.filter(), sort: by, limit: PAGE, cursor }, signal);
     return { rows: page.candidates, next: page.next };
-  }
-
-  /**
-   * Pages of the births in the brushed box, in an order that is made here.
-   * @param {string | null} cursor
-   * @param {string} sort
-   * @param {Set<number>} inside
-   * @param {AbortSignal} signal
-   */
-  async loadInside(cursor, sort, inside, signal) {
-    if (cursor === null || !this._order) this._order = this.order(inside);
-    if (sort !== BY_GAIN && this._order.length <= MOST_SORTED) return this.loadSorted(this._order, sort, signal);
-    const from = Number(cursor ?? 0);
-    const births = this._order.slice(from, from + BATCH);
-    const after = from + BATCH < this._order.length ? String(from + BATCH) : null;
-    if (!births.length) return { rows: [], next: after };
-    const filter = this.filter();
-    const among = `birth in (${births.join(",")})`;
-    const where = filter.where ? `(${filter.where}) and ${among}` : among;
-    const page = await get(`${this.model.path}/candidates`, { ...filter, where, sort, limit: BATCH }, signal);
-    return { rows: page.candidates, next: after };
-  }
-
-  /**
-   * All candidates of a box, in an order that the service would make: it takes them in parts.
-   * @param {number[]} births
-   * @param {string} sort
-   * @param {AbortSignal} signal
-   */
-  async loadSorted(births, sort, signal) {
-    const filter = this.filter();
-    const rows = [];
-    for (let from = 0; from < births.length; from += BATCH) {
-      const among = `birth in (${births.slice(from, from + BATCH).join(",")})`;
-      const where = filter.where ? `(${filter.where}) and ${among}` : among;
-      rows.push(...(await get(`${this.model.path}/candidates`, { ...filter, where, limit: BATCH }, signal)).candidates);
-    }
-    const name = sort.replace(/^-/, "");
-    const turn = sort.startsWith("-") ? -1 : 1;
-    const value = (/** @type {any} */ row) => (name.startsWith("score.") ? row.scores?.[name.slice(6)] : name === "gain_low" ? row.gain?.low ?? row.gain?.value : row[name]) ?? -Infinity;
-    return { rows: rows.sort((a, b) => turn * (value(a) - value(b)) || turn * (a.birth - b.birth)), next: null };
-  }
-
-  /**
-   * Births by the lower bound of what the chart shows of them, the highest first.
-   * @param {Set<number>} inside
-   * @returns {number[]}
-   */
-  order(inside) {
-    const found = this.model.data.scatter;
-    const low = (/** @type {number} */ i) => (found.y_name === "gain" ? found.y[i] - (found.margin[i] ?? 0) : found.y[i]);
-    return found.births.map((/** @type {number} */ birth, /** @type {number} */ i) => [birth, low(i)])
-      .filter((/** @type {number[]} */ [birth]) => inside.has(birth))
-      .sort((/** @type {number[]} */ a, /** @type {number[]} */ b) => b[1] - a[1]).map((/** @type {number[]} */ one) => one[0]);
   }
 
   /** @param {any} row */
@@ -253,10 +173,10 @@ export class Candidates {
       ...anchors.slice(0, 6).map((/** @type {string} */ anchor) => ({
         key: anchor, title: shortTitle(anchor), tip: objectiveOf(anchor)?.label, width: "88px", align: /** @type {const} */ ("right"), sort: `-score.${anchor}`, least: 820, cell: (/** @type {any} */ row) => score(row.scores?.[anchor], anchor) })),
       ...furtherObjectives().slice(0, 4).map((name) => ({
-        key: name, title: shortTitle(name), tip: objectiveOf(name)?.label, width: "104px", align: /** @type {const} */ ("right"), least: 1000, cell: (/** @type {any} */ row) => score(row.scores?.[name], name) })),
+        key: name, title: shortTitle(name), tip: objectiveOf(name)?.label, width: "104px", align: /** @type {const} */ ("right"), sort: `-score.${name}`, least: 1000, cell: (/** @type {any} */ row) => score(row.scores?.[name], name) })),
       { key: "seeds", title: T.table.seeds, width: "56px", align: "right", sort: "-seeds", tip: WORDS.seeds, least: 560, cell: (row) => row.gain_seeds || row.seeds || NONE },
       { key: "nodes", title: T.table.nodes, width: "60px", align: "right", sort: "live_nodes", tip: WORDS.live_nodes, least: 560, cell: (row) => row.live_nodes },
-      { key: "time", title: T.table.time, width: "60px", align: "right", tip: T.table.timeTip, least: 900, cell: (row) => this.time(row) },
+      { key: "time", title: T.table.time, width: "60px", align: "right", sort: "step_time", tip: T.table.timeTip, least: 900, cell: (row) => this.time(row) },
       { key: "batch", title: T.table.batch, width: "84px", tip: WORDS.batch_independent, least: 1000, cell: (row) => yes(row.batch_independent) },
       { key: "origin", title: T.table.origin, width: "80px", tip: WORDS.origin, least: 1000, cell: (row) => h("span", { class: "quiet" }, row.origin) },
       { key: "state", title: T.table.state, width: "104px", least: 700, cell: (row) => this.fate(row) },
@@ -265,8 +185,7 @@ export class Candidates {
 
   /** @param {any} row */
   time(row) {
-    const cost = this.costs().get(row.birth) ?? null;
-    if (cost !== null) return `${number(cost, 2)}×`;
+    if (row.step_time !== null) return `${number(row.step_time, 2)}×`;
     return row.state === "evaluated" ? NONE : h("span", { class: "quiet" }, duration(row.seconds));
   }
 

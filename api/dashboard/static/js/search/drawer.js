@@ -135,14 +135,14 @@ export class Drawer {
     const line = (/** @type {any} */ run) => run.curve.filter((/** @type {any} */ p) => p[1] !== null)
       .map((/** @type {any} */ p) => `${(300 * p[0]) / end},${6 + (98 * (top - p[1])) / (top - low || 1)}`).join(" ");
     return h("div", {},
-      s("svg", { viewBox: "0 0 300 110", width: "100%", class: "mini", role: "img", "aria-label": `${T.drawer.curves}: ${number(top, 2)} to ${number(low, 2)}` },
+      s("svg", { viewBox: "0 0 300 110", width: "100%", class: "mini", role: "img", "aria-label": `${T.drawer.curves}: ${T.drawer.span(number(top, 2), number(low, 2))}` },
         runs.map((/** @type {any} */ run) => {
           const k = anchors.indexOf(run.anchor);
           return s("polyline", { points: line(run), fill: "none", "stroke-width": "1.2", stroke: `var(--${SERIES[k % 6].colour})`, "stroke-dasharray": dashes[k % 4], opacity: "0.85" });
         })),
       h("div", { class: "mini-legend small quiet" }, anchors.map((/** @type {string} */ anchor, /** @type {number} */ k) =>
         h("span", {}, s("svg", { width: "20", height: "8" }, s("line", { x1: 0, x2: 20, y1: 4, y2: 4, "stroke-width": "2", stroke: `var(--${SERIES[k % 6].colour})`, "stroke-dasharray": dashes[k % 4] })), anchor)),
-        h("span", {}, `${number(top, 2)} → ${number(low, 2)}, ${end} ${T.drawer.step}s`)));
+        h("span", {}, `${number(top, 2)} → ${number(low, 2)}, ${T.drawer.steps(end)}`)));
   }
 
   /** @param {any} one */

@@ -13,14 +13,23 @@ import { button, emptyState, errorState, loadingState } from "../ui.js";
 const PAGE = 200;
 const SHOWN = 400;
 
-/** @type {Record<string, (one: any) => boolean>} */
+/**
+ * Groups of events: the kinds that are asked for, and which of them belong to it.
+ * @type {Record<string, {kinds: string[], fits: (one: any) => boolean}>}
+ */
 const GROUPS = {
-  outcomes: (one) => ["candidate_evaluated", "candidate_rejected", "candidate_failed", "candidate_duplicate"].includes(one.kind),
-  front: (one) => Boolean(one.event.standing?.front_in?.length || one.event.standing?.front_out?.length),
-  failures: (one) => ["candidate_failed", "job_lost", "enqueued_refused"].includes(one.kind) || Boolean(one.event.failure),
-  steering: (one) => ["created", "phase_entered", "status_changed", "budget_changed", "reported", "job_queued"].includes(one.kind)
-    || one.event.origin === "enqueued",
+  outcomes: { kinds: ["candidate_evaluated", "candidate_rejected", "candidate_failed", "candidate_duplicate"], fits: () => true },
+  front: { kinds: ["candidate_evaluated", "job_finished"],
+           fits: (one) => Boolean(one.event.standing?.front_in?.length || one.event.standing?.front_out?.length) },
+  failures: { kinds: ["candidate_failed", "job_lost", "enqueued_refused", "job_finished"],
+              fits: (one) => one.kind !== "job_finished" || Boolean(one.event.failure) },
+  steering: { kinds: ["created", "phase_entered", "status_changed", "budget_changed", "reported", "job_queued"], fits: () => true },
 };
+/** Pages without a fitting event that are read by themselves. */
+const MOST_PAGES = 5;
+
+/** @param {any} one */
+const failed = (one) => GROUPS.failures.kinds.includes(one.kind) && GROUPS.failures.fits(one);
 
 /**
  * What an event says, in a line.
@@ -30,19 +39,20 @@ const GROUPS = {
  */
 export function eventText(kind, event) {
   switch (kind) {
-    case "candidate_queued": return `${event.birth}: ${event.origin}${event.parents.length ? ` of ${event.parents.join(", ")}` : ""}`;
+    case "candidate_queued": return `${event.birth}: ${T.events.text.of(event.operator || event.origin, event.parents)}`;
     case "candidate_duplicate": return `${event.birth} = ${event.of}`;
     case "candidate_rejected": return `${event.birth}: ${event.rejection.code}, ${event.rejection.detail}`;
     case "candidate_failed": return `${event.birth}: ${event.failure.cause} ${event.failure.detail ?? ""}`;
     case "candidate_evaluated": return `${event.birth}: ${scores(event.standing)}`;
-    case "evaluation_recorded": return `${event.subject.birth ?? event.subject.baseline}: ${event.purpose} on ${event.evaluation.anchor}, ${score(event.evaluation.score, event.evaluation.anchor)}`;
+    case "evaluation_recorded": return `${event.subject.birth ?? event.subject.baseline}: ${T.events.text.trained(event.purpose, event.evaluation.anchor, score(event.evaluation.score, event.evaluation.anchor))}`;
     case "job_queued": return `${event.id}: ${event.purpose}`;
     case "job_finished": return `${event.id}${event.failure ? `: ${event.failure.cause}` : ""}`;
-    case "job_lost": return `${event.id}: ${event.failure.cause}, attempt ${event.attempt}${event.worker ? `, ${event.worker}` : ""}`;
+    case "job_lost": return `${event.id}: ${event.failure.cause}, ${T.events.text.attempt(event.attempt)}${event.worker ? `, ${event.worker}` : ""}`;
     case "enqueued_refused": return `${event.birth}: ${event.rejection.code}, ${event.rejection.detail}`;
     case "phase_entered": return `${T.phases[/** @type {"done"} */ (event.phase)] ?? event.phase}${event.note ? `, ${event.note}` : ""}`;
     case "status_changed": return `${event.status}${event.reason ? `: ${event.reason}` : ""}`;
     case "budget_changed": return `${event.evaluations}${event.reason ? `: ${event.reason}` : ""}`;
+    case "bounds_learnt": return `${event.passed} layers passed, widened by ${event.factor}`;
     case "reported": return event.report?.verdict ?? "";
     default: return "";
   }
@@ -51,7 +61,7 @@ export function eventText(kind, event) {
 /** @param {any} standing */
 function scores(standing) {
   const all = Object.entries(standing.scores).map(([anchor, value]) => `${shortTitle(anchor)} ${score(/** @type {number} */ (value), anchor)}`).join(", ");
-  return standing.front_in.length ? `${all}; onto the front` : all;
+  return standing.front_in.length ? `${all}; ${T.events.text.ontoFront}` : all;
 }
 
 export class Events {
@@ -76,8 +86,9 @@ export class Events {
       if (!this.list.matches(":hover")) this.paced();
     });
     this.list.addEventListener("pointerleave", () => this.paced());
+    /** The filter that is shown. @type {string | null} */
+    this.chosen = null;
     this.update();
-    this.loadOlder();
   }
 
   close() {
@@ -85,35 +96,58 @@ export class Events {
     this.paced.cancel();
   }
 
+  /** Another kind: its events are asked for anew, from the end of the log. */
   update() {
-    this.filter.value = params().get("kind") ?? "";
-    this.draw();
+    const chosen = params().get("kind") ?? "";
+    this.filter.value = chosen;
+    if (chosen === this.chosen) return;
+    this.chosen = chosen;
+    this.older = [];
+    this.oldest = 0;
+    this.loaded = false;
+    fill(this.list, loadingState(6));
+    this.loadOlder();
   }
 
+  /** What the filter asks the service for, and which of that it shows. */
+  wanted() {
+    const chosen = this.chosen ?? "";
+    if (GROUPS[chosen]) return GROUPS[chosen];
+    return { kinds: chosen ? [chosen] : [], fits: () => true };
+  }
+
+  /** Older events of the kind, by the service; a rare one may lie far back. */
   async loadOlder() {
+    const { kinds, fits } = this.wanted();
+    const { chosen } = this;
     try {
-      const from = this.older.length ? Math.max(0, this.oldest - 1 - PAGE) : 0;
-      const page = this.older.length
-        ? await get(`${this.model.path}/events`, { after: from, limit: Math.min(PAGE, this.oldest - 1 - from) })
-        : await get(`${this.model.path}/events`, { newest: true, limit: PAGE });
-      this.older = [...this.older, ...page.events.reverse()];
-      this.oldest = this.older.at(-1)?.seq ?? 0;
-      this.more.hidden = this.oldest <= 1;
+      let found = 0;
+      for (let pages = 0; pages < MOST_PAGES && !found; pages++) {
+        const page = await get(`${this.model.path}/events`, { newest: true, limit: PAGE, kind: kinds, before: this.oldest || null });
+        if (chosen !== this.chosen) return;
+        const events = page.events.reverse();
+        const fitting = events.filter(fits);
+        found = fitting.length;
+        this.older = [...this.older, ...fitting];
+        this.oldest = events.at(-1)?.seq ?? this.oldest;
+        this.more.hidden = events.length < PAGE || this.oldest <= 1;
+        if (this.more.hidden) break;
+      }
       this.loaded = true;
       this.draw();
     } catch (err) {
-      fill(this.list, errorState(err, () => this.loadOlder()));
+      if (chosen === this.chosen) fill(this.list, errorState(err, () => this.loadOlder()));
     }
   }
 
   draw() {
     if (!this.loaded) return;
-    const chosen = this.filter.value;
-    const wanted = GROUPS[chosen] ?? (chosen ? (/** @type {any} */ one) => one.kind === chosen : () => true);
+    const { kinds, fits } = this.wanted();
     const first = this.older[0]?.seq ?? 0;
-    const all = [...this.model.events.filter((one) => one.seq > first), ...this.older].filter(wanted).slice(0, Math.max(SHOWN, this.older.length));
+    const live = this.model.events.filter((one) => one.seq > first && (!kinds.length || kinds.includes(one.kind)) && fits(one));
+    const all = [...live, ...this.older].slice(0, Math.max(SHOWN, this.older.length));
     if (!all.length) {
-      fill(this.list, emptyState(T.events.none));
+      fill(this.list, emptyState(this.more.hidden ? T.events.none : T.events.searching));
       return;
     }
     fill(this.list, all.map((one) => this.row(one)));
@@ -123,7 +157,7 @@ export class Events {
   row(one) {
     const birth = one.event.birth ?? one.event.subject?.birth ?? null;
     const when = new Date(one.at);
-    const bad = GROUPS.failures(one) ? "bad" : one.kind === "candidate_evaluated" ? "good" : "";
+    const bad = failed(one) ? "bad" : one.kind === "candidate_evaluated" ? "good" : "";
     return h("div", { class: "event-row" },
       h("time", { datetime: one.at, class: "quiet", title: exactMoment(one.at) }, when.toLocaleTimeString()),
       h("span", { class: ["event-kind", bad] }, T.events.kinds[/** @type {"created"} */ (one.kind)] ?? one.kind),

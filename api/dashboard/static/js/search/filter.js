@@ -23,7 +23,7 @@ export function boxText(box) {
  */
 export function readBox(text) {
   const number = "(-?[0-9.]+(?:e[+-]?[0-9]+)?)";
-  const found = new RegExp(`^([\\w.-]+):${number}\\.\\.${number},([\\w.-]+):${number}\\.\\.${number}$`).exec(text ?? "");
+  const found = new RegExp(`^([\\w.#-]+):${number}\\.\\.${number},([\\w.#-]+):${number}\\.\\.${number}$`).exec(text ?? "");
   if (!found) return null;
   const numbers = [found[2], found[3], found[5], found[6]].map(Number);
   if (!numbers.every(Number.isFinite)) return null;
@@ -41,18 +41,10 @@ export function setBox(wanted) {
 }
 
 /**
- * The births in the box, or null where the box is of other axes than the points.
- * @param {any} scatter answer of /scatter
- * @param {Box | null} wanted
- * @returns {Set<number> | null}
+ * The box as the service's `range` parameters: charts, table and downloads are filtered by the same.
+ * @returns {string[]}
  */
-export function birthsIn(scatter, wanted) {
-  if (!scatter || !wanted || scatter.x_name !== wanted.xName || scatter.y_name !== wanted.yName) return null;
-  const found = new Set();
-  for (let i = 0; i < scatter.births.length; i++) {
-    const x = scatter.x[i];
-    const y = scatter.y[i];
-    if (x >= wanted.x[0] && x <= wanted.x[1] && y >= wanted.y[0] && y <= wanted.y[1]) found.add(scatter.births[i]);
-  }
-  return found;
+export function ranges() {
+  const wanted = box();
+  return wanted ? boxText(wanted).split(",") : [];
 }

@@ -4,10 +4,10 @@
  */
 import { fill, h } from "../dom.js";
 import { count, duration, number, percent } from "../format.js";
+import { saveButton } from "../pictures.js";
 import { T, WORDS } from "../strings.js";
-import { button, emptyState, errorState, loadingState, openMenu } from "../ui.js";
-import { saveBlob } from "../api.js";
-import { birthsIn, box } from "./filter.js";
+import { colour } from "../theme.js";
+import { emptyState, errorState, loadingState } from "../ui.js";
 
 export class FunnelChart {
   /**
@@ -18,10 +18,8 @@ export class FunnelChart {
     this.model = model;
     this.page = page;
     this.body = h("div", { class: "card-body" }, loadingState(6));
-    const more = button("", () => openMenu(more, [{ text: T.asCsv, icon: "download", run: () => this.csv() },
-      { text: T.asSvg, icon: "download", run: () => this.picture("svg") },
-      { text: T.asPng, icon: "download", run: () => this.picture("png") }]),
-      { icon: "dots", kind: "plain", title: T.chartMenu });
+    const more = saveButton({ name: "funnel", figure: () => this.figure(), table: () => this.table(), size: () => [720, 360],
+      drawn: () => Boolean(this.model.data.funnel) });
     this.element = h("section", { class: "card chart", "aria-label": T.funnel.title },
       h("div", { class: "card-head" }, h("h2", { tabindex: "0", data: { tip: T.funnel.tip } }, T.funnel.title),
         h("div", { class: "spacer" }), more), this.body);
@@ -44,25 +42,22 @@ export class FunnelChart {
       return;
     }
     const most = Math.log10(1 + Math.max(...found.bars.map((/** @type {any} */ one) => one.count)));
-    const { scatter } = this.model.data;
-    const inside = birthsIn(scatter, box());
+    const brushed = found.bars.some((/** @type {any} */ one) => one.inside !== null);
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset?.stage;
     fill(this.body, h("div", { class: "funnel", role: "list", "aria-label": T.funnel.alt },
-      found.bars.map((/** @type {any} */ bar) => this.bar(bar, most, inside, scatter))));
+      found.bars.map((/** @type {any} */ bar) => this.bar(bar, most, brushed))));
     if (focused) /** @type {HTMLElement | null} */ (this.body.querySelector(`[data-stage="${focused}"]`))?.focus();
   }
 
   /**
    * @param {any} bar
    * @param {number} most logarithm of the longest
-   * @param {Set<number> | null} inside
-   * @param {any} scatter
+   * @param {boolean} brushed
    */
-  bar(bar, most, inside, scatter) {
+  bar(bar, most, brushed) {
     const width = (/** @type {number} */ n) => `${(100 * Math.log10(1 + n)) / most}%`;
     const title = T.funnel.stages[/** @type {"signal"} */ (bar.stage)] ?? bar.stage;
-    const part = inside && scatter && (bar.stage === "evaluated" ? inside.size
-      : bar.stage === "front" ? scatter.births.filter((/** @type {number} */ b, /** @type {number} */ i) => inside.has(b) && scatter.on_front[i]).length : null) || null;
+    const part = brushed ? bar.inside : null;
     const rate = bar.false_rejection_rate;
     const tip = [bar.meaning, WORDS[bar.stage], bar.share !== null && `${percent(bar.share)} ${T.funnel.share}`,
       bar.worker_seconds > 0 && `${duration(bar.worker_seconds)} ${T.funnel.workerTime}`,
@@ -73,10 +68,10 @@ export class FunnelChart {
       h("span", { class: "funnel-name" }, title),
       h("span", { class: "funnel-middle" },
         h("span", { class: "funnel-track" },
-          h("i", { class: ["funnel-bar", inside && part === null && "dim"], style: { width: width(bar.count) } }),
+          h("i", { class: ["funnel-bar", brushed && part === null && "dim"], style: { width: width(bar.count) } }),
           part ? h("i", { class: "funnel-bar part", style: { width: width(part) } }) : null),
         saved.length ? h("span", { class: "funnel-note" }, saved.join(", ")) : null),
-      h("span", { class: "funnel-count" }, part === null || !inside ? count(bar.count) : `${count(part)} / ${count(bar.count)}`),
+      h("span", { class: "funnel-count" }, part === null ? count(bar.count) : `${count(part)} / ${count(bar.count)}`),
       h("span", { class: "funnel-more small quiet" }, bar.share === null ? "" : percent(bar.share, bar.share < 0.1 ? 1 : 0)),
       h("span", { class: "funnel-time small quiet" }, bar.worker_seconds > 0 ? duration(bar.worker_seconds) : ""),
     ];
@@ -87,23 +82,15 @@ export class FunnelChart {
           onclick: () => this.page.filterTable(bar.filter) }, inner));
   }
 
-  csv() {
-    const lines = ["stage,count,share,worker_seconds,saved_hours"];
-    for (const one of this.model.data.funnel?.bars ?? []) {
-      lines.push([one.stage, one.count, one.share ?? "", one.worker_seconds, one.saved_hours ?? ""].join(","));
-    }
-    saveBlob(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }), "funnel.csv");
+  table() {
+    return { columns: ["stage", "count", "share", "worker_seconds", "saved_hours", "in_filter"],
+             rows: this.model.data.funnel.bars.map((/** @type {any} */ one) => [one.stage, one.count, one.share, one.worker_seconds, one.saved_hours, one.inside]) };
   }
 
-  /** @param {"svg" | "png"} form */
-  async picture(form) {
-    const { plotly, themed } = await import("../plot.js");
-    const { colour } = await import("../theme.js");
-    const bars = [...(this.model.data.funnel?.bars ?? [])].reverse();
-    const Plotly = await plotly();
-    await Plotly.downloadImage({ data: [{ type: "bar", orientation: "h", x: bars.map((one) => one.count),
-      y: bars.map((one) => T.funnel.stages[/** @type {"signal"} */ (one.stage)] ?? one.stage), text: bars.map((one) => count(one.count)),
-      marker: { color: colour("c1") } }], layout: themed({ width: 720, height: 360, autosize: false, margin: { l: 110, r: 30, t: 20, b: 40 },
-      xaxis: { type: "log" }, yaxis: {} }) }, { format: form, filename: "funnel", width: 720, height: 360, scale: form === "png" ? 2 : 1 });
+  figure() {
+    const bars = [...this.model.data.funnel.bars].reverse();
+    return { traces: [{ type: "bar", orientation: "h", x: bars.map((one) => one.count), y: bars.map((one) => T.funnel.stages[/** @type {"signal"} */ (one.stage)] ?? one.stage),
+                        text: bars.map((one) => count(one.count)), marker: { color: colour("c1") } }],
+             layout: { margin: { l: 110, r: 30, t: 20, b: 40 }, xaxis: { type: "log" }, yaxis: {} } };
   }
 }

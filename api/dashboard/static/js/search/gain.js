@@ -6,15 +6,17 @@
 import { Field } from "../brush.js";
 import { h } from "../dom.js";
 import { marginText, number, points as asPoints, score } from "../format.js";
-import { gainFactor, gainUnit, scoreTitle, valueFactor } from "../measure.js";
+import { furtherObjectives, gainFactor, gainUnit, scoreTitle, shortTitle, valueFactor } from "../measure.js";
 import { Chart } from "../plot.js";
 import { PointLayer } from "../points.js";
 import { params, setParams } from "../router.js";
 import { T } from "../strings.js";
 import { colour } from "../theme.js";
 import { segments } from "../ui.js";
-import { birthsIn, box, setBox } from "./filter.js";
+import { box, setBox } from "./filter.js";
 import { Parallel } from "./parallel.js";
+
+/** @typedef {{birth: number, x: number, y: number, margin: number | null, seeds: number, confirmed: boolean, front: boolean, faded: boolean}} Spot */
 
 const MOST_BARS = 250;
 const COSTS = ["step_time", "live_nodes", "memory"];
@@ -47,7 +49,7 @@ export function shown(name, value) {
  * @returns {string}
  */
 export function axisTitle(name, form = "axes") {
-  if (name.startsWith("score.")) return form === "short" ? name.slice(6) : scoreTitle(name.slice(6));
+  if (name.startsWith("score.")) return form === "short" ? shortTitle(name.slice(6)) : scoreTitle(name.slice(6));
   if (name.startsWith("gain.")) return T.gain.gainOn(name.slice(5), gainUnit());
   if (form === "axes" && name === "gain") return T.gain.gainAxis(gainUnit());
   if (form === "axes" && name === "mean_score") return scoreTitle();
@@ -73,15 +75,19 @@ export class GainChart {
     this.wrap = h("div", { class: "plot-wrap" });
     this.chart.plot.replaceWith(this.wrap);
     this.wrap.append(this.chart.plot);
+    this.chart.hold(this.wrap);
     this.layer = new PointLayer(this.wrap);
+    /** What lies over the chart, point by point. @type {Spot[]} */
+    this.spots = [];
     this.field = new Field(this.wrap, {
       label: (index) => this.label(index),
-      click: (index, event) => (event.shiftKey ? page.addToTray(this.birth(index)) : page.openDrawer(this.birth(index))),
+      click: (index, event) => (event.shiftKey || ("key" in event && event.key === "c") ? page.addToTray(this.birth(index)) : page.openDrawer(this.birth(index))),
       open: (index) => page.openPage(this.birth(index)),
       brush: (corners) => this.brushed(corners),
-    });
+    }, T.gain.keys);
     this.chart.onDrawn.push(() => this.overlay());
     this.parallel = new Parallel(model, this.chart);
+    model.on("inside", () => this.filtered());
     this.sizes = new ResizeObserver(() => requestAnimationFrame(() => this.overlay()));
     this.sizes.observe(this.wrap);
     model.on("scatter", () => this.draw());
@@ -110,23 +116,41 @@ export class GainChart {
   /** @param {string} kind */
   choose(kind) {
     this.kind = kind;
-    setParams({ chart: kind === "cost" ? null : kind, x: null, y: null, brush: null });
+    setParams({ chart: kind === "cost" ? null : kind, x: null, y: null });
     this.axes();
     this.drawPickers();
-    this.model.data.scatter = null;
+    this.ask();
+  }
+
+  /** The chart's data for other axes; what is brushed stays, whatever the axes were. */
+  ask() {
+    this.model.data.scatter = this.model.data.inside = null;
     this.model.load("scatter");
+    this.model.load("inside");
+  }
+
+  /** What is in the filter has come: points beside it fade, and so does what is no point. */
+  filtered() {
+    if (this.kind === "parallel") this.draw({ now: true });
+    else if (this.model.data.scatter?.rest) this.chart.show(() => this.figure(false), { now: true });
+    else this.overlay();
+  }
+
+  /** The filter's answer, where it is of the chart's own axes. */
+  inside() {
+    const { inside, scatter } = this.model.data;
+    return inside && scatter && inside.x_name === scatter.x_name && inside.y_name === scatter.y_name ? inside : null;
   }
 
   drawPickers() {
     const anchors = this.model.data.search?.anchors ?? [];
-    const any = ["gain", ...anchors.map((/** @type {string} */ one) => `score.${one}`), ...COSTS];
+    const any = ["gain", ...[...anchors, ...furtherObjectives()].map((/** @type {string} */ one) => `score.${one}`), ...COSTS];
     /** @param {"x" | "y"} key @param {string[]} names */
     const pick = (key, names) => h("select", { class: "input pick", "aria-label": key === "x" ? T.gain.xLabel : T.gain.yLabel,
       onchange: (/** @type {any} */ event) => {
-        setParams({ [key]: event.target.value, brush: null });
+        setParams({ [key]: event.target.value });
         this.axes();
-        this.model.data.scatter = null;
-        this.model.load("scatter");
+        this.ask();
       } }, names.map((one) => h("option", { value: one, selected: this.model.axes[key] === one }, axisTitle(one, "short"))));
     const boxes = this.kind === "cost" ? [pick("x", COSTS)] : this.kind === "pareto" ? [pick("x", any), pick("y", any)] : [];
     this.pickers.replaceChildren(...boxes);
@@ -134,19 +158,20 @@ export class GainChart {
 
   /** @param {number} index */
   birth(index) {
-    return this.model.data.scatter.births[index];
+    return this.spots[index].birth;
   }
 
   /** @param {number} index */
   label(index) {
     const found = this.model.data.scatter;
+    const spot = this.spots[index];
     const text = (/** @type {string} */ name, /** @type {number} */ value) =>
       `${axisTitle(name, "short")} ${isGain(name) ? asPoints(value) : name.startsWith("score") || name === "mean_score" ? score(value, name.slice(6)) : number(value, name === "live_nodes" ? 0 : 2)}`;
-    const seeds = found.confirmed[index] ? `${T.verdict.confirmed}, ${T.verdict.seeds(found.seeds[index])}` : T.verdict.provisional;
-    const margin = found.margin[index];
-    return [`${T.verdict.candidate} ${found.births[index]}${found.births[index] === found.leader ? `, ${T.gain.legend.leader}` : ""}`,
-      `${text(found.y_name, found.y[index])}${margin === null ? "" : ` ± ${isGain(found.y_name) ? marginText(margin) : number(margin, 2)}`}`,
-      text(found.x_name, found.x[index]), seeds, found.on_front[index] ? T.gain.legend.front : null].filter(Boolean).join("\n");
+    const seeds = spot.confirmed ? `${T.verdict.confirmed}, ${T.verdict.seeds(spot.seeds)}` : T.verdict.provisional;
+    const { margin } = spot;
+    return [`${T.verdict.candidate} ${spot.birth}${spot.birth === found.leader ? `, ${T.gain.legend.leader}` : ""}`,
+      `${text(found.y_name, spot.y)}${margin === null ? "" : ` ± ${isGain(found.y_name) ? marginText(margin) : number(margin, 2)}`}`,
+      text(found.x_name, spot.x), seeds, spot.front ? T.gain.legend.front : null].filter(Boolean).join("\n");
   }
 
   alt() {
@@ -163,7 +188,9 @@ export class GainChart {
     }
     const x = (/** @type {number} */ value) => (found.x_log ? 10 ** value : value / tickFactor(found.x_name));
     const y = (/** @type {number} */ value) => value / tickFactor(found.y_name);
-    setBox({ xName: found.x_name, yName: found.y_name, x: [x(corners[0].x), x(corners[1].x)], y: [y(corners[0].y), y(corners[1].y)] });
+    // A score of which less is better is drawn with its sign turned.
+    const ends = (/** @type {number} */ a, /** @type {number} */ b) => /** @type {[number, number]} */ ([Math.min(a, b), Math.max(a, b)]);
+    setBox({ xName: found.x_name, yName: found.y_name, x: ends(x(corners[0].x), x(corners[1].x)), y: ends(y(corners[0].y), y(corners[1].y)) });
   }
 
   /** @param {{now?: boolean}} [options] */
@@ -198,8 +225,10 @@ export class GainChart {
     const xs = found.x.map((/** @type {number} */ one) => shown(found.x_name, one));
     const ys = found.y.map((/** @type {number} */ one) => shown(found.y_name, one));
     const traces = [];
-    if (found.rest) traces.push(restTrace(found));
-    if (this.kind === "pareto") traces.push(stairs(xs, ys, COSTS.includes(found.x_name)));
+    const inside = this.inside();
+    if (found.rest) traces.push(restTrace(found, inside ? 0.3 : 1));
+    if (inside?.rest) traces.push(restTrace(inside, 1));
+    if (this.kind === "pareto") traces.push(stairs(found));
     else traces.push(bars(found, xs, ys));
     if (whole) traces.push(...pointTraces(found, xs, ys));
     traces.push(baselines(found), ...this.special(found, xs, ys));
@@ -235,29 +264,46 @@ export class GainChart {
     const { xaxis, yaxis } = drawn;
     const frame = { left: xaxis._offset, top: yaxis._offset, width: xaxis._length, height: yaxis._length,
                     x: xaxis.range.map(Number), y: yaxis.range.map(Number) };
-    const wanted = box();
-    const inside = birthsIn(found, wanted);
-    const places = found.births.map((/** @type {number} */ birth, /** @type {number} */ i) => {
-      const x = shown(found.x_name, found.x[i]);
-      return { x: found.x_log ? Math.log10(x) : x, y: shown(found.y_name, found.y[i]), hollow: !found.confirmed[i],
-               strong: found.on_front[i], faded: inside !== null && !inside.has(birth) };
+    this.spots = gather(found, this.inside());
+    const places = this.spots.map((one) => {
+      const x = shown(found.x_name, one.x);
+      return { x: found.x_log ? Math.log10(x) : x, y: shown(found.y_name, one.y), hollow: !one.confirmed, strong: one.front, faded: one.faded };
     });
     this.layer.draw(places, frame);
     this.field.place(frame, places);
+    const wanted = box();
     const log = (/** @type {number} */ value) => (found.x_log ? Math.log10(value) : shown(found.x_name, value));
-    this.field.showBox(inside === null || !wanted ? null : [
+    this.field.showBox(!wanted || wanted.xName !== found.x_name || wanted.yName !== found.y_name ? null : [
       { x: log(wanted.x[0]), y: shown(found.y_name, wanted.y[0]) }, { x: log(wanted.x[1]), y: shown(found.y_name, wanted.y[1]) }]);
   }
 }
 
-/** @param {any} found */
-function restTrace(found) {
+/**
+ * The chart's points, and those of the filter for which it has no room; what is not in it fades.
+ * @param {any} found
+ * @param {any} inside answer for the filter; null without one
+ * @returns {Spot[]}
+ */
+function gather(found, inside) {
+  const within = inside && new Set(inside.births);
+  const spots = (/** @type {any} */ from, /** @type {(birth: number) => boolean} */ wanted) => from.births.flatMap(
+    (/** @type {number} */ birth, /** @type {number} */ i) => (wanted(birth) ? [{ birth, x: from.x[i], y: from.y[i], margin: from.margin[i],
+      seeds: from.seeds[i], confirmed: from.confirmed[i], front: from.on_front[i], faded: Boolean(within) && !within.has(birth) }] : []));
+  const own = new Set(found.births);
+  return [...spots(found, () => true), ...(inside ? spots(inside, (birth) => !own.has(birth)) : [])];
+}
+
+/**
+ * @param {any} found
+ * @param {number} strength
+ */
+function restTrace(found, strength) {
   const centres = (/** @type {number[]} */ edges, /** @type {string} */ name) => edges.map((one) => shown(name, one));
   const counts = found.rest.counts;
   const z = found.rest.y_edges.slice(1).map((/** @type {number} */ _, /** @type {number} */ j) =>
     counts.map((/** @type {number[]} */ column) => (column[j] ? Math.log10(1 + column[j]) : null)));
   const tone = colour("c0");
-  return { type: "heatmap", x: centres(found.rest.x_edges, found.x_name), y: centres(found.rest.y_edges, found.y_name), z,
+  return { type: "heatmap", opacity: strength, x: centres(found.rest.x_edges, found.x_name), y: centres(found.rest.y_edges, found.y_name), z,
            showscale: false, hoverinfo: "skip", name: T.gain.rest, colorscale: [[0, `${tone}22`], [1, `${tone}cc`]] };
 }
 
@@ -277,21 +323,15 @@ function bars(found, xs, ys) {
 }
 
 /**
- * The front of the two quantities as steps; scores and gains are better the higher, costs the lower.
- * @param {number[]} xs
- * @param {number[]} ys
- * @param {boolean} lowX
+ * The front of the two quantities as steps, as the service found it among all.
+ * @param {any} found
  */
-function stairs(xs, ys, lowX) {
-  const order = xs.map((_, i) => i).sort((a, b) => (lowX ? xs[a] - xs[b] : xs[b] - xs[a]) || ys[b] - ys[a]);
-  let best = -Infinity;
-  const front = order.filter((i) => {
-    if (ys[i] <= best) return false;
-    best = ys[i];
-    return true;
-  });
-  return { type: "scatter", mode: "lines", x: front.map((i) => xs[i]), y: front.map((i) => ys[i]), name: T.gain.legend.front,
-           hoverinfo: "skip", line: { shape: lowX ? "hv" : "vh", color: colour("c1"), width: 1.6 } };
+function stairs(found) {
+  const places = new Map(found.births.map((/** @type {number} */ birth, /** @type {number} */ i) => [birth, i]));
+  const front = found.stairs.map((/** @type {number} */ birth) => places.get(birth)).filter((/** @type {any} */ one) => one !== undefined);
+  return { type: "scatter", mode: "lines", x: front.map((/** @type {number} */ i) => shown(found.x_name, found.x[i])),
+           y: front.map((/** @type {number} */ i) => shown(found.y_name, found.y[i])), name: T.gain.legend.front,
+           hoverinfo: "skip", line: { shape: "hv", color: colour("c1"), width: 1.6 } };
 }
 
 /** @param {any} found */

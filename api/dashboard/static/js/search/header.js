@@ -29,6 +29,7 @@ export class Header {
         }
       } });
     this.state = h("span", { class: "header-state" });
+    this.still = h("small", { class: "quiet" });
     this.actions = h("div", { class: "actions no-print" });
     /** @type {Record<string, {box: HTMLElement, value: HTMLElement, label: HTMLElement}>} */
     this.cells = {};
@@ -46,7 +47,7 @@ export class Header {
     this.element = h("header", { class: "search-header" },
       h("div", { class: "header-line" }, this.title, this.state, h("div", { class: "spacer" }), this.actions),
       this.strip);
-    for (const topic of ["search", "line", "workers", "costs", "throughput"]) model.on(topic, () => this.draw());
+    for (const topic of ["search", "line", "workers", "costs"]) model.on(topic, () => this.draw());
     this.clock = setInterval(() => this.drawAge(), 1000);
   }
 
@@ -125,19 +126,17 @@ export class Header {
       setText(cell.value, T.search.confirming);
       return;
     }
-    const bins = this.model.data.throughput;
-    const rates = (bins?.evaluated ?? []).slice(-12);
-    const seconds = rates.length * (bins?.bin_seconds ?? 0);
-    const done = rates.reduce((/** @type {number} */ sum, /** @type {number} */ one) => sum + one, 0);
-    if (!done || !seconds) {
+    const { line } = this.model.data;
+    const rate = line?.evaluations_per_hour;
+    if (!rate) {
       setText(cell.value, T.search.soon);
       return;
     }
-    let left = Math.max(0, search.budget - search.evaluated) * (seconds / done);
+    let left = Math.max(0, search.budget - search.evaluated) / rate;
     const { hours } = search.config.budget;
-    if (hours) left = Math.min(left, Math.max(0, 3600 * hours - bins.evaluated.length * bins.bin_seconds));
-    fill(cell.value, h("strong", {}, moment(Date.now() + 1000 * left)));
-    cell.box.dataset.tip = T.search.finishTip(number((3600 * done) / seconds));
+    if (hours) left = Math.min(left, Math.max(0, hours - line.worked_hours));
+    fill(cell.value, h("strong", {}, moment(Date.now() + 3_600_000 * left)));
+    cell.box.dataset.tip = T.search.finishTip(number(rate));
   }
 
   /**
@@ -146,26 +145,31 @@ export class Header {
    */
   drawWorkers(workers, search) {
     const mine = workers.controllers.filter((/** @type {any} */ one) => one.alive && one.searches.includes(search.id));
-    const all = mine.flatMap((/** @type {any} */ one) => one.workers);
+    const all = mine.flatMap((/** @type {any} */ one) => one.workers).filter((/** @type {any} */ one) => one.state !== "dead");
     const busy = all.filter((/** @type {any} */ one) => one.state === "busy").length;
     if (!mine.length) setText(this.cells.workers.value, NONE);
     else fill(this.cells.workers.value, h("strong", {}, busy), ` / ${all.length}`);
   }
 
-  /** The age of the last outcome, each second. */
+  /** The age of the last evaluation, each second; and that of the last outcome where that is later. */
   drawAge() {
     const { line, search } = this.model.data;
     if (!line || !search) return;
     const { box, value } = this.cells.last;
-    if (!line.last_outcome) {
-      setText(value, T.search.never);
-      return;
-    }
-    const age = (Date.now() - Date.parse(line.last_outcome)) / 1000;
-    setText(value, ago(Math.max(0, age)));
-    const late = search.status === "running" && line.median_gap !== null && age > Math.max(5, LATE * line.median_gap);
-    value.classList.toggle("warn", late);
-    if (line.median_gap !== null) box.dataset.tip = T.search.lastTip(duration(line.median_gap));
+    const since = (/** @type {string | null} */ when) => (when === null ? null : Math.max(0, (Date.now() - Date.parse(when)) / 1000));
+    const age = since(line.last_evaluation);
+    const outcome = since(line.last_outcome);
+    const running = search.status === "running";
+    const late = (/** @type {number | null} */ seconds, /** @type {number | null} */ gap) =>
+      running && seconds !== null && gap !== null && seconds > Math.max(5, LATE * gap);
+    const amber = late(age, line.evaluation_gap) || (age === null && late(outcome, line.median_gap));
+    setText(value, age === null ? T.search.never : ago(age));
+    value.classList.toggle("warn", amber);
+    // A search that only rejects is alive, and yet comes to nothing: both are to be seen.
+    const still = running && outcome !== null && (age === null || (amber && outcome < age)) ? T.search.outcomes(ago(outcome)) : "";
+    setText(this.still, still);
+    if (still) value.append(" ", this.still);
+    if (line.evaluation_gap !== null) box.dataset.tip = T.search.lastTip(duration(line.evaluation_gap));
   }
 
   /** @param {any} search */

@@ -5,13 +5,16 @@
 import { get } from "../api.js";
 import { h, s } from "../dom.js";
 import { points, score } from "../format.js";
+import { saveButton } from "../pictures.js";
 import { params } from "../router.js";
 import { T } from "../strings.js";
 import { emptyState, loadInto, loadingState, segments } from "../ui.js";
 
 const DEPTH = 14;
-const MOST_FRONT = 8;
-const WIDE = 118;
+/** How many of the front are drawn, as the reader chooses; each takes a request. */
+const CHOICES = [8, 16, 32, 64];
+const STEP = 176;
+const BOX = 94;
 const HIGH = 40;
 
 export class Lineage {
@@ -23,6 +26,7 @@ export class Lineage {
     this.model = model;
     this.page = page;
     this.whole = false;
+    this.most = CHOICES[0];
     this.element = h("div", { class: "panel" });
     this.off = model.on("line", () => {
       if (!this.shown) this.load();
@@ -48,18 +52,46 @@ export class Lineage {
     const chosen = this.of ? Number(this.of) : leader;
     if (chosen === null) return this.model.data.line ? emptyState(T.verdict.nothingYet) : loadingState(5);
     this.shown = true;
-    const births = this.whole
-      ? (await get(`${this.model.path}/front`)).candidates.slice(0, MOST_FRONT).map((/** @type {any} */ one) => one.birth) : [chosen];
+    const front = this.whole ? (await get(`${this.model.path}/front`)).candidates.map((/** @type {any} */ one) => one.birth) : [];
+    const births = this.whole ? front.slice(0, this.most) : [chosen];
     const answers = await Promise.all(births.map((/** @type {number} */ birth) =>
       get(`${this.model.path}/candidates/${birth}/lineage`, { depth: DEPTH })));
     const bar = h("div", { class: "panel-bar" }, h("p", { class: "quiet panel-help" }, T.lineage.help), h("div", { class: "spacer" }),
+      this.whole && this.choice(front.length),
       segments([{ value: "one", text: T.lineage.one(chosen) }, { value: "front", text: T.lineage.whole }], this.whole ? "front" : "one", (value) => {
         this.whole = value === "front";
         this.load();
-      }, T.lineage.label));
+      }, T.lineage.label),
+      saveButton({ name: "lineage", svg: () => this.element.querySelector(".lineage svg"), table: () => this.table(answers),
+        drawn: () => this.element.querySelector(".lineage svg") !== null }));
     const nothing = answers.every((one) => !one.ancestors.length);
     return [bar, nothing ? emptyState(T.lineage.none) : this.tree(births, answers),
       answers.some((one) => one.truncated) && h("p", { class: "small quiet" }, T.lineage.truncated)];
+  }
+
+  /**
+   * How many of the front are drawn, of how many.
+   * @param {number} size
+   */
+  choice(size) {
+    if (size <= CHOICES[0]) return null;
+    const made = h("select", { class: "input pick", "aria-label": T.lineage.howMany, onchange: () => {
+      this.most = Number(made.value);
+      this.load();
+    } }, CHOICES.filter((one, i) => i === 0 || CHOICES[i - 1] < size).map((one) =>
+      h("option", { value: one, selected: one === this.most }, T.lineage.of(Math.min(one, size), size))));
+    return made;
+  }
+
+  /** @param {any[]} answers */
+  table(answers) {
+    const known = new Map(answers.flatMap((one) => one.candidates).map((one) => [one.birth, one]));
+    const links = new Map(answers.flatMap((one) => one.ancestors).map((one) => [`${one.parent}-${one.child}`, one]));
+    return { columns: ["parent", "child", "operator", "live_nodes_before", "live_nodes", "origin", "mean_score", "on_front", "formula"],
+             rows: [...links.values()].map(({ parent, child }) => {
+               const one = known.get(child);
+               return [parent, child, one?.operator, known.get(parent)?.live_nodes, one?.live_nodes, one?.origin, one?.mean_score, one?.on_front, one?.formula];
+             }) };
   }
 
   /**
@@ -80,10 +112,10 @@ export class Lineage {
     const places = new Map();
     const used = new Array(deepest + 1).fill(0);
     for (const [birth, level] of [...depth].sort((a, b) => a[1] - b[1] || b[0] - a[0])) {
-      places.set(birth, { x: (deepest - level) * WIDE + 8, y: used[level]++ * HIGH + 8 });
+      places.set(birth, { x: (deepest - level) * STEP + 8, y: used[level]++ * HIGH + 8 });
     }
     const height = Math.max(...used) * HIGH + 16;
-    const width = (deepest + 1) * WIDE + 16;
+    const width = deepest * STEP + BOX + 16;
     const best = Math.max(...[...known.values()].map((one) => one.mean_score ?? 0));
     return h("div", { class: "lineage", tabindex: "0", role: "region", "aria-label": T.tabs.lineage },
       s("svg", { width, height, viewBox: `0 0 ${width} ${height}` },
@@ -91,7 +123,7 @@ export class Lineage {
           const a = places.get(parent);
           const b = places.get(child);
           if (!a || !b) return null;
-          const from = [a.x + WIDE - 24, a.y + 13];
+          const from = [a.x + BOX, a.y + 13];
           const to = [b.x, b.y + 13];
           const middle = (from[0] + to[0]) / 2;
           return [s("path", { d: `M${from}C${middle} ${from[1]} ${middle} ${to[1]} ${to}`, class: "branch" }),
@@ -101,7 +133,7 @@ export class Lineage {
   }
 
   /**
-   * What a mutation did to the number of live nodes, on the way from parent to child.
+   * What the mutation was, and what it did to the number of live nodes, on the way from parent to child.
    * @param {any} parent
    * @param {any} child
    * @param {number} x
@@ -110,7 +142,10 @@ export class Lineage {
   change(parent, child, x, y) {
     if (!parent || !child) return null;
     const by = child.live_nodes - parent.live_nodes;
-    return s("text", { x, y, class: "mutation", "text-anchor": "middle" }, by === 0 ? "=" : `${by > 0 ? "+" : "\u2212"}${Math.abs(by)}`);
+    const size = by === 0 ? "=" : `${by > 0 ? "+" : "\u2212"}${Math.abs(by)}`;
+    const name = child.operator ?? (child.origin === "mutation" ? T.lineage.mutation : child.origin);
+    const short = name.length > 13 ? `${name.slice(0, 12)}\u2026` : name;
+    return s("text", { x, y, class: "mutation", "text-anchor": "middle", data: { tip: T.lineage.change(name, parent.live_nodes, child.live_nodes) } }, `${short} ${size}`);
   }
 
   /**
@@ -125,8 +160,8 @@ export class Lineage {
       "aria-label": `${T.drawer.title(birth)}: ${one?.formula ?? ""}`, data: { tip: one ? `${one.formula ?? ""}\n${one.origin}, ${one.live_nodes} ${T.table.nodes}` : "" },
       onclick: () => this.page.openDrawer(birth),
       onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && this.page.openDrawer(birth) },
-    s("rect", { width: WIDE - 24, height: 27, rx: 6 }),
-    one?.origin === "mutation" ? null : s("circle", { cx: WIDE - 33, cy: 8, r: 2.5, class: "origin" }),
+    s("rect", { width: BOX, height: 27, rx: 6 }),
+    one?.origin === "mutation" ? null : s("circle", { cx: BOX - 9, cy: 8, r: 2.5, class: "origin" }),
     s("text", { x: 8, y: 12 }, String(birth)),
     s("text", { x: 8, y: 23, class: "sub" }, one?.mean_score === null || !one ? (one?.state ?? "") : `${score(one.mean_score)} (${points(one.mean_score - best)})`));
     return made;

@@ -7,15 +7,15 @@ import { get } from "../api.js";
 import { throttled } from "../dom.js";
 import { EventFeed } from "../stream.js";
 
-/** @typedef {"search" | "line" | "scatter" | "progress" | "funnel" | "throughput" | "workers" | "costs" | "since"} Topic */
+/** @typedef {"search" | "line" | "scatter" | "progress" | "funnel" | "throughput" | "workers" | "costs" | "since" | "inside"} Topic */
 
 /** Topic -> milliseconds between two requests for it while events come. @type {Record<string, number>} */
 const PACE = { search: 1500, line: 2000, workers: 3000, scatter: 5000, progress: 5000, funnel: 5000,
-               throughput: 5000, costs: 8000, since: 10_000 };
+               throughput: 5000, costs: 8000, since: 10_000, inside: 5000 };
 
 /** Kinds of events -> what they change. @type {Record<string, Topic[]>} */
 const CHANGES = {
-  candidate_evaluated: ["search", "line", "scatter", "progress", "funnel", "throughput", "costs"],
+  candidate_evaluated: ["search", "line", "scatter", "inside", "progress", "funnel", "throughput", "costs"],
   candidate_rejected: ["search", "line", "funnel", "throughput"],
   candidate_failed: ["search", "line", "funnel", "throughput"],
   candidate_queued: ["search", "workers"],
@@ -24,7 +24,7 @@ const CHANGES = {
   evaluation_recorded: ["workers", "costs"],
   job_lost: ["line", "workers"],
   job_queued: ["workers"],
-  job_finished: ["line", "scatter", "progress", "costs"],
+  job_finished: ["line", "scatter", "inside", "progress", "costs"],
   phase_entered: ["search", "progress"],
   status_changed: ["search", "line", "progress", "workers"],
   budget_changed: ["search", "progress"],
@@ -47,6 +47,8 @@ export class Model {
     /** @type {number | undefined} */
     this.visitedAt = undefined;
     this.axes = { x: "step_time", y: "gain" };
+    /** What is brushed, as the service's ranges. @type {string[]} */
+    this.ranges = [];
     /** Newest events, the newest first. @type {import("../stream.js").LiveEvent[]} */
     this.events = [];
     /** Outcomes that came in since the table was loaded. */
@@ -103,16 +105,29 @@ export class Model {
   /** @param {Topic} topic */
   async _ask(topic) {
     const { signal } = this._abort;
+    const range = this.ranges;
     switch (topic) {
       case "search": return get(this.path, {}, signal);
       case "line": return (await get("/compare", { search: this.id }, signal)).searches[0];
       case "scatter": return get(`${this.path}/scatter`, { ...this.axes, points: 5000 }, signal);
-      case "funnel": return get(`${this.path}/funnel/path`, {}, signal);
+      case "inside": return range.length ? get(`${this.path}/scatter`, { ...this.axes, points: 5000, range }, signal) : null;
+      case "funnel": return get(`${this.path}/funnel/path`, { range }, signal);
+      case "progress": case "throughput": return get(`${this.path}/${topic}`, { range }, signal);
       case "workers": return get("/workers", {}, signal);
       case "since": return this.lastVisit === undefined ? null
         : get(`${this.path}/since`, { event: this.lastVisit }, signal);
       default: return get(`${this.path}/${topic}`, {}, signal);
     }
+  }
+
+  /**
+   * The brush has changed: every chart that can be filtered asks anew.
+   * @param {string[]} ranges
+   */
+  narrow(ranges) {
+    this.ranges = ranges;
+    this.data.inside = null;
+    for (const topic of /** @type {const} */ (["inside", "funnel", "progress", "throughput"])) this.load(topic);
   }
 
   /** @param {Topic} topic */

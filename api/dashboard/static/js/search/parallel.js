@@ -37,7 +37,7 @@ export class Parallel {
     const anchors = this.model.data.search.anchors;
     const names = ["step_time", "live_nodes", ...anchors.map((/** @type {string} */ one) => `score.${one}`), "gain"];
     const answers = await Promise.all(names.slice(0, -1).map((name) =>
-      get(`${this.model.path}/scatter`, { x: name, y: "gain", points: MOST })));
+      get(`${this.model.path}/scatter`, { x: name, y: "gain", points: MOST, range: this.model.ranges })));
     /** @type {Map<number, any>} */
     const rows = new Map();
     answers.forEach((found, place) => found.births.forEach((/** @type {number} */ birth, /** @type {number} */ i) => {

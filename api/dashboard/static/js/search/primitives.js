@@ -5,8 +5,10 @@
 import { get } from "../api.js";
 import { fill, h, s } from "../dom.js";
 import { percent } from "../format.js";
+import { saveButton } from "../pictures.js";
 import { T } from "../strings.js";
 import { plainTable } from "../table.js";
+import { colour } from "../theme.js";
 import { emptyState, loadInto, segments } from "../ui.js";
 
 export class Primitives {
@@ -24,11 +26,25 @@ export class Primitives {
         segments(Object.entries(T.primitives.sets).map(([value, text]) => ({ value, text })), this.set, (value) => {
           this.set = /** @type {"front"} */ (value);
           this.draw();
-        }, T.primitives.setLabel)), this.rows];
+        }, T.primitives.setLabel), saveButton({ name: "primitives", figure: () => this.figure(), table: () => this.table(), size: () => [900, 120 + 16 * this.found.rows.length] })), this.rows];
     }, 6);
   }
 
   close() {}
+
+  /** The chosen set over births, as shades. */
+  figure() {
+    const rows = [...this.found.rows].reverse();
+    return { traces: [{ type: "heatmap", x: this.found.births, y: rows.map((row) => row.primitive), z: rows.map((row) => row[this.set].map((/** @type {number | null} */ one) => one && 100 * one)),
+                        colorscale: [[0, `${colour("c1")}11`], [1, colour("c1")]], colorbar: { ticksuffix: " %", thickness: 12 } }],
+             layout: { margin: { l: 150, r: 20, t: 20, b: 44 }, xaxis: { title: T.table.birth }, yaxis: { type: "category", nticks: rows.length } } };
+  }
+
+  table() {
+    const sets = /** @type {const} */ (["proposals", "survivors", "front"]);
+    return { columns: ["primitive", "from_birth", ...sets], rows: this.found.rows.flatMap((/** @type {any} */ row) =>
+      this.found.births.map((/** @type {number} */ birth, /** @type {number} */ i) => [row.primitive, birth, ...sets.map((set) => row[set][i])])) };
+  }
 
   draw() {
     const last = (/** @type {any} */ row, /** @type {"proposals"} */ set) => row[set].findLast((/** @type {number | null} */ one) => one !== null) ?? null;

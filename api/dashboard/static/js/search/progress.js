@@ -3,14 +3,16 @@
  * the search marked, and a pinned search as a band beside it.
  * @module
  */
-import { get } from "../api.js";
+import { allSearches, get } from "../api.js";
 import { points } from "../format.js";
 import { gainDigits, gainFactor, gainUnit } from "../measure.js";
 import { Chart, series } from "../plot.js";
 import { T } from "../strings.js";
 import { colour } from "../theme.js";
 import { segments } from "../ui.js";
-import { birthsIn, box } from "./filter.js";
+
+/** Pinned searches that are looked at; of random search more make the band surer. */
+const MOST_PINNED = 12;
 
 export class ProgressChart {
   /** @param {import("./model.js").Model} model */
@@ -19,30 +21,41 @@ export class ProgressChart {
     this.unit = "evaluated";
     /** @type {any[]} */
     this.pinned = [];
+    /** Pinned searches that only draw at random. @type {any[]} */
+    this.random = [];
+    /** The ranges that the drawn lines were asked for. @type {string[]} */
+    this.ranges = [];
     this.chart = new Chart({ title: T.progress.title, name: "progress", tip: T.progress.tip, height: "var(--chart)",
       controls: segments(Object.entries(T.progress.units).map(([value, text]) => ({ value, text, tip: T.progress.axes[/** @type {"hours"} */ (value)] })),
         this.unit, (value) => {
           this.unit = value;
           this.draw({ now: true });
         }, T.progress.unitLabel),
-      alt: () => T.progress.alt(gainUnit(), points(this.model.data.progress.leader.at(-1)?.gain)) });
+      alt: () => T.progress.alt(gainUnit(), points((this.model.data.progress.leader.at(-1) ?? this.model.data.progress.provisional.at(-1))?.gain)) });
     this.element = this.chart.element;
-    model.on("progress", () => this.draw());
+    model.on("progress", () => {
+      const now = this.ranges !== model.ranges;
+      this.ranges = model.ranges;
+      this.draw({ now });
+    });
   }
 
   close() {
     this.chart.close();
   }
 
-  /** Searches that are pinned and comparable: at most two, or it is no reference any more. */
+  /** Searches that are pinned and comparable: those of random search together, two others at most. */
   async loadPinned() {
-    const all = (await get("/searches")).searches.filter((/** @type {any} */ one) => one.pinned && one.id !== this.model.id);
-    const ids = all.slice(0, 2).map((/** @type {any} */ one) => one.id);
+    const all = (await allSearches()).filter((/** @type {any} */ one) => one.pinned && one.id !== this.model.id);
+    const ids = all.slice(0, MOST_PINNED).map((/** @type {any} */ one) => one.id);
     if (!ids.length) return;
     const lines = (await get("/compare", { search: [this.model.id, ...ids] })).searches;
     const same = lines.slice(1).filter((/** @type {any} */ one) => one.comparable);
-    this.pinned = await Promise.all(same.map(async (/** @type {any} */ one) =>
-      ({ title: one.title, progress: await get(`/searches/${one.id}/progress`, { points: 200 }) })));
+    const wanted = [...same.filter((/** @type {any} */ one) => one.random), ...same.filter((/** @type {any} */ one) => !one.random).slice(0, 2)];
+    const found = await Promise.all(wanted.map(async (one) =>
+      ({ title: one.title, random: one.random, progress: await get(`/searches/${one.id}/progress`, { points: 200 }) })));
+    this.random = found.filter((one) => one.random);
+    this.pinned = found.filter((one) => !one.random);
     this.draw();
   }
 
@@ -53,7 +66,7 @@ export class ProgressChart {
       if (this.model.errors.progress) this.chart.failed(this.model.errors.progress, () => this.model.load("progress"));
       return;
     }
-    if (!found.leader.length && !found.hypervolume.length) {
+    if (!found.provisional.length && !found.hypervolume.length) {
       this.chart.empty(T.progress.none);
       return;
     }
@@ -66,32 +79,39 @@ export class ProgressChart {
    */
   figure(found) {
     const { unit } = this;
-    const inside = birthsIn(this.model.data.scatter, box());
-    const leads = [...found.leader, ...(found.leader.length ? [{ ...found.leader.at(-1), [unit]: found.now[unit] }] : [])];
-    const xs = leads.map((one) => one[unit]);
-    const line = (/** @type {number[]} */ ys, /** @type {any} */ style, /** @type {string} */ name) => ({
-      type: "scatter", mode: "lines", x: xs, y: ys, name, line: { shape: "hv", ...style }, opacity: inside ? 0.35 : 1,
-      hovertemplate: `%{y:+.${gainDigits()}f} · ${name}<extra></extra>` });
-    const traces = found.anchors.map((/** @type {string} */ anchor, /** @type {number} */ k) => {
+    const brushed = this.model.ranges.length > 0;
+    const lasting = (/** @type {any[]} */ leads) => (leads.length ? [...leads, { ...leads.at(-1), [unit]: found.now[unit] }] : []);
+    const sure = lasting(found.leader);
+    const lucky = lasting(found.provisional);
+    const line = (/** @type {any[]} */ leads, /** @type {(one: any) => number} */ gain, /** @type {any} */ style, /** @type {string} */ name) => ({
+      type: "scatter", mode: "lines", x: leads.map((one) => one[unit]), y: leads.map((one) => gainFactor() * gain(one)), name,
+      line: { shape: "hv", ...style }, opacity: brushed ? 0.35 : 1, hovertemplate: `%{y:+.${gainDigits()}f} · ${name}<extra></extra>` });
+    const traces = [...band(this.random, unit), ...(sure.length ? found.anchors : []).map((/** @type {string} */ anchor, /** @type {number} */ k) => {
       const style = series(k);
-      return line(leads.map((one) => gainFactor() * one.gains[k]), { color: style.colour, width: 1.2, dash: style.dash }, anchor);
-    });
-    traces.push(line(leads.map((one) => gainFactor() * one.gain), { color: colour("ink"), width: 2.2 }, T.progress.mean));
-    if (inside) {
-      const mine = leads.filter((one) => inside.has(one.birth));
-      traces.push({ type: "scatter", mode: "markers", x: mine.map((one) => one[unit]), y: mine.map((one) => gainFactor() * one.gain),
-                    marker: { color: colour("c1"), size: 8 }, name: T.funnel.inBrush, hoverinfo: "skip" });
+      return line(sure, (one) => one.gains[k], { color: style.colour, width: 1.2, dash: style.dash }, anchor);
+    })];
+    if (lucky.length) traces.push(line(lucky, (one) => one.gain, { color: colour("ink-3"), width: 1.4, dash: "dot" }, T.progress.provisional));
+    if (sure.length) {
+      traces.push(line(sure, (one) => one.gain, { color: colour("ink"), width: 2.2 }, T.progress.mean));
+      traces.push({ type: "scatter", mode: "markers", x: found.leader.map((/** @type {any} */ one) => one[unit]), y: found.leader.map((/** @type {any} */ one) => gainFactor() * one.gain),
+                    name: T.gain.legend.confirmed, showlegend: false, hoverinfo: "skip", opacity: brushed ? 0.35 : 1, marker: { color: colour("ink"), size: 6 } });
+    }
+    if (brushed && found.inside.length) {
+      const held = lasting(found.inside);
+      traces.push({ type: "scatter", mode: "lines", x: held.map((one) => one[unit]), y: held.map((one) => gainFactor() * one.gain),
+                    line: { shape: "hv", color: colour("c1"), width: 2.2 }, name: T.progress.inside, hoverinfo: "skip" });
     }
     for (const one of this.pinned) {
-      traces.push({ type: "scatter", mode: "lines", x: one.progress.leader.map((/** @type {any} */ p) => p[unit]),
-                    y: one.progress.leader.map((/** @type {any} */ p) => gainFactor() * p.gain), name: `${T.progress.reference}: ${one.title}`,
+      const leads = one.progress.leader.length ? one.progress.leader : one.progress.provisional;
+      traces.push({ type: "scatter", mode: "lines", x: leads.map((/** @type {any} */ p) => p[unit]),
+                    y: leads.map((/** @type {any} */ p) => gainFactor() * p.gain), name: `${T.progress.reference}: ${one.title}`,
                     line: { shape: "hv", width: 6, color: `${colour("c0")}55` } });
     }
     const volume = [...found.hypervolume, found.now];
     traces.push({ type: "scatter", mode: "lines", x: volume.map((one) => one[unit]), y: volume.map((one) => one.value), yaxis: "y2",
                   name: T.progress.volume, showlegend: false, fill: "tozeroy", fillcolor: `${colour("c3")}22`, line: { shape: "hv", width: 1.3, color: colour("c3") },
                   hovertemplate: "%{y:.3g}<extra></extra>" });
-    return { traces, layout: this.layout(found, unit) };
+    return { traces, layout: this.layout(found, unit), table: table(found) };
   }
 
   /**
@@ -123,4 +143,36 @@ export class ProgressChart {
       yaxis2: { domain: [0, 0.22], fixedrange: true, nticks: 3, rangemode: "tozero" },
     };
   }
+}
+
+/**
+ * What random search reaches: from the lowest to the highest of the pinned ones, or the only one.
+ * @param {any[]} searches
+ * @param {string} unit
+ * @returns {any[]}
+ */
+function band(searches, unit) {
+  const runs = searches.map((one) => one.progress.provisional).filter((one) => one.length);
+  const tone = colour("c0");
+  if (!runs.length) return [];
+  if (runs.length === 1) {
+    return [{ type: "scatter", mode: "lines", x: runs[0].map((/** @type {any} */ one) => one[unit]), y: runs[0].map((/** @type {any} */ one) => gainFactor() * one.gain),
+              name: T.progress.random(1), hoverinfo: "skip", line: { shape: "hv", width: 6, color: `${tone}55` } }];
+  }
+  const xs = [...new Set(runs.flat().map((one) => one[unit]))].sort((a, b) => a - b)
+    .filter((x) => runs.every((run) => run[0][unit] <= x));
+  const at = (/** @type {any[]} */ run, /** @type {number} */ x) => gainFactor() * run.findLast((one) => one[unit] <= x).gain;
+  const edge = (/** @type {(...values: number[]) => number} */ of) => xs.map((x) => of(...runs.map((run) => at(run, x))));
+  const style = { type: "scatter", mode: "lines", x: xs, hoverinfo: "skip", line: { shape: "hv", width: 0.6, color: `${tone}88` } };
+  return [{ ...style, y: edge(Math.min), showlegend: false, name: T.progress.random(runs.length) },
+          { ...style, y: edge(Math.max), name: T.progress.random(runs.length), fill: "tonexty", fillcolor: `${tone}33` }];
+}
+
+/** @param {any} found */
+function table(found) {
+  const rows = (/** @type {string} */ series, /** @type {any[]} */ leads) => leads.map((one) =>
+    [series, one.evaluated, one.hours, one.steps, one.gpu_hours, one.birth, one.seeds, one.gain, ...one.gains]);
+  return { columns: ["series", "evaluated", "hours", "steps", "gpu_hours", "candidate", "seeds", "gain", ...found.anchors],
+           rows: [...rows("confirmed", found.leader), ...rows("provisional", found.provisional), ...rows("in filter", found.inside),
+                  ...found.hypervolume.map((/** @type {any} */ one) => ["hypervolume", one.evaluated, one.hours, one.steps, one.gpu_hours, "", "", one.value])] };
 }

@@ -4,7 +4,9 @@
  */
 import { get } from "../api.js";
 import { h } from "../dom.js";
+import { dotSource } from "../dots.js";
 import { count, gainText, points } from "../format.js";
+import { saveButton } from "../pictures.js";
 import { T, WORDS } from "../strings.js";
 import { plainTable } from "../table.js";
 import { emptyState, loadInto, word } from "../ui.js";
@@ -26,6 +28,7 @@ export class Simplest {
   /** @param {any} found */
   content(found) {
     if (!found.rows.length) return emptyState(T.simplest.none);
+    const rows = found.rows.map((/** @type {any} */ row) => ({ name: String(row.live_nodes), gain: row.gain, strong: row.confirmed }));
     const open = (/** @type {any} */ row) => h("button", { type: "button", class: "linklike mono", onclick: () => this.page.openDrawer(row.birth) }, row.birth);
     const buys = (/** @type {any} */ row) => (row.buys === null ? "" : h("span", { class: row.buys > 0 ? "good" : "quiet" }, points(row.buys)));
     return [h("p", { class: "quiet panel-help" }, T.simplest.help),
@@ -35,7 +38,9 @@ export class Simplest {
           { title: T.simplest.buys, align: "right" }, { title: T.simplest.candidates, align: "right" }],
         found.rows.map((/** @type {any} */ row) => [row.live_nodes, open(row), h("code", {}, row.formula ?? ""),
           gainText(row.gain), row.seeds, buys(row), count(row.candidates)]), T.tabs.simplest),
-        h("div", {}, h("h3", {}, T.simplest.chart),
-          intervals(found.rows.map((/** @type {any} */ row) => ({ name: String(row.live_nodes), gain: row.gain, strong: row.confirmed })), T.simplest.chart)))];
+        h("div", {}, h("div", { class: "panel-bar" }, h("h3", {}, T.simplest.chart), h("div", { class: "spacer" }),
+          saveButton({ ...dotSource("simplest", () => rows), table: () => ({ columns: ["live_nodes", "candidate", "formula", "gain", "low", "high", "seeds", "buys", "candidates"],
+            rows: found.rows.map((/** @type {any} */ row) => [row.live_nodes, row.birth, row.formula, row.gain.value, row.gain.low, row.gain.high, row.seeds, row.buys, row.candidates]) }) })),
+          intervals(rows, T.simplest.chart)))];
   }
 }

@@ -2,13 +2,11 @@
  * Throughput: outcomes an hour by kind, stacked, and how busy the workers were.
  * @module
  */
-import { get } from "../api.js";
 import { number } from "../format.js";
 import { Chart } from "../plot.js";
 import { T } from "../strings.js";
 import { colour } from "../theme.js";
 import { segments } from "../ui.js";
-import { birthsIn, box } from "./filter.js";
 
 export class ThroughputChart {
   /** @param {import("./model.js").Model} model */
@@ -23,41 +21,17 @@ export class ThroughputChart {
       }, T.throughput.which),
       alt: () => T.throughput.alt(number(this.model.data.throughput.evaluations_per_hour.at(-1))) });
     this.element = this.chart.element;
-    model.on("throughput", () => this.draw());
+    /** The ranges that the drawn bars were asked for. @type {string[]} */
+    this.ranges = [];
+    model.on("throughput", () => {
+      const now = this.ranges !== model.ranges;
+      this.ranges = model.ranges;
+      this.draw({ now });
+    });
   }
 
   close() {
     this.chart.close();
-  }
-
-  /**
-   * The filter has changed: how many of each bin's evaluations are in it. The service knows the
-   * order of outcomes; with the counts of the bins that says the bin of each candidate.
-   */
-  async brushed() {
-    const { scatter } = this.model.data;
-    const inside = birthsIn(scatter, box());
-    this.inside = null;
-    if (inside && scatter.shown === scatter.total) {
-      const found = await get(`${this.model.path}/scatter`, { x: "age", y: "gain" });
-      const order = found.births.map((/** @type {number} */ birth, /** @type {number} */ i) => [found.x[i], birth])
-        .sort((/** @type {number[]} */ a, /** @type {number[]} */ b) => a[0] - b[0]);
-      this.inside = order.map((/** @type {number[]} */ one) => inside.has(one[1]));
-    }
-    this.draw({ now: true });
-  }
-
-  /**
-   * Evaluations of each bin that are in the filter.
-   * @param {number[]} counts
-   * @param {boolean[]} inside by the order of outcomes
-   */
-  shares(counts, inside) {
-    let from = 0;
-    return counts.map((one) => {
-      from += one;
-      return inside.slice(from - one, from).filter(Boolean).length;
-    });
   }
 
   /** @param {{now?: boolean}} [options] */
@@ -82,7 +56,7 @@ export class ThroughputChart {
     const half = 500 * found.bin_seconds;
     const at = found.starts.map((/** @type {string} */ one) => localTime(Date.parse(one) + half));
     const hourly = (/** @type {number[]} */ counts) => counts.map((one) => (3600 * one) / found.bin_seconds);
-    const mine = this.inside ? this.shares(found.evaluated, this.inside) : null;
+    const mine = found.inside;
     const bar = (/** @type {"evaluated" | "rejected" | "failed"} */ kind, /** @type {string} */ tone, /** @type {string} */ pattern) => ({
       type: "bar", x: at, y: hourly(kind === "evaluated" && mine ? found[kind].map((/** @type {number} */ one, /** @type {number} */ i) => one - mine[i]) : found[kind]),
       opacity: mine ? 0.4 : 1, name: T.throughput[kind], width: 2 * half * 0.9,
@@ -100,8 +74,8 @@ export class ThroughputChart {
         yaxis: { title: this.whole ? T.throughput.perHour : T.throughput.evaluationsPerHour, domain: [0.3, 1], fixedrange: true, rangemode: "tozero" },
         yaxis2: { domain: [0, 0.22], range: [0, 105], fixedrange: true, tickvals: [0, 50, 100], ticksuffix: " %" },
       },
-      table: { columns: ["start", "evaluated", "rejected", "failed", "busy_share"],
-               rows: found.starts.map((/** @type {string} */ one, /** @type {number} */ i) => [one, found.evaluated[i], found.rejected[i], found.failed[i], found.busy_share[i]]) },
+      table: { columns: ["start", "evaluated", "rejected", "failed", "busy_share", ...(mine ? ["in_filter"] : [])],
+               rows: found.starts.map((/** @type {string} */ one, /** @type {number} */ i) => [one, found.evaluated[i], found.rejected[i], found.failed[i], found.busy_share[i], ...(mine ? [mine[i]] : [])]) },
     };
   }
 }

@@ -5,6 +5,7 @@
 import { fill, h } from "../dom.js";
 import { icon } from "../icons.js";
 import { href } from "../router.js";
+import { keep, recall } from "../storage.js";
 import { T } from "../strings.js";
 import { button, toast } from "../ui.js";
 
@@ -16,7 +17,7 @@ export class Tray {
   constructor(changed) {
     this.changed = changed;
     /** @type {string[]} */
-    this.names = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
+    this.names = recall(KEY, "session") ?? [];
     this.element = h("aside", { class: "tray no-print", "aria-label": T.tray.title });
     this.draw();
   }
@@ -35,7 +36,7 @@ export class Tray {
   }
 
   keep() {
-    sessionStorage.setItem(KEY, JSON.stringify(this.names));
+    keep(KEY, this.names, "session");
     this.draw();
     this.changed();
   }

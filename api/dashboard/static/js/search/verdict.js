@@ -4,10 +4,13 @@
  */
 import { post, request, saveResponse, url } from "../api.js";
 import { fill, h, s } from "../dom.js";
+import { dotSource } from "../dots.js";
 import { duration, gainText } from "../format.js";
 import { formulaOf } from "../mathml.js";
 import { gainUnit, meaning } from "../measure.js";
+import { saveButton } from "../pictures.js";
 import { href } from "../router.js";
+import { keep, recall } from "../storage.js";
 import { T } from "../strings.js";
 import { ask, button, emptyState, errorState, loadingState, openMenu, toast, toastProblem } from "../ui.js";
 
@@ -83,8 +86,10 @@ export class VerdictCard {
     this.page = page;
     this.body = h("div", { class: "card-body verdict-body" }, loadingState(4));
     this.since = h("div", { class: "since", hidden: true });
+    this.save = saveButton(dotSource("verdict", () => this.rows()));
+    this.save.hidden = true;
     this.element = h("section", { class: "card verdict-card", "aria-label": T.verdict.title },
-      h("div", { class: "card-head" }, h("h2", { tabindex: "0", data: { tip: T.verdict.tip } }, T.verdict.title)),
+      h("div", { class: "card-head" }, h("h2", { tabindex: "0", data: { tip: T.verdict.tip } }, T.verdict.title), h("div", { class: "spacer" }), this.save),
       this.body, this.since);
     this.body.addEventListener("pointerleave", () => this.draw());
     model.on("line", () => this.draw());
@@ -103,6 +108,7 @@ export class VerdictCard {
     if (sign === this._sign || (this._sign && this.body.matches(":hover"))) return;
     this._sign = sign;
     const { verdict } = line;
+    this.save.hidden = !verdict.leader;
     if (!verdict.leader) {
       const text = verdict.outcome === "no_baseline" ? T.verdict.noBaseline : T.verdict.nothingYet;
       fill(this.body, emptyState(text, T.verdict.nothingYetHelp));
@@ -130,12 +136,18 @@ export class VerdictCard {
           h("strong", { class: verdict.final.gain.low > 0 ? "good" : "" }, gainText(verdict.final.gain)),
           h("span", { class: "small quiet" }, T.verdict.finalNote(verdict.final.seeds, verdict.final.images, verdict.final.layers_judged)))),
       formulaOf(this.model.id, leader.birth, leader.formula),
-      intervals([...leader.anchors.map((/** @type {any} */ one) => ({ name: one.anchor, gain: one.gain })),
-        { name: T.verdict.mean, gain: leader.gain, strong: true }], T.verdict.perAnchor),
+      intervals(this.rows(), T.verdict.perAnchor),
       h("div", { class: "actions no-print" }, actions,
         button(T.verdict.remeasure, () => remeasure(this.model.id, leader.birth), { icon: "repeat" }),
         button(T.verdict.compare, () => this.page.addToTray(leader.birth), { icon: "compare" }),
         h("a", { class: "button plain", href: href(`search/${this.model.id}/candidate/${leader.birth}`) }, T.verdict.openPage)));
+  }
+
+  /** A row an anchor, and one for the mean. */
+  rows() {
+    const { leader } = this.model.data.line.verdict;
+    return [...leader.anchors.map((/** @type {any} */ one) => ({ name: one.anchor, gain: one.gain })),
+            { name: T.verdict.mean, gain: leader.gain, strong: true }];
   }
 
   drawSince() {
@@ -166,15 +178,9 @@ export class VerdictCard {
 export function visit(search, lastEvent) {
   const key = `evosearch.visit.${search}`;
   const now = Date.now();
-  /** @type {any} */
-  let kept = null;
-  try {
-    kept = JSON.parse(localStorage.getItem(key) ?? "null");
-  } catch {
-    kept = null;
-  }
+  const kept = recall(key);
   const fresh = !kept || now - kept.seen > VISIT;
   const before = fresh ? (kept ? { event: kept.event, at: kept.seen } : null) : kept.before;
-  localStorage.setItem(key, JSON.stringify({ seen: now, event: lastEvent, before }));
+  keep(key, { seen: now, event: lastEvent, before });
   return before;
 }

@@ -3,8 +3,8 @@
  * @module
  */
 import { get } from "../api.js";
-import { fill, h } from "../dom.js";
-import { ago, duration, exactMoment } from "../format.js";
+import { fill, h, throttled } from "../dom.js";
+import { ago, count, duration, exactMoment } from "../format.js";
 import { T } from "../strings.js";
 import { plainTable } from "../table.js";
 import { emptyState, errorState, loadingState } from "../ui.js";
@@ -20,7 +20,12 @@ export class Workers {
     this.controllers = h("div", {}, loadingState(3));
     this.failures = h("div", {});
     this.element = h("div", { class: "panel" }, this.controllers, h("h3", {}, T.workers.failures), this.failures);
-    this.off = model.on("workers", () => this.draw());
+    const again = throttled(() => this.loadFailures(), 5000);
+    const offs = [model.on("workers", () => this.draw()), model.on("line", () => again())];
+    this.off = () => {
+      offs.forEach((one) => one());
+      again.cancel();
+    };
     model.load("workers");
     this.loadFailures();
   }
@@ -31,27 +36,17 @@ export class Workers {
 
   async loadFailures() {
     try {
-      const [failed, lost] = await Promise.all([
-        get(`${this.model.path}/candidates`, { state: ["failed", "quarantined"], limit: 200 }),
-        get(`${this.model.path}/events`, { newest: true, limit: 500 })]);
-      /** @type {Map<string, {count: number, last: string, births: number[]}>} */
-      const causes = new Map();
-      const add = (/** @type {string} */ cause, /** @type {string} */ at, /** @type {number | null} */ birth) => {
-        const one = causes.get(cause) ?? { count: 0, last: at, births: [] };
-        one.count += 1;
-        if (at > one.last) one.last = at;
-        if (birth !== null) one.births.push(birth);
-        causes.set(cause, one);
-      };
-      for (const one of failed.candidates) add(one.failure_cause ?? "?", one.finished_at ?? one.queued_at, one.birth);
-      for (const one of lost.events) if (one.kind === "job_lost") add(one.event.failure.cause, one.at, null);
-      if (!causes.size) {
+      const found = await get(`${this.model.path}/failures`);
+      if (!found.total) {
         fill(this.failures, h("p", { class: "quiet" }, T.workers.noFailures));
         return;
       }
-      fill(this.failures, plainTable([{ title: T.events.detail }, { title: "n", align: "right" }, { title: T.events.time }, { title: T.workers.candidates }],
-        [...causes].map(([cause, one]) => [cause, one.count, exactMoment(one.last), one.births.slice(0, 12).map((birth) => [
-          h("button", { type: "button", class: "linklike", onclick: () => this.page.openDrawer(birth) }, birth), " "])]), T.workers.failures));
+      fill(this.failures, plainTable([{ title: T.workers.cause }, { title: T.workers.candidates, align: "right" }, { title: T.workers.jobs, align: "right" },
+        { title: T.workers.last }, { title: T.workers.candidate }],
+      found.causes.map((/** @type {any} */ one) => [one.cause, count(one.candidates), count(one.jobs), exactMoment(one.last),
+        one.births.map((/** @type {number} */ birth) => [h("button", { type: "button", class: "linklike", onclick: () => this.page.openDrawer(birth) }, birth), " "])]), T.workers.failures),
+      found.workers.length ? [h("h3", {}, T.workers.byWorker), plainTable([{ title: T.workers.worker }, { title: T.workers.failures }],
+        found.workers.slice(0, 20).map((/** @type {any} */ one) => [one.worker, causes(one.causes)]), T.workers.byWorker)] : null);
     } catch (err) {
       fill(this.failures, errorState(err, () => this.loadFailures()));
     }
@@ -70,8 +65,15 @@ export class Workers {
     fill(this.controllers, found.controllers.map((/** @type {any} */ one) => h("section", { class: "controller" },
       h("p", {}, h("span", { class: ["pill", one.alive ? "running" : ""] }, one.alive ? T.workers.alive : T.workers.gone), " ",
         h("strong", {}, one.host), h("span", { class: "quiet" }, ` ${one.owner} · ${one.pool} · ${T.workers.seen} ${ago(one.seen_seconds_ago)}`)),
-      one.workers.length ? plainTable([{ title: T.workers.worker }, { title: T.workers.state }, { title: T.workers.evaluates }, { title: T.workers.since, align: "right" }],
-        one.workers.map((/** @type {any} */ worker) => [worker.name, worker.state, this.job(worker), duration(worker.seconds)]), one.host) : null)));
+      one.workers.length ? plainTable([{ title: T.workers.worker }, { title: T.workers.state }, { title: T.workers.evaluates }, { title: T.workers.since, align: "right" }, { title: T.workers.atWorker }],
+        one.workers.map((/** @type {any} */ worker) => [worker.name, this.state(worker.state), this.job(worker), duration(worker.seconds), causes(worker.failures ?? {})]), one.host) : null)),
+      h("p", { class: "quiet small" }, T.workers.help));
+  }
+
+  /** @param {string} state */
+  state(state) {
+    const tone = { starting: "warn", busy: "good", dead: "bad" }[/** @type {"busy"} */ (state)] ?? "quiet";
+    return h("span", { class: tone }, T.workers.states[/** @type {"busy"} */ (state)] ?? state);
   }
 
   /** @param {any} worker */
@@ -83,4 +85,12 @@ export class Workers {
     }
     return `${worker.job}${worker.search && worker.search !== this.model.id ? ` (${worker.search})` : ""}`;
   }
+}
+
+/**
+ * Causes with their counts, in a line.
+ * @param {Record<string, number>} found
+ */
+function causes(found) {
+  return Object.entries(found).map(([cause, n]) => `${cause} ${count(n)}`).join(", ");
 }

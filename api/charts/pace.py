@@ -1,0 +1,42 @@
+"""How fast a search goes while it goes: pauses and times without a controller left out."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from api.charts.ledger import EVALUATED, Ledger
+
+LEAST_SILENCE, LONGEST_SILENCE = 30.0, 1800.0
+"""Seconds; a silence that is longer than work explains counts between the one and the other."""
+PIECES = 2.0
+"""Silence that is work, in longest pieces of work."""
+RECENT = 200
+"""Evaluations that the pace of late is taken from."""
+
+
+def worked_until(ledger: Ledger) -> NDArray[np.float64]:
+    """Seconds of work until the end of each piece of work, as `db.worked` counts them."""
+    ended, seconds = np.array(ledger.work.ended), np.array(ledger.work.seconds)
+    if not len(ended):
+        return ended
+    gaps = np.maximum(np.diff(ended, prepend=ended[0] - seconds[0]), 0.0)
+    for start, end in ledger.pauses:
+        first, last = start.timestamp(), end.timestamp()
+        gaps -= np.clip(np.minimum(ended, last) - np.maximum(ended - gaps, first), 0.0, gaps)
+    silence = min(max(PIECES * float(seconds.max()), LEAST_SILENCE), LONGEST_SILENCE)
+    return np.asarray(np.cumsum(np.minimum(gaps, silence)))
+
+
+def pace(ledger: Ledger) -> tuple[float | None, float]:
+    """(evaluations an hour of late, None before there are two; hours worked)."""
+    worked = worked_until(ledger)
+    if not len(worked):
+        return None, 0.0
+    done = np.flatnonzero(np.array(ledger.work.kind) == EVALUATED)[-RECENT:]
+    hours = float(worked[-1]) / 3600
+    if len(done) < 2:
+        return None, hours
+    # To the last outcome, so that a drought of evaluations counts.
+    spent = float(worked[-1] - worked[done[0]])
+    return (len(done) - 1) * 3600 / spent if spent > 0 else None, hours

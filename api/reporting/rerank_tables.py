@@ -1,0 +1,144 @@
+"""The tables of a re-ranking, for the terminal and for a report; they show a stored result.
+
+Nothing is computed anew here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from api.reporting.blocks import Block, Section, Table, Text
+from api.reporting.scores import together, with_interval
+from api.text import changed, goal_of, heading
+from evosearch.objectives import Objective
+from evosearch.stats import Interval
+
+TITLE = "Re-ranking: the top layers and every baseline on a longer task"
+HEAD = "re-ranking"
+ENOUGH_SEEDS = 10
+
+
+def rerank_section(reranks: Sequence[Mapping[str, Any]]) -> Section:
+    """The section of all re-rankings of a search: results, and how far the others have come."""
+    blocks: list[Block] = []
+    for one in reranks:
+        blocks += rerank_blocks(one["result"]) if "result" in one else [_progress(one)]
+    return Section(TITLE, tuple(blocks))
+
+
+def _progress(one: Mapping[str, Any]) -> Text:
+    return Text(
+        f"Re-ranking {one['plan']} is not at its end: {one['ended']} of {one['trials']} trials "
+        f"have ended on select, {one['finals']} of {one['jobs']} trainings were read on final."
+    )
+
+
+def rerank_blocks(result: Mapping[str, Any]) -> list[Block]:
+    """Verdict, then the tables of each data set, then what a reader has to know."""
+    blocks: list[Block] = [Text(f"Verdict of {HEAD} {result['plan']}: {result['verdict']}.", True)]
+    for place, table in enumerate(result["tables"], 1):
+        name = f"rerank-{result['plan']}-{place}"
+        blocks += [_scores(result, table, name), _comparisons(result, table, f"{name}-verdicts")]
+    blocks += [Text(f"Note: {line}.") for line in notes(result)]
+    return blocks
+
+
+def notes(result: Mapping[str, Any]) -> list[str]:
+    """What the tables do not say."""
+    shown = ", ".join(f"{count} layers on that of {name}"
+                      for name, count in result["judged"].items())  # fmt: skip
+    lines = [f"the split final has judged, in all that this search and its re-rankings read, "
+             f"{shown or 'none'}; {result['reads']} reads are of this one"]  # fmt: skip
+    for key, layer in result["layers"].items():
+        if layer["candidate"] and layer["known_as"]:
+            lines.append(f"candidate {key[1:]} equals {layer['known_as']} in function and is no "
+                         "discovery")  # fmt: skip
+    if result["seeds"] < ENOUGH_SEEDS:
+        lines.append(f"with {result['seeds']} seeds the bootstrap's intervals are too narrow; the "
+                     "test allows for it, and needs larger differences")  # fmt: skip
+    edge = result["at_the_edge"]
+    if edge:
+        some = ", ".join(edge[:4]) + (f" and {len(edge) - 4} more" if len(edge) > 4 else "")
+        lines.append(f"the best rate is the lowest or highest that was tried for {some}; one "
+                     "beyond it may be better")  # fmt: skip
+    for name, why in result["failures"].items():
+        lines.append(f"failed: {name}: {why}")
+    return lines
+
+
+def _label(result: Mapping[str, Any], key: str) -> str:
+    return f"candidate {key[1:]}" if result["layers"][key]["candidate"] else key
+
+
+def _goals(table: Mapping[str, Any]) -> dict[str, Objective]:
+    return {name: goal_of(one["objective"]) for name, one in table["anchors"].items()}
+
+
+def _heads(table: Mapping[str, Any]) -> list[str]:
+    sizes = {name: one["size"] for name, one in table["anchors"].items()}
+    return [
+        heading(name, goal) + ("" if sizes[name] == "micro" else f" {sizes[name]}")
+        for name, goal in _goals(table).items()
+    ]
+
+
+def _scores(result: Mapping[str, Any], table: Mapping[str, Any], name: str) -> Table:
+    goals = _goals(table)
+    mean = together(list(goals.values()))
+    rows = []
+    for key, row in table["rows"].items():
+        cells = [_cell(row["anchors"].get(anchor), goal) for anchor, goal in goals.items()]
+        rates = " / ".join(f"{row['rates'][a]:g}" if a in row["rates"] else "-" for a in goals)
+        rows.append((_label(result, key), result["layers"][key]["formula"], *cells,
+                     _cell(row["mean"], mean), rates))  # fmt: skip
+    over = "seeds and images" if table["images"] > 1 else "seeds alone, for the metric has no rows"
+    rates_tried = ", ".join(f"{rate:g}" for rate in result["rates"])
+    return Table(
+        name,
+        f"{table['name']}: final, {table['seeds']} fresh seeds, {result['steps']} steps",
+        ("layer", "formula", *_heads(table), "mean", "rate"), tuple(rows), left=frozenset({0, 1}),
+        caption=f"{100 * result['level']:g} % intervals, bootstrap over {over}. Each row at the "
+        f"learning rate that was best for it on select, of {rates_tried} with "
+        f"{_seeds(result['tune_seeds'])}.",
+    )  # fmt: skip
+
+
+def _comparisons(result: Mapping[str, Any], table: Mapping[str, Any], name: str) -> Table:
+    goals = _goals(table)
+    mean = together(list(goals.values()))
+    rows, bold = [], set[int]()
+    for key, one in table["comparisons"].items():
+        if "difference" not in one:
+            blanks = ["-"] * (len(goals) + 4)
+            rows.append((_label(result, key), *blanks, one["verdict"]))
+            continue
+        if one["verdict"] == "better":
+            bold.add(len(rows))
+        cells = [changed(one["anchors"][anchor], goal) for anchor, goal in goals.items()]
+        cells.insert(0, " / ".join(one["better_baseline"][anchor] for anchor in goals))
+        rows.append((_label(result, key), *cells, changed(one["difference"], mean), _p(one["p"]),
+                     _p(one["p_corrected"]), one["verdict"]))  # fmt: skip
+    return Table(
+        name, f"{table['name']}: each candidate minus the better baseline of each anchor",
+        ("layer", "better baseline", *_heads(table), "mean", "p", "corrected", "verdict"),
+        tuple(rows),
+        left=frozenset({0, 1, len(goals) + 5}), bold=frozenset(bold),
+        caption="p of the mean difference: paired over seeds and images, both taken as drawn; "
+        f"corrected for {len(table['comparisons'])} candidates (Holm), not for the number of "
+        "tables.",
+    )  # fmt: skip
+
+
+def _cell(found: Mapping[str, float] | None, goal: Objective) -> str:
+    return "-" if found is None else with_interval(Interval(**found), goal)
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def _seeds(count: int) -> str:
+    return "another seed" if count == 1 else f"{count} other seeds"

@@ -1,0 +1,201 @@
+"""What a re-ranking found: means and intervals on ``final``, a corrected test, and plain verdicts.
+
+Rows of one data set make a table of their own, apart for what the search trained on and for what it
+never used. Each candidate is compared with the better baseline of each anchor, so that it has to
+beat the best of them everywhere; p-values are corrected for the number of candidates. Pure
+functions from evaluations to plain JSON data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from evosearch.records import Evaluation
+from evosearch.report import rights_of
+from evosearch.rerank import Layer, Plan, Setting, row_key
+from evosearch.stats import Interval, Rights, holm, paired_bootstrap, paired_test
+from evosearch.streams import stream
+
+BETTER, WORSE, NEITHER = "better", "worse", "no difference shown"
+ONE_SEED, MISSING = "one seed tells nothing", "not comparable: a row is missing"
+
+Finals = Mapping[str, Mapping[int, Evaluation]]
+"""Row -> seed -> evaluation on ``final``."""
+
+
+def word(difference: float, p: float, level: float) -> str:
+    """The plain verdict of a comparison; ``p`` corrected, ``level`` of the interval (0.95)."""
+    if np.isnan(p):
+        return ONE_SEED
+    if p >= 1.0 - level:
+        return NEITHER
+    return BETTER if difference > 0.0 else WORSE
+
+
+def result_of(
+    plan: Plan, rates: Mapping[str, float], finals: Finals, failures: Mapping[str, str]
+) -> dict[str, Any]:
+    """The result as plain JSON data.
+
+    ``rates``: row -> the rate that was best for it on ``select``. ``failures``: row -> why it has
+    no number.
+    """
+    ordered = sorted(plan.settings, key=lambda one: (not one.searched, one.dataset))
+    tables = [
+        _table(plan, list(settings), rates, finals)
+        for _, settings in groupby(ordered, key=lambda one: (one.searched, one.dataset))
+    ]
+    verdicts = {
+        layer.key: {table["name"]: table["comparisons"][layer.key]["verdict"] for table in tables}
+        for layer in plan.layers if layer.graph is not None
+    }  # fmt: skip
+    return {
+        "search": plan.search,
+        "plan": plan.key,
+        "steps": plan.task.steps,
+        "seeds": len(plan.final_seeds),
+        "tune_seeds": len(plan.tune_seeds),
+        "rates": list(plan.rates),
+        "level": plan.level,
+        "layers": {
+            layer.key: {"formula": layer.formula, "known_as": layer.known_as,
+                        "candidate": layer.graph is not None}
+            for layer in plan.layers
+        },
+        "tables": tables,
+        "verdicts": verdicts,
+        "verdict": _verdict(plan, tables),
+        "failures": dict(failures),
+        "at_the_edge": edges(plan, rates),
+    }  # fmt: skip
+
+
+def edges(plan: Plan, rates: Mapping[str, float]) -> list[str]:
+    """Rows whose best rate is the lowest or highest that was tried, where there are three or more.
+
+    Another one beyond it may be better still.
+    """
+    if len(plan.rates) < 3:
+        return []
+    ends = (min(plan.rates), max(plan.rates))
+    return [row for row, rate in rates.items() if rate in ends]
+
+
+def _table(
+    plan: Plan, settings: Sequence[Setting], rates: Mapping[str, float], finals: Finals
+) -> dict[str, Any]:
+    """Every layer on the anchors of one data set."""
+    first = settings[0]
+    anchors = [setting.anchor.name for setting in settings]
+    found = {
+        layer.key: {setting.anchor.name: finals.get(row_key(layer, setting), {})
+                    for setting in settings}
+        for layer in plan.layers
+    }  # fmt: skip
+    whole = {key: by_anchor for key, by_anchor in found.items() if all(by_anchor.values())}
+    rights = (rights_of(whole, anchors) or {}) if whole else {}
+    some = next(iter(rights.values()), np.zeros((0, 0, 0)))
+    return {
+        "name": f"{'search' if first.searched else 'transfer'}: {first.dataset}",
+        "dataset": first.dataset,
+        "searched": first.searched,
+        "anchors": {
+            one.anchor.name: {"size": one.anchor.size,
+                              "objective": one.anchor.objective.model_dump(mode="json")}
+            for one in settings
+        },
+        "seeds": some.shape[1],
+        "images": some.shape[2],
+        "rows": {
+            layer.key: _row(plan, layer, settings, rights.get(layer.key), rates)
+            for layer in plan.layers
+        },
+        "comparisons": _comparisons(plan, anchors, rights),
+    }  # fmt: skip
+
+
+def _row(
+    plan: Plan, layer: Layer, settings: Sequence[Setting], rights: Rights | None,
+    rates: Mapping[str, float],
+) -> dict[str, Any]:  # fmt: skip
+    names = {setting.anchor.name: row_key(layer, setting) for setting in settings}
+    mine = {anchor: rates[key] for anchor, key in names.items() if key in rates}
+    if rights is None:
+        return {"mean": None, "anchors": {}, "rates": mine}
+    each, overall = _bootstrap(plan, rights, np.zeros_like(rights))
+    return {
+        "mean": overall._asdict(),
+        "anchors": {name: one._asdict() for name, one in zip(names, each, strict=True)},
+        "rates": mine,
+    }
+
+
+def _comparisons(
+    plan: Plan, anchors: Sequence[str], rights: Mapping[str, Rights]
+) -> dict[str, dict[str, Any]]:
+    """Each candidate against the better baseline of each anchor."""
+    candidates = [layer.key for layer in plan.layers if layer.graph is not None]
+    baselines = [one.key for one in plan.layers if one.graph is None and one.key in rights]
+    made: dict[str, dict[str, Any]] = {key: {"verdict": MISSING} for key in candidates}
+    ranked = [key for key in candidates if key in rights]
+    if not baselines or not ranked:
+        return made
+    means = np.stack([rights[name].mean(axis=(1, 2)) for name in baselines])
+    better = [baselines[int(place)] for place in means.argmax(axis=0)]
+    strongest = np.stack([rights[name][place] for place, name in enumerate(better)])
+    tests = [paired_test(rights[key], strongest) for key in ranked]
+    # Corrected for all that were chosen, also those that failed: they were looked at too.
+    corrected = holm([test.p for test in tests] + [1.0] * (len(candidates) - len(ranked)))
+    for key, test, p in zip(ranked, tests, corrected, strict=False):
+        each, overall = _bootstrap(plan, rights[key], strongest)
+        made[key] = {
+            "better_baseline": dict(zip(anchors, better, strict=True)),
+            "difference": overall._asdict(),
+            "anchors": {name: one._asdict() for name, one in zip(anchors, each, strict=True)},
+            "p": _finite(test.p),
+            "p_corrected": _finite(p),
+            "verdict": word(overall.value, p, plan.level),
+        }
+    return made
+
+
+def _finite(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _bootstrap(plan: Plan, ours: Rights, theirs: Rights) -> tuple[list[Interval], Interval]:
+    seed = int(stream(plan.task.steps, "report", 1).random() * 2**31)
+    return paired_bootstrap(
+        ours, theirs, resamples=plan.resamples, level=plan.level, seed=seed
+    )  # fmt: skip
+
+
+def _verdict(plan: Plan, tables: Sequence[Mapping[str, Any]]) -> str:
+    """One sentence: who is better where, and what holds up elsewhere."""
+    main = tables[0]
+    count = len(main["comparisons"])
+    many = f"after correction for {count} candidates" if count > 1 else "one candidate"
+    alpha = f"p < {1.0 - plan.level:.3g}, {many}"
+    winners = [key for key, one in main["comparisons"].items() if one["verdict"] == BETTER]
+    missing = [key for key, one in main["comparisons"].items() if one["verdict"] == MISSING]
+    if len(missing) == count:
+        return "no verdict: no candidate can be compared with a baseline"
+    anchors = list(main["anchors"])
+    where = f"the mean of {len(anchors)} anchors" if len(anchors) > 1 else anchors[0]
+    on = f"on {main['dataset']}, {where}"
+    if not winners:
+        return f"not better: no candidate beats the better baseline {on} ({alpha})"
+    shown = ", ".join(key.removeprefix("c") for key in winners)
+    told = f"better: candidate {shown} beats the better baseline {on} ({alpha})"
+    others = tables[1:]
+    if not others:
+        return told + "; no transfer was trained"
+    held = [
+        f"{sum(one['comparisons'][key]['verdict'] == BETTER for one in others)} of {len(others)}"
+        for key in winners
+    ]  # fmt: skip
+    return f"{told}; of the transfers it is better in {', '.join(held)}"

@@ -1,0 +1,280 @@
+"""A re-ranking from the command line, without Ray and with it, broken off and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.cli import run
+from db import open_store
+from db.studies import Item, Studies
+from evosearch.config import Anchor, Task
+from evosearch.records import Job, Subject
+from evosearch.rerank import Tuned
+from tests.acceptance.command import COMMAND, environment, evosearch
+from tests.integration.test_study import finished
+from workers import rerank_tune
+from workers.training import Training
+
+__all__ = ["finished"]
+
+SMALL = ("--top", "2", "--steps", "8", "--seeds", "2", "--rates", "0.1,0.2,0.4")
+
+
+@pytest.fixture
+def search(finished: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Id of a finished search, in a database of this test's own in the working folder."""
+    shutil.copy(finished[0].removeprefix("sqlite:///"), tmp_path / "evosearch.db")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EVOSEARCH_DB", raising=False)
+    return finished[1]
+
+
+def items(folder: Path, search: str, kind: str) -> dict[str, Item]:
+    """The items of a kind, of all studies."""
+    store = open_store(str(folder / "evosearch.db"))
+    try:
+        studies = Studies(store)
+        return {
+            name: item for study in studies.of(search)
+            for name, item in studies.items(search, study, kind).items()
+        }  # fmt: skip
+    finally:
+        store.close()
+
+
+class Counted:
+    """Counts trained steps, and breaks off after so many calls."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, calls: int = 10**9) -> None:
+        self.steps, self._left, advance = 0, calls, Training.advance
+
+        def counting(training: Training, to_step: int) -> int:
+            if not self._left:
+                raise KeyboardInterrupt
+            self._left -= 1
+            done = advance(training, to_step)
+            self.steps += done
+            return done
+
+        monkeypatch.setattr(Training, "advance", counting)
+
+
+def test_without_ray_it_ranks_and_goes_on_where_it_was_broken_off(
+    search: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words = ["rerank", search, *SMALL, "--pool", "inline", "--transfer", "mobilenetv2"]
+    shutil.copy("evosearch.db", "whole.db")
+    with monkeypatch.context() as patch:
+        whole = Counted(patch)
+        assert run([*words, "--out", "whole.json", "--db", "sqlite:///whole.db"]) == 0
+    steps = []
+    for calls in (10, 23, 20, 10**9):
+        with monkeypatch.context() as patch:
+            counted = Counted(patch, calls)
+            assert run([*words, "--out", "parts.json"]) == (0 if calls == 10**9 else 130)
+            steps.append(counted.steps)
+    # A training on `final` that was broken off is done again, and no step of any other.
+    assert whole.steps <= sum(steps) <= whole.steps + 8
+    result = json.loads(Path("parts.json").read_text())
+    ones = json.loads(Path("whole.json").read_text())
+    assert result["reads"] - ones["reads"] in (0, 1)
+    assert result | {"reads": 0} == ones | {"reads": 0}
+    with monkeypatch.context() as patch:
+        again = Counted(patch)
+        capsys.readouterr()
+        assert run(words) == 0
+        assert again.steps == 0
+    said = capsys.readouterr()
+    assert "Verdict of re-ranking" in said.out
+    assert "24 trials have ended and 16 numbers are there already" in said.err
+    assert_complete(result, tmp_path, search)
+
+
+def assert_complete(result: dict[str, Any], folder: Path, search: str) -> None:
+    """Fail unless every row was tuned on the same rates, read once a seed, and compared."""
+    layers = list(result["layers"])
+    assert [layer for layer in layers if not layer.startswith("c")] == ["bn-relu", "gn-silu"]
+    assert len(layers) == 4
+    asked, final = items(folder, search, "asked"), items(folder, search, "final")
+    settings = sum(len(table["anchors"]) for table in result["tables"])
+    assert len(final) == len(asked) == 4 * settings * 2
+    assert result["judged"]["polarity-digits"] >= 4
+    rates = items(folder, search, "rate")
+    for table in result["tables"]:
+        assert (table["seeds"], table["images"]) == (2, 697)
+        for key, row in table["rows"].items():
+            low, value, high = (row["mean"][name] for name in ("low", "value", "high"))
+            assert low <= value <= high
+            for anchor, rate in row["rates"].items():
+                assert rates[f"{key}/{table['dataset']}/{anchor}"].payload == {"rate": rate}
+        assert len(table["comparisons"]) == 2
+    tuned = items(folder, search, "tune")
+    assert len(tuned) == 4 * settings * len(result["rates"])
+    assert all(item.payload["ended"] for item in tuned.values())
+    for row, item in rates.items():
+        last = {
+            rate: one.payload["scores"].get(str(result["steps"]))
+            for rate in result["rates"] for one in [tuned[f"{row}/{rate!r}"]]
+        }  # fmt: skip
+        known = {rate: sum(scores) for rate, scores in last.items() if scores}
+        assert known[item.payload["rate"]] == max(known.values())
+
+
+def test_the_report_tells_results_and_progress(
+    search: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["rerank", search, "--top", "1", "--steps", "4", "--seeds", "2", "--rates", "0.2",
+             "--pool", "inline"]  # fmt: skip
+    with monkeypatch.context() as patch:
+        Counted(patch, 4)
+        assert run(words) == 130
+    assert run(["report", search, "--out", "a.md"]) == 0
+    assert "3 of 3 trials have ended on select, 1 of 6" in Path("a.md").read_text()
+    assert run(words) == 0
+    assert run(["report", search, "--out", "a.md", "--parts", "parts"]) == 0
+    told = Path("a.md").read_text()
+    assert "## Re-ranking: the top layers and every baseline on a longer task" in told
+    assert "Verdict of re-ranking" in told
+    assert len(list(Path("parts").glob("rerank-*.csv"))) == 2
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--rates", "0"), "no learning rate"),
+        (("--rates", "0.1,0.1"), "twice"),
+        (("--steps", "0"), "--steps"),
+        (("--seeds", "1"), "--seeds"),
+        (("--top", "0"), "--top"),
+        (("--anchors", "vgg"), "vgg"),
+        (("--anchors", "resnet:huge"), "no size"),
+        (("--anchors", "resnet,resnet"), "named twice"),
+        (("--anchors", "char-transformer"), "forbids"),
+        (("--transfer", "resnet"), "no transfer"),
+        (("--transfer", "vgg"), "neither an anchor"),
+        (("--dataset", "nothing"), "nothing"),
+        (("--dataset", "tinyshakespeare"), "tinyshakespeare"),
+        (("--out", "no/a.json"), "folder that exists"),
+        (("--pool", "inline", "--workers", "2"), "one worker"),
+    ],
+)
+def test_nonsense_is_refused_before_anything_is_kept(
+    search: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...],
+    told: str,
+) -> None:  # fmt: skip
+    assert run(["rerank", search, *words]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert told in said
+    assert items(tmp_path, search, "tune") == {}
+
+
+def test_a_dry_run_says_what_it_takes(
+    search: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["rerank", search, *SMALL, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "4 layers on polarity-digits/resnet: 12 trainings of at most 8 steps" in said
+    assert items(tmp_path, search, "tune") == {}
+
+
+class OneTrial:
+    """What a scheduler sees of a trial of Tune's."""
+
+    def __init__(self, place: int) -> None:
+        self.trial_id, self.config = f"t{place}", {"place": place}
+
+
+def test_rates_race_within_their_row_and_remember_it_after_a_restore(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = [f"{layer}/polarity-digits/resnet/{rate}" for layer in ("strong", "weak")
+             for rate in (0.1, 0.2)]  # fmt: skip
+    jobs = [
+        Job(id=name, purpose="tune", subject=Subject(baseline="bn-relu"), graph=None, runs=(),
+            task=Task(anchors=(Anchor(name="resnet"),)))
+        for name in names
+    ]  # fmt: skip
+    trials = [OneTrial(place) for place in range(4)]
+    scores = (0.9, 0.8, 0.1, 0.2)
+    results = [{"score": score, "trained_to": 2} for score in scores]
+    monkeypatch.setattr(rerank_tune._RACE, "jobs", jobs)
+    monkeypatch.setattr(rerank_tune._RACE, "known", {})
+    one = rerank_tune.ByRow((2, 4, 8))
+    for trial in trials:
+        one.on_trial_add(None, trial)
+    decided = [one.on_trial_result(None, *both) for both in zip(trials, results, strict=True)]
+    # The weak layer's rates are far below the strong one's, and one of them goes on all the same.
+    assert decided == ["CONTINUE", "STOP", "CONTINUE", "CONTINUE"]
+    known = {names[0]: Tuned(scores={2: (0.9,)}, ended=True)}
+    monkeypatch.setattr(rerank_tune._RACE, "known", known)
+    restored = pickle.loads(pickle.dumps(rerank_tune.ByRow((2, 4, 8))))
+    for trial in trials[:2]:
+        restored.on_trial_add(None, trial)
+    assert restored.on_trial_result(None, trials[1], results[1]) == "STOP"
+
+
+def ended(folder: Path, search: str) -> dict[str, Item]:
+    found = items(folder, search, "tune")
+    return {name: item for name, item in found.items() if item.payload["ended"]}
+
+
+def test_ray_tune_is_killed_and_goes_on(search: str, tmp_path: Path) -> None:
+    """What had ended before the kill is not trained again: the store holds what it held."""
+    words = ["rerank", search, "--top", "2", "--steps", "60", "--seeds", "2", "--rates",
+             "0.1,0.2,0.4", "--pool", "ray", "--workers", "2", "--out", "result.json"]  # fmt: skip
+    process = subprocess.Popen(
+        [*COMMAND, *words], cwd=tmp_path, env=environment(), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    try:
+        while len(ended(tmp_path, search)) < 3:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    before = ended(tmp_path, search)
+    assert 3 <= len(before) < 12
+    done = evosearch(tmp_path, *words, seconds=240)
+    assert done.returncode == 0, done.stderr
+    after = ended(tmp_path, search)
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 12
+    assert f"{len(before)} trials have ended" in done.stderr
+    # Tune went on with its own experiment: each session leaves its account of one and the same.
+    assert len(list(tmp_path.glob("rerank-*-kept/*/tune/experiment_state-*.json"))) == 2
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert_complete(result, tmp_path, search)
+    workers = {item.payload["worker"] for name, item in after.items() if name not in before}
+    assert workers
+    assert not workers & {item.payload["worker"] for item in before.values()}
+    told = evosearch(tmp_path, *words, seconds=120)
+    assert "12 trials have ended and 8 numbers are there already" in told.stderr
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+
+
+def test_ray_tune_gives_the_numbers_of_the_inline_pool(search: str, tmp_path: Path) -> None:
+    shutil.copy("evosearch.db", "inline.db")
+    words = ["rerank", search, "--top", "1", "--steps", "8", "--seeds", "2", "--rates", "0.2"]
+    where = ["--pool", "inline", "--db", "sqlite:///inline.db", "--out", "inline.json"]
+    assert run([*words, *where]) == 0
+    done = evosearch(tmp_path, *words, "--pool", "ray", "--workers", "1", "--out", "ray.json",
+                     seconds=240)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (json.loads(Path(f"{name}.json").read_text()) for name in ("ray", "inline"))
+    assert ours == theirs
