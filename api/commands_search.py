@@ -93,8 +93,8 @@ def start(
 
     use_data_dir(data_dir)
     config = load_preset(preset, settings or (), seed)
-    if pool == "inline" and not preset.endswith(".toml"):
-        config = repeatable(config, settings or ())
+    if pool == "inline":
+        config = repeatable(config, preset, settings or ())
     _check_run(pool, workers, out, ray_address)
     config = with_plugins(config, plugins or (), plugin_path)
     from api.own_config import complete

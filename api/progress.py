@@ -143,11 +143,7 @@ def search_steps_left(state: State) -> float | None:
         return 0.0
     if not state.evaluated:
         return None
-    return max(0, state.target - state.evaluated) * _spent(state) / state.evaluated
-
-
-def _spent(state: State) -> int:
-    return sum(state.train_steps[p] for p in ("search", "remeasure", "quality", "audit"))
+    return max(0, state.target - state.evaluated) * state.search_steps / state.evaluated
 
 
 def confirmation_steps_left(state: State, search: float) -> float:
@@ -164,7 +160,7 @@ def confirmation_steps_left(state: State, search: float) -> float:
         case "search":
             confirm = settings.top * settings.seeds * a_seed if settings.enabled else 0
             # A confirmation that would take longer than the search uses fewer seeds on final.
-            return confirm + tune + min(final, _spent(state) + search)
+            return confirm + tune + min(final, state.search_steps + search)
         case "confirm":
             return waiting + tune + final
         case "tune":

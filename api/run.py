@@ -394,8 +394,8 @@ def search(
         listed, preset=preset, settings=given, baselines=baselines, checks=checks,
         objectives=objectives, plugin_path=Path(plugin_path) if plugin_path else None,
     )  # fmt: skip
-    if pool == "inline" and preset and not preset.endswith(".toml"):
-        config = repeatable(config, given)
+    if pool == "inline" and preset:
+        config = repeatable(config, preset, given)
     config = complete(config)
     check_names(config)
     store = open_database(db, create=True)

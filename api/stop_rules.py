@@ -44,7 +44,6 @@ class StopRules:
         self._clock, self._gpus = clock, gpus_per_worker
         self._began, self._judged = clock() - worked, float("-inf")
         self._worker_seconds, self._asked, self._spent = worker_seconds, float("-inf"), 0.0
-        self._ended = False
 
     @classmethod
     def of(
@@ -70,11 +69,10 @@ class StopRules:
         A search without any evaluated candidate ends with its report, and without a leader.
 
         Returns:
-            Why, the one time that this is done.
+            Why, when this was done; the next step takes it in, and nothing is due any more.
         """
-        reason = None if self._ended else self.due(state)
+        reason = self.due(state)
         if reason is not None:
-            self._ended = True
             store.send(search_id, Extend(evaluations=state.evaluated, reason=reason))
         return reason
 

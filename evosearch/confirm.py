@@ -150,10 +150,9 @@ def final_seeds(state: State) -> tuple[int, str]:
     Counted in training steps, not seconds, so that the same events give the same decision.
     """
     settings, task = state.config.confirmation, state.config.task
-    spent = sum(state.train_steps[p] for p in ("search", "remeasure", "quality", "audit"))
     before = state.train_steps["confirm"] + state.train_steps["tune"]
     a_seed = (1 + len(settings.rivals)) * len(task.anchors) * task.steps
-    room = max(MIN_FINAL_SEEDS, (spent - before) // a_seed)
+    room = max(MIN_FINAL_SEEDS, (state.search_steps - before) // a_seed)
     if room >= settings.final_seeds:
         return settings.final_seeds, ""
     note = (

@@ -121,9 +121,9 @@ class State:
         self.digests: dict[str, int] = {}
         self.fingerprints: dict[str, int] = {}
         self.starts: Counter[str] = Counter()
-        self.tried: deque[tuple[int, Graph]] = deque(
-            maxlen=KEPT_TRIED * config.evolution.population_size
-        )
+        evolution = config.evolution
+        kept = KEPT_TRIED * evolution.population_size if evolution.alike < 1.0 else 0
+        self.tried: deque[tuple[int, Graph]] = deque(maxlen=kept)
         self.operators: dict[str, Yield] = defaultdict(Yield)
         self.members: dict[int, Member] = {}
         self.population: deque[int] = deque(maxlen=config.evolution.population_size)
@@ -160,6 +160,11 @@ class State:
     def objectives(self, scores: dict[str, float]) -> Points:
         """Minimised objectives (k,): negated scores in the order of the config's coordinates."""
         return np.array([-scores[name] for name in self.coordinates])
+
+    @property
+    def search_steps(self) -> int:
+        """Training steps that the search phase took, with rejected and audited candidates."""
+        return sum(self.train_steps[p] for p in ("search", "remeasure", "quality", "audit"))
 
     def fresh_mean(self, birth: int) -> float | None:
         """Mean over anchors of a candidate's mean on fresh seeds; None before each has one."""

@@ -42,12 +42,13 @@ def load_preset(name: str, overrides: Iterable[str] = (), seed: int | None = Non
     return config_from(data, where=name)
 
 
-def repeatable(config: SearchConfig, asked: Iterable[str] = ()) -> SearchConfig:
+def repeatable(config: SearchConfig, preset: str, asked: Iterable[str] = ()) -> SearchConfig:
     """The config for the inline pool, whose searches repeat bit for bit: no hours end them.
 
-    ``asked``: overrides or dotted keys of the user's own; hours among them stay.
+    Hours that the user asked for stay: those of a file, and those among ``asked``, overrides or
+    dotted keys.
     """
-    if any(text.startswith("budget.hours") for text in asked):
+    if preset.endswith(".toml") or any(text.startswith("budget.hours") for text in asked):
         return config
     return config.model_copy(update={"budget": config.budget.model_copy(update={"hours": None})})
 
