@@ -38,7 +38,7 @@ log = logging.getLogger("evosearch.feed")
 class Known:
     """How far a search was told: number and time of its last event; its mark in places.
 
-    ``added``: when it came into this store.
+    ``added``: when it came into this store; no event of it counts as older.
     """
 
     seq: int
@@ -98,9 +98,10 @@ class Feed:
     async def start(self) -> None:
         """Begins to read; what is in the store now counts as told."""
         for search_id, row in (await self._ask(self._queries.last_seqs)).items():
-            known = Known(row.seq, row.updated_at, mark_of(search_id), row.added_at)
+            at = max(row.updated_at, row.added_at)
+            known = Known(row.seq, at, mark_of(search_id), row.added_at)
             self._known[search_id] = known
-            self._trail.add(known.mark, row.seq, row.updated_at)
+            self._trail.add(known.mark, row.seq, at)
         self._task = asyncio.create_task(self._run())
         self.ready = True
 
@@ -244,10 +245,12 @@ class Feed:
                     logs[name] = await open_.enter_async_context(contextlib.aclosing(log_))
             for name, one in logs.items():
                 if (told := await anext(one, None)) is not None:
-                    heapq.heappush(heads, (told.at, name, told))
+                    known = self._known.get(name)
+                    at = told.at if known is None else max(told.at, known.added)
+                    heapq.heappush(heads, (at, name, told))
             while heads:
                 at, name, told = heads[0]
-                yield told
+                yield replace(told, at=at)
                 if (told_next := await anext(logs[name], None)) is None:
                     heapq.heappop(heads)
                 else:
