@@ -240,6 +240,7 @@ def test_a_pool_leaves_a_ray_that_it_did_not_start_running():
 DECOY_SCRIPT = textwrap.dedent(
     """
     import os, signal, sys, time
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
     sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
     sys.path.insert(0, ROOT)
     from evosearch.config import Anchor, Task

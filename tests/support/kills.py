@@ -260,12 +260,12 @@ class Rounds:
         """After each kill of the newest search: runs trained so far, and the runs in the store."""
         url, begin = case.create(), time.time()
         assert ended(fork(case, url))
-        self.seconds = time.time() - begin
-        """What an uninterrupted run takes."""
         assert_whole(url)
         self.expected = log(url)
         self._after = [seconds - begin for seconds in times(url)]
         """When its events were stored, from its beginning on."""
+        self.seconds = self._after[-1]
+        """What an uninterrupted run takes to its last event; what follows is tidying up."""
 
     def at_moments(self, moments: Sequence[float]) -> None:
         """Kill one search at these shares of the uninterrupted run's time, then finish it.

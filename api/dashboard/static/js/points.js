@@ -1,8 +1,7 @@
 /**
  * Thousands of points over a plotly chart, by WebGL: a brush, a filter or a hovered point changes
- * this layer alone, and plotly draws nothing anew. (plotly's own WebGL traces draw under the content
- * security policy too, since plotly.js 4; the population uses them.) Without WebGL a plain canvas
- * serves.
+ * this layer alone, and plotly draws nothing anew. (plotly's own WebGL traces make code from text,
+ * which the content security policy forbids.) Without WebGL a plain canvas serves.
  * @module
  */
 import { h } from "./dom.js";

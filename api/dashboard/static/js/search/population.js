@@ -10,9 +10,6 @@ import { Chart } from "../plot.js";
 import { T } from "../strings.js";
 import { colour } from "../theme.js";
 
-/** Beyond so many points plotly draws them by WebGL. */
-const MANY = 500;
-
 export class Population {
   /**
    * @param {import("./model.js").Model} model
@@ -21,7 +18,7 @@ export class Population {
   constructor(model, page) {
     this.model = model;
     this.chart = new Chart({ title: T.population.title, name: "population", tip: T.population.help, height: "var(--chart-tall)",
-      alt: () => T.population.alt(this.found.members.length), exact: () => this.figure("scatter") });
+      alt: () => T.population.alt(this.found.members.length), exact: () => this.figure() });
     this.element = h("div", { class: "panel bare" }, this.chart.element);
     this.chart.onDrawn.push((plot) => {
       plot.removeAllListeners?.("plotly_click");
@@ -48,15 +45,14 @@ export class Population {
       return;
     }
     this.chart.note.textContent = `${T.population.size(this.found.members.length)}. ${T.population.help}`;
-    this.chart.show(() => this.figure(this.found.members.length > MANY ? "scattergl" : "scatter"));
+    this.chart.show(() => this.figure());
   }
 
-  /** @param {"scatter" | "scattergl"} type of the traces: WebGL where there are many points */
-  figure(type) {
+  figure() {
     const set = (/** @type {boolean} */ front) => {
       const mine = this.found.members.filter((/** @type {any} */ one) => one.on_front === front);
       const known = mine.every((/** @type {any} */ one) => one.gain !== null);
-      return { type, mode: "markers", name: front ? T.population.front : T.gain.rest, x: mine.map((/** @type {any} */ one) => one.age),
+      return { type: "scatter", mode: "markers", name: front ? T.population.front : T.gain.rest, x: mine.map((/** @type {any} */ one) => one.age),
                y: mine.map((/** @type {any} */ one) => (known ? gainFactor() * one.gain : one.score)), customdata: mine.map((/** @type {any} */ one) => one.birth),
                text: mine.map((/** @type {any} */ one) => `${T.drawer.title(one.birth)}<br>${known ? points(one.gain) : score(one.score)}`), hovertemplate: "%{text}<extra></extra>",
                marker: { size: 8, symbol: front ? "diamond" : "circle", color: colour(front ? "c1" : "c0"), opacity: 0.85 } };
