@@ -15,8 +15,9 @@ TIMM := timm==1.0.31 huggingface_hub==0.36.2 safetensors==0.8.0 tqdm==4.67.1
 run: $(VENV)/run.stamp
 	$(BIN)/evosearch serve --start $(PRESET) $(ARGS)
 
+# The slow files go first, so that no process waits long for the last one; many of them wait themselves.
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
