@@ -115,7 +115,7 @@ class Controlled:
         self.loop = Controlling(store, pool, "me", alerts=self._alerts, clock=lambda: self.now)
 
     def step(self) -> None:
-        self.now += 0.5 if self.loop.held else 5.0  # nothing waits as long as one that is in trouble
+        self.now += 0.5 if self.loop.held else 5.0  # a search in trouble waits long
         self.loop.step()
 
     def until(self, done: Callable[[], bool]) -> None:
