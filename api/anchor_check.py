@@ -35,13 +35,21 @@ class Child(Protocol):
     def wait(self) -> int: ...
 
 
+Start = Callable[[dict[str, Any], IO[bytes]], Child]
+"""Makes the process that does what is wanted, with its errors in the file."""
+
+
 @dataclass(slots=True)
 class Checked:
-    """What came of it. ``error``: the one line that says why it failed."""
+    """What came of it. ``error``: the one line that says why it failed.
+
+    ``elsewhere``: its process died, and not at a line of the user's.
+    """
 
     result: dict[str, Any] = field(default_factory=dict)
     findings: list[dict[str, Any]] = field(default_factory=list)
     error: str = ""
+    elsewhere: bool = False
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -59,7 +67,7 @@ def check_anchor(
     plugin_path: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     told: Callable[[dict[str, Any]], None] = lambda finding: None,
-    start: Callable[[dict[str, Any], IO[bytes]], Child] | None = None,
+    start: Start | None = None,
 ) -> Checked:
     """Check ``file.py:Name`` or a registered anchor; nothing is left running afterwards.
 
@@ -75,7 +83,7 @@ def check_anchor(
 
 def run_apart(
     wanted: dict[str, Any], reference: str, seconds: float,
-    told: Callable[[dict[str, Any]], None], start: Callable[[dict[str, Any], IO[bytes]], Child],
+    told: Callable[[dict[str, Any]], None], start: Start,
 ) -> Checked:  # fmt: skip
     """Have a child do what is wanted; it and all that it started are gone afterwards."""
     with tempfile.TemporaryFile() as noise:
@@ -163,8 +171,9 @@ def _listen(
         if text is None:
             if not found.error:
                 code, said = _end_of(child, noise)
-                place = crashed_at(said, reference) or line or reference
-                found.error = f"{place}: its process died: {code}"
+                crashed = crashed_at(said, reference)
+                found.elsewhere = not crashed
+                found.error = f"{crashed or line or reference}: its process died: {code}"
             return found
         data = json.loads(text)
         if "finding" in data:

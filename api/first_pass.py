@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api.anchor_check import forked, new_process, run_apart
+from api.anchor_check import Checked, Start, forked, new_process, run_apart
 from evosearch.config import Stability, Task
 from evosearch.errors import ConfigError, PluginError
 from evosearch.plugins import loaded
@@ -41,16 +41,20 @@ def first_pass(
     Raises:
         PluginError: the user's code fails, hangs or crashes; the error names the line.
     """
-    can_fork = _can_fork()
     asked = {
         "task": task.model_dump(mode="json"), "anchor": anchor, "baseline": baseline,
         "stability": stability.model_dump(mode="json") if stability is not None else None,
-        "sources": [] if can_fork else _sources(task),
     }  # fmt: skip
-    start = forked if can_fork else new_process
     files = [plugin.file for plugin in task.plugins if plugin.file]
     reference = f"{files[0]}:{anchor}" if files else anchor
-    found = run_apart({"preflight": asked}, reference, _seconds(), lambda told: None, start)
+
+    def run(start: Start, sources: list[dict[str, Any]]) -> Checked:
+        wanted = {"preflight": asked | {"sources": sources}}
+        return run_apart(wanted, reference, _seconds(), lambda told: None, start)
+
+    found = run(forked, []) if _can_fork() else Checked(elsewhere=True)
+    if found.elsewhere:  # or it was the fork that died, of threads that this process has
+        found = run(new_process, _sources(task))
     if found.error:
         hint = f"; {SECONDS_VARIABLE} sets the limit" if "takes longer than" in found.error else ""
         raise PluginError(found.error + hint)

@@ -6,6 +6,8 @@ import gzip
 import itertools
 import json
 import sqlite3
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -150,15 +152,21 @@ def test_the_page_about_the_database_names_commands_that_exist(
 
 
 def test_a_locked_database_is_waited_for_and_then_told(tmp_path: Path) -> None:
-    """Half a minute of patience, then one line; the search lies whole and goes on."""
-    process = begin(tmp_path, *start_tiny(12))
+    """Patience, here of five seconds, then one line; the search lies whole and goes on."""
+    code = (
+        "from db.sql_store import SqlStore; from api.cli import main; "
+        "SqlStore.__init__.__kwdefaults__['busy_seconds'] = 5.0; main()"
+    )
+    process = begin(tmp_path, *start_tiny(12), command=(sys.executable, "-c", code))
     wait_until(lambda: evaluations(tmp_path) > 2, process)
     with closing(sqlite3.connect(tmp_path / "evosearch.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         kept = evaluations(tmp_path)
         listed = evosearch(tmp_path, "search", "list")
         assert listed.returncode == 0, listed.stderr
+        locked = time.monotonic()
         _, said = process.communicate(timeout=120)
+        assert time.monotonic() - locked > 3.0
         other.execute("ROLLBACK")
     assert process.returncode == 2
     assert "locked by another program; got database is locked; close it, then try again" in said

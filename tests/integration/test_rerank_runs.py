@@ -231,6 +231,7 @@ def ended(folder: Path, search: str) -> dict[str, Item]:
     return {name: item for name, item in found.items() if item.payload["ended"]}
 
 
+@pytest.mark.soak
 def test_ray_tune_is_killed_and_goes_on(search: str, tmp_path: Path) -> None:
     """What had ended before the kill is not trained again: the store holds what it held."""
     words = ["rerank", search, "--top", "2", "--steps", "60", "--seeds", "2", "--rates",

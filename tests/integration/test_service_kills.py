@@ -43,7 +43,7 @@ def test_a_watched_search_survives_every_kill(tmp_path: Path) -> None:
     seen: list[int] = []
     try:
         with Client(base, timeout=120) as client:
-            overrides = {"budget.evaluations": 25, "confirmation.resamples": 50,
+            overrides = {"budget.evaluations": 15, "confirmation.resamples": 50,
                          "confirmation.final_seeds": 3}  # fmt: skip
             made = client.create("quickstart", key="once", overrides=overrides)
 
@@ -54,15 +54,15 @@ def test_a_watched_search_survives_every_kill(tmp_path: Path) -> None:
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
         rng, kills, until = random.Random(1), 0, time.monotonic() + 400
-        next_kill = time.monotonic() + 3
+        next_kill = time.monotonic() + 2
         while thread.is_alive() and time.monotonic() < until:
             supervisor.watch(0.1)
-            if kills < 6 and time.monotonic() > next_kill:
+            if kills < 4 and time.monotonic() > next_kill:
                 victim = supervisor.children[rng.randrange(2)]
                 if victim.process is not None and victim.process.poll() is None:
                     os.kill(victim.process.pid, signal.SIGKILL)
                     kills += 1
-                next_kill = time.monotonic() + 3 + 3 * rng.random()
+                next_kill = time.monotonic() + 2 + 2 * rng.random()
         info = store.search(made.id)
         assert info.status == "finished"
         assert kills >= 2

@@ -161,7 +161,7 @@ def test_the_leading_members_are_brought_to_several_seeds_and_no_others() -> Non
 
 
 def test_parents_are_earlier_evaluated_candidates_and_duplicates_name_originals() -> None:
-    store = start("budget.evaluations=40", "evolution.random_share=0.1")
+    store = start("budget.evaluations=30", "evolution.random_share=0.1")
     finished(store)
     evaluated: set[int] = set()
     queued: set[int] = set()
@@ -176,14 +176,14 @@ def test_parents_are_earlier_evaluated_candidates_and_duplicates_name_originals(
             queued.add(event.birth)
         elif event.kind == "candidate_duplicate":
             assert event.of in queued
-    assert children > 20
+    assert children > 15
 
 
 def test_the_random_share_is_one_of_new_functions_where_it_says_so() -> None:
     shares = {}
     for of in ("proposals", "functions"):
         store = start(
-            "budget.evaluations=60", "evolution.random_share=0.5", f'evolution.random_of="{of}"'
+            "budget.evaluations=30", "evolution.random_share=0.5", f'evolution.random_of="{of}"'
         )
         finished(store)
         origins = Counter(e.event.origin for e in store.events("search01")
@@ -412,7 +412,7 @@ def test_hurdles_rise_with_what_was_evaluated_and_end_candidates_early() -> None
 
 def test_no_more_layers_that_begin_alike_are_tried_than_asked() -> None:
     def most_alike(*overrides: str) -> int:
-        store = start("budget.evaluations=40", "evolution.random_share=0.1", *overrides)
+        store = start("budget.evaluations=25", "evolution.random_share=0.1", *overrides)
         finished(store)
         events = [entry.event for entry in store.events("search01")]
         graphs = {one.birth: one.graph for one in events if one.kind == "candidate_queued"}
@@ -442,7 +442,7 @@ def test_what_was_trained_is_kept_in_mind_whatever_became_of_it() -> None:
 
 def test_a_function_at_the_initial_vectors_is_tried_no_more_often_than_asked() -> None:
     def starts(limit: int) -> Counter[str]:
-        store = start(f"evolution.same_start={limit}", "budget.evaluations=60")
+        store = start(f"evolution.same_start={limit}", "budget.evaluations=30")
         finished(store)
         queued = [e.event for e in store.events("search01") if e.event.kind == "candidate_queued"]
         assert [e.start != "" for e in queued] == [limit > 0] * len(queued)
