@@ -190,6 +190,7 @@ def with_plugins(
 def tell_plan(config: SearchConfig) -> int:
     """Print what the search would do and take; nothing is stored."""
     from api.estimate import confirmation_steps, search_steps
+    from evosearch.space_share import space_stages
 
     for anchor in config.task.anchors:
         goal = anchor.objective
@@ -207,6 +208,8 @@ def tell_plan(config: SearchConfig) -> int:
         "what checks take comes on top"
         + ("" if hours is None else f"; the search phase ends after {hours:g} hours at the latest")
     )
+    for stage in space_stages(config):
+        typer.echo(f"of {stage.came:,} random graphs {stage.passed:,} pass: {stage.name}")
     typer.echo("dry run: everything is in order, and nothing was stored")
     return 0
 

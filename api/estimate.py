@@ -6,9 +6,10 @@ to be so. Nothing here trains.
 
 from __future__ import annotations
 
-from api.rest.schemas import Estimate
+from api.rest.schemas import Estimate, StageView
 from api.service import Service
 from evosearch.config import SearchConfig
+from evosearch.space_share import space_stages
 
 BYTES_PER_EVALUATION = 60_000
 """Room in the store for an evaluated candidate and the proposals on the way to it; measured on
@@ -59,8 +60,15 @@ def estimate(service: Service, config: SearchConfig) -> Estimate:
         disk_bytes=config.budget.evaluations * BYTES_PER_EVALUATION,
         price=None if hours is None or settings.price_per_hour is None
         else hours * settings.price_per_hour,
+        space=[StageView(**one._asdict()) for one in space_stages(apart_from_code(config))],
         based_on="no search of this task has run here yet" if found is None else found[1],
     )  # fmt: skip
+
+
+def apart_from_code(config: SearchConfig) -> SearchConfig:
+    """The config without a user's own checks, which the web process does not run."""
+    space = config.space.model_copy(update={"checks": ()})
+    return config.model_copy(update={"space": space})
 
 
 def _seconds_per_step(service: Service, config: SearchConfig) -> tuple[float, str] | None:

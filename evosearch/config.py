@@ -41,6 +41,8 @@ class Space(Settings):
     """A formula with holes such as ``x * f(x) / g(x)``; only the holes are searched."""
     allow: Annotated[tuple[str, ...], Field(max_length=80)] = ()
     """Primitives of the op set that are drawn, such as ``max`` or ``std_batch``; by default all."""
+    deny: Annotated[tuple[str, ...], Field(max_length=80)] = ()
+    """Primitives of the op set that are not drawn."""
     primitives: Annotated[tuple[str, ...], Field(max_length=40)] = ()
     """Primitives of plug-ins that are drawn beside those of the op set, by name."""
     checks: Annotated[tuple[str, ...], Field(max_length=20)] = ()
@@ -49,6 +51,7 @@ class Space(Settings):
     """Catalog names and formulas that are evaluated first."""
 
 
+Criterion = Literal["pareto", "average", "nsga2", "lexicase"]
 Operator = Literal["paper", "redraw", "swap", "rewire", "insert", "branch", "delete", "cross"]
 
 
@@ -63,8 +66,11 @@ class Evolution(Settings):
     """Share of the population that a tournament draws (P)."""
     tournament_min: Count = 2
     """Smallest tournament, for small populations."""
-    criterion: Literal["pareto", "average"] = "pareto"
-    """Winner: random member of the tournament's Pareto front, or highest mean (P)."""
+    criterion: Criterion = "pareto"
+    """Winner: random member of the tournament's Pareto front, or highest mean (P); member of that
+    front with most room around it (nsga2), or epsilon-lexicase over the objectives."""
+    parsimony: Share = 0.0
+    """Probability that of two tournaments' winners the one with fewer live nodes is taken."""
     mutations: Count = 2
     """Mutations from parent to child (M); with ``operators`` the largest number of edits."""
     operators: dict[Operator, Annotated[float, Field(gt=0.0)]] = Field(default_factory=dict)
@@ -93,6 +99,12 @@ class Evolution(Settings):
     """Correlation of the outputs at the initial v0 and v1, up to an affine a channel, from which on
     two layers count as one function for ``same_start``; 1: equal ones alone. Counted are the latest
     candidates that were trained at all, four times as many as the population holds."""
+    restart_after: Annotated[int, Field(ge=0)] = 0
+    """Evaluated candidates without a gain in hypervolume after which evolution begins anew: only
+    what is evaluated from then on becomes a parent, after a new ``warm_up``; 0: never."""
+    primitive_floor: Annotated[float, Field(ge=0.05, le=1.0)] = 1.0
+    """Primitives are drawn in proportion to the share of the candidates with them that came through
+    all checks, but never less than this share of the most promising one; 1: all alike."""
     max_proposals: Count = 500_000
     """Proposals without one new candidate after which the search space counts as exhausted."""
 

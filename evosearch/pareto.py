@@ -53,6 +53,23 @@ def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
     return keep
 
 
+def crowding(values: ArrayLike) -> NDArray[np.float64]:
+    """Crowding distance (n,) of each row of an (n, k) array: how far its neighbours are apart.
+
+    Infinite for the least and the largest of an objective. An objective without spread adds
+    nothing. Source: Deb et al. 2002, section III.B.
+    """
+    points = as_points(values)
+    found = np.zeros(len(points))
+    for column in points.T:
+        order = np.argsort(column, kind="stable")
+        least, most = column[order[0]], column[order[-1]]
+        found[order[[0, -1]]] = np.inf
+        if most > least:
+            found[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / (most - least)
+    return found
+
+
 def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
     """Volume between the rows of an (n, k) array and the reference point (k,).
 

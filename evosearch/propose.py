@@ -19,9 +19,10 @@ from evosearch.screen import SCREEN_CODES, Clock, Screen, Verdict
 from evosearch.selection import tournament
 from evosearch.state import MAX_EXAMPLES, Member, State
 from evosearch.streams import below, evaluation_seed, stream
-from evosearch.template_space import drawer
-from evosearch.variation import draw_table
+from evosearch.template_space import Drawer, drawer
+from evosearch.variation import Table, draw_table, weighted
 from primitives.graph import Graph
+from primitives.structure import analyse
 
 Origin = Literal["random", "mutation"]
 
@@ -75,7 +76,7 @@ class Proposer:
             return (remeasurement(state, due),)
         hunt = self._hunt
         if hunt is None or hunt.seq != state.seq:
-            hunt = self._hunt = _Hunt(state)
+            hunt = self._hunt = _Hunt(state, self.table, self.drawer)
         last = state.next_birth + state.config.evolution.max_proposals
         begun = hunt.birth
         while hunt.birth < last:
@@ -90,7 +91,7 @@ class Proposer:
     def _try(self, state: State, hunt: _Hunt) -> bool:
         """One proposal; whether it is a new function."""
         birth, skipped = hunt.birth, hunt.skipped
-        draft = self._draw(state, birth, hunt.at_random)
+        draft = self._draw(state, hunt)
         graph = draft.graph
         begin = self.clock()
         verdict = self.screen.judge(
@@ -139,22 +140,22 @@ class Proposer:
             ),
         )
 
-    def _draw(self, state: State, birth: int, at_random: bool | None) -> _Draft:
-        rng = stream(state.config.seed, "propose", birth)
-        evolution = state.config.evolution
+    def _draw(self, state: State, hunt: _Hunt) -> _Draft:
+        rng = stream(state.config.seed, "propose", hunt.birth)
+        evolution, at_random = state.config.evolution, hunt.at_random
         if at_random is None:
             at_random = rng.random() < evolution.random_share
         if at_random:
-            return _Draft(self.drawer.random(rng), "random")
-        parent = self._parent(rng, state)
+            return _Draft(hunt.drawer.random(rng), "random")
+        parent = _parent(rng, state, hunt)
         if evolution.operators and not state.config.space.template:  # edits know of no frame
-            return self._edited(rng, state, parent)
+            return self._edited(rng, state, hunt, parent)
         graph = parent.graph
         for _ in range(evolution.mutations):
-            graph = self.drawer.mutate(rng, graph)
+            graph = hunt.drawer.mutate(rng, graph)
         return _Draft(graph, "mutation", parents=(parent.birth,))
 
-    def _edited(self, rng: random.Random, state: State, parent: Member) -> _Draft:
+    def _edited(self, rng: random.Random, state: State, hunt: _Hunt, parent: Member) -> _Draft:
         evolution, nodes = state.config.evolution, state.config.space.nodes
         graph, parents, names = parent.graph, [parent.birth], []
         for _ in range(1 + below(rng, evolution.mutations)):
@@ -162,14 +163,10 @@ class Proposer:
             names.append(name)
             other = parent
             if OPERATORS[name].parents > 1:
-                other = self._parent(rng, state)
+                other = _parent(rng, state, hunt)
                 parents.append(other.birth)
-            graph = apply_operator(rng, self.table, name, graph, other.graph, nodes)
+            graph = apply_operator(rng, hunt.table, name, graph, other.graph, nodes)
         return _Draft(graph, "mutation", "+".join(names), tuple(dict.fromkeys(parents)))
-
-    def _parent(self, rng: random.Random, state: State) -> Member:
-        evolution = state.config.evolution
-        return state.members[tournament(rng, state.population, state.front.points, evolution)]
 
     def _queued(
         self, state: State, birth: int, draft: _Draft, verdict: Verdict, skipped: _Skips
@@ -225,8 +222,12 @@ class _Skips:
 class _Hunt:
     """A search for the next new function, as far as it has come. ``birth``: its next proposal."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, table: Table, drawer: Drawer) -> None:
         self.seq, self.birth = state.seq, state.next_birth
+        self.parents = state.parents
+        weights = state.primitive_weights()
+        self.table = weighted(table, weights) if weights else table
+        self.drawer = drawer.drawing(self.table) if weights else drawer
         self.at_random = _draws_at_random(state)
         self.skipped = _Skips(state)
         self.fresh: dict[str, int] = {}
@@ -234,10 +235,18 @@ class _Hunt:
         self.found: list[ev.Event] = []
 
 
+def _parent(rng: random.Random, state: State, hunt: _Hunt) -> Member:
+    def live_nodes(birth: int) -> int:
+        return analyse(state.members[birth].graph).live_nodes
+
+    evolution, points = state.config.evolution, state.front.points
+    return state.members[tournament(rng, hunt.parents, points, evolution, live_nodes)]
+
+
 def _draws_at_random(state: State) -> bool | None:
     """Whether the next new function comes from nothing; None: each proposal decides for itself."""
     evolution = state.config.evolution
-    if not state.population or state.evaluated < evolution.warm_up:
+    if not state.parents or state.evaluated - state.begun_at < evolution.warm_up:
         return True
     if evolution.random_of == "proposals":
         return None

@@ -1,20 +1,23 @@
-"""Who becomes a parent: tournaments over the population.
+"""Who becomes a parent: tournaments over the population, and how each picks its winner.
 
-Source: Liu et al. 2020, section 3.3: a random share of the population, and of it a random member
-of its Pareto front (the criterion ``pareto``) or the member with the highest mean (``average``).
+A tournament draws a random share of the population (Liu et al. 2020, section 3.3). Nothing here
+knows of searches.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from evosearch.config import Evolution
-from evosearch.pareto import Points, non_dominated
+from evosearch.config import Criterion, Evolution
+from evosearch.pareto import Points, crowding, non_dominated
 from evosearch.streams import pick, sample
+
+Winner = Callable[[random.Random, Points], int]
+"""From minimised objectives (n, k) of those that were drawn to the row of the winner."""
 
 
 def tournament(
@@ -22,15 +25,66 @@ def tournament(
     population: Sequence[int],
     objectives: Mapping[int, Points],
     settings: Evolution,
+    size: Callable[[int], float] = lambda birth: 0.0,
 ) -> int:
     """The birth of the tournament's winner.
 
     ``objectives``: birth -> minimised objectives (k,) of every member of a non-empty population.
+    ``size``: birth -> what parsimony holds against it; asked for only where that is on.
+
+    Source of parsimony: double tournaments, Luke and Panait 2002.
     """
-    size = max(settings.tournament_min, math.ceil(settings.tournament_share * len(population)))
-    drawn = sample(rng, population, size)
+    first = _winner(rng, population, objectives, settings)
+    if not settings.parsimony or rng.random() >= settings.parsimony:
+        return first
+    second = _winner(rng, population, objectives, settings)
+    return second if size(second) < size(first) else first
+
+
+def _winner(
+    rng: random.Random,
+    population: Sequence[int],
+    objectives: Mapping[int, Points],
+    settings: Evolution,
+) -> int:
+    count = max(settings.tournament_min, math.ceil(settings.tournament_share * len(population)))
+    drawn = sample(rng, population, count)
     points = np.stack([objectives[birth] for birth in drawn])
-    if settings.criterion == "average":
-        return drawn[int(points.mean(axis=1).argmin())]
-    front = [birth for birth, keep in zip(drawn, non_dominated(points), strict=True) if keep]
-    return pick(rng, front)
+    return drawn[CRITERIA[settings.criterion](rng, points)]
+
+
+def _pareto(rng: random.Random, points: Points) -> int:
+    return pick(rng, [row for row, keep in enumerate(non_dominated(points)) if keep])
+
+
+def _average(_: random.Random, points: Points) -> int:
+    return int(points.mean(axis=1).argmin())
+
+
+def _crowded(rng: random.Random, points: Points) -> int:
+    """The first rank, and of it who has most room around; equals are drawn from."""
+    rank = np.flatnonzero(non_dominated(points))
+    room = crowding(points[rank])
+    return int(rank[pick(rng, np.flatnonzero(room == room.max()).tolist())])
+
+
+def _lexicase(rng: random.Random, points: Points) -> int:
+    """Objective after objective, in random order, only who is close to its best one stays."""
+    left = np.arange(len(points))
+    for column in sample(rng, range(points.shape[1]), points.shape[1]):
+        values = points[left, column]
+        close = np.median(np.abs(values - np.median(values)))
+        left = left[values <= values.min() + close]
+    return int(left[int(rng.random() * len(left))])
+
+
+CRITERIA: dict[Criterion, Winner] = {
+    "pareto": _pareto,
+    "average": _average,
+    "nsga2": _crowded,
+    "lexicase": _lexicase,
+}
+"""Name -> how a winner is picked. ``pareto`` and ``average`` are those of Liu et al. 2020;
+``nsga2`` is the crowded comparison of Deb et al. 2002, within the tournament; ``lexicase`` is
+semi-dynamic epsilon-lexicase selection with the median absolute deviation of those that are left,
+La Cava et al. 2016."""

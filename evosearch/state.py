@@ -7,7 +7,7 @@ is decided by `evosearch.propose`, `evosearch.observe` and `evosearch.confirm`.
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,8 @@ from evosearch.records import CheckRun, Evaluation, Job, Purpose, Run, Subject
 from evosearch.signal import Learnt, learn
 from evosearch.streams import evaluation_seed
 from primitives.graph import Graph
+from primitives.ops import typed_name
+from primitives.rewrite import live_form
 
 MAX_EXAMPLES = 100
 TRAINED = ("quality", "training")
@@ -128,6 +130,12 @@ class State:
         self.members: dict[int, Member] = {}
         self.population: deque[int] = deque(maxlen=config.evolution.population_size)
         self.coordinates = tuple(config.coordinates)
+        self.begun_at = 0
+        """Candidates that were evaluated when evolution last began anew."""
+        self.gained_at = 0
+        """Candidates that were evaluated when the hypervolume last rose, or evolution began."""
+        self.primitives: dict[str, list[int]] = {}
+        """Typed name -> candidates with it that workers decided, and those that came through."""
         self.front = Front([-reference for _, reference in config.coordinates.values()])
         self.hypervolume = 0.0
         self.pending: dict[str, Job] = {}
@@ -165,6 +173,22 @@ class State:
     def search_steps(self) -> int:
         """Training steps that the search phase took, with rejected and audited candidates."""
         return sum(self.train_steps[p] for p in ("search", "remeasure", "quality", "audit"))
+
+    @property
+    def parents(self) -> Sequence[int]:
+        """The members of the population that may become parents: all, until evolution restarts."""
+        young = self.evaluated - self.begun_at
+        return self.population if self.begun_at == 0 else list(self.population)[-young:][:young]
+
+    def primitive_weights(self) -> dict[str, float]:
+        """Typed name -> weight from ``evolution.primitive_floor`` to 1; empty: all alike.
+
+        A primitive that nothing was learnt of is not in it, and counts as the most promising.
+        """
+        floor = self.config.evolution.primitive_floor
+        shares = {name: (came + 1) / (of + 2) for name, (of, came) in self.primitives.items()}
+        most = max(shares.values(), default=1.0)
+        return {name: max(floor, share / most) for name, share in shares.items()}
 
     def fresh_mean(self, birth: int) -> float | None:
         """Mean over anchors of a candidate's mean on fresh seeds; None before each has one."""
@@ -324,6 +348,7 @@ class State:
         self._drop(f"c{event.birth}")
         member = self.members.pop(event.birth)
         self._learn(event)
+        self._decided(member.graph, survived=False)
         self.rejected[event.rejection.code] += 1
         if any(run.check in TRAINED and not run.audited for run in event.checks):
             self.tried.append((event.birth, member.graph))
@@ -351,8 +376,10 @@ class State:
         self.population.append(event.birth)
         self.tried.append((event.birth, member.graph))
         self.evaluated += 1
+        self._decided(member.graph, survived=True)
         self._count_checks(event.checks)
         self._stand(event.birth, event.standing)
+        self._restart()
 
     def _on_job_finished(self, event: ev.JobFinished) -> None:
         self._drop(event.id)
@@ -403,6 +430,18 @@ class State:
         if self.config.checks.signal.learn:
             self.learnt = learn(self.learnt, event)
 
+    def _decided(self, graph: Graph, *, survived: bool) -> None:
+        if self.config.evolution.primitive_floor < 1.0:
+            for name in {typed_name(node.op, node.over) for node in live_form(graph).nodes}:
+                counts = self.primitives.setdefault(name, [0, 0])
+                counts[0] += 1
+                counts[1] += survived
+
+    def _restart(self) -> None:
+        after = self.config.evolution.restart_after
+        if after and self.evaluated - self.gained_at >= after:
+            self.begun_at = self.gained_at = self.evaluated
+
     def _repeat(self, birth: int, count: int) -> None:
         member = self.members.get(birth)
         if member is not None and member.evaluated:
@@ -435,6 +474,8 @@ class State:
     def _stand(self, birth: int, standing: ev.Standing) -> None:
         point = self.objectives(standing.scores)
         self.front.apply(birth, point, standing.front_in, standing.front_out)
+        if standing.hypervolume > self.hypervolume:
+            self.gained_at = self.evaluated
         self.hypervolume = standing.hypervolume
 
 

@@ -9,6 +9,7 @@ here looks at what a graph computes; the checks do.
 from __future__ import annotations
 
 import re
+from copy import copy
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -37,6 +38,9 @@ class Drawer(Protocol):
 
     def mutate(self, rng: Random, graph: Graph) -> Graph:
         """The graph with one node drawn anew."""
+
+    def drawing(self, table: Table) -> Drawer:
+        """The same space with primitives drawn from another table."""
 
 
 def drawer(space: Space) -> Drawer:
@@ -68,6 +72,10 @@ class Free:
     def mutate(self, rng: Random, graph: Graph) -> Graph:
         """One random op node drawn anew."""
         return mutate(rng, self.table, graph)
+
+    def drawing(self, table: Table) -> Drawer:
+        """The same space with primitives drawn from another table."""
+        return Free(table, self.nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,12 @@ class TemplateSpace:
         nodes = list(graph.nodes)
         nodes[hole.start + step] = self._node(rng, hole, step)
         return Graph(tuple(nodes))
+
+    def drawing(self, table: Table) -> Drawer:
+        """The same template with primitives drawn from another table."""
+        other = copy(self)
+        other.table = table
+        return other
 
     def fits(self, graph: Graph) -> bool:
         """Whether the graph has the frame where it belongs."""

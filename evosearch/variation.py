@@ -6,6 +6,7 @@ Nothing here looks at what a graph computes; the checks do.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 
 from evosearch.config import Space
 from evosearch.errors import ConfigError
@@ -21,7 +22,8 @@ def draw_table(space: Space) -> Table:
     """The table that primitives are drawn from: by row and then index set, or all alike.
 
     Raises:
-        ConfigError: ``space.allow`` names what the op set does not have.
+        ConfigError: ``space.allow`` or ``space.deny`` names what the op set does not have, or
+            nothing is left.
     """
     own = tuple((name, None) for name in space.primitives)
     typed = tuple((kind, primitive(kind[0]).arity) for kind in (*_allowed(space), *own))
@@ -35,18 +37,44 @@ def draw_table(space: Space) -> Table:
 def _allowed(space: Space) -> tuple[TypedPrimitive, ...]:
     """The typed primitives of the op set that the space allows, in the order of the op set."""
     kinds = {typed_name(op, over): (op, over) for op, over in OP_SETS[space.op_set]}
-    unknown = [name for name in space.allow if name not in kinds]
-    if unknown:
-        raise ConfigError(
-            f"the op set {space.op_set} has no such primitive", where="space.allow",
-            got=repr(unknown[0])[:60], expected="some of " + ", ".join(kinds),
-        )  # fmt: skip
-    return tuple(kind for name, kind in kinds.items() if not space.allow or name in space.allow)
+    for where, names in (("space.allow", space.allow), ("space.deny", space.deny)):
+        unknown = [name for name in names if name not in kinds]
+        if unknown:
+            raise ConfigError(
+                f"the op set {space.op_set} has no such primitive", where=where,
+                got=repr(unknown[0])[:60], expected="some of " + ", ".join(kinds),
+            )  # fmt: skip
+    left = [name for name in space.allow or kinds if name not in space.deny]
+    if not left:
+        raise ConfigError("no primitive is left", where="space.deny", hint="deny fewer")
+    return tuple(kind for name, kind in kinds.items() if name in left)
 
 
 def _row(entry: tuple[TypedPrimitive, int]) -> str:
     (op, _), arity = entry
     return op if arity else "constants and vectors"
+
+
+def weighted(table: Table, weights: Mapping[str, float]) -> Table:
+    """The table in which entries are drawn in proportion to their weights, 1 where none is given.
+
+    ``weights``: typed name -> 0 to 1. Rows stand in it several times, so that they go on being
+    drawn uniformly; a weight counts to a 20th, and nothing is left out.
+    """
+    found: list[tuple[tuple[TypedPrimitive, int], ...]] = []
+    for row in table:
+        shares = [weights.get(typed_name(*kind), 1.0) for kind, _ in row]
+        entries = tuple(
+            entry
+            for entry, share in zip(row, shares, strict=True)
+            for _ in range(_twentieths(share) if len(row) > 1 else 1)
+        )
+        found += [entries] * _twentieths(sum(shares) / len(shares))
+    return tuple(found)
+
+
+def _twentieths(share: float) -> int:
+    return max(1, round(20 * share))
 
 
 def random_graph(rng: random.Random, table: Table, nodes: int) -> Graph:

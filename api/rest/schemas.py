@@ -59,6 +59,14 @@ class SearchDetail(SearchView):
     )
 
 
+class StageView(View):
+    """What a restriction of the search space lets through of random graphs."""
+
+    name: str
+    came: int
+    passed: int
+
+
 class Estimate(View):
     """What a search would take. Hours are unknown (null) until something like it ran here."""
 
@@ -72,6 +80,9 @@ class Estimate(View):
     disk_bytes: int
     price: float | None
     based_on: str = Field(description="where the figures come from")
+    space: list[StageView] = Field(
+        description="random graphs that come to each restriction of the space, and pass it"
+    )
 
 
 class CommandSent(View):

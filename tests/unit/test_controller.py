@@ -24,6 +24,8 @@ from evosearch.state import State, recover
 from primitives.fingerprint import initial_fingerprint, initial_response
 from primitives.formula import parse
 from primitives.graph import Graph, Node
+from primitives.ops import typed_name
+from primitives.rewrite import live_form
 from tests.simulated_worker import answer
 from workers.simulated import SimulatedPool
 
@@ -425,6 +427,50 @@ def test_no_more_layers_that_begin_alike_are_tried_than_asked() -> None:
 
     assert most_alike("evolution.alike=0.999") <= 3
     assert most_alike("evolution.alike=1.0") > 3
+
+
+def test_without_a_gain_evolution_begins_anew_and_forgets_its_parents() -> None:
+    store = start("evolution.restart_after=5", "evolution.warm_up=3", "budget.evaluations=40",
+                  "evolution.remeasure_every=0", "confirmation.enabled=false")  # fmt: skip
+    finished(store)
+    folded, begun, restarts = State(next(iter(store.events("search01"))).event), 0, 0
+    evaluated: list[int] = []
+    for entry in list(store.events("search01"))[1:]:
+        event = entry.event
+        if event.kind == "candidate_queued":
+            young = evaluated[folded.begun_at :]
+            assert set(event.parents) <= set(young)
+            assert bool(event.parents) <= (len(young) >= 3)
+        folded.apply(event)
+        if event.kind == "candidate_evaluated":
+            evaluated.append(event.birth)
+            restarts += folded.begun_at > begun
+            begun = folded.begun_at
+            assert folded.evaluated - folded.gained_at < 5
+            assert list(folded.population) == evaluated  # which the front and pages go on from
+    assert restarts >= 2
+
+
+def test_primitives_of_layers_that_come_through_are_drawn_more_often() -> None:
+    store = start("evolution.primitive_floor=0.2", "budget.evaluations=15")
+    state = finished(store)
+    events = [entry.event for entry in store.events("search01")]
+    graphs = {one.birth: one.graph for one in events if one.kind == "candidate_queued"}
+    counts: dict[str, list[int]] = {}
+    for one in events:
+        if one.kind in ("candidate_rejected", "candidate_evaluated"):
+            for name in {typed_name(n.op, n.over) for n in live_form(graphs[one.birth]).nodes}:
+                row = counts.setdefault(name, [0, 0])
+                row[0] += 1
+                row[1] += one.kind == "candidate_evaluated"
+    assert state.primitives == counts
+    weights = state.primitive_weights()
+    assert max(weights.values()) == 1.0
+    assert min(weights.values()) >= 0.2
+    best = max(counts, key=lambda name: (counts[name][1] + 1) / (counts[name][0] + 2))
+    assert weights[best] == 1.0
+    assert recover(store.events("search01")).primitives == counts
+    assert finished(start("budget.evaluations=2")).primitives == {}
 
 
 def test_what_was_trained_is_kept_in_mind_whatever_became_of_it() -> None:

@@ -1,18 +1,18 @@
-"""Random graphs, mutation, tournaments and streams as the paper has them."""
+"""Random graphs, mutation and streams as the paper has them, and draws that are not uniform."""
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Literal
 
-import numpy as np
 import pytest
 
-from evosearch.config import Evolution, Space
-from evosearch.selection import tournament
+from evosearch.config import Space
+from evosearch.errors import ConfigError
 from evosearch.streams import below, evaluation_seed, sample, stream
-from evosearch.variation import draw_table, mutate, random_graph
+from evosearch.variation import Table, draw_table, mutate, random_graph, random_node, weighted
 from primitives.graph import FIRST_OP
-from primitives.ops import AGGREGATIONS, OP_SETS
+from primitives.ops import AGGREGATIONS, OP_SETS, typed_name
 
 
 def drawn(space: Space, count: int = 6000) -> Counter[tuple[str, str | None]]:
@@ -83,28 +83,28 @@ def test_sample_draws_distinct_members_uniformly() -> None:
     assert {below(rng, 3) for _ in range(100)} == {0, 1, 2}
 
 
-POINTS = {
-    1: np.array([-0.9, -0.1]),
-    2: np.array([-0.1, -0.9]),
-    3: np.array([-0.6, -0.6]),
-    4: np.array([-0.5, -0.5]),
-}
+def test_what_is_denied_is_never_drawn() -> None:
+    table = draw_table(Space(deny=("max", "rms_batch"), draw="typed"))
+    names = {typed_name(*kind) for row in table for kind, _ in row}
+    assert len(names) == 22
+    assert not names & {"max", "rms_batch"}
+    for space in (Space(deny=("maxx",)), Space(allow=("max",), deny=("max",))):
+        with pytest.raises(ConfigError, match=r"space\.deny"):
+            draw_table(space)
 
 
-def winners(settings: Evolution) -> Counter[int]:
-    rng = stream(0, "propose", 2)
-    return Counter(tournament(rng, list(POINTS), POINTS, settings) for _ in range(600))
+@pytest.mark.parametrize("draw", ["typed", "rows"])
+def test_weights_change_how_often_a_primitive_is_drawn_and_leave_none_out(
+    draw: Literal["typed", "rows"],
+) -> None:
+    table, rng = draw_table(Space(draw=draw)), stream(4, "propose", 0)
 
+    def drawn(rows: Table) -> Counter[str]:
+        nodes = [random_node(rng, rows, 9) for _ in range(30_000)]
+        return Counter(typed_name(node.op, node.over) for node in nodes)
 
-def test_pareto_tournament_draws_any_member_of_the_front_and_no_other() -> None:
-    counts = winners(Evolution(tournament_share=1.0))
-    assert set(counts) == {1, 2, 3}
-    assert min(counts.values()) > 150
-
-
-def test_average_tournament_takes_the_highest_mean() -> None:
-    assert set(winners(Evolution(tournament_share=1.0, criterion="average"))) == {3}
-
-
-def test_a_small_tournament_lets_weaker_members_win() -> None:
-    assert 4 in winners(Evolution(tournament_share=0.01, tournament_min=1))
+    plain = drawn(table)
+    light = drawn(weighted(table, {"max": 0.25, "rms_batch": 0.0}))
+    assert light["max"] / plain["max"] == pytest.approx(0.25, abs=0.1)
+    assert 0 < light["rms_batch"] < 0.3 * plain["rms_batch"]
+    assert light["sigmoid"] / plain["sigmoid"] == pytest.approx(1.0, abs=0.2)

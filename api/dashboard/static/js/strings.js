@@ -410,7 +410,9 @@ export const T = {
     title: "New search", preset: "Preset", name: "Title", seed: "Seed", all: "All settings", start: "Start the search",
     presetLine: (/** @type {string} */ n, /** @type {string} */ steps) => `${n} evaluations of ${steps} steps`,
     estimate: "What it would take", evaluations: "evaluations", steps: "training steps", hours: "time", workerHours: "worker time", disk: "disk",
-    price: "price", unknown: "unknown yet", noChanges: "As the preset has it.",
+    price: "price", space: { primitives: "graphs of these primitives", layers: "graphs that are layers", series: "of them in the series", anchors: "that the anchors allow",
+      where: "that the condition allows", "own checks": "that own checks allow", numbers: "finite, with a gradient" },
+    unknown: "unknown yet", noChanges: "As the preset has it.",
     changes: (/** @type {string[]} */ keys) => `Changed: ${keys.join(", ")}.`, seeField: (/** @type {string} */ key) => `The service refuses ${key}.`,
   },
 };

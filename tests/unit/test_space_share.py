@@ -1,0 +1,89 @@
+"""What a search space lets through, told beforehand, against another way of counting."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from evosearch.presets import load_preset
+from evosearch.screen import SCREEN_CODES
+from evosearch.space_share import STAGES, Stage, space_stages
+from evosearch.streams import stream
+from evosearch.template_space import drawer
+from evosearch.variation import draw_table, random_graph
+from primitives.graph import FIRST_OP
+from primitives.structure import analyse, structural_fault
+
+DRAWS = 1000
+
+
+def stages(*overrides: str) -> dict[str, Stage]:
+    found = space_stages(load_preset("quickstart", overrides), DRAWS)
+    assert [one.name for one in found] == list(dict.fromkeys(one.name for one in found))
+    return {one.name: one for one in found}
+
+
+def test_every_stage_counts_from_what_the_one_before_let_through() -> None:
+    found = list(stages('series="S"', 'space.where="live_nodes <= 4"').values())
+    assert [one.name for one in found] == ["layers", "series", "where", "numbers"]
+    assert found[0].came == DRAWS
+    for before, after in itertools.pairwise(found):
+        assert after.came == before.passed
+        assert 0 < after.passed < after.came
+
+
+def test_the_counts_are_those_of_the_graphs() -> None:
+    found = stages('series="S"', 'space.where="live_nodes <= 4"')
+    config = load_preset("quickstart")
+    rng, space = stream(0, "share", 0), drawer(config.space)
+    graphs = [space.random(rng) for _ in range(DRAWS)]
+    layers = [graph for graph in graphs if structural_fault(graph) is None]
+    series = [graph for graph in layers if analyse(graph).batch_independent]
+    small = [graph for graph in series if analyse(graph).live_nodes <= 4]
+    assert found["layers"].passed == len(layers)
+    assert found["series"].passed == len(series)
+    assert found["where"].passed == len(small)
+
+
+def test_what_is_allowed_is_a_share_of_the_layers_of_the_whole_op_set() -> None:
+    found = stages('space.allow=["max", "div", "rms_batch", "std_batch"]', 'space.draw="typed"')
+    denied = stages('space.deny=["exp", "log"]', 'space.draw="typed"')
+    whole = load_preset("quickstart").space
+    rng, table, came, bare, without = stream(0, "share", 1), draw_table(whole), 0, 0, 0
+    for _ in range(DRAWS):
+        graph = random_graph(rng, table, whole.nodes)
+        if structural_fault(graph) is not None:
+            continue
+        came += 1
+        live, names = [graph.output], set()
+        while live:
+            index = live.pop()
+            if index >= FIRST_OP:
+                node = graph.node(index)
+                names.add(node.op if node.over is None else f"{node.op}_{node.over}")
+                live += node.inputs
+        bare += names <= {"max", "div", "rms_batch", "std_batch"}
+        without += not names & {"exp", "log"}
+    assert found["primitives"] == Stage("primitives", came, bare)
+    assert denied["primitives"] == Stage("primitives", came, without)
+    assert 0.0 < denied["primitives"].share < 1.0  # type: ignore[operator]
+
+
+def test_a_template_keeps_more_and_what_nothing_passes_has_no_share() -> None:
+    assert stages('space.template="x * f(x) / rms_batch(x)"')["layers"].share > 0.9  # type: ignore[operator]
+    found = stages('space.where="live_nodes > 60"')
+    assert found["where"].passed == 0
+    assert "numbers" not in found
+    assert Stage("where", 0, 0).share is None
+
+
+def test_it_says_the_same_each_time_and_knows_every_code_of_a_graph_alone() -> None:
+    assert stages() == stages()
+    known = {code for codes in STAGES.values() for code in codes}
+    assert set(SCREEN_CODES) - known == {"repeat", "duplicate", "crowded"}
+
+
+def test_a_uniform_draw_lets_through_what_was_measured_before() -> None:
+    """Of 3,000 graphs 68 % ignored x and 23 % had no spatial variation."""
+    assert stages()["layers"].share == pytest.approx(0.09, abs=0.03)
