@@ -1,9 +1,9 @@
 """The end of a search: a confirmation that cannot flatter, as a small state machine.
 
-confirm: the top candidates get fresh seeds on ``select``; the leader is the best of those seeds
-alone, for the seed that selected a candidate flatters it. tune: leader and rivals at several
-learning rates on ``select``. final: leader and rivals, each at its own best rate per anchor, read
-``final`` once.
+confirm: the top candidates get fresh seeds on ``select``; the leader is the best on fresh seeds
+alone, those of earlier re-measurements included, for the seed that selected a candidate flatters
+it. tune: leader and rivals at several learning rates on ``select``. final: leader and rivals, each
+at its own best rate, read ``final`` once.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from evosearch.state import State
 from evosearch.streams import evaluation_seed
 
 MIN_FINAL_SEEDS = 3
+FRESH: frozenset[Purpose] = frozenset({"baseline", "remeasure", "confirm", "tune"})
+"""Purposes whose scores on ``select`` no selection has flattered."""
 
 
 def advance(state: State, exhausted: bool = False) -> tuple[ev.Event, ...]:
@@ -44,19 +46,21 @@ def advance(state: State, exhausted: bool = False) -> tuple[ev.Event, ...]:
     return tuple(_finish(state)) if state.phase == "final" else ()
 
 
-def fresh_mean(state: State, birth: int) -> float:
-    """Mean over anchors of the mean score on the fresh seeds of the phase ``confirm``.
-
-    Only of a candidate that was `confirmed`: a mean over some anchors compares with no other's.
-    """
-    return float(np.mean([np.mean(v) for v in _scores(state, f"c{birth}", "confirm").values()]))
-
-
 def confirmed(state: State) -> list[int]:
     """Of the candidates that the phase ``confirm`` is about, those that have a fresh score on every
     anchor; one whose jobs all died on an anchor has not."""
     anchors = set(state.config.anchor_names)
-    return [b for b in state.chosen if anchors <= _scores(state, f"c{b}", "confirm").keys()]
+    fresh = {
+        birth: {run.anchor for why, run in state.results.get(f"c{birth}", ()) if why == "confirm"}
+        for birth in state.chosen
+    }
+    return [birth for birth in state.chosen if anchors <= fresh[birth]]
+
+
+def best_on_fresh_seeds(state: State) -> int | None:
+    """Of the `confirmed` candidates the one with the highest mean score on all its fresh seeds."""
+    means = {b: mean for b in confirmed(state) if (mean := state.fresh_mean(b)) is not None}
+    return max(means, key=lambda birth: (means[birth], -birth), default=None)
 
 
 def leader(state: State) -> int | None:
@@ -64,10 +68,8 @@ def leader(state: State) -> int | None:
 
     After the phase ``confirm`` the best on fresh seeds; before it the highest mean score.
     """
-    measured = confirmed(state)
-    if state.phase in ("tune", "final", "done") and measured:
-        return max(measured, key=lambda b: (fresh_mean(state, b), -b))
-    return next(iter(ranked(state)), None)
+    best = best_on_fresh_seeds(state) if state.phase in ("tune", "final", "done") else None
+    return next(iter(ranked(state)), None) if best is None else best
 
 
 def ranked(state: State) -> list[int]:
@@ -80,15 +82,26 @@ def ranked(state: State) -> list[int]:
     return sorted(means, key=lambda b: (-means[b], b))
 
 
-def tuned_rate(state: State, key: str, anchor: str) -> float:
-    """The learning rate at which that subject scored best on that anchor of ``select``."""
-    by_rate: dict[float, list[float]] = {}
-    for purpose, evaluation in state.results[key]:
-        if purpose == "tune" and evaluation.anchor == anchor:
-            by_rate.setdefault(evaluation.learning_rate, []).append(evaluation.score)
-    if not by_rate:
-        return state.config.task.learning_rate
-    return max(by_rate, key=lambda rate: (np.mean(by_rate[rate]), -rate))
+def tuned_rate(state: State, key: str) -> float:
+    """The learning rate at which that subject scored best on ``select``, by the mean of anchors.
+
+    One rate for all anchors, and every fresh seed at a rate counts, those of earlier phases too:
+    two seeds on one anchor tell rates apart no better than a coin.
+    """
+    anchors, tuned = state.config.anchor_names, set[float]()
+    by_rate: dict[float, dict[str, list[float]]] = {}
+    for purpose, run in state.results.get(key, ()):
+        if purpose == "tune":
+            tuned.add(run.learning_rate)
+        if purpose in FRESH:
+            by_rate.setdefault(run.learning_rate, {}).setdefault(run.anchor, []).append(run.score)
+    means = {
+        rate: float(np.mean([np.mean(scores) for scores in by_rate[rate].values()]))
+        for rate in tuned
+        if by_rate[rate].keys() >= set(anchors)
+    }
+    usual = state.config.task.learning_rate
+    return max(means, key=lambda rate: (means[rate], -rate), default=usual)
 
 
 def _baseline_jobs(state: State) -> Iterable[ev.Event]:
@@ -114,7 +127,7 @@ def _begin(state: State, note: str) -> Iterable[ev.Event]:
 
 def _tune(state: State) -> Iterable[ev.Event]:
     settings = state.config.confirmation
-    best = max(confirmed(state), key=lambda b: (fresh_mean(state, b), -b), default=None)
+    best = best_on_fresh_seeds(state)
     if best is None:
         yield ev.PhaseEntered(phase="final", note="no candidate could be confirmed")
         return
@@ -132,12 +145,12 @@ def _final(state: State) -> Iterable[ev.Event]:
     best = state.chosen[0]
     yield ev.PhaseEntered(phase="final", chosen=(best,), note=note)
     for subject in _contenders(state, best):
-        rates = {a: tuned_rate(state, subject.key, a) for a in state.config.anchor_names}
+        rate = tuned_rate(state, subject.key)
         for index in range(seeds):
             seed = evaluation_seed(state.config.seed, "final", index)
             runs = tuple(
                 Run(anchor=anchor, seed=seed, learning_rate=rate, split="final")
-                for anchor, rate in rates.items()
+                for anchor in state.config.anchor_names
             )
             yield ev.JobQueued(
                 id=f"final/{subject.key}/{index}", purpose="final", subject=subject, runs=runs
@@ -171,14 +184,6 @@ def _finish(state: State) -> Iterable[ev.Event]:
 def _contenders(state: State, best: int) -> list[Subject]:
     rivals = [Subject(baseline=name) for name in state.config.confirmation.rivals]
     return [Subject(birth=best), *rivals]
-
-
-def _scores(state: State, key: str, purpose: Purpose) -> dict[str, list[float]]:
-    scores: dict[str, list[float]] = {}
-    for made_for, evaluation in state.results.get(key, ()):
-        if made_for == purpose:
-            scores.setdefault(evaluation.anchor, []).append(evaluation.score)
-    return scores
 
 
 def _job(

@@ -69,7 +69,7 @@ def test_a_search_runs_through_every_phase_and_reports() -> None:
     assert report["final"]["seeds"] == 3, "a confirmation longer than the search is cut"
     assert "wider" in report["notes"][0]
     assert {row["anchor"] for row in report["final"]["anchors"]} == set(state.config.anchor_names)
-    assert report["leader"]["confirmed_seeds"] == 3
+    assert report["leader"]["confirmed_seeds"] == 6
 
 
 def test_the_same_seed_gives_the_same_log_and_another_seed_another() -> None:
