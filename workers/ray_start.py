@@ -47,7 +47,8 @@ def start_ray(workers: int | None, address: str | None, empty_folder: str, nice:
             "num_cpus": workers,
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
-            "_system_config": {"worker_niceness": nice},
+            # Workers that Ray starts ahead lack the environment below and would never be used.
+            "_system_config": {"worker_niceness": nice, "prestart_worker_first_driver": False},
         }
         if not _is_installed(root):
             environment["env_vars"] = {"PYTHONPATH": str(root)}

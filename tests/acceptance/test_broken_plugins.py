@@ -178,15 +178,13 @@ def assert_named(name: str, text: str, line: str) -> None:
     assert int(named[0]) == RETURNED.get(name, marked(text)), line
 
 
-@pytest.mark.parametrize("name", ["no network", "endless loop", "crashes", "starts a daemon"])
+@pytest.mark.parametrize("name", ["no network", "crashes", "starts a daemon"])
 def test_an_interpreter_of_its_own_ends_in_the_same_way(tmp_path: Path, name: str) -> None:
     """As the command line does it, where nothing is loaded before."""
     file = tmp_path / "toy.py"
     text = broken(name)
     file.write_text(text)
-    # Most of it goes into loading torch.
-    line = refusal(file, 20.0 if name == "endless loop" else 120.0, new_process)
-    assert_named(name, text, line)
+    assert_named(name, text, refusal(file, 120.0, new_process))
 
 
 def test_a_message_without_the_line_is_noticed() -> None:

@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from api.settings import as_variables, load_settings
 from api.supervisor import Child, Supervisor, python_command
 from api.web import bind
@@ -30,6 +32,7 @@ def children(folder: Path, descriptor: int, url: str) -> list[Child]:
     ]
 
 
+@pytest.mark.soak  # test_serve_kills does the same to real workers, once
 def test_a_watched_search_survives_every_kill(tmp_path: Path) -> None:
     from db.controllers import Controllers
 

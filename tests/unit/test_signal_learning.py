@@ -223,7 +223,7 @@ def test_a_search_that_learns_ends_with_the_same_log_wherever_it_is_killed() -> 
     whole = started()
     controller(whole).run()
     expected = log(whole)
-    for kill_at in range(1, len(expected), 23):
+    for kill_at in range(1, len(expected), 41):
         store = started()
         running = controller(store)
         while running.state.seq < kill_at and not running.over:
