@@ -150,12 +150,18 @@ def _read_again(graph: Graph, form: str) -> str:
 
 
 def _evaluated(graph: Graph, layer: nn.Module | None, channels: int) -> nn.Module:
-    """A copy of the layer in evaluation mode, in float32 on the CPU."""
+    """A copy of the layer in evaluation mode, in float32 on the CPU.
+
+    One that reads the place of its channels off each input is saved for channels first.
+    """
     import copy
 
-    from primitives.module import build_layer
+    from primitives.module import build_layer, layer_class
 
     made = build_layer(graph, channels) if layer is None else copy.deepcopy(layer)
+    kind = layer_class(graph)
+    if isinstance(made, kind):
+        made.__class__ = kind
     return made.cpu().float().eval()
 
 
@@ -206,11 +212,15 @@ def _onnx(graph: Graph, layer: nn.Module) -> bytes:
 
 
 def _example(layer: nn.Module) -> Tensor:
+    """An input in the layer's layout, in which only the channels' axis has that many entries."""
     import torch
 
+    from primitives.verify import free_sizes, laid_out
+
     channels = int(layer.num_features)  # type: ignore[arg-type]
-    shapes = {"nchw": (3, channels, 8, 8), "nhwc": (3, 8, 8, channels), "btc": (3, 64, channels)}
-    return torch.randn(shapes[str(layer.layout)])
+    shape = (3, channels, *free_sizes(channels)[0])
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(22))
+    return laid_out(x, str(layer.layout)).contiguous()
 
 
 def _free_axes(layer: nn.Module) -> tuple[dict[int, Any]]:

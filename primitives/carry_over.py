@@ -19,7 +19,8 @@ def copy_statistics(old: nn.Module, new: nn.Module, graph: Graph) -> None:
     """Scale, shift and moving averages of a normalisation, where the layer has their like.
 
     A layer whose ``v1`` and ``v0`` scale and shift the normalised input (`inner_affine`) gets them
-    there, others in the affine at their end; moving averages go to moments of the input itself.
+    there, others in the affine at their end; moving averages go to moments of the input itself,
+    with the number of batches that they are of where all moments are such.
     """
     inner = inner_affine(graph) if getattr(new, "apply_act", True) else ()
     names = dict(zip(("weight", "bias"), inner or ("weight", "bias"), strict=False))
@@ -32,10 +33,19 @@ def copy_statistics(old: nn.Module, new: nn.Module, graph: Graph) -> None:
         if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
             return
         known = {"mean": mean, "variance": variance, "mean_square": variance + mean.square()}
+        fresh = 0
         for name, buffer in new.named_buffers():
             kind, _, index = name.removeprefix("running_").rpartition("_")
-            if kind in known and int(index) >= FIRST_OP and graph.node(int(index)).inputs == (0,):
+            if kind not in known:
+                continue
+            if int(index) >= FIRST_OP and graph.node(int(index)).inputs == (_X,):
                 buffer.copy_(known[kind])
+            else:
+                fresh += 1
+        # Without momentum it says what the averages weigh, and fresh ones weigh nothing.
+        count, place = (getattr(one, "num_batches_tracked", None) for one in (old, new))
+        if not fresh and isinstance(count, Tensor) and isinstance(place, Tensor):
+            place.copy_(count)
 
 
 def inner_affine(graph: Graph) -> tuple[str, ...]:

@@ -159,7 +159,8 @@ _ENTRIES = (
         2024, slot="norm",
     ),
     Entry(
-        "dyt", "DyT: dynamic tanh in the place of a normalization", "tanh(v1 * x)",
+        "dyt", "DyT: dynamic tanh in the place of a normalization, with a slope for each channel, "
+        "from 1 (the paper: one number, from 0.5)", "tanh(v1 * x)",
         "Zhu, Chen, He, LeCun, Liu: Transformers without Normalization, CVPR 2025, "
         "arXiv 2503.10622", 2025, slot="norm",
     ),
@@ -245,16 +246,19 @@ _ENTRIES = (
         "Training of Deep Neural Networks, CVPR 2020, arXiv 1911.09737", 2020,
     ),
     Entry(
-        "derf", "Derf: dynamic erf in the place of a normalization", "erf(v1 * x + v0)",
+        "derf", "Derf: dynamic erf in the place of a normalization, with slope and shift for each "
+        "channel, from 1 and 0 (the paper: one number each)", "erf(v1 * x + v0)",
         "Chen, Lu, Zhu, Sun, Liu: Stronger Normalization-Free Transformers, CVPR 2026, "
         "arXiv 2512.10938", 2025, slot="norm",
     ),
     Entry(
-        "poly-relu", "PolyReLU of order 3, a coefficient vector for each power",
+        "poly-relu", "PolyReLU of order 3, with coefficients for each channel, from 1 (the paper: "
+        "one number for each power)",
         "a = relu(x); v0 + v1 * a + v3 * square(a) + v4 * (a * square(a))", _POLY, 2024, slot="act",
     ),
     Entry(
-        "poly-norm", "PolyNorm of order 3, a coefficient vector for each power",
+        "poly-norm", "PolyNorm of order 3, with coefficients for each channel, from 1 (the paper: "
+        "one number for each power)",
         "a = square(x); b = x * a; "
         "v0 + v1 * (x / rms_token(x)) + v3 * (a / rms_token(a)) + v4 * (b / rms_token(b))",
         _POLY, 2024, slot="act",
@@ -272,8 +276,9 @@ _ENTRIES = (
     ),
     Entry(
         "serf", "Serf: Mish with the error function", "x * erf(softplus(x))",
-        "Nag, Bhattacharyya: SERF: Towards better training of deep neural networks using "
-        "log-Softplus ERror activation Function, WACV 2023, arXiv 2108.09598", 2021, slot="act",
+        "Nag, Bhattacharyya, Mukherjee, Kundu: SERF: Towards better training of deep neural "
+        "networks using log-Softplus ERror activation Function, WACV 2023, arXiv 2108.09598",
+        2021, slot="act",
     ),
     Entry(
         "snake", "Snake with a trainable frequency", "x + square(sin(v1 * x)) / v1",

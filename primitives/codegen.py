@@ -28,7 +28,8 @@ _DIMS = {
     "token": "1",
 }  # fmt: skip
 _TAKEN = frozenset({"torch", "nn", "ValueError", "super", "tuple", "range", "next", "min", "max",
-                    "map", "len", "_group_count", "_Recompute", "_AllReduce"}) | NAMES  # fmt: skip
+                    "map", "str", "len", "iter", "getattr", "staticmethod", "_group_count",
+                    "_Recompute", "_AllReduce"}) | NAMES  # fmt: skip
 """Names that the generated file uses itself."""
 
 _AVERAGE = {

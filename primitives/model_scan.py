@@ -7,8 +7,8 @@ calls included; of any other only containers are understood. This file changes n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -21,9 +21,19 @@ Layout = Literal["nchw", "nhwc"]
 ACTIVATIONS = frozenset(
     {"relu", "relu6", "leakyrelu", "prelu", "rrelu", "elu", "celu", "selu", "gelu", "gelutanh",
      "quickgelu", "silu", "swish", "mish", "hardswish", "hardmish", "hardswishme", "softplus",
-     "swishme", "mishme", "hardtanh", "threshold"}
+     "swishme", "mishme", "hardtanh", "threshold", "tanh", "softsign", "logsigmoid", "softshrink",
+     "hardshrink", "tanhshrink"}
 )  # fmt: skip
 """Names of activations, small letters without underscores; gates such as sigmoid are none."""
+
+UNCLEAR = frozenset(
+    {"sigmoid", "hardsigmoid", "softmax", "logsoftmax", "softmin", "glu", "clamp", "clip",
+     "clampmin", "clampmax", "exp", "erf", "sin", "cos", "abs", "square"}
+)  # fmt: skip
+"""Names of functions that are gates or parts of formulas as often as activations."""
+
+_PASSING = ("pool", "drop", "pad", "flatten", "upsampl", "shuffle", "fold", "norm")
+"""Parts of the names of modules without parameters that are no activations."""
 
 FUNCTIONAL_NORMS = frozenset(
     {"batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"}
@@ -92,13 +102,15 @@ class Scan:
     """What a model consists of.
 
     ``modules``: path -> module, under every path; ``graph``: the traced graph, None where tracing
-    failed for the ``reason``; ``bound``: why no copy can be made of the graph, empty if one can.
+    failed for the ``reason``; ``bound``: why no copy can be made of the graph, empty if one can;
+    ``owners``: node's name -> path of the module whose forward made it.
     """
 
     modules: dict[str, nn.Module]
     graph: fx.Graph | None
     reason: str
     bound: str = ""
+    owners: Mapping[str, str] = field(default_factory=dict)
 
     def calls(self, path: str) -> list[fx.Node]:
         """Traced calls of a module."""
@@ -151,6 +163,47 @@ class Scan:
             users += self.following(user) if self._does_nothing(user) else [user]
         return users
 
+    def unclear(self, path: str) -> str:
+        """Why what follows a normalisation may be its activation though it is not known as one.
+
+        Empty where it is clear that nothing is.
+        """
+        for call in self.calls(path):
+            for user in self.following(call):
+                if self.is_activation(user):
+                    return f"besides others an activation follows: {user.name}"
+                if user.op != "call_module" and _plain(_called(user).rstrip("_")) in UNCLEAR:
+                    return f"what follows may be its activation: {_called(user)}()"
+                owner = self._owner(user)
+                if self._may_activate(owner, path, user):
+                    kind = type(self.modules[owner]).__name__
+                    return f"what follows may be its activation: {owner} ({kind})"
+        return ""
+
+    def _may_activate(self, owner: str, norm: str, user: fx.Node) -> bool:
+        """Whether a module that the norm is not in has one input, no parameters, no known name."""
+        module = self.modules.get(owner)
+        if module is None or f"{norm}.".startswith(f"{owner}.") or not owner:
+            return False
+        if any(True for _ in module.parameters()) or any(True for _ in module.buffers()):
+            return False
+        if any(part in _plain(type(module).__name__) for part in _PASSING):
+            return False
+        inside: set[fx.Node] = set()
+        waiting = [user]
+        while waiting:
+            node = waiting.pop()
+            if node not in inside and f"{self._owner(node)}.".startswith(f"{owner}."):
+                inside.add(node)
+                waiting += [*node.all_input_nodes, *node.users]
+        given = {one for node in inside for one in node.all_input_nodes} - inside
+        return len(given) == 1
+
+    def _owner(self, node: fx.Node) -> str:
+        """Path of the module that a node calls, or whose forward made it."""
+        called = node.op == "call_module"
+        return str(node.target) if called else self.owners.get(node.name, "")
+
     def _does_nothing(self, node: fx.Node) -> bool:
         module = self.modules.get(str(node.target)) if node.op == "call_module" else None
         return isinstance(module, nn.Identity)
@@ -173,7 +226,7 @@ def scan(model: nn.Module) -> Scan:
         return own or untraced.is_activation(node)
 
     found = trace(model, is_whole, matters)
-    return Scan(modules, found.graph, found.reason, found.bound)
+    return Scan(modules, found.graph, found.reason, found.bound, found.owners)
 
 
 class Pair(NamedTuple):

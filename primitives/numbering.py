@@ -49,7 +49,10 @@ class Step(NamedTuple):
 
 
 class Numbering:
-    """The steps of a graph in order of computation; ``output`` is the position of its value."""
+    """The steps of a graph in order of computation; ``output`` is the position of its value.
+
+    ``place``: live node -> position of the step with its value.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.steps = [
@@ -58,7 +61,7 @@ class Numbering:
             for index, (name, axes) in enumerate(zip(INITIAL_NODES, INITIAL_AXES, strict=True))
         ]  # fmt: skip
         self._known: dict[tuple[str, tuple[int, ...], str | None], int] = {}
-        place = dict(enumerate(range(FIRST_OP)))
+        self.place = place = dict(enumerate(range(FIRST_OP)))
         for index in graph.live_ops():
             node = graph.node(index)
             args = tuple(place[source] for source in node.inputs)

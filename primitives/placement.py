@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import fx, nn
@@ -57,7 +57,8 @@ class Placement:
     """The changed model and the table of what was done.
 
     ``model`` is the model that was given, or a traced copy of its forward that shares its modules,
-    where functional or shared activations had to go (``traced`` says which).
+    where functional or shared activations had to go (``traced`` says which), or the layer itself,
+    where the model was one normalisation.
     """
 
     model: nn.Module
@@ -171,6 +172,8 @@ class _Work:
                 self._leave(path, module, "an activation follows some of its calls only")
             elif not following:
                 self._leave(path, module, "the traced forward does not call it itself")
+            elif unclear := self.scan.unclear(path):
+                self._leave(path, module, unclear)
             elif norm.layout == "nhwc":
                 self._leave(path, module, "no activation follows; a LayerNorm is a norm slot")
             else:
@@ -254,6 +257,9 @@ class _Work:
 
     def finish(self) -> Placement:
         """Put the modules in and take the activations out."""
+        whole_model = self.swaps.get(id(self.model))
+        if whole_model is not None:  # what the norm itself did inside went with it
+            return Placement(whole_model, [row for row in self.rows if not row.module])
         free = self._free(self.gone)
         whole = free.issuperset(self.gone)
         self._activation_rows()
@@ -360,8 +366,11 @@ class _Work:
         return found
 
     def _swap(self, norm: _Norm, why: str, affine: bool = False) -> None:
-        made = self._made(norm.channels, norm.layout, norm.module, affine)
+        made: Any = self._made(norm.channels, norm.layout, norm.module, affine)
         copy_statistics(norm.module, made, self.graph)
+        if isinstance(norm.module, nn.SyncBatchNorm) and hasattr(made, "synchronise"):
+            made.synchronise, made.process_group = True, norm.module.process_group
+            why += "; its batch statistics stay those of all processes"
         self.swaps[id(norm.module)] = made
         action: Action = "affine" if affine else "replaced"
         self.rows.append(Row(norm.path, type(norm.module).__name__, action, why))

@@ -98,8 +98,6 @@ _FORWARD = '''
         y = x if channel == 1 else x.movedim(-1, 1)
         if x.ndim == 2:
             y = y.unsqueeze(-1)
-        if x.dtype in (torch.float16, torch.bfloat16):
-            y = y.float()
         own = [%(own)s] if self.apply_act else []
         own += [] if self.weight is None else [self.weight, self.bias]
         if self.recompute and torch.is_grad_enabled() and not torch.compiler.is_compiling():
@@ -113,6 +111,8 @@ _FORWARD = '''
 
     def _compute(self, x, training, track, *own):
         """The layer with its parameters given; ``track`` moves the moving averages."""
+        if x.dtype in (torch.float16, torch.bfloat16):
+            x = x.float()  # in here, so that recomputation saves the input as it came
         channels = (1, -1) + (1,) * (x.ndim - 2)
         own = [parameter.view(channels) for parameter in own]
 %(body)s
@@ -172,9 +172,13 @@ _TRACK = '''
                 else:
                     running.lerp_(batch, self.momentum)
 
+    def _is_shared(self):
+        """Whether there are other processes to share statistics with; as SyncBatchNorm has it."""
+        return self.synchronise and torch.distributed.is_initialized()
+
     def _batch_mean(self, moment, x):
         """The average over all processes, each with the weight of its elements."""
-        if not self.synchronise:
+        if not self._is_shared():
             return moment
         share = moment.new_full((1,), x.numel() / moment.numel())
         total = _AllReduce.apply(share, self.process_group)
@@ -184,7 +188,7 @@ _TRACK = '''
 _BATCH_VARIANCE = """
     def _batch_var_mean(self, x, dims):
         variance, mean = _var_mean(x, dims)
-        if not self.synchronise:
+        if not self._is_shared():
             return variance, mean
         together = self._batch_mean(mean, x)
         return self._batch_mean(variance + torch.square(mean - together), x), together

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -31,11 +32,13 @@ class Traced(NamedTuple):
     """``graph``: None where tracing failed for the ``reason``.
 
     ``bound``: why a copy of the graph would not follow the mode; empty where it does.
+    ``owners``: name of a node -> path of the module whose forward made it.
     """
 
     graph: fx.Graph | None
     reason: str = ""
     bound: str = ""
+    owners: Mapping[str, str] = MappingProxyType({})
 
 
 class _Tracer(fx.Tracer):
@@ -79,17 +82,19 @@ def trace(
             reason = (str(err).splitlines() or [""])[0][:100]
             return Traced(None, f"{type(err).__name__}: {reason}")
         differing = _differing(both)  # type: ignore[arg-type]
+        tracer, graph = both[0]
+        owners = {node.name: tracer.owner(node) for node in graph.nodes}
         if not differing:
-            return _switched(both)  # type: ignore[arg-type]
+            return _switched(both)._replace(owners=owners)  # type: ignore[arg-type]
         for owner in differing:
             inside = (
                 node
-                for tracer, graph in both
-                for node in graph.nodes
-                if f"{tracer.owner(node)}.".startswith(f"{owner}.")
+                for one, its_graph in both
+                for node in its_graph.nodes
+                if f"{one.owner(node)}.".startswith(f"{owner}.")
             )
             if not owner or owner in whole or any(matters(node) for node in inside):
-                return Traced(both[0][1], bound=_bound(owner))
+                return Traced(graph, bound=_bound(owner), owners=owners)
         whole |= differing
 
 

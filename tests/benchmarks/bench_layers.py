@@ -2,10 +2,12 @@
 
 Forward plus backward, both memory formats, eager and compiled, and the bytes saved for backward.
 All contestants of one row take turns, so that a machine's moods meet all of them; a row in
-channels-last has BatchNorm2d + ReLU in both formats. On a GPU the input is bfloat16, as after a
-convolution under autocast, and peak memory is measured too. A verdict for each target ends it. Run
+channels-last has BatchNorm2d + ReLU in both formats. Those of one formula have the same groups and
+eps, and must agree before they are timed, ours in gradients too. On a GPU the input is
+bfloat16, as after a convolution under autocast, and peak memory is measured too. A verdict for each
+target ends it. Run
 ``python -m tests.benchmarks.bench_layers [--runs N] [--threads T] [--no-compile] [--device cuda]``;
-with ``--shapes 1`` it is a trial of the first shape that writes nothing.
+with fewer shapes or runs, other threads, or nothing compiled it is a trial that writes nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
+from collections.abc import Iterable
 from math import exp, log
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -30,6 +33,8 @@ from tests.support.timm_models import timm
 SHAPES = ((64, 64, 16, 16), (64, 128, 8, 8), (64, 32, 32, 32))
 LAYERS = ("S0", "S1", "S2", "B0", "B1", "B2")
 COMPILED = ("S0", "B0")
+RUNS, THREADS = 20, 2
+EPS = 1e-5
 IN_NCHW = "bn-relu in nchw"
 FORMATS = {"nchw": torch.contiguous_format, "channels-last": torch.channels_last}
 
@@ -55,13 +60,13 @@ class PlainPort(nn.Module):
             else:
                 scale = split.var(2, correction=0, keepdim=True)
             gate = torch.sigmoid(self.v * x if self.kind == "S0" else x)
-            scale = torch.sqrt(scale + 1e-5).expand_as(split).reshape(x.shape)
+            scale = torch.sqrt(scale + EPS).expand_as(split).reshape(x.shape)
             return x * gate / scale
-        batch = torch.sqrt(x.var((0, 2, 3), correction=0, keepdim=True) + 1e-5)
+        batch = torch.sqrt(x.var((0, 2, 3), correction=0, keepdim=True) + EPS)
         if self.kind == "B0":
-            instance = torch.sqrt(x.var((2, 3), correction=0, keepdim=True) + 1e-5)
+            instance = torch.sqrt(x.var((2, 3), correction=0, keepdim=True) + EPS)
             return x / torch.maximum(batch, self.v * x + instance)
-        rms = torch.sqrt(x.square().mean((2, 3), keepdim=True) + 1e-5)
+        rms = torch.sqrt(x.square().mean((2, 3), keepdim=True) + EPS)
         other = (x + 1) * rms if self.kind == "B1" else rms - x
         return x / torch.maximum(batch, other)
 
@@ -73,13 +78,14 @@ class Contestant(NamedTuple):
     x: Tensor
     cotangent: Tensor
 
-    def run(self) -> None:
-        """Forward and backward, as a training step has them."""
+    def run(self) -> Tensor:
+        """Forward and backward, as a training step has them; the value."""
         self.x.grad = None
         device = self.x.device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=device != "cpu"):
-            value = self.module(self.x)
+            value: Tensor = self.module(self.x)
         value.backward(self.cotangent.to(value.dtype))
+        return value
 
 
 def take_turns(contestants: dict[str, Contestant], runs: int) -> dict[str, list[float]]:
@@ -113,6 +119,40 @@ def settle(x: Tensor) -> None:
         torch.cuda.synchronize()
 
 
+def results_of(contestant: Contestant) -> list[Tensor]:
+    """What a step gives: value, and gradients of input and parameters by name."""
+    contestant.module.zero_grad()
+    value = contestant.run().detach().float()
+    assert contestant.x.grad is not None
+    of_parameters = [
+        p.grad.flatten().float()
+        for _, p in sorted(contestant.module.named_parameters())
+        if p.grad is not None
+    ]
+    return [value, contestant.x.grad.clone().float(), *of_parameters]
+
+
+def check(made: dict[str, Contestant]) -> None:
+    """Contestants of one formula have one value; compiled and recomputing ones its gradients too.
+
+    Raises:
+        AssertionError: they differ by more than rounding explains.
+    """
+    for name, one in made.items():
+        eager = name.removesuffix(", compiled")
+        ours = eager if eager.startswith("bn-relu") else f"{name.split()[0]} ours"
+        if name == ours:
+            continue
+        loose = 1e-3 if one.x.dtype == torch.float32 else 5e-2
+        got, meant = results_of(one), results_of(made[ours])
+        for place in range(len(meant) if name.startswith(ours) else 1):
+            scale = float(meant[place].abs().max())
+            torch.testing.assert_close(
+                got[place], meant[place], rtol=loose, atol=loose * max(1.0, scale),
+                msg=f"{name} differs from {ours} in result {place} of a step",
+            )  # fmt: skip
+
+
 def summary(times: list[float]) -> dict[str, float]:
     return {
         "median_ms": round(statistics.median(times), 4),
@@ -128,11 +168,12 @@ def modules_of(channels: int, device: str, compiled: bool) -> dict[str, nn.Modul
     made: dict[str, nn.Module] = {"bn-relu": nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())}
     for kind in LAYERS:
         graph = CATALOG[f"evonorm-{kind.lower()}"].graph
-        made[f"{kind} ours"] = build_layer(graph, channels)
+        made[f"{kind} ours"] = build_layer(graph, channels, eps=EPS)
         made[f"{kind} ours, recompute"] = layer_class(graph)(  # type: ignore[call-arg]
-            channels, recompute=True
+            channels, recompute=True, eps=EPS
         )
-        made[f"{kind} timm"] = getattr(theirs, f"EvoNorm2d{kind}")(channels)
+        same: dict[str, Any] = {"groups": group_count(channels)} if kind.startswith("S") else {}
+        made[f"{kind} timm"] = getattr(theirs, f"EvoNorm2d{kind}")(channels, eps=EPS, **same)
         made[f"{kind} plain"] = PlainPort(kind, channels)
     if compiled:
         for name in ("bn-relu", *(f"{kind} ours" for kind in COMPILED)):
@@ -170,11 +211,13 @@ def row_of(shape: tuple[int, ...], form: str, options: argparse.Namespace) -> di
     """Times, saved bytes and, on a GPU, peak memory of one shape in one memory format."""
     torch.compiler.reset()  # what was compiled for other shapes must not count here
     made = contestants_of(shape, form, options.device, not options.no_compile)
+    check(made)
     times = take_turns(made, options.runs)
     row: dict[str, Any] = {
         "shape": shape,
         "format": form,
         "times": {name: summary(values) for name, values in times.items()},
+        "paired": paired(times),
         "saved": {
             name: saved_bytes(one.module, one.x)
             for name, one in made.items()
@@ -184,6 +227,29 @@ def row_of(shape: tuple[int, ...], form: str, options: argparse.Namespace) -> di
     if options.device != "cpu":
         row["peak_bytes"] = {name: peak_bytes(one) for name, one in made.items()}
     return row
+
+
+def paired(times: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Quartiles of the ratio of times over the turns, of each pair that a claim is about."""
+    pairs = [(f"{kind} {other}", f"{kind} ours") for kind in LAYERS for other in ("timm", "plain")]
+    pairs += [
+        (f"{kind} ours, compiled", f"{baseline}{how}")
+        for kind in COMPILED for baseline in ("bn-relu", IN_NCHW) for how in ("", ", compiled")
+    ]  # fmt: skip
+    return {
+        f"{one} / {other}": [
+            round(cut, 3)
+            for cut in quantiles(a / b for a, b in zip(times[one], times[other], strict=True))
+        ]
+        for one, other in pairs
+        if one in times and other in times
+    }
+
+
+def quantiles(values: Iterable[float]) -> list[float]:
+    """The quartiles; of one value, that value."""
+    known = list(values)
+    return statistics.quantiles(known, n=4, method="inclusive") if len(known) > 1 else known * 3
 
 
 def median(row: dict[str, Any], name: str) -> float:
@@ -258,10 +324,18 @@ def verdicts(found: dict[str, Any]) -> list[dict[str, Any]]:
     return told
 
 
+def is_trial(options: argparse.Namespace) -> bool:
+    """Whether it was run otherwise than the figures that are kept."""
+    return (
+        options.shapes < len(SHAPES) or options.runs < RUNS or options.threads != THREADS
+        or options.no_compile
+    )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--shapes", type=int, default=len(SHAPES))
@@ -281,7 +355,11 @@ def main() -> None:
     for one in judged:
         print(f"{'met' if one['met'] else 'MISSED'} ({one['kind']} {one['target']}): "
               f"{one['what']}: {one['ratio']}")  # fmt: skip
-    if options.shapes < len(SHAPES):
+    for row in rows:
+        for name, cuts in row["paired"].items():
+            print(f"{row['shape']} {row['format']}, {name}: quartiles over turns {cuts}")
+    if is_trial(options):
+        print("a trial: nothing is written")
         return
     settings = {
         "threads": options.threads, "device": options.device, "timm": timm().__version__,

@@ -14,12 +14,13 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from known_graphs import viable_graphs
+from known_graphs import ZERO, Build, X, viable_graphs
 
 from primitives import artefacts, codegen, verify
 from primitives.artefacts import FILES, artefact
 from primitives.catalog import CATALOG
 from primitives.errors import EvosearchError, LayerError
+from primitives.factory import norm_act_function
 from primitives.formula import parse
 from primitives.graph import Graph, Node
 from primitives.module import build_layer, layer_class
@@ -298,3 +299,79 @@ def test_every_right_file_passes_its_checks() -> None:
     random = islice(viable_graphs(seed=31, op_set="extended+token"), 60)
     for graph in (*(entry.graph for entry in CATALOG.values()), *random):
         verify.verify_source(codegen.layer_source(graph), graph)
+
+
+def test_values_are_compared_element_by_element() -> None:
+    inf, nan = torch.inf, torch.nan
+    meant = torch.tensor([1.0, 2.0, -3.0, 1e30, inf, -inf, nan])
+    verify.compare("here", meant.clone(), meant, 1e-4)
+    wrong = ((0, 1.01), (3, 1.01e30), (3, inf), (4, 3e38), (4, -inf), (5, nan), (6, 0.0), (6, inf))
+    for place, value in wrong:
+        got = meant.clone()
+        got[place] = value
+        with pytest.raises(LayerError, match="in the first of 1 of 7 elements"):
+            verify.compare("here", got, meant, 1e-4)
+    with pytest.raises(LayerError, match=r"shape \(1, 7\), not \(7,\)"):
+        verify.compare("here", meant[None], meant, 1e-4)
+
+
+def test_only_an_element_that_rounding_moves_may_differ_more() -> None:
+    meant = torch.tensor([1.0, 2.0, -3.0, torch.inf])
+    near = torch.tensor([1.01, 2.0, -3.0, 3e38])
+    verify.compare("here", torch.tensor([1.05, 2.0, -3.0, 1e38]), meant, 1e-4, [near])
+    for got in ([1.2, 2.0, -3.0, torch.inf], [1.0, 2.01, -3.0, torch.inf]):
+        with pytest.raises(LayerError, match="differs from what the graph means"):
+            verify.compare("here", torch.tensor(got), meant, 1e-4, [near])
+
+
+@pytest.mark.parametrize("text", ["exp(square(square(x)))", "exp(square(x) * 2)"])
+def test_a_huge_value_hides_no_wrong_one_elsewhere(text: str) -> None:
+    graph = parse(text)
+    layer = build_layer(graph, 8).eval()
+    x = torch.randn(5, 8, 8, 9, generator=torch.manual_seed(2))
+    assert bool((layer(x).abs() > 1e6).any())
+    verify.verify_program(layer, layer, graph, "program")
+
+    def wrong(x: torch.Tensor) -> torch.Tensor:
+        value: torch.Tensor = layer(x)
+        return torch.where(value < 2, value + 1e-2, value)
+
+    with pytest.raises(LayerError, match="differs from what the graph means"):
+        verify.verify_program(wrong, layer, graph, "program")
+
+
+def of_one_moment(twice: str) -> Graph:
+    """Two batch moments whose operands are two nodes of one value."""
+    b = Build()
+    operands = (b("tanh", X), b("tanh", X)) if twice == "tanh" else (X, b("add", X, ZERO))
+    one, other = (b("div", X, b("std", operand, over="batch")) for operand in operands)
+    b("add", one, b("tanh", other))
+    return b.graph()
+
+
+@pytest.mark.parametrize("twice", ["tanh", "zero"])
+def test_moments_of_one_value_share_a_buffer_in_the_check_too(twice: str) -> None:
+    graph = of_one_moment(twice)
+    layer = trained(graph).eval()
+    assert len([name for name, _ in layer.named_buffers()]) == 2  # with the count of batches
+    verify.verify_program(layer, layer, graph, "program")
+    with pytest.raises(LayerError, match="differs from what the graph means"):
+        verify.verify_program(build_layer(graph, 8).eval(), layer, graph, "program")
+
+
+@pytest.mark.parametrize("channels", [8, 10])
+def test_a_layer_that_finds_its_channels_is_saved_for_channels_first(channels: int) -> None:
+    layer = norm_act_function("evonorm-b0")(channels)
+    before = torch.random.get_rng_state()
+    data = artefact(B0, "torch-export", layer=layer)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    program = torch.export.load(io.BytesIO(data)).module()
+    x = torch.randn(2, channels, 5, 11, generator=torch.manual_seed(1))
+    torch.testing.assert_close(program(x), layer.eval()(x), rtol=1e-4, atol=1e-4)
+
+
+def test_no_number_of_channels_is_a_size_of_the_check() -> None:
+    for channels in range(1, 130):
+        sizes = verify.free_sizes(channels)
+        assert len(sizes) >= 2
+        assert all(channels not in (*size, size[0] * size[1]) for size in sizes)

@@ -91,3 +91,22 @@ def test_recomputation_changes_nothing_but_memory(name: str, training: bool) -> 
         made.append([*first, *second, *layer.buffers()])
     for plain, again in zip(*made, strict=True):
         torch.testing.assert_close(again, plain, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["evonorm-s0", "evonorm-b0", "bn-relu"])
+def test_recomputation_saves_a_half_precision_input_as_it_came(
+    name: str, dtype: torch.dtype
+) -> None:
+    made = []
+    for recompute in (False, True):
+        layer = layer_class(CATALOG[name].graph)(16, recompute=recompute)  # type: ignore[call-arg]
+        x = torch.randn(8, 16, 8, 8, generator=torch.manual_seed(4)).to(dtype).requires_grad_()
+        if recompute:
+            assert saved_bytes(layer, x) <= 1.1 * x.nbytes
+        value = layer(x)
+        value.backward(x.detach())
+        assert value.dtype == dtype
+        made.append([value.detach(), x.grad, *(p.grad for p in layer.parameters())])
+    for plain, again in zip(*made, strict=True):
+        torch.testing.assert_close(again, plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import subprocess
+import symtable
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from known_graphs import KNOWN, V0, ZERO, Build, X
 from torch import Tensor, nn
 
 from primitives import module
+from primitives.catalog import CATALOG
 from primitives.codegen import layer_source
 from primitives.errors import LayerError
 from primitives.graph import Graph, Node
@@ -374,6 +376,26 @@ def test_docstring_text_can_not_become_code(line: str) -> None:
 def test_class_names_that_are_no_names_are_refused(name: str) -> None:
     with pytest.raises(LayerError, match="class name"):
         layer_source(KNOWN["EvoNorm-S1"], name)
+
+
+def names_of_file(source: str) -> set[str]:
+    """What the text looks up or defines outside its functions."""
+    module = symtable.symtable(source, "a", "exec")
+    found, waiting = {symbol.get_name() for symbol in module.get_symbols()}, [module]
+    while waiting:
+        table = waiting.pop()
+        waiting += table.get_children()
+        found |= {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global()}
+    return found
+
+
+def test_class_names_that_the_file_needs_are_refused() -> None:
+    graphs = [entry.graph for entry in CATALOG.values()]
+    needed = set().union(*(names_of_file(layer_source(graph)) for graph in graphs))
+    assert {"torch", "iter", "getattr", "staticmethod", "str", "_VarMean"} <= needed
+    for name in needed - {"EvolvedLayer"}:
+        with pytest.raises(LayerError, match="class name"):
+            layer_source(graphs[0], name)
 
 
 def test_classes_are_made_once_per_graph() -> None:

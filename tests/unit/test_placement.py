@@ -85,6 +85,42 @@ def test_scale_shift_and_running_statistics_are_kept() -> None:
     torch.testing.assert_close(squared[0].state_dict()["running_mean_square_4"], mean_square)
 
 
+def test_averages_without_momentum_keep_their_weight() -> None:
+    x = torch.randn(6, 5, 4, 3, 3, generator=torch.manual_seed(0))
+    norm = nn.BatchNorm2d(4, momentum=None)
+    for batch in x[:5]:
+        norm(batch)
+    net = nn.Sequential(norm, nn.ReLU())
+    replace_norm_act(net, "bn-relu", report=None)
+    assert norm.running_var is not None
+    variance = (5 * norm.running_var + x[5].var((0, 2, 3), correction=0)) / 6
+    net(x[5])
+    norm(x[5])
+    state = net[0].state_dict()
+    assert state["num_batches_tracked"] == 6
+    torch.testing.assert_close(state["running_mean_4"], norm.running_mean)
+    torch.testing.assert_close(state["running_variance_7"], variance)
+    # A moment of something else starts anew, and must not weigh as much.
+    other = nn.Sequential(norm, nn.ReLU())
+    replace_norm_act(other, "x / std_batch(x) + mean_batch(tanh(x))", report=None)
+    assert other[0].state_dict()["num_batches_tracked"] == 0
+
+
+@pytest.mark.parametrize("what", ["batch", "layer", "group", "with activation"])
+def test_a_model_that_is_one_normalisation_becomes_the_layer(what: str) -> None:
+    norm = {
+        "batch": nn.BatchNorm2d(8), "layer": nn.LayerNorm(8), "group": nn.GroupNorm(2, 8),
+        "with activation": NormAct(8),
+    }[what]  # fmt: skip
+    slot: Any = "norm_act" if what == "with activation" else "norm"
+    placed = replace_norm_act(norm.eval(), "bn-relu", slot, report=None)
+    assert [(row.module, row.action) for row in placed.rows] == [("", "replaced")]
+    assert is_evolved(placed.model)
+    assert not placed.model.training
+    assert not placed.traced
+    assert placed.model.layout == ("nhwc" if what == "layer" else "nchw")
+
+
 def test_a_transformers_layer_norm_is_a_norm_slot() -> None:
     net = nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU())
     with pytest.raises(LayerError, match=r"no place .* a LayerNorm is a norm slot"):
@@ -176,6 +212,26 @@ def test_the_factory_takes_what_libraries_hand_over() -> None:
     assert sorted(make(8, apply_act=False).state_dict()) == ["bias", "weight"]
 
 
+def synchronised() -> nn.Module:
+    """BN-ReLU in the place of a SyncBatchNorm."""
+    net = nn.Sequential(nn.SyncBatchNorm(4), nn.ReLU()).double()
+    placed = replace_norm_act(net, "bn-relu", report=None)
+    assert "those of all processes" in placed.rows[0].why
+    return net[0]
+
+
+def test_a_sync_batch_norm_leaves_a_layer_that_synchronises() -> None:
+    layer = synchronised()
+    assert (layer.synchronise, layer.process_group) == (True, None)
+    # With one process there is nothing to synchronise, and no process group is needed.
+    x = torch.randn(3, 4, 2, 2, dtype=torch.float64, generator=torch.manual_seed(0))
+    plain = build_layer(CATALOG["bn-relu"].graph, 4, dtype=torch.float64)
+    torch.testing.assert_close(layer(x), plain(x))
+    without = nn.Sequential(nn.SyncBatchNorm(4), nn.ReLU())
+    placed = replace_norm_act(without, "evonorm-s0", report=None)
+    assert "processes" not in placed.rows[0].why
+
+
 def two_processes(rank: int, folder: str) -> None:
     """One of two: half of a batch each (three and one examples), then gradients as DDP gives."""
     torch.set_num_threads(1)
@@ -184,8 +240,11 @@ def two_processes(rank: int, folder: str) -> None:
     )
     given = torch.load(f"{folder}/given.pt", weights_only=True)
     for name in ("evonorm-b0", "bn-relu", "relu-rms-batch"):
-        layer = build_layer(CATALOG[name].graph, 4, dtype=torch.float64)
-        assert synchronise_batch_statistics(layer) == 1
+        if name == "bn-relu":  # a SyncBatchNorm's successor needs no more
+            layer = synchronised()
+        else:
+            layer = build_layer(CATALOG[name].graph, 4, dtype=torch.float64)
+            assert synchronise_batch_statistics(layer) == 1
         x = (given["x"][:3] if rank == 0 else given["x"][3:]).requires_grad_()
         model = nn.parallel.DistributedDataParallel(layer)
         value = model(x)

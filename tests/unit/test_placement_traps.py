@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import io
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -287,3 +289,79 @@ def test_norms_that_are_no_classes_of_torch_are_replaced_where_that_is_safe() ->
     x = torch.randn(2, 3, 5, 6, generator=torch.manual_seed(0))
     unit = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
     torch.testing.assert_close(layer(x), unit * weight)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [nn.Tanh(), nn.Softsign(), nn.LogSigmoid(), nn.Softshrink(), nn.Hardshrink(), nn.Tanhshrink(),
+     nn.Hardtanh(), nn.Threshold(0.1, 0.0), nn.CELU(), nn.PReLU()],
+    ids=lambda act: type(act).__name__,
+)  # fmt: skip
+def test_every_activation_of_torch_goes_with_its_norm(act: nn.Module) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), act)
+    placed = replace_norm_act(net, "evonorm-s0", report=None)
+    assert actions(placed) == {"1": "replaced", "2": "replaced"}
+
+
+class OwnActivation(nn.Module):
+    """A leaky ReLU under a name of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x > 0, x, 0.1 * x)
+
+
+class Join(nn.Module):
+    """Without parameters, and no activation: it has two inputs."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + 2 * y
+
+
+class Followed(nn.Module):
+    """A norm with an activation, and one with something else after it."""
+
+    def __init__(self, after: Callable[..., Any]) -> None:
+        super().__init__()
+        self.known = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())
+        self.bn, self.after = nn.BatchNorm2d(4), after
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.known(x)
+        value: Tensor = (
+            self.after(self.bn(y), y) if isinstance(self.after, Join) else self.after(self.bn(y))
+        )
+        return value
+
+
+def beside(x: Tensor) -> Tensor:
+    """An activation that is not all that follows."""
+    return x + functional.relu(x)
+
+
+@pytest.mark.parametrize(
+    ("after", "why"),
+    [(OwnActivation(), "may be its activation: after (OwnActivation)"),
+     (nn.Sigmoid(), "may be its activation: after (Sigmoid)"),
+     (nn.Softmax(1), "may be its activation: after (Softmax)"),
+     (torch.sigmoid, "may be its activation: sigmoid()"),
+     (beside, "besides others an activation follows")],
+    ids=["own", "sigmoid", "softmax", "function", "beside"],
+)  # fmt: skip
+def test_a_norm_stays_where_what_follows_may_be_its_activation(
+    after: Callable[..., Any], why: str
+) -> None:
+    placed = replace_norm_act(Followed(after), "evonorm-s0", report=None)
+    assert actions(placed)["bn"] == "left"
+    (row,) = (row for row in placed.rows if row.module == "bn")
+    assert why in row.why
+
+
+@pytest.mark.parametrize(
+    "after",
+    [nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Dropout(), nn.Flatten(), nn.Conv2d(4, 4, 1),
+     nn.ZeroPad2d(1), nn.Upsample(scale_factor=2), nn.PixelShuffle(2), nn.GroupNorm(2, 4), Join()],
+    ids=lambda after: type(after).__name__,
+)  # fmt: skip
+def test_a_norm_without_an_activation_keeps_its_affine(after: nn.Module) -> None:
+    placed = replace_norm_act(Followed(after), "evonorm-s0", report=None)
+    assert actions(placed)["bn"] == "affine"
