@@ -117,6 +117,32 @@ def test_guessed_tokens_soon_cost_no_query(tmp_path: Path, store: SqlStore) -> N
         assert httpx.get(service.url + "/healthz").status_code == 200
 
 
+def test_no_page_is_longer_than_the_setting_allows(tmp_path: Path, store: SqlStore) -> None:
+    fill(store, 60)
+    with running(tmp_path, max_page=7) as service:
+        url = f"{service.url}/api/v1/searches/{SEARCH}"
+
+        def rows(path: str, **params: int) -> list[dict[str, Any]]:
+            answer = httpx.get(f"{url}/{path}", params=params).raise_for_status().json()
+            found: list[dict[str, Any]] = answer["members" if path == "population" else path]
+            return found
+
+        for path in ("candidates", "events", "population"):
+            assert len(rows(path)) == len(rows(path, limit=500)) == 7, path
+            assert len(rows(path, limit=3)) == 3, path
+        assert [one["seq"] for one in rows("events", after=7)] == [*range(8, 15)]
+        last = store.search(SEARCH).last_seq
+        for asked, seqs, more in (
+            ({"after": last - 7}, range(last - 6, last + 1), False),
+            ({"after": last - 8}, range(last - 7, last), True),
+            ({"newest": True, "before": 8}, range(1, 8), False),
+            ({"newest": True, "before": 9}, range(2, 9), True),
+        ):
+            page = httpx.get(f"{url}/events", params=asked).json()
+            assert [one["seq"] for one in page["events"]] == [*seqs]
+            assert page["more"] is more
+
+
 def test_searches_come_in_pages(tmp_path: Path, store: SqlStore) -> None:
     writes, names = ServiceWrites(store), [f"s{number:07}" for number in range(23)]
     for number, name in enumerate(names):
