@@ -1,7 +1,8 @@
 """Each service of the compose file, started by hand with its very command line and environment.
 
 No container engine is needed: PostgreSQL, a Ray head, a Ray worker and the controller's raylet are
-processes of this machine, so the cluster has three nodes. Names of hosts, ports and secrets are all that is replaced.
+processes of this machine, so the cluster has three nodes. Names of hosts, ports and secrets are all
+that is replaced.
 """
 
 from __future__ import annotations
