@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from evosearch import events as ev
-from evosearch.gain import fresh_gain
+from evosearch.gain import Gain, fresh_gain, fresh_gains
 from evosearch.own import REGISTER
 from evosearch.plugins import user_line
 from evosearch.state import State
@@ -62,9 +62,14 @@ class Alerts:
         self._thread = threading.Thread(target=self._work, name="alerts", daemon=True)
         self._thread.start()
 
-    def listener(self, search_id: str) -> Callable[[State, ev.Event], None]:
-        """Hears every event of a search that is run here."""
+    def listener(self, search_id: str, state: State) -> Callable[[State, ev.Event], None]:
+        """Hears every event of a search that is run here, from this state on.
+
+        A first win that lies before was told by whoever ran the search then.
+        """
         self._news[search_id] = self._clock()
+        if any(map(_won, fresh_gains(state).values())):
+            self._sent.setdefault(("first_win", search_id), self._clock())
 
         def hear(state: State, event: ev.Event) -> None:
             self._news[search_id] = self._clock()
@@ -122,10 +127,11 @@ class Alerts:
         if birth is None or ("first_win", search_id) in self._sent:
             return
         gain = fresh_gain(state, birth)
-        if gain is not None and gain.low is not None and gain.low > 0.0:
+        if gain is not None and _won(gain):
+            low, high = 100 * (gain.low or 0), 100 * (gain.high or 0)
             text = (
                 f"candidate {birth} leads the better baselines by {100 * gain.value:+.1f} points "
-                f"on fresh seeds, interval {100 * gain.low:+.1f} to {100 * (gain.high or 0):+.1f}"
+                f"on fresh seeds, interval {low:+.1f} to {high:+.1f}"
             )
             self.tell("first_win", search_id, text)
 
@@ -161,3 +167,8 @@ class Alerts:
             answer.raise_for_status()
         except httpx.HTTPError as err:
             log.warning("the alert webhook failed: %s", type(err).__name__)
+
+
+def _won(gain: Gain) -> bool:
+    """Whether the interval lies above 0."""
+    return gain.low is not None and gain.low > 0.0

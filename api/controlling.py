@@ -205,7 +205,7 @@ class Controlling:
                     extra={"search": search_id, "candidate": event.birth},
                 )  # fmt: skip
 
-        hear = self._alerts.listener(search_id)
+        hear = self._alerts.listener(search_id, found.controller.state)
         found.controller.listen(together(hear, found.watch.hear, tell))
         self._held[search_id] = found
         log.info("running search %s", search_id, extra={"search": search_id})

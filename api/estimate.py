@@ -6,9 +6,11 @@ to be so. Nothing here trains.
 
 from __future__ import annotations
 
+import math
+
 from api.rest.schemas import Estimate, StageView
 from api.service import Service
-from evosearch.config import SearchConfig
+from evosearch.config import Budget, SearchConfig
 from evosearch.space_share import space_stages
 
 BYTES_PER_EVALUATION = 60_000
@@ -36,7 +38,8 @@ def confirmation_steps(config: SearchConfig) -> int:
 def estimate(service: Service, config: SearchConfig) -> Estimate:
     """The figures; hours are for the workers that controllers have now.
 
-    The budget's own hours end the search phase earlier; the counts are without them.
+    Other limits of the budget end the search phase earlier: hours follow those of time, GPU-hours
+    and training steps; the counts are without them.
     """
     search, confirmation = search_steps(config), confirmation_steps(config)
     steps, settings = search + confirmation, service.settings
@@ -46,8 +49,9 @@ def estimate(service: Service, config: SearchConfig) -> Estimate:
     workers = len(at_hand) or settings.workers or 1
     hours = None
     if found is not None:
-        most = float("inf") if config.budget.hours is None else config.budget.hours * workers
-        hours = min(search * found[0] / 3600, most) + confirmation * found[0] / 3600
+        a_step = found[0] / 3600
+        most = most_hours(config.budget, workers, service.gpus_per_worker(), a_step)
+        hours = min(search * a_step, most) + confirmation * a_step
     a_candidate = len(config.task.anchors) * config.task.steps
     return Estimate(
         config=config.model_dump(mode="json"),
@@ -63,6 +67,18 @@ def estimate(service: Service, config: SearchConfig) -> Estimate:
         space=[StageView(**one._asdict()) for one in space_stages(apart_from_code(config))],
         based_on="no search of this task has run here yet" if found is None else found[1],
     )  # fmt: skip
+
+
+def most_hours(budget: Budget, workers: int, gpus_per_worker: float, a_step: float) -> float:
+    """Worker-hours that the budget lets the search phase take; ``a_step``: those of a step."""
+    limits = []
+    if budget.hours is not None:
+        limits.append(budget.hours * workers)
+    if budget.gpu_hours is not None and gpus_per_worker:
+        limits.append(budget.gpu_hours / gpus_per_worker)
+    if budget.train_steps is not None:
+        limits.append(budget.train_steps * a_step)
+    return min(limits, default=math.inf)
 
 
 def apart_from_code(config: SearchConfig) -> SearchConfig:

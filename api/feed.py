@@ -121,6 +121,9 @@ class Feed:
             except EvosearchError as err:  # the store is away; it is asked again
                 self.ready = False
                 log.warning("the store cannot be read: %s", err)
+            except Exception as err:  # events flow again once it is over; the trace is told once
+                log.error("events cannot be read: %r", err, exc_info=self.ready)
+                self.ready = False
             await asyncio.sleep(self._every)
 
     async def _read(self) -> None:

@@ -27,7 +27,7 @@ from api.strict_json import JsonError, check_json
 COOKIE = "evosearch_token"
 OPEN = ("/healthz", "/readyz", "/api/v1/session", "/assets/", "/static/", "/favicon")
 """Paths that need no token: is it up, signing in, and the page's own files, which hold no data."""
-READS = frozenset({"/api/v1/layers/check", "/api/v1/layers/export"})
+READS = frozenset({"/api/v1/layers/check", "/api/v1/layers/export", "/api/v1/searches/dry-run"})
 """Paths whose POST changes nothing."""
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; "

@@ -19,7 +19,7 @@ _FLAGS = (
     "on_front", "batch_independent", "causal_safe", "pointwise", "audit", "audit_passed",
 )  # fmt: skip
 _TIMES = ("queued_at", "finished_at")
-_FLOATS = ("mean_score", "seconds")
+_FLOATS = ("mean_score", "seconds", "step_time")
 
 
 def parquet_stream(rows: Iterator[dict[str, Any]]) -> Iterator[bytes]:

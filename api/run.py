@@ -297,10 +297,9 @@ class Run:
             trouble = FailureWatch()
             try:
                 with self._view() as view, Alerts(None, None, STALLED_SECONDS) as alerts:
-                    hear = together(alerts.listener(self.id), trouble.hear)
-                    controller = Controller(
-                        self._store, pool, lease, clock=time.perf_counter, listener=hear
-                    )
+                    controller = Controller(self._store, pool, lease, clock=time.perf_counter)
+                    hear = alerts.listener(self.id, controller.state)
+                    controller.listen(together(hear, trouble.hear))
                     self._loop(controller, keeper, signals, trouble, view, alerts)
                     if trouble.reason is not None:
                         alerts.failed(self.id, trouble.reason)

@@ -106,8 +106,8 @@ def _loop(
 ) -> State:
     trouble, name = FailureWatch(), lease.search_id
     with Alerts(None, None, STALLED_SECONDS) as alerts:  # a plug-in's sinks hear of it here, too
-        hear = together(alerts.listener(name), trouble.hear)
-        controller = Controller(store, pool, lease, clock=time.perf_counter, listener=hear)
+        controller = Controller(store, pool, lease, clock=time.perf_counter)
+        controller.listen(together(alerts.listener(name, controller.state), trouble.hear))
         state = _steps(store, controller, lease, keeper, signals, view, trouble, alerts)
         if trouble.reason is not None:
             alerts.failed(name, trouble.reason)

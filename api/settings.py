@@ -6,8 +6,10 @@ can be set here only, never by a request.
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,13 +174,15 @@ def load_settings(
     """The settings that count now; flags that are None are not given.
 
     Raises:
-        ConfigError: a value is wrong; the error names where it came from.
+        ConfigError: a value is wrong, or the file has a key that is no setting; the error names
+            where it came from.
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     if file is not None and not file.is_file():
         raise ConfigError("no such settings file", got=str(file))
     made = _with_file(file)
     try:
+        _check_keys(file)
         return made(**given)
     except ValidationError as err:
         first = err.errors()[0]
@@ -237,14 +241,31 @@ def _with_file(file: Path | None) -> type[ServiceSettings]:
     return FromFile
 
 
-def _origin(name: str, given: Mapping[str, Any], file: Path | None) -> str:
-    import tomllib
+def _keys(file: Path | None) -> list[str]:
+    """What the file sets; as with variables, capitals are no matter."""
+    if file is None:
+        return []
+    return [key.lower() for key in tomllib.loads(file.read_text(encoding="utf-8"))]
 
+
+def _check_keys(file: Path | None) -> None:
+    """Refuse a misspelt key, which would else be a setting that does nothing."""
+    known = [*ServiceSettings.model_fields]
+    for key in _keys(file):
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=3)
+            raise ConfigError(
+                "unknown setting", expected=" or ".join(near) or None, got=repr(key)[:80],
+                where=str(file), hint="see: evosearch settings",
+            )  # fmt: skip
+
+
+def _origin(name: str, given: Mapping[str, Any], file: Path | None) -> str:
     if name in given:
         return "flag"
     if any(key.upper() == f"EVOSEARCH_{name.upper()}" for key in os.environ):
         return f"EVOSEARCH_{name.upper()}"
-    if file is not None and name in tomllib.loads(file.read_text(encoding="utf-8")):
+    if name in _keys(file):
         return str(file)
     return "default"
 

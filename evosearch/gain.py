@@ -8,7 +8,7 @@ final claim is not made here: `evosearch.report` compares paired seeds and image
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -153,14 +153,22 @@ def fresh_gain(state: State, birth: int) -> Gain | None:
 
     None before it has fresh seeds, or before there is a baseline to compare with.
     """
+    return fresh_gains(state, (birth,)).get(birth)
+
+
+def fresh_gains(state: State, births: Iterable[int] | None = None) -> dict[int, Gain]:
+    """The same of these candidates, or of all; those without are left out."""
     samples = samples_of(state)
     baseline = better_baseline(samples, state.config.confirmation.rivals)
-    found = samples.fresh_scores(birth)
-    if baseline is None or found is None:
-        return None
-    means, seeds = found
-    _, _, overall, margin = gains(means[None], np.array([seeds]), baseline, samples.noise())
-    return with_margin(overall[0], margin[0])
+    among = {*samples.fresh, *samples.again} if births is None else births
+    found = {birth: one for birth in among if (one := samples.fresh_scores(birth)) is not None}
+    if baseline is None or not found:
+        return {}
+    means = np.stack([one for one, _ in found.values()])
+    seeds = np.array([number for _, number in found.values()])
+    _, _, overall, margin = gains(means, seeds, baseline, samples.noise())
+    told = map(with_margin, overall, margin)
+    return dict(zip(found, told, strict=True))
 
 
 def better_baseline(samples: Samples, rivals: Sequence[str]) -> Baseline | None:

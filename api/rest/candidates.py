@@ -176,12 +176,12 @@ def show_candidate(
     service: Here, ref: SearchRef, birth: Birth, request: Request, response: Response
 ) -> CandidateDetail:
     """One candidate with its checks, trainings, curves, and why it was kept or thrown out."""
-    search_id = service.store.search(ref).id
+    info = service.store.search(ref)
+    search_id = info.id
     found = service.queries.candidate(search_id, birth)
     row = found.candidate
-    tag = etag_of(search_id, birth, row.state, row.seeds, row.on_front, len(found.children),
-                  len(found.evaluations), found.repeats)  # fmt: skip
-    if unchanged(request, response, tag):
+    # Gain and step time follow from trainings of others, too.
+    if unchanged(request, response, etag_of("candidate", search_id, birth, info.last_seq)):
         same: CandidateDetail = not_modified(response)
         return same
     curves = service.rest.curves(search_id, [one.seq for one in found.evaluations])

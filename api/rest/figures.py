@@ -132,7 +132,7 @@ def population(service: Here, ref: SearchRef, limit: Limit = 500) -> PopulationV
     info = service.store.search(ref)
     size = info.config.evolution.population_size
     found = service.queries.population(info.id, size)
-    members = service.rest.members(info.id, size, limit)
+    members = service.rest.members(info.id, size, min(limit, service.settings.max_page))
     return PopulationView(
         size=found.size, lowest=found.lowest, mean=found.mean, highest=found.highest,
         front_size=found.front_size,
@@ -179,14 +179,18 @@ def events(
 ) -> EventPage:  # fmt: skip
     """A page of the log: what follows an event, or with ``newest`` the end of it."""
     info = service.store.search(ref)
+    limit = min(limit, service.settings.max_page)
     rows = service.queries.events(
-        info.id, after=after, before=before, kinds=kind or (), limit=limit, newest=newest
+        info.id, after=after, before=before, kinds=kind or (), limit=limit + 1, newest=newest
     )
+    more = len(rows) > limit
+    rows = rows[-limit:] if newest else rows[:limit]
     return EventPage(
         events=[
             EventView(seq=row.seq, at=row.at, kind=row.kind, event=row.payload) for row in rows
         ],
         last=rows[-1].seq if rows else after,
+        more=more,
     )
 
 

@@ -351,10 +351,14 @@ class EventView(View):
 
 
 class EventPage(View):
-    """Events in order; ``last``: ask with ``after`` = this for those that follow."""
+    """Events in order; ``last``: ask with ``after`` = this for those that follow.
+
+    ``more``: the page had no room for all that was asked for.
+    """
 
     events: list[EventView]
     last: int
+    more: bool
 
 
 class WorkerView(View):

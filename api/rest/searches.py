@@ -87,7 +87,9 @@ class ChangedSearch(Body):
     title: Title | None = None
     tags: Annotated[list[Tag], Field(max_length=20)] | None = None
     notes: Annotated[Text, Field(max_length=20_000)] | None = None
-    budget: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    budget: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
+        None, description="evaluations in all"
+    )
     priority: Annotated[int, Field(ge=1, le=100)] | None = None
     starred: bool | None = None
     archived: bool | None = None
@@ -217,7 +219,10 @@ def report(
 
 @router.patch("/{ref}", responses=CHANGED)
 def change_search(service: Here, ref: SearchRef, body: ChangedSearch) -> SearchView:
-    """Change title, tags, notes, priority, marks; a new budget goes to the controller."""
+    """Change title, tags, notes, priority, marks; a new budget goes to the controller.
+
+    That is a number of evaluations in all; the budget's other limits stay as they are.
+    """
     search_id = service.store.search(ref).id
     given = body.model_dump(exclude_none=True, exclude={"title", "budget", "notes"})
     if body.notes is not None:

@@ -1,7 +1,8 @@
 """Each service of the compose file, started by hand with its very command line and environment.
 
-No container engine is needed: PostgreSQL, a Ray head and a Ray worker are processes of this
-machine, so the cluster has two nodes. Names of hosts, ports and secrets are all that is replaced.
+No container engine is needed: PostgreSQL, a Ray head, a Ray worker and the controller's raylet are
+processes of this machine, so the cluster has three nodes. Names of hosts, ports and secrets are all
+that is replaced.
 """
 
 from __future__ import annotations
@@ -121,6 +122,7 @@ class Composed:
             assert self.services[name]["restart"] == "unless-stopped", (name, log)
             self.restarts += 1
             assert self.restarts <= 20, (name, log)
+            kill_session(process.pid)  # a container ends with its first process
             time.sleep(2.0)
             self.start(name)
 
@@ -239,5 +241,6 @@ def test_the_services_of_the_compose_file_work_together(composed: Composed) -> N
     controller = composed.running["controller"]
     controller.send_signal(signal.SIGTERM)
     assert controller.wait(60) == 0
+    kill_session(controller.pid)
     assert composed.running["ray-worker"].poll() is None
     del composed.running["controller"]

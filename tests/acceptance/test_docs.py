@@ -33,7 +33,7 @@ ELSEWHERE = {
 """Whose snippets another test runs."""
 STAYS = ("serve", "controller")
 """Commands that do not end: their words are read, and nothing is started."""
-CONTAINERS = ("ssh", "curl", "mkdir", "openssl", "docker", "sbatch")
+CONTAINERS = ("ssh", "curl", "mkdir", "openssl", "docker", "sbatch", "ray")
 """Programs of other machines and services; `tests/acceptance/test_compose_by_hand.py` has some."""
 INSTEAD = {
     "postgresql://evosearch@server/evosearch": "sqlite:///other.db", "cifar10-cpu": "quickstart",

@@ -76,11 +76,11 @@ def a_state() -> State:
 def test_an_end_is_posted_once_as_json(receiver: Receiver) -> None:
     state = a_state()
     with alerts(receiver.url) as made:
-        hear = made.listener("aaaaaaaa")
+        hear = made.listener("aaaaaaaa", state)
         for _ in range(2):
             hear(state, StatusChanged(status="finished", reason="done"))
-        made.listener("bbbbbbbb")(state, StatusChanged(status="failed", reason="no data"))
-        made.listener("bbbbbbbb")(state, StatusChanged(status="paused", reason="asked to"))
+        made.listener("bbbbbbbb", state)(state, StatusChanged(status="failed", reason="no data"))
+        made.listener("bbbbbbbb", state)(state, StatusChanged(status="paused", reason="asked to"))
     assert receiver.told == [
         ("application/json", {"alert": "finished", "search": "aaaaaaaa", "text": "done"}),
         ("application/json", {"alert": "failed", "search": "bbbbbbbb", "text": "no data"}),
@@ -90,7 +90,7 @@ def test_an_end_is_posted_once_as_json(receiver: Receiver) -> None:
 def test_silence_and_a_filling_disk_are_posted(receiver: Receiver) -> None:
     state, now = a_state(), 0.0
     with alerts(receiver.url, clock=lambda: now, disk_free=lambda: 10**9 if now < HOUR else 5) as m:
-        hear = m.listener("aaaaaaaa")
+        hear = m.listener("aaaaaaaa", state)
         m.look("aaaaaaaa", state)
         now = 0.9 * HOUR
         hear(state, StatusChanged(status="running", reason="news"))
@@ -134,7 +134,7 @@ def test_the_first_win_is_one_on_fresh_seeds_with_an_interval_above_nothing(
     # What flatters: the seed that selected it, and an objective that is no score.
     flattered = dict.fromkeys(state.config.anchor_names, 0.99) | {"resnet:macs": 5.0}
     with alerts(receiver.url) as made:
-        hear = made.listener("aaaaaaaa")
+        hear = made.listener("aaaaaaaa", state)
 
         def told(birth: int) -> int:
             hear(state, finished(birth, flattered))
@@ -155,6 +155,28 @@ def test_the_first_win_is_one_on_fresh_seeds_with_an_interval_above_nothing(
     (alert,) = [one for _, one in receiver.told if one["alert"] == "first_win"]
     assert alert["search"] == "aaaaaaaa"
     assert "candidate 1 leads the better baselines by +10.0 points on fresh seeds" in alert["text"]
+
+
+def test_a_win_before_a_restart_is_not_told_again(receiver: Receiver) -> None:
+    state = a_state()
+    scores = dict.fromkeys(state.config.anchor_names, 0.9)
+    with alerts(receiver.url) as made:
+        hear = made.listener("aaaaaaaa", state)
+        for name in state.config.confirmation.rivals:
+            measured(state, Subject(baseline=name), "baseline", 0.80, range(2))
+        measured(state, Subject(birth=1), "remeasure", 0.70, range(2))
+        hear(state, finished(1, scores))
+    with alerts(receiver.url) as made:  # so far nobody has won
+        hear = made.listener("aaaaaaaa", state)
+        measured(state, Subject(birth=2), "remeasure", 0.90, range(2))
+        hear(state, finished(2, scores))
+    assert receiver.kinds() == ["first_win"]
+    with alerts(receiver.url) as made:
+        hear = made.listener("aaaaaaaa", state)
+        measured(state, Subject(birth=3), "remeasure", 0.95, range(2))
+        hear(state, finished(3, scores))
+        hear(state, StatusChanged(status="finished", reason="done"))
+    assert receiver.kinds() == ["first_win", "finished"]
 
 
 def test_a_receiver_that_refuses_or_is_gone_stops_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -35,14 +36,24 @@ def services() -> dict[str, Any]:
     return found
 
 
+def commands(service: dict[str, Any]) -> list[list[str]]:
+    """What the service runs, one after the other; a shell's line taken apart."""
+    told = service.get("command", [])
+    if told[:2] != ["sh", "-c"]:
+        return [told]
+    parts = [shlex.split(part) for part in told[2].split(" && ")]
+    assert parts[-1][0] == "exec", "signals reach the last one only without a shell around it"
+    return [*parts[:-1], parts[-1][1:]]
+
+
 def test_every_command_of_ours_is_understood() -> None:
     from typer.main import get_command
 
     from api.cli import app
 
     ours = {
-        name: one["command"][1:] for name, one in services().items()
-        if one.get("command", [""])[0] == "evosearch"
+        name: words[1:] for name, one in services().items()
+        for words in commands(one) if words[:1] == ["evosearch"]
     }  # fmt: skip
     assert set(ours) == {"migrate", "api", "controller"}
     root: Any = get_command(app)
@@ -51,6 +62,23 @@ def test_every_command_of_ours_is_understood() -> None:
         while hasattr(command, "commands"):
             command = command.commands[rest.pop(0)]
         command.make_context("evosearch", rest)  # parses, and raises where it cannot
+
+
+def test_the_controller_is_a_node_of_the_cluster_that_takes_no_workers() -> None:
+    first, second = commands(services()["controller"])
+    address = second[second.index("--ray-address") + 1]
+    assert first == ["ray", "start", f"--address={address}", "--num-cpus=0"]
+
+
+def test_every_node_of_the_cluster_has_a_token_and_shared_memory() -> None:
+    nodes = {
+        name: one for name, one in services().items()
+        if any(words[:2] == ["ray", "start"] for words in commands(one))
+    }  # fmt: skip
+    assert set(nodes) == {"ray-head", "ray-worker", "controller"}
+    for name, one in nodes.items():
+        assert one["environment"]["RAY_AUTH_MODE"] == "token", name
+        assert one["shm_size"] == "1gb", name
 
 
 def test_every_long_running_service_has_limits_and_a_restart_rule() -> None:

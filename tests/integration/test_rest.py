@@ -17,6 +17,7 @@ from evosearch.presets import load_preset
 from primitives.ops import OP_SETS
 from tests.support.events import RandomSearch, evaluated, queued, standing
 from tests.support.service import SEARCH, Running, fill, running
+from tests.support.standings import Story
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +225,26 @@ def test_etags_save_the_body(http: httpx.Client) -> None:
         assert (again.status_code, again.content) == (304, b"")
     packed = http.get("/presets", headers={"Accept-Encoding": "gzip"})
     assert packed.headers["content-encoding"] == "gzip"
+
+
+def test_a_candidates_etag_follows_the_baselines_that_it_is_compared_with(tmp_path: Path) -> None:
+    store = SqlStore(f"{tmp_path}/store.db")
+    story = Story(store, SEARCH)
+    birth = story.candidate([0.7, 0.6, 0.5])
+    story.flush()
+    with running(tmp_path) as service:
+        url = f"{service.url}/api/v1/searches/{SEARCH}/candidates/{birth}"
+        first = httpx.get(url)
+        assert (first.json()["gain"], first.json()["step_time"]) == (None, None)
+        known = {"If-None-Match": first.headers["etag"]}
+        assert httpx.get(url, headers=known).status_code == 304
+        story.baselines()
+        story.flush()
+        then = httpx.get(url, headers=known)
+        assert then.status_code == 200
+        assert then.json()["gain"]["value"] > 0.0
+        assert then.json()["step_time"] == pytest.approx(0.7)
+    store.close()
 
 
 def test_what_is_known_is_listed(http: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib.util
 import io
@@ -177,3 +178,16 @@ def test_python_writes_every_format(made: Made, form: Any, tmp_path: Path) -> No
     path = made.candidate.export(tmp_path / "layer.file", form, channels=6)
     check_file(form, path.read_bytes(), 6)
     assert [one.name for one in tmp_path.iterdir()] == ["layer.file"]
+
+
+def test_parquet_and_csv_hold_the_same_numbers(made: Made) -> None:
+    from pyarrow import parquet
+
+    path = f"/searches/{NAME}/candidates"
+    rows = list(csv.DictReader(io.StringIO(made.http.get(f"{path}.csv").text)))
+    table = parquet.read_table(io.BytesIO(made.http.get(f"{path}.parquet").content))
+    assert len(rows) == 2
+    for name in ("step_time", "mean_score", "seconds", "birth", "seeds", "live_nodes"):
+        told = [float(row[name]) for row in rows]
+        assert told == table.column(name).to_pylist(), name
+    assert [float(row["step_time"]) for row in rows] == pytest.approx([0.7, 0.7])

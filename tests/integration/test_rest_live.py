@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -234,6 +235,42 @@ def test_a_stream_of_all_over_many_searches_resumes_anywhere(store: SqlStore) ->
     for name, first in ((names[0], 2), (names[-1], 2), ("cccccccc", 1)):
         last = store.search(name).last_seq
         assert [t.seq for t in found if t.search_id == name] == [*range(first, last + 1)]
+
+
+def test_a_reader_that_meets_a_bug_says_so_and_goes_on(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    search, queries = fill(store, 5), RestQueries(store)
+    ask, broken = queries.last_seqs, True
+
+    def asked() -> Any:
+        if broken:
+            raise RuntimeError("nobody thought of this")
+        return ask()
+
+    async def until(true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not true():
+                await asyncio.sleep(0.01)
+
+    async def watch() -> list[int]:
+        nonlocal broken
+        feed = Feed(queries, every=0.02)
+        await feed.start()
+        assert feed.ready
+        monkeypatch.setattr(queries, "last_seqs", asked)
+        await until(lambda: not feed.ready)
+        last = append(store, search, SEARCH, 2)
+        broken = False
+        await until(lambda: feed.ready)
+        found = await heard(feed.listen(SEARCH, before), feed, last - before)
+        await feed.stop()
+        return [told.seq for told in found]
+
+    before = store.search(SEARCH).last_seq
+    assert asyncio.run(watch()) == [*range(before + 1, store.search(SEARCH).last_seq + 1)]
+    assert caplog.text.count("Traceback") == 1
+    assert "nobody thought of this" in caplog.text
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30])

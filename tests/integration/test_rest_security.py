@@ -65,6 +65,9 @@ def test_scopes(locked: tuple[Running, str, str]) -> None:
     body = {"preset": "quickstart"}
     assert httpx.post(url, json=body, headers=bearer(reads)).status_code == 403
     assert httpx.post(url, json=body, headers=bearer(writes)).status_code == 201
+    dry = httpx.post(f"{url}/dry-run", json=body, headers=bearer(reads), timeout=60)
+    assert dry.status_code == 200, "it writes nothing"
+    assert httpx.post(f"{url}/dry-run", json=body).status_code == 401
     assert httpx.get(service.url + "/healthz").status_code == 200
     assert httpx.get(service.url + "/metrics").status_code == 401
     stream = f"{url}/{SEARCH}/events/stream?token={reads}"

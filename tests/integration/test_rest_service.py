@@ -14,13 +14,18 @@ from typing import Any
 import httpx
 import pytest
 
+from api.app import make_app
 from api.aside import THREADS, WAITING
+from api.estimate import estimate
 from api.logs import set_up
+from api.rest.schemas import Estimate
+from api.settings import load_settings
 from db.queries_rest import Notes
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from db.tokens import Tokens
 from evosearch.client import Client
+from evosearch.config import Budget, Confirmation
 from evosearch.events import PhaseEntered, StatusChanged
 from tests.support.events import CREATED
 from tests.support.service import SEARCH, fill, running
@@ -115,6 +120,60 @@ def test_guessed_tokens_soon_cost_no_query(tmp_path: Path, store: SqlStore) -> N
         assert status(None) == 429
         assert status(token) == 200, "who was let in before is let in still"
         assert httpx.get(service.url + "/healthz").status_code == 200
+
+
+def test_hours_follow_whichever_limit_comes_first(
+    tmp_path: Path, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(store)
+    monkeypatch.setattr("api.estimate.space_stages", lambda config: [])
+    flags = {"db": f"sqlite:///{tmp_path}/store.db", "workers": 2, "gpus_per_worker": 0.5}
+    service = make_app(load_settings(flags)).service
+    alone = CREATED.config.model_copy(update={"confirmation": Confirmation(enabled=False)})
+
+    def told(**limits: Any) -> Estimate:
+        budget = Budget(evaluations=10**6, **limits)
+        return estimate(service, alone.model_copy(update={"budget": budget}))
+
+    free = told()
+    assert free.worker_hours is not None
+    assert free.worker_hours > 100
+    assert told(hours=3).worker_hours == pytest.approx(6)
+    assert told(hours=3).hours == pytest.approx(3)
+    assert told(gpu_hours=3).worker_hours == pytest.approx(6)
+    assert told(gpu_hours=3).gpu_hours == pytest.approx(3)
+    steps = told(train_steps=free.train_steps // 50)
+    assert steps.worker_hours == pytest.approx(free.worker_hours / 50)
+    assert told(hours=3, gpu_hours=1, train_steps=10**9).gpu_hours == pytest.approx(1)
+    assert told(hours=10**9, gpu_hours=10**9).worker_hours == free.worker_hours
+    assert steps.train_steps == free.train_steps, "a count, whatever ends the search before"
+    service.close()
+
+
+def test_no_page_is_longer_than_the_setting_allows(tmp_path: Path, store: SqlStore) -> None:
+    fill(store, 60)
+    with running(tmp_path, max_page=7) as service:
+        url = f"{service.url}/api/v1/searches/{SEARCH}"
+
+        def rows(path: str, **params: int) -> list[dict[str, Any]]:
+            answer = httpx.get(f"{url}/{path}", params=params).raise_for_status().json()
+            found: list[dict[str, Any]] = answer["members" if path == "population" else path]
+            return found
+
+        for path in ("candidates", "events", "population"):
+            assert len(rows(path)) == len(rows(path, limit=500)) == 7, path
+            assert len(rows(path, limit=3)) == 3, path
+        assert [one["seq"] for one in rows("events", after=7)] == [*range(8, 15)]
+        last = store.search(SEARCH).last_seq
+        for asked, seqs, more in (
+            ({"after": last - 7}, range(last - 6, last + 1), False),
+            ({"after": last - 8}, range(last - 7, last), True),
+            ({"newest": True, "before": 8}, range(1, 8), False),
+            ({"newest": True, "before": 9}, range(2, 9), True),
+        ):
+            page = httpx.get(f"{url}/events", params=asked).json()
+            assert [one["seq"] for one in page["events"]] == [*seqs]
+            assert page["more"] is more
 
 
 def test_searches_come_in_pages(tmp_path: Path, store: SqlStore) -> None:

@@ -86,6 +86,37 @@ def test_origins_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert set(found) == set(NAMES)
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("max_pages = 9", "unknown setting; expected max_page"),
+        ("port = 1\nallowed-hosts = 'a'", "expected allowed_hosts, got 'allowed-hosts'"),
+        ("[service]\nport = 1", "unknown setting; got 'service'"),
+    ],
+)
+def test_a_misspelt_line_of_the_file_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings({"max_page": 3}, file)
+    message = str(caught.value)
+    assert message.startswith(f"{file}: unknown setting; ")
+    assert told in message
+    assert message.endswith("see: evosearch settings")
+
+
+def test_a_variable_of_another_program_is_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVOSEARCH_MAX_PAGES", "9")
+    assert load_settings().max_page == 500
+
+
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text("port = = 1")
+    with pytest.raises(ConfigError, match="cannot read the settings file"):
+        load_settings({}, file)
+
+
 def test_the_settings_command_shows_flags_and_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVOSEARCH_CACHE", "/kept")
     result = CliRunner().invoke(app, ["settings", "--port", "77"])

@@ -130,7 +130,7 @@ export class Events {
         found = fitting.length;
         this.older = [...this.older, ...fitting];
         this.oldest = events.at(-1)?.seq ?? this.oldest;
-        this.more.hidden = events.length < PAGE || this.oldest <= 1;
+        this.more.hidden = !page.more;
         if (this.more.hidden) break;
       }
       this.loaded = true;
