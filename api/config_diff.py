@@ -1,6 +1,7 @@
 """In which settings two searches differ; a file of settings stands for a search to be.
 
-Only settings and stored results are compared; nothing is trained or loaded.
+Only settings and stored results are compared. Plug-ins that a file names are loaded, and their
+anchors tried, as at the start of a search; nothing else is trained.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from api.own_config import complete, resolve
 from api.wiring import load_state, open_database
 from evosearch.presets import load_preset, preset_names
 
@@ -24,13 +26,18 @@ def differences(first: str, second: str, db: str | None) -> Iterator[str]:
 
     Raises:
         NotFound: one of them is neither a search nor a file nor a preset.
+        PluginError: code of the user's own that a file names fails.
     """
     store: Store | None = None
     try:
         found: list[tuple[SearchConfig, State | None]] = []
         for reference in (first, second):
-            if reference.endswith(".toml") or reference in preset_names():
+            if reference in preset_names():
                 found.append((load_preset(reference), None))
+                continue
+            if reference.endswith(".toml"):
+                # As a search of it would be stored: with what an anchor's own code says.
+                found.append((complete(resolve(load_preset(reference), (), None)), None))
                 continue
             store = store or open_database(db)
             info = store.search(reference)

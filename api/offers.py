@@ -28,12 +28,12 @@ def offers() -> dict[str, Any]:
     for source in registered_sources():
         loaded = load(source)
         names = {kind: [one.name for one in loaded.entries if one.kind == kind]
-                 for kind in ("anchor", "dataset", "check", "primitive")}  # fmt: skip
+                 for kind in ("anchor", "dataset", "check", "primitive", "objective")}  # fmt: skip
         plugins.append({
             "name": loaded.source.name, "sha256": loaded.source.sha256,
             "anchors": {name: _offered_anchor(name) for name in names["anchor"]},
             "datasets": names["dataset"], "checks": names["check"],
-            "primitives": names["primitive"],
+            "primitives": names["primitive"], "objectives": names["objective"],
         })  # fmt: skip
     return {
         "plugins": plugins,

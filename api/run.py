@@ -36,7 +36,7 @@ from evosearch.errors import ConfigError, NotFound, PluginError, StateConflict
 from evosearch.events import Created, StoredEvent
 from evosearch.own import is_loading
 from evosearch.plugins import ensure
-from evosearch.ports import Enqueue, Extend, Pause, Pool, Resume, SearchInfo, Stop, Store
+from evosearch.ports import Enqueue, Extend, Lease, Pause, Pool, Resume, SearchInfo, Stop, Store
 from evosearch.presets import repeatable
 from evosearch.trouble import FailureWatch
 
@@ -457,11 +457,15 @@ def refuse_changed_code(store: Store, config: SearchConfig) -> None:
 def extended(store: Store, search_id: str, evaluations: int) -> str:
     """Ask for so many further evaluations; returns the id of the search that has them to do.
 
+    They come on top of what was asked for before, whether that has been done or waits.
     A search that has ended is not touched: a copy of it as it was before its confirmation goes on.
     """
     if store.search(search_id).status not in ("running", "paused"):
         search_id = copy_before_confirmation(store, search_id)
-    target = load_state(store, search_id).target
+    # Reading takes no lease of one's own. What waits comes first: it may be done a moment later.
+    waiting = [one.command for one in store.commands(Lease(search_id, "", 0))]
+    asked = [one.evaluations for one in waiting if isinstance(one, Extend)]
+    target = asked[-1] if asked else load_state(store, search_id).target
     store.send(search_id, Extend(evaluations=target + evaluations))
     return search_id
 

@@ -118,15 +118,20 @@ class Anchor(Settings):
     """One host network of the proxy task. What is not set is the anchor's own default."""
 
     name: str
+    """A built-in anchor network or one of a plug-in; in a file of settings ``my_task.py:Name``,
+    too."""
     size: Size = "micro"
     """micro: a CPU, about a second; small: a GPU, minutes; full: as published."""
     width: Count | None = None
+    """Channels that its widths are multiples of, an even number; by default that of ``size``."""
     depth: Count | None = None
+    """How often its blocks repeat; by default as in ``size``."""
     slot: Slot | None = None
     """What of the network the layer stands for."""
     forbids: tuple[Forbidden, ...] = ()
     """Axes that no layer may mix; a layer that does is rejected in the controller."""
     optimizer: Literal["sgd", "adamw"] | None = None
+    """SGD with momentum, or AdamW."""
     rate_scale: Annotated[float, Field(gt=0.0)] | None = None
     """Factor on the run's learning rate, so that anchors of several optimizers share a task."""
     reference: float = 0.0
@@ -162,6 +167,7 @@ class Plugin(Settings):
     name: Annotated[str, Field(max_length=200)]
     """File name, or the name of an entry point."""
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """Of its text and of all that it brings along; where it is empty, of what is found."""
     file: Annotated[str, Field(max_length=1000)] = ""
     """Where it was found; only a hint, for a resume elsewhere finds it by name and sha256."""
     folder: Annotated[str, Field(max_length=1000)] = ""
@@ -183,14 +189,24 @@ class Task(Settings):
     """The proxy task: data, anchor networks and training recipe."""
 
     dataset: str = "polarity-digits"
+    """A built-in data set or one of a plug-in (P: CIFAR-10); a task of a user's own has its own
+    data."""
     anchors: Annotated[tuple[Anchor, ...], Field(min_length=1)]
     """Trained in this order; put the cheapest first."""
     steps: Count = 100
+    """Training steps of a candidate on each anchor (M: 2,000 for series B, 5,000 for S)."""
     batch_size: Count = 64
+    """Rows of a training step (M: 128)."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 0.2
+    """The highest learning rate of a training (M: 0.1); an anchor's ``rate_scale`` is a factor on
+    it."""
     schedule: Literal["cosine", "constant"] = "cosine"
+    """The learning rate falls to 0 over all steps, or stays (M: constant for series B, cosine for
+    S)."""
     momentum: Share = 0.9
+    """Share of the earlier gradients in a step (M)."""
     nesterov: bool = True
+    """Nesterov's step in SGD (M)."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
     """On weights of convolutions and linear maps; layer parameters take none (P)."""
     weight_init: Literal["he_fan_out", "torch"] = "he_fan_out"
@@ -227,13 +243,16 @@ class Bounds(Settings):
     """Closed interval of one statistic of the signal check."""
 
     low: float
+    """Smallest value that passes."""
     high: float
+    """Largest value that passes."""
 
 
 class Signal(Settings):
     """One forward and backward pass at initialisation against bounds per anchor and statistic."""
 
     enabled: bool = True
+    """Whether this check is made (P: the paper has no such check)."""
     reference: str = "bn-relu"
     """Baseline that the statistics are relative to, so that bounds hold on every data set."""
     bounds: dict[str, dict[str, Bounds]] = Field(default_factory=dict)
@@ -251,9 +270,13 @@ class Stability(Settings):
     """Gradient ascent on the weights that maximises the norm of the loss gradient (P)."""
 
     enabled: bool = True
+    """Whether this check is made (P)."""
     steps: Annotated[int, Field(ge=1, le=100)] = 20
+    """Ascent steps at most (P: 100); they are no training steps."""
     rate: Annotated[float, Field(gt=0.0)] = 1.0
+    """Factor on the norm's gradient in an ascent step (?)."""
     batch_size: Count = 32
+    """Rows of the batch whose loss is differentiated (?)."""
     limit: float = 1e8
     """Gradient norm above which a layer is rejected (P)."""
 
@@ -262,7 +285,9 @@ class Quality(Settings):
     """Accuracy on ``select`` after the first steps of the very training run (P: 20 %, step 100)."""
 
     enabled: bool = True
+    """Whether this check is made (P)."""
     steps: Count = 40
+    """Training steps before it, at most ``task.steps`` (P: 100)."""
     accuracy: Annotated[float, Field(le=1.0)] = 0.2
     """Smallest score; of texts minus bits per character."""
 
@@ -275,7 +300,10 @@ class Hurdles(Settings):
     """
 
     steps: tuple[Count, ...] = ()
+    """Training steps at which a score is judged, such as ``[20, 50]``; of an evaluator the steps
+    that it reports. Empty: no hurdles."""
     quantile: Share = 0.25
+    """Share of the latest candidates at that step that would miss it."""
     after: Count = 20
     """Candidates that came to the step before a hurdle is set there."""
 
@@ -293,15 +321,24 @@ class Confirmation(Settings):
     """The end of a search: fresh seeds, learning rates, and one read of ``final``."""
 
     enabled: bool = True
+    """Whether a search confirms its best candidates before its report."""
     top: Count = 5
+    """Candidates with the highest mean scores that are confirmed (P: 10)."""
     seeds: Count = 3
+    """Fresh seeds that each of them gets on every anchor (?)."""
     learning_rates: Annotated[tuple[float, ...], Field(min_length=1)] = (0.1, 0.2, 0.4)
+    """Learning rates that the leader and its rivals are tried at (?)."""
     tune_seeds: Count = 2
+    """Fresh seeds at each of these rates (?)."""
     final_seeds: Count = 10
+    """Fresh seeds on ``final`` for the leader and each rival (?); fewer, where the confirmation
+    would take longer than the search."""
     rivals: Annotated[tuple[str, ...], Field(min_length=1)] = ("bn-relu", "bn-silu")
     """Baselines that the leader must beat; tuned and read on ``final`` beside it."""
     resamples: Count = 10_000
+    """Bootstrap resamples behind an interval."""
     level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+    """How sure an interval is: the share of the resamples that lie in it."""
 
 
 class Budget(Settings):
@@ -314,6 +351,7 @@ class Budget(Settings):
     hours: Annotated[float, Field(gt=0.0)] | None = None
     """Hours by the wall clock while a controller runs the search."""
     gpu_hours: Annotated[float, Field(gt=0.0)] | None = None
+    """Hours of GPUs by what the workers took; a worker with a share of a GPU takes that share."""
     no_gain: Count | None = None
     """Evaluations without a better confirmed mean score (fresh seeds alone) on ``select``."""
     target: Share | None = None
@@ -324,7 +362,9 @@ class SearchConfig(Settings):
     """Everything that reproduces a search with the inline pool."""
 
     preset: str = "custom"
+    """Name of the preset that these settings began as."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """What the random numbers of proposals and trainings follow from."""
     series: Literal["B", "S"] = "B"
     """B layers may use batch statistics; S layers may not (judged on the live graph)."""
     space: Space = Space()
@@ -332,6 +372,7 @@ class SearchConfig(Settings):
     task: Task
     checks: Checks = Checks()
     baselines: tuple[str, ...] = ("bn-relu", "bn-silu")
+    """Known layers that are trained beside the candidates, by name."""
     confirmation: Confirmation = Confirmation()
     budget: Budget = Budget()
 

@@ -32,13 +32,20 @@ class Objective(BaseModel):
         '50.000 %'
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,39}$")]
+    """As the evaluation returns it."""
     direction: Direction = "max"
+    """Whether higher values are better, or lower ones."""
     unit: Annotated[str, Field(max_length=20)] = ""
+    """What follows the numbers, such as ``%`` or ``bit/char``."""
     scale: Annotated[float, Field(gt=0.0)] | None = None
+    """How much of the unit counts as one; by default 100 of ``%``, else 1."""
     worst: float | None = None
+    """The value of knowing nothing, which a training that diverged gets."""
 
     def __init__(
         self, name: str = "", direction: str = "max", unit: str = "", **others: Any

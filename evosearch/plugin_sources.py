@@ -114,9 +114,11 @@ def file_source(name: str, file: Path, text: str, plugin_path: Path | None) -> S
     """The source of a text that lies in a file, with the modules beside it that it imports.
 
     Raises:
-        PluginError: they are too large to travel.
+        PluginError: they are too large to travel, or have a name that is taken.
     """
     extra, folder = with_siblings(file.parent, text, plugin_path)
+    folders = [file.parent, *([plugin_path] if plugin_path is not None else [])]
+    _refuse_taken([(name, text), *extra], folders)
     return Source(name, str(file), text, extra, folder)
 
 
@@ -208,17 +210,53 @@ def _siblings(folder: Path, text: str) -> dict[str, str]:
 
 def imported_names(text: str) -> set[str]:
     """First names of the modules that a text imports, anywhere in it."""
+    return {top for top, _, _ in _imports(text)}
+
+
+def _imports(text: str) -> list[tuple[str, str, int]]:
+    """First and second name of each import of a text ("" for none), and its line."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError):
-        return set()  # whoever executes it says so
-    found = set()
+        return []  # whoever executes it says so
+    names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {one.name.partition(".")[0] for one in node.names}
+            names += [(one.name, node.lineno) for one in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            found.add(node.module.partition(".")[0])
-    return found
+            names += [(f"{node.module}.{one.name}", node.lineno) for one in node.names]
+    parts = [(name.split("."), line) for name, line in names]
+    return [(one[0], one[1] if len(one) > 1 else "", line) for one, line in parts]
+
+
+def _refuse_taken(texts: Iterable[tuple[str, str]], folders: Iterable[Path]) -> None:
+    """Refuse an import that means a module of the user's own and would reach one of ours.
+
+    Raises:
+        PluginError: there is one; the error names its line.
+    """
+    known = [one for one in folders if not (one / "evosearch" / "plugin_sources.py").is_file()]
+    for file, text in texts:
+        for top, inner, line in _imports(text):
+            if top in TAKEN and any(_means_theirs(folder, top, inner) for folder in known):
+                raise PluginError(
+                    f"evosearch has a package {top} of its own, and the one of yours cannot be "
+                    "imported beside it", where=f"{file}:{line}", hint=f"rename {top}",
+                )  # fmt: skip
+
+
+def _means_theirs(folder: Path, top: str, inner: str) -> bool:
+    """Whether an import of ``top.inner`` means what lies in the user's folder."""
+    ours = Path(__file__).parents[1]
+    if inner and _is_module(folder / top / inner):
+        return top != "evosearch" or not _is_module(ours / top / inner)
+    # Every plug-in imports evosearch and means ours, whatever else has that name.
+    is_ours = top == "evosearch" or (inner != "" and _is_module(ours / top / inner))
+    return not is_ours and _is_module(folder / top)
+
+
+def _is_module(path: Path) -> bool:
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
 def _refuse_too_much(files: Mapping[str, str], folder: Path) -> None:

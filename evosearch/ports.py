@@ -175,7 +175,7 @@ class Store(Protocol):
         """Leave a command for whoever runs the search; returns its id."""
 
     def commands(self, lease: Lease) -> list[StoredCommand]:
-        """The commands of the search that are not done, in order."""
+        """The commands of the search that are not done, in order; whoever's the lease is by now."""
 
     def close(self) -> None:
         """Let go of connections; idempotent."""

@@ -11,9 +11,10 @@ from evosearch.records import Failure
 from evosearch.state import State
 
 FAILURES = 8
-"""Candidates that fail one after the other with an error before the search counts as in trouble."""
+"""Candidates that fail with an error, and none is evaluated in between, before the search counts as
+in trouble."""
 LOST = 4
-"""Candidates that hang or end their worker, one after the other: each takes minutes or workers."""
+"""Candidates that hang or end their worker, none evaluated in between: each takes minutes."""
 LOSSES = ("hung", "died")
 
 
@@ -31,10 +32,11 @@ class FailureWatch:
             self._lost += event.failure.cause in LOSSES
             if self._failed >= FAILURES or self._lost >= LOST:
                 self.reason = (
-                    f"{self._failed} candidates in a row failed, the last one with "
-                    f"{_said(event.failure)}"
+                    f"{self._failed} candidates failed and none was evaluated in between, the last "
+                    f"one with {_said(event.failure)}"
                 )
-        elif isinstance(event, (ev.CandidateEvaluated, ev.CandidateRejected)):
+        elif isinstance(event, ev.CandidateEvaluated):
+            # A rejection says nothing about the code that runs after the checks.
             self._failed = self._lost = 0
         elif isinstance(event, ev.JobFinished) and event.purpose == "baseline":
             failure = event.failure

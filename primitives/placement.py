@@ -89,15 +89,16 @@ def replace_norm_act(
     layer: Graph | str,
     slot: Slot = "norm_act",
     *,
-    groups: int | None = None,
+    groups: int | Callable[[int], int] | None = None,
     recompute: bool = False,
     report: Callable[[str], object] | None = print,
 ) -> Placement:
     """The model with the layer in every place of the slot, and the placement table.
 
-    ``layer``: a graph, formula text, or a name of the catalog. Scale, shift and running statistics
-    of what goes are kept where the layer has a place for them. ``report`` gets the table; None is
-    silent.
+    ``layer``: a graph, formula text, or a name of the catalog. ``groups``: of every layer, or a
+    function from channels to them; by default `primitives.groups.group_count`. Scale, shift and
+    running statistics of what goes are kept where the layer has a place for them. ``report`` gets
+    the table; None is silent.
 
     Raises:
         LayerError: the slot is unknown, or the model has no place for the layer.
@@ -139,10 +140,16 @@ class _Work:
     """One replacement under way: rows for the table, modules to put in, calls to take out."""
 
     def __init__(
-        self, model: nn.Module, graph: Graph, found: Scan, groups: int | None, recompute: bool
+        self,
+        model: nn.Module,
+        graph: Graph,
+        found: Scan,
+        groups: int | Callable[[int], int] | None,
+        recompute: bool,
     ) -> None:
         self.model, self.graph, self.scan = model, graph, found
-        self.groups, self.recompute = groups, recompute
+        self.recompute = recompute
+        self.groups = _counted(groups)
         self.rows: list[Row] = []
         self.gone: list[fx.Node] = []
         self.silent: list[Pair] = []
@@ -382,13 +389,20 @@ class _Work:
         self, channels: int, layout: Layout, old: nn.Module, affine: bool = False
     ) -> nn.Module:
         reference = next(old.parameters(), next(self.model.parameters(), torch.empty(0)))
-        count = group_count(channels) if self.groups is None else self.groups
         made = layer_class(self.graph)(
-            channels, groups=count, layout=layout, apply_act=not affine,
+            channels, groups=self.groups(channels), layout=layout, apply_act=not affine,
             recompute=self.recompute, device=reference.device, dtype=reference.dtype,
             eps=_eps_of(old), momentum=getattr(old, "momentum", 0.1),
         )  # fmt: skip
         return made.train(old.training)
+
+
+def _counted(groups: int | Callable[[int], int] | None) -> Callable[[int], int]:
+    """Channels -> groups."""
+    if isinstance(groups, int):
+        count = groups
+        return lambda channels: count
+    return group_count if groups is None else groups
 
 
 def _given(node: fx.Node) -> fx.Node:

@@ -12,6 +12,7 @@ import os
 import re
 import resource
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +25,14 @@ from evosearch.calibrate import Z
 from evosearch.config import Task
 from evosearch.errors import PluginError
 from evosearch.objectives import Objective
+from evosearch.own import ORIGINAL
 from evosearch.plugins import user_line
 from evosearch.records import Job, Run, Subject
 from workers.anchors import ANCHORS
 from workers.device import choose
 from workers.evaluate import Context, make_training
 from workers.inline import one_thread
-from workers.layers import LayerFactory, layer_factory
+from workers.layers import LayerFactory, formula_for, layer_factory
 from workers.leaks import Look, NotedLayers, leaks_of, leaks_of_evaluator
 from workers.own_evaluator import OwnEvaluation
 from workers.own_network import placement
@@ -104,7 +106,9 @@ def findings(
     found = preflight(task, anchor, it.baselines[0], context)
     yield Finding("one step", True, f"{it.goal.text(found.score)} untrained, {it.goal.label}")
     yield _globals(before, it)
-    if not evaluator:
+    if evaluator:
+        yield from _evaluated(it, context)
+    else:
         yield from _placed(it, context)
         yield _cost(it, context)
     yield from _leaks(it, context)
@@ -115,12 +119,13 @@ def findings(
 
 def _placed(it: Checked, context: Context) -> Iterator[Finding]:
     """Where the layers went."""
+    own = ANCHORS.get(it.anchor).own
+    if own is not None and own.kind == "model":
+        yield from _placed_in_model(it, context)
+        return
     noted = it.noted(it.baselines[0])
     training = make_training(it.run(), it.task, noted, context)
     layers = noted.built
-    if not layers:  # a finished model as it came, or one whose places are found
-        yield Finding("placement", None, f"{it.baselines[0]} builds no layer of ours")
-        return
     rows = placement(training.network, layers)
     lost = [row for row in rows if row.module == "-"]
     for row in rows:
@@ -128,6 +133,49 @@ def _placed(it: Checked, context: Context) -> Iterator[Finding]:
                       f"{row.module}: {row.channels} channels")  # fmt: skip
     text = f"{len(rows) - len(lost)} of {len(rows)} layers stand in the network"
     yield Finding("placement", not lost, text, _line_of(it, r"layer\(") or _method(it, "build"))
+
+
+def _placed_in_model(it: Checked, context: Context) -> Iterator[Finding]:
+    """What becomes of a finished model's normalisations and activations with a formula in them."""
+    name = formula_for(it.anchor)
+    noted = it.noted(name)
+    make_training(it.run(), it.task, noted, context)
+    for row in noted.placed:
+        ok = None if row.action == "left" else True
+        yield Finding("placed", ok, f"{row.module}: {row.kind} {row.action}, {row.why}")
+    count = Counter(row.action for row in noted.placed)
+    told = ", ".join(f"{count[action]} {action}" for action in ("replaced", "affine", "left"))
+    yield Finding("placement", True, f"with {name}: {told}")
+
+
+def _evaluated(it: Checked, context: Context) -> Iterator[Finding]:
+    """Which layers a user's evaluator asks for; its seconds a step and memory, now and here.
+
+    Seconds are those between its first report and its last one, or else of the whole.
+    """
+    own = ANCHORS.get(it.anchor).own
+    assert own is not None
+    device = choose(context.device)
+    short = it.task.model_copy(update={"steps": min(1 + TIMED_STEPS, it.task.steps)})
+    reports: list[tuple[int, float]] = []
+
+    def noted() -> None:
+        reports.append((work.step, time.perf_counter()))
+
+    work = OwnEvaluation(
+        own, it.run(), short, it.layer(it.baselines[0]), device, context.clock, interrupted=noted
+    )
+    start = time.perf_counter()
+    with one_thread():
+        work.evaluate()
+    first, last = (0, start), (work.step, time.perf_counter())
+    if len(reports) > 1 and reports[-1][0] > reports[0][0]:
+        first, last = reports[0], reports[-1]
+    widths = Counter(work.built)
+    told = ", ".join(f"{width} ({times} times)" if times > 1 else str(width)
+                     for width, times in widths.items())  # fmt: skip
+    yield Finding("placement", True, f"layers built, by channels: {told}")
+    yield _told_cost(it, (last[1] - first[1]) / max(1, last[0] - first[0]), _peak(device), device)
 
 
 def _cost(it: Checked, context: Context) -> Finding:
@@ -145,11 +193,15 @@ def _cost(it: Checked, context: Context) -> Finding:
                 torch.cuda.synchronize(device)
             times.append(time.perf_counter() - start)
     seconds = float(np.median(times)) if times else float("nan")
+    return _told_cost(it, seconds, max(base, _peak(device)), device)
+
+
+def _told_cost(it: Checked, seconds: float, memory: float, device: torch.device) -> Finding:
     whole = seconds * it.task.steps
     return Finding(
         "cost", True,
         f"{1000 * seconds:.3g} ms a step, {whole:.3g} s for {it.task.steps} steps; peak memory "
-        f"{max(base, _peak(device)) / 1e6:.0f} MB of the process on {device.type}",
+        f"{memory / 1e6:.0f} MB of the process on {device.type}",
     )  # fmt: skip
 
 
@@ -162,9 +214,11 @@ def _peak(device: torch.device) -> float:
 def _leaks(it: Checked, context: Context) -> Iterator[Finding]:
     """Whether the network shows a row or a position what it must not see, with any baseline."""
     network = ANCHORS.get(it.anchor)
-    forbidden = sorted(network.forbids)
+    forbidden, names = sorted(network.forbids), it.baselines
+    if network.own is not None and network.own.kind == "model":
+        names = (*dict.fromkeys((*names, formula_for(it.anchor))),)
     for axis in forbidden:
-        looks = [(name, _look(it, axis, name, context)) for name in it.baselines]
+        looks = [(name, _look(it, axis, name, context)) for name in names]
         name, worst = next(
             (pair for wanted in (True, None) for pair in looks if pair[1].leaks is wanted), looks[0]
         )
@@ -186,7 +240,10 @@ def _look(it: Checked, axis: str, baseline: str, context: Context) -> Look:
             own, it.run(), short, layers, choose(context.device), context.clock
         )  # fmt: skip
         return leaks_of_evaluator(work, axis, layout, layers)
-    return leaks_of(make_training(it.run(), it.task, layers, context), axis, layout, layers)
+    training = make_training(it.run(), it.task, layers, context)
+    # Of a model as it came no layer can be asked for: what it would hold is looked at instead.
+    placed = it.noted(formula_for(it.anchor)) if baseline == ORIGINAL else layers
+    return leaks_of(training, axis, layout, placed)
 
 
 def _method(it: Checked, name: str) -> str:

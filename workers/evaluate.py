@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from evosearch.config import Checks, Stability, Task
-from evosearch.errors import ConfigError, Stopped
+from evosearch.config import Anchor, Checks, Stability, Task
+from evosearch.errors import ConfigError, PluginError, Stopped
+from evosearch.objectives import Objective
 from evosearch.own import OwnAnchor
 from evosearch.plugins import Source, ensure, user_line
 from evosearch.records import (
@@ -46,6 +47,7 @@ from workers.checks import (
 from workers.datasets import Dataset
 from workers.device import choose
 from workers.layers import LayerFactory, layer_factory
+from workers.measures import measure_all, measure_of
 from workers.own_evaluator import OwnEvaluation
 from workers.own_task import OwnData, OwnTraining
 from workers.training import Training, anchor_setting
@@ -149,6 +151,31 @@ def _failure(err: BaseException) -> Failure:
     short_of_memory |= isinstance(err, RuntimeError) and "allocate memory" in str(err)
     return Failure(
         cause="out_of_memory" if short_of_memory else "error", detail=line[:DETAIL_LENGTH]
+    )
+
+
+def _worst(goal: Objective, setting: Anchor, training: Training | None) -> float:
+    """The score of a further objective after a divergence.
+
+    Of what lower is better of, a value of 0 would be the best there is: what is measured on a
+    network is measured on this one.
+
+    Raises:
+        PluginError: nothing says it.
+    """
+    if goal.worst is not None:
+        return goal.score(goal.worst)
+    if goal.name in setting.references:
+        return setting.references[goal.name]
+    if goal.direction == "max":
+        return 0.0
+    if training is not None and measure_of(goal.name) is not None:
+        own = isinstance(training, OwnTraining)
+        model = training.network.model if own else training.network
+        return measure_all([goal], model, setting.name)[goal.name]
+    raise PluginError(
+        f"a training on {setting.name} diverged, and nothing says what {goal.name} is then",
+        hint=f'say the value of knowing nothing: es.Objective("{goal.name}", "min", worst=...)',
     )
 
 
@@ -341,7 +368,7 @@ class _Work:
             learning_rate=run.learning_rate,
             split=run.split,
             score=training.worst if score is None or training.diverged else score.accuracy,
-            more=self.further(run, more, training.diverged),
+            more=self.further(run, more, training.diverged, training),
             diverged=training.diverged,
             steps=training.step,
             seconds=self.seconds[index],
@@ -351,12 +378,20 @@ class _Work:
             correct=score.correct if score is not None and run.split == "final" else "",
         )
 
-    def further(self, run: Run, more: dict[str, float], diverged: bool) -> dict[str, float]:
-        """Scores of further objectives; after a divergence the worst that is known of each."""
+    def further(
+        self, run: Run, more: dict[str, float], diverged: bool, training: Training | None = None
+    ) -> dict[str, float]:
+        """Scores of further objectives; after a divergence the worst that is known of each.
+
+        Raises:
+            PluginError: nothing is known of one.
+        """
         if not diverged:
             return more
-        goals = anchor_setting(run, self.job.task).objectives[1:]
-        return {one.name: one.score(one.worst or 0.0) for one in goals}
+        if self.job.purpose == "search":
+            return {}  # the candidate is rejected
+        setting = anchor_setting(run, self.job.task)
+        return {one.name: _worst(one, setting, training) for one in setting.objectives[1:]}
 
     def evaluate(self, index: int, run: Run) -> Evaluation | None:
         """The run by a user's evaluator, which trains and scores in one go."""

@@ -58,6 +58,11 @@ TORCH_BASELINES = (
 ``token_ln`` LayerNorm over the channels of each position, as transformers have it."""
 KEEPS_POSITIONS_APART = ("token_ln",)
 
+FORMULAS: dict[Slot, tuple[str, ...]] = {
+    "norm_act": ("bn-relu", "gn-relu", "rms-relu"), "norm": ("layer-norm",), "act": ("swish",),
+}  # fmt: skip
+"""By slot, known layers that are formulas; the last one mixes no axis that an anchor may forbid."""
+
 
 class LayerFactory:
     """Number of channels -> a new layer.
@@ -102,9 +107,7 @@ class LayerFactory:
                 f'the baseline "{ORIGINAL}" is a finished model as it came',
                 expected="an anchor of es.anchor(..., model=...)",
             )
-        count = self._count(num_features)
-        if self.has_groups:
-            self.groups[str(num_features)] = count
+        count = self.group_count(num_features)
         if self._graph is not None:
             return build_layer(self._graph, num_features, groups=count, momentum=MOMENTUM)
         normalisation, activation = str(self._baseline).split("-")
@@ -112,6 +115,13 @@ class LayerFactory:
             return ACTIVATIONS[activation]()
         norm = NORMALISATIONS[normalisation](num_features, count)
         return norm if self._slot == "norm" else nn.Sequential(norm, ACTIVATIONS[activation]())
+
+    def group_count(self, num_features: int) -> int:
+        """How many groups a layer of that width has; noted, where the layer has groups."""
+        count = self._count(num_features)
+        if self.has_groups:
+            self.groups[str(num_features)] = count
+        return count
 
     def _count(self, num_features: int) -> int:
         if not self._authors_rule:
@@ -122,15 +132,31 @@ class LayerFactory:
     def mixes(self) -> frozenset[Forbidden]:
         """Which of the axes that an anchor may forbid the layer mixes."""
         if self._graph is not None:
-            mixed = analyse(self._graph).mixes
-            axes: tuple[tuple[Forbidden, str], ...] = (("batch", "b"), ("positions", "s"))
-            return frozenset(axis for axis, letter in axes if letter in mixed)
+            return _mixed_by(self._graph)
         if self.baseline == ORIGINAL:
             return frozenset()  # the user's own model; what it mixes is the user's own choice
         normalisation = str(self._baseline).split("-")[0]
         if self._slot == "act" or normalisation in KEEPS_POSITIONS_APART:
             return frozenset()
         return frozenset(("batch", "positions") if normalisation == "bn" else ("positions",))
+
+
+def _mixed_by(graph: Graph) -> frozenset[Forbidden]:
+    mixed = analyse(graph).mixes
+    axes: tuple[tuple[Forbidden, str], ...] = (("batch", "b"), ("positions", "s"))
+    return frozenset(axis for axis, letter in axes if letter in mixed)
+
+
+def formula_for(anchor: str) -> str:
+    """A known layer that is a formula and mixes no axis that the anchor forbids.
+
+    Those that the anchor's own code names come first.
+    """
+    network = ANCHORS.get(anchor)
+    named = network.own.baselines if network.own is not None else ()
+    wanted = [name for name in named if name in CATALOG] + [*FORMULAS[network.slots[0]]]
+    fitting = (name for name in wanted if not _mixed_by(CATALOG[name].graph) & network.forbids)
+    return next(fitting, wanted[-1])
 
 
 def _catalog_graph(name: str) -> Graph:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from primitives.placement import Row
 from workers.layers import LayerFactory
 from workers.own_batches import seeded
 from workers.own_evaluator import OwnEvaluation
@@ -28,11 +29,16 @@ MOST_CALLS = 8
 
 
 class NotedLayers(LayerFactory):
-    """A factory that remembers the layers it has built."""
+    """A factory that remembers the layers it has built, and what became of a finished model."""
 
     def __init__(self, made: LayerFactory, groups: int, slot: Any) -> None:
         super().__init__(None, made.baseline, groups, slot)
         self.built: list[nn.Module] = []
+        self.placed: list[Row] = []
+
+    def note_placement(self, rows: Sequence[Row]) -> None:
+        """Where they went in a finished model."""
+        self.placed += rows
 
     def __call__(self, num_features: int) -> nn.Module:
         self.built.append(super().__call__(num_features))
@@ -211,6 +217,8 @@ def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
         return change(value)
     if isinstance(value, Mapping):
         return {name: _mapped(one, change) for name, one in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_mapped(one, change) for one in value))
     if type(value) in (list, tuple):
         return type(value)(_mapped(one, change) for one in value)
     return value

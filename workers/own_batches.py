@@ -83,7 +83,7 @@ def _tensors(data: Any, device: torch.device) -> Any:
     if not all(isinstance(one, (Tensor, np.ndarray)) and one.ndim > 0 for one in values):
         return None
     moved = [_tensors(one, device) for one in values]
-    return dict(zip(data, moved, strict=True)) if isinstance(data, Mapping) else tuple(moved)
+    return dict(zip(data, moved, strict=True)) if isinstance(data, Mapping) else _like(data, moved)
 
 
 def _leaves(data: Any) -> list[Tensor]:
@@ -97,7 +97,12 @@ def _rows(data: Any, rows: Any) -> Any:
         return data[rows]
     if isinstance(data, Mapping):
         return {name: one[rows] for name, one in data.items()}
-    return tuple(one[rows] for one in data)
+    return _like(data, [one[rows] for one in data])
+
+
+def _like(given: Any, parts: list[Any]) -> Any:
+    """The parts in a list, tuple or named tuple as they were given."""
+    return type(given)(*parts) if hasattr(given, "_fields") else type(given)(parts)
 
 
 def _permutations(rows: int, batch_size: int, steps: int, seed: int) -> Tensor:
@@ -261,5 +266,5 @@ def to_device(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, Mapping):
         return {name: to_device(one, device) for name, one in batch.items()}
     if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(one, device) for one in batch)
+        return _like(batch, [to_device(one, device) for one in batch])
     return batch

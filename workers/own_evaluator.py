@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from evosearch.config import Task
 from evosearch.errors import PluginError, Stopped
-from evosearch.own import OwnAnchor
+from evosearch.own import ORIGINAL, OwnAnchor
 from evosearch.records import Run
 from workers.anchors import Layer
 from workers.datasets import DATA_DIR_VARIABLE
@@ -62,7 +63,7 @@ class OwnEvaluation:
     """One evaluation by a user's function.
 
     ``hurdles``: step -> least score. ``interrupted``: asked at each report; an error that it
-    raises ends the evaluation.
+    raises ends the evaluation. ``built``: channels of each layer that was asked for.
     """
 
     own: OwnAnchor
@@ -77,6 +78,7 @@ class OwnEvaluation:
     diverged: bool = False
     milestones: dict[int, float] = field(default_factory=dict)
     stopped: Stopped | None = None
+    built: list[int] = field(default_factory=list)
     _start: float = 0.0
 
     def evaluate(self) -> tuple[Score, dict[str, float]]:
@@ -84,9 +86,11 @@ class OwnEvaluation:
 
         Raises:
             Stopped: it was told to stop.
-            PluginError: what the function returns is not what it should.
+            PluginError: the layer was placed nowhere, or what the function returns is not what it
+                should.
         """
         self._start = self.clock()
+        self.built.clear()
         seed = stream_seed(self.run.seed, 0)
         folder = os.environ.get(DATA_DIR_VARIABLE)
         context = EvaluatorContext(
@@ -95,9 +99,14 @@ class OwnEvaluation:
             np.random.default_rng(seed), torch.Generator().manual_seed(seed), self._report,
         )  # fmt: skip
         with seeded(seed):
-            found = self.own.made_by(in_layout(self.layer, self.own.layout), context)
+            found = self.own.made_by(self._counted, context)
         if self.stopped is not None:  # the function caught it and went on
             raise self.stopped
+        if not self.built and getattr(self.layer, "baseline", None) != ORIGINAL:
+            raise PluginError(
+                "the layer is placed nowhere", where=self.own.line(),
+                expected="the evaluator calls layer(num_features) where it wants one",
+            )  # fmt: skip
         goals = anchor_setting(self.run, self.task).objectives or self.own.objectives
         given = [goal for goal in goals if measure_of(goal.name) is None]
         scores = scores_of(found, given, self.own.line(), "the evaluator")
@@ -105,6 +114,11 @@ class OwnEvaluation:
         self.diverged = not all(math.isfinite(one) for one in scores.values())
         first, *others = given
         return Score(scores[first.name], ""), {one.name: scores[one.name] for one in others}
+
+    def _counted(self, channels: int) -> nn.Module:
+        made = in_layout(self.layer, self.own.layout)(channels)
+        self.built.append(channels)
+        return made
 
     @property
     def worst(self) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evosearch.errors import PluginError
+from evosearch.errors import LayerError, PluginError
 from evosearch.own import ORIGINAL, OwnAnchor, line_of, wanted_arguments
 from workers.anchors import ADAMW_RATE_SCALE, AnchorNetwork, Layer, Spec
 
@@ -150,7 +150,11 @@ def build_model(
 
 
 def placed_model(own: OwnAnchor, layer: Layer, offered: dict[str, Any]) -> nn.Module:
-    """A finished model with the layer in every place of the slot, or as it came."""
+    """A finished model with the layer in every place of the slot, or as it came.
+
+    Raises:
+        PluginError: it is no model, or has no place for a layer.
+    """
     from primitives.placement import replace_norm_act
 
     model = own.made_by(**wanted_arguments(own.made_by, offered))
@@ -168,7 +172,18 @@ def placed_model(own: OwnAnchor, layer: Layer, offered: dict[str, Any]) -> nn.Mo
             got=str(getattr(layer, "baseline", layer)),
             hint=f'use the baseline "{ORIGINAL}", the model as it came',
         )  # fmt: skip
-    return replace_norm_act(model, graph, own.slot, report=None).model
+    groups = getattr(layer, "group_count", None)
+    try:
+        placed = replace_norm_act(model, graph, own.slot, groups=groups, report=None)
+    except LayerError as err:
+        raise PluginError(
+            f"no layer of slot {own.slot} fits into the finished model: {err.what}",
+            where=own.line(), expected=err.expected, got=err.got, hint=err.hint,
+        ) from err  # fmt: skip
+    note = getattr(layer, "note_placement", None)
+    if note is not None:
+        note(placed.rows)
+    return placed.model
 
 
 def placement(model: nn.Module, layers: list[nn.Module]) -> list[Placed]:

@@ -18,7 +18,7 @@ from workers.checks import check_stability, signal_statistics
 from workers.device import choose
 from workers.evaluate import Context, make_training
 from workers.inline import one_thread
-from workers.layers import layer_factory
+from workers.layers import formula_for, layer_factory
 from workers.own_evaluator import OwnEvaluation
 from workers.training import anchor_setting
 
@@ -38,21 +38,26 @@ def preflight(
 ) -> Untrained:
     """Build, one step and one evaluation of the anchor around a known layer.
 
+    Of a finished model a step with a formula in its places, too.
     ``stability``: that check's settings, where it is on: it differentiates twice.
 
     Raises:
         PluginError: the user's code fails; ``where`` is the user's line.
     """
-    own = ANCHORS.get(anchor).own
+    own, tried = ANCHORS.get(anchor).own, baseline
     try:
         with one_thread():
             found = _pass(task, anchor, baseline, context)
+            if own is not None and own.kind == "model":
+                tried = formula_for(anchor)
+                _takes_a_formula(task, anchor, tried, context)
+                tried = baseline
             if stability is not None and own is not None and own.kind != "evaluator":
                 _differentiates_twice(task, anchor, baseline, context, stability)
     except PluginError:
         raise
     except Exception as err:  # whatever a user's code does wrong
-        raise plugin_error(err, f"anchor {anchor} fails with {baseline}") from err
+        raise plugin_error(err, f"anchor {anchor} fails with {tried}") from err
     goal = anchor_setting(_run(task, anchor), task).objective
     bad = [name for name, one in {goal.name: found.score, **found.more}.items()
            if not math.isfinite(one)]  # fmt: skip
@@ -63,6 +68,17 @@ def preflight(
             got=f"{', '.join(bad)} NaN or infinite",
         )  # fmt: skip
     return found
+
+
+def _takes_a_formula(task: Task, anchor: str, name: str, context: Context) -> None:
+    """One step of a finished model with a formula in its places: as it came it holds none.
+
+    Raises:
+        PluginError: it has no place for one.
+    """
+    run = _run(task, anchor)
+    training = make_training(run, task, layer_factory(_job(task, run, name), anchor), context)
+    training.advance(1)  # that it diverges would be no fault of the model's
 
 
 def _differentiates_twice(

@@ -13,7 +13,8 @@ from evosearch.config import Anchor, Plugin, SearchConfig
 
 
 def with_offered_plugins(offers: dict[str, Any], config: SearchConfig) -> SearchConfig:
-    """The config with the plug-ins that its anchors and data come from, as controllers have them.
+    """The config with the plug-ins that its anchors, data, checks, primitives and objectives come
+    from, as controllers have them.
 
     What a request says of a plug-in but its name and hash is dropped.
 
@@ -32,11 +33,12 @@ def with_offered_plugins(offers: dict[str, Any], config: SearchConfig) -> Search
         one.sha256: Plugin(name=one.name, sha256=one.sha256) for one in config.task.plugins
     }
     own = {name: row for one in offered for name, row in one["anchors"].items()}
+    space = config.space
+    asked = {*config.anchor_names, config.task.dataset, *space.checks, *space.primitives}
+    goals = {goal.name for anchor in config.task.anchors for goal in anchor.objectives}
     for one in offered:
         names = {*one["anchors"], *one["datasets"], *one["checks"], *one["primitives"]}
-        space = config.space
-        asked = {*config.anchor_names, config.task.dataset, *space.checks, *space.primitives}
-        if names & asked:
+        if names & asked or goals & {*one.get("objectives", ())}:
             needed[one["sha256"]] = Plugin(name=one["name"], sha256=one["sha256"])
     anchors = tuple(_filled(anchor, own) for anchor in config.task.anchors)
     update = {"anchors": anchors, "plugins": tuple(needed.values())}

@@ -14,7 +14,7 @@ import typer
 
 from api.cli import app, run
 from api.wiring import open_database
-from docs.make_reference import TARGET
+from docs.make_reference import TARGET, search_settings
 from tests.acceptance.command import ROOT, TINY, environment
 
 PAGES = (
@@ -164,6 +164,11 @@ def test_the_reference_names_what_there_is() -> None:
     words = ("evosearch search diff A B", "`task.steps`", "`EVOSEARCH_PLUGINS`", "`too_slow`",
              "`GET /api/v1/searches`", "`sigmoid`", "`evosearch.evaluator`")  # fmt: skip
     assert [word for word in words if word not in text] == []
+
+
+def test_every_setting_says_what_it_is() -> None:
+    described = re.compile(r"- `[^`]+`( \((required|default `[^`]*`)\))?: \S.*")
+    assert [row for row in search_settings() if not described.fullmatch(row)] == []
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -35,6 +35,7 @@ import evosearch as es
 
 @es.evaluator("sent", objectives=[es.Objective("a", worst=0.0)])
 def sent(layer, ctx):
+    layer(4)
     return {"a": 0.5}
 """
 

@@ -8,8 +8,9 @@ from itertools import count
 import pytest
 
 from evosearch.config import Anchor, Bounds, Checks, Hurdles, Quality, Signal, Stability, Task
-from evosearch.errors import ConfigError, WorkerError
+from evosearch.errors import ConfigError, PluginError, WorkerError
 from evosearch.events import without_times
+from evosearch.objectives import ACCURACY, Objective
 from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
 from primitives.graph import Graph, Node
 from workers.evaluate import Context, _Work, run_job
@@ -173,6 +174,36 @@ def test_divergence_in_full_training_rejects_a_candidate_and_scores_a_baseline_a
     assert all(math.isfinite(loss) for _, loss in evaluations[0].curve), "no store takes it"
     assert evaluations[0].score == 0.1
     assert evaluations[0].steps < 40
+
+
+def test_after_a_divergence_a_further_objective_gets_the_worst_that_is_known():
+    """Of what lower is better of, 0 would be the best there is."""
+    goals = (
+        Objective("ms", "min", worst=900.0), Objective("watts", "min"), Objective("recall", "max"),
+        Objective("parameters", "min", scale=1e6),
+    )  # fmt: skip
+    anchor = Anchor(name="resnet", objectives=(ACCURACY, *goals), references={"watts": -7.0})
+    task = Task(anchors=(anchor,), steps=40, batch_size=32)
+    work = _Work(job(anchors=("resnet",), task=task, purpose="confirm"), Context())
+    training = work.training(0)
+    told = work.further(work.job.runs[0], {}, True, training)
+    assert told.pop("parameters") < 0.0
+    assert told == {"ms": -900.0, "watts": -7.0, "recall": 0.0}
+    assert work.further(work.job.runs[0], {"ms": -1.0}, False) == {"ms": -1.0}
+    unknown = anchor.model_copy(update={"references": {}})
+    lost = job(anchors=("resnet",), purpose="confirm",
+               task=task.model_copy(update={"anchors": (unknown,)}))  # fmt: skip
+    with pytest.raises(PluginError, match="nothing says what watts is then"):
+        _Work(lost, Context()).further(lost.runs[0], {}, True, training)
+    only = anchor.model_copy(update={"objectives": (ACCURACY, goals[-1])})
+    diverging = job(
+        CUBE, anchors=("resnet",), checks=None, purpose="confirm",
+        task=task.model_copy(update={"anchors": (only,)}),
+    )  # fmt: skip
+    evaluations, done = run(diverging)
+    assert done.failure is None
+    assert evaluations[0].diverged
+    assert evaluations[0].more["parameters"] < 0.0
 
 
 def test_overflow_at_initialisation_is_a_rejection():

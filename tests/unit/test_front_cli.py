@@ -16,6 +16,7 @@ from api.rest.own import with_offered_plugins
 from api.skeletons import skeleton
 from evosearch.config import Anchor, Plugin, SearchConfig, Task
 from evosearch.errors import ConfigError, PluginError
+from evosearch.objectives import ACCURACY, Objective
 from evosearch.own import REGISTER, collecting
 from evosearch.plugins import ensure, load, read_source
 from evosearch.presets import config_from, load_preset, preset_names, to_toml
@@ -89,6 +90,8 @@ def test_start_diff_and_changed_code(folder, capsys):
     assert told[0] == "seed: 0 -> 1"
     assert told[1].startswith(f"{search_id}: finished, 2 evaluated")
     assert len(told) == 2
+    assert run(["search", "diff", search_id, "mine.toml"]) == 0  # the very file that made it
+    assert capsys.readouterr().out.splitlines()[0] == "the settings are the same"
 
 
 def test_an_unfinished_search_asks_when_its_code_has_changed(folder, capsys):
@@ -197,6 +200,16 @@ def test_a_request_names_what_the_server_registered_and_nothing_else(offered):
     assert kept.file == ""
 
 
+def test_a_request_may_ask_for_an_objective_that_a_plugin_measures(offered):
+    (plugin,) = offered["plugins"]
+    assert plugin["objectives"] == ["width"]
+    for goals, used in (((ACCURACY, Objective("width", "min")), 1), ((ACCURACY,), 0)):
+        anchor = Anchor(name="resnet", objectives=goals)
+        config = with_offered_plugins(offered, SearchConfig(task=Task(anchors=(anchor,))))
+        assert [one.sha256 for one in config.task.plugins] == [plugin["sha256"]] * used
+        assert config.task.anchors[0].objectives == goals
+
+
 def test_a_controller_follows_no_path_of_a_config(tmp_path, monkeypatch):
     file = tmp_path / "own.py"
     file.write_text("import evosearch as es\nes.anchor('own-1', build=len)\n")
@@ -296,6 +309,27 @@ def test_extend_means_the_same_on_the_command_line_and_in_python(folder, capsys)
     mine = [made.candidate(birth) for birth in made.state.population]
     assert "tanh(v1 * x)" in [one.formula for one in mine if one.origin == "enqueued"]
     made.close()
+
+
+def test_extensions_that_wait_for_a_controller_add_up():
+    from api.run import extended
+    from api.runner import act_on_commands
+    from api.wiring import load_state, versions
+    from db.memory import MemoryStore
+    from evosearch.events import Created
+
+    store = MemoryStore()
+    config = SearchConfig(task=Task(anchors=(Anchor(name="resnet"),)))
+    store.create("abcd2345", "t", Created(config=config, versions=versions()))
+    lease = store.acquire("abcd2345", "a controller", 60.0)
+    for _ in range(2):
+        extended(store, "abcd2345", 10)
+    assert [one.command.evaluations for one in store.commands(lease)] == [110, 120]
+    store.release(lease)
+    act_on_commands(store, "abcd2345")
+    assert load_state(store, "abcd2345").target == 120
+    extended(store, "abcd2345", 5)
+    assert [one.command.evaluations for one in store.commands(lease)] == [125]
 
 
 def test_a_whole_script_of_a_users_steers_after_the_end(folder):

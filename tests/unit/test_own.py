@@ -19,6 +19,7 @@ from evosearch.own import REGISTER, collecting
 from evosearch.plugins import ensure, find, load, read_source, receive, user_line
 from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
 from evosearch.screen import Screen
+from tests.support.events import evaluated, standing
 from workers.anchors import ANCHORS
 from workers.evaluate import Context, run_job
 from workers.inline import InlinePool
@@ -93,6 +94,46 @@ def test_a_finished_model_takes_layers_and_is_a_baseline_as_it_came(plugin):
     assert relu.score == pytest.approx(theirs.score, abs=0.02)
 
 
+def test_layers_in_a_finished_model_have_the_tasks_groups(plugin):
+    found = {}
+    for groups, rule in ((32, "two_channels"), (1, "two_channels"), (32, "authors")):
+        job = job_of(plugin, "my-model", graph=es.parse("x * sigmoid(x) / std_group(x)"),
+                     task={"groups": groups, "group_rule": rule})  # fmt: skip
+        evaluation, done = outcome(job)
+        assert done.failure is None, done.failure
+        found[groups, rule] = evaluation
+    assert [one.groups for one in found.values()] == [{"4": 2}, {"4": 1}, {"4": 4}]
+    assert len({one.score for one in found.values()} | {one.curve for one in found.values()}) > 1
+
+
+NO_PLACE = """
+from torch import nn
+import evosearch as es
+
+def bare(num_classes, in_channels):
+    net = nn.Sequential(
+        nn.Conv2d(in_channels, 4, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(4, num_classes))
+    return net
+
+es.anchor("bare-model", model=bare)
+"""
+
+
+def test_a_finished_model_without_a_place_is_refused_before_a_search(tmp_path):
+    file = tmp_path / "bare.py"
+    file.write_text(NO_PLACE)
+    line = NO_PLACE.splitlines().index("    return net") + 1
+    with pytest.raises(PluginError) as caught:
+        es.search(f"{file}:bare", budget=2, pool="inline", db=f"sqlite:///{tmp_path}/x.db",
+                  settings={"task.steps": 4}, show=False)  # fmt: skip
+    told = str(caught.value)
+    assert told.startswith(f"bare.py:{line} in bare: no layer of slot norm_act fits into the")
+    assert "the model has no place for this layer" in told
+    assert "not after a normalisation" in told
+    assert not (tmp_path / "x.db").exists()
+
+
 def test_a_layer_that_leaks_is_refused_by_the_users_own_axes(plugin):
     assert ANCHORS.get("tiny-seq").forbids == {"batch", "positions"}
     _, done = outcome(job_of(plugin, "tiny-seq", graph=es.parse("x / std_batch(x)")))
@@ -149,6 +190,21 @@ def test_an_evaluator_that_swallows_the_stop_is_stopped_all_the_same(plugin):
     hard = job_of(plugin, "stubborn", checks=checks, hurdles={"stubborn": {1: 0.5}})
     evaluation, done = outcome(hard)
     assert (evaluation, done.rejection.code) == (None, "hurdle")
+
+
+def test_an_evaluator_that_never_asks_for_a_layer_fails_at_its_own_line(plugin):
+    with collecting() as register:
+
+        @es.evaluator("layerless", objectives=[es.Objective("a", worst=0.0)])
+        def layerless(layer, ctx):
+            return {"a": 0.5}
+
+    REGISTER.replace(register.entries())
+    line = layerless.__code__.co_firstlineno + 2
+    evaluation, done = outcome(job_of(plugin, "layerless"))
+    assert evaluation is None
+    where = f"test_own.py:{line} in layerless"
+    assert f"{where}: the layer is placed nowhere" in done.failure.detail
 
 
 def test_an_interrupted_inline_job_is_taken_back_and_can_run_again(plugin):
@@ -314,7 +370,12 @@ def test_a_users_line_is_found_through_causes(tmp_path):
 
 def test_an_objective_that_is_not_finite_is_a_rejection(plugin):
     with collecting() as register:
-        es.evaluator("nan", objectives=[es.Objective("a")])(lambda layer, ctx: {"a": math.nan})
+
+        @es.evaluator("nan", objectives=[es.Objective("a")])
+        def not_a_number(layer, ctx):
+            layer(4)
+            return {"a": math.nan}
+
     REGISTER.replace(register.entries())
     evaluation, done = outcome(job_of(plugin, "nan"))
     assert (evaluation, done.rejection.code) == (None, "not_finite")
@@ -382,25 +443,28 @@ def test_a_search_whose_own_code_fails_pauses_at_once_and_names_the_line(tmp_pat
     assert (info.status, info.evaluated) == ("paused", 0)
 
 
-def test_failures_in_a_row_are_seen_and_single_ones_are_not():
+def test_failures_with_nothing_evaluated_in_between_are_seen_and_single_ones_are_not():
     from evosearch import events as ev
     from evosearch.records import Failure, Rejection
     from evosearch.trouble import FAILURES, LOST, FailureWatch
 
     failed = ev.CandidateFailed(birth=1, failure=Failure(cause="error", detail="my.py:3: no"))
-    fine = ev.CandidateRejected(birth=2, rejection=Rejection(code="signal"))
+    fine = evaluated(2, standing((0.5, 0.5, 0.5)))
+    rejected = ev.CandidateRejected(birth=3, rejection=Rejection(code="signal"))
     watch = FailureWatch()
     for _ in range(5):
         for event in (*[failed] * (FAILURES - 1), fine):
             watch.hear(None, event)
     assert watch.reason is None
     for _ in range(FAILURES):
+        watch.hear(None, rejected)  # it says nothing about what runs after the checks
+        assert watch.reason is None
         watch.hear(None, failed)
     assert "my.py:3" in watch.reason
     for cause in ("hung", "died"):
         lost = failed.model_copy(update={"failure": Failure(cause=cause, detail="silence")})
         other = FailureWatch()
-        for event in (*[lost] * (LOST - 1), fine, *[lost] * (LOST - 1)):
+        for event in (*[lost] * (LOST - 1), fine, *[lost] * (LOST - 1), rejected):
             other.hear(None, event)
         assert other.reason is None
         other.hear(None, lost)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,7 @@ from workers.anchor_check import findings
 from workers.checkpoint import resume, save
 from workers.evaluate import Context, make_training, run_job
 from workers.layers import layer_factory
-from workers.own_batches import batches_of
+from workers.own_batches import batches_of, to_device
 
 CPU = torch.device("cpu")
 X = torch.arange(40.0).view(20, 2)
@@ -77,6 +79,30 @@ def training_of(data, steps=12):
     return job, lambda context: make_training(
         job.runs[0], task, layer_factory(job, "loaded"), context
     )
+
+
+class Pair(NamedTuple):
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+def test_a_named_tuple_stays_one():
+    pair = Pair(X, X[:, 0])
+    given = [pair, [Pair(X[:4], X[:4, 0])], TensorDatasetOfPairs()]
+    for data in given:
+        batches = batches_of(data, 4, CPU, "data(ctx)", "my.py:1")
+        for batch in (batches.at(batches.order(2, 3), 1), *batches.all()):
+            assert type(batch) is Pair
+            assert torch.equal(batch.x[:, 0], batch.y)
+    assert type(to_device({"a": [pair]}, CPU)["a"][0]) is Pair
+
+
+class TensorDatasetOfPairs(Dataset):
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, row):
+        return Pair(X[row], X[row, 0])
 
 
 @pytest.mark.parametrize("name", loaders())

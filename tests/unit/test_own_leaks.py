@@ -14,15 +14,16 @@ from evosearch.own import REGISTER, collecting
 from evosearch.plugins import load, read_source
 from workers.anchor_check import Checked, _leaks, _trained
 from workers.evaluate import Context
+from workers.layers import formula_for
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 N, T, C = 8, 6, 4
 
 
-def looked(anchor, baselines=("token_ln-gelu", "rms-norm")):
+def looked(anchor, baselines=("token_ln-gelu", "rms-norm"), forbids=()):
     goals = REGISTER.find("anchor", anchor).value.objectives
-    task = Task(anchors=(Anchor(name=anchor, objectives=goals, slot="norm"),), steps=2,
-                batch_size=N)  # fmt: skip
+    setting = Anchor(name=anchor, objectives=goals, slot="norm", forbids=forbids)
+    task = Task(anchors=(setting,), steps=2, batch_size=N)
     it = Checked(task, anchor, baselines, 1)
     return {one.name.split()[-1]: one for one in _leaks(it, Context(device="cpu"))}
 
@@ -89,6 +90,22 @@ def registered(name, **methods):
         es.anchor(name, slot="norm", baselines=["layernorm"], **facts)(Own)
     REGISTER.replace(register.entries())
     return name
+
+
+def test_a_finished_model_is_looked_at_with_a_formula_in_its_places():
+    def finished(num_classes, in_channels):
+        return nn.Sequential(
+            nn.Conv2d(in_channels, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(), nn.Linear(4, num_classes),
+        )  # fmt: skip
+
+    with collecting() as register:
+        es.anchor("finished-hw", model=finished, slot="norm", forbid_axes="hw")
+    REGISTER.replace(register.entries())
+    assert formula_for("finished-hw") == "layer-norm"
+    (found,) = looked("finished-hw", ("original",), ("positions",)).values()
+    assert found.ok is True
+    assert found.text.startswith("the layers mix none")
 
 
 class Parts(nn.Module):

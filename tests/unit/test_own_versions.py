@@ -7,6 +7,7 @@ import linecache
 import sys
 import types
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
@@ -88,6 +89,42 @@ def test_what_lies_beside_a_file_and_is_imported_belongs_to_it(tmp_path):
         find(source.plugin)
     load(read_source(str(file)))
     assert REGISTER.find("anchor", "besides").value.made_by(lambda channels: channels) == 7
+
+
+@pytest.mark.parametrize(
+    ("taken", "line"),
+    [("db/mine.py", "from db import mine"), ("db/mine.py", "import db.mine as theirs"),
+     ("workers.py", "import workers"), ("api/__init__.py", "from api import WIDTH"),
+     ("evosearch/mine.py", "from evosearch.mine import WIDTH")],
+)  # fmt: skip
+@pytest.mark.parametrize("with_path", [False, True])
+def test_an_import_by_a_name_of_ours_is_refused_in_one_line(tmp_path, taken, line, with_path):
+    home = tmp_path / "home" if with_path else tmp_path
+    module = home / taken
+    module.parent.mkdir(parents=True, exist_ok=True)
+    module.write_text("WIDTH = 3\n")
+    file = tmp_path / "task.py"
+    plain = "import evosearch as es\nes.anchor('taken', build=lambda layer: layer(3))\n"
+    file.write_text(plain + line + "\n")
+    top = Path(taken).parts[0].removesuffix(".py")
+    words = f"task.py:3: evosearch has a package {top} of its own.*rename {top}"
+    with pytest.raises(PluginError, match=words) as caught:
+        read_source(str(file), home if with_path else None)
+    assert "\n" not in str(caught.value)
+    file.write_text(plain)  # what is not imported does no harm
+    assert read_source(str(file), home if with_path else None).text == plain
+
+
+def test_an_import_of_ours_is_no_import_of_the_users(tmp_path):
+    for folder in ("db", "workers", "evosearch/evosearch"):  # a checkout beside the file, too
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "other.py").write_text("")
+    file = tmp_path / "task.py"
+    file.write_text(
+        "from db.memory import MemoryStore\nfrom workers.anchors import ANCHORS\n"
+        "from evosearch import Objective\nfrom evosearch.config import Task\n"
+    )
+    assert read_source(str(file)).extra == ()
 
 
 def test_an_error_beside_a_file_names_its_line(tmp_path):
