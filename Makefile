@@ -16,6 +16,8 @@ run: $(VENV)/run.stamp
 	$(BIN)/evosearch serve --start $(PRESET) $(ARGS)
 
 # The slow files go first, so that no process waits long for the last one; many of them wait themselves.
+# Three processes with threads of their own would only get in each other's way.
+test: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 

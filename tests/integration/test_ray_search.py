@@ -187,10 +187,10 @@ def test_a_preempted_worker_costs_no_life(ray_pool: RayPool) -> None:
     search = Search(ray_pool, lambda job: longer(job) if job.attempt == 1 else job)
     os.kill(search.worker(), signal.SIGTERM)
     search.finish()
-    (lost,) = search.kinds("job_lost")
-    assert isinstance(lost, ev.JobLost)
-    assert lost.failure.cause == "preempted"
-    assert "told to go at step" in lost.failure.detail
+    # On a busy machine another job may stand still for so long that it is taken for hung.
+    lost = [one for one in search.kinds("job_lost") if getattr(one, "id", "") == "c0"]
+    assert [one.failure.cause for one in lost] == ["preempted"], lost
+    assert "told to go at step" in lost[0].failure.detail
 
 
 def test_a_candidate_that_allocates_without_end(ray_pool: RayPool) -> None:
