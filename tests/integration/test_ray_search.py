@@ -41,7 +41,7 @@ UNCHECKED = Checks(
     signal=Signal(enabled=False), quality=Quality(enabled=False), stability=Stability(enabled=False)
 )
 ID = "faulty01"
-HANG = 5.0
+HANG = 8.0
 FIRST = "max(x / rms_batch(x), zero)"
 """The first candidate of each search, to which things happen."""
 
@@ -266,7 +266,7 @@ def test_a_paused_search_frees_its_workers_within_seconds(ray_pool: RayPool) -> 
     assert search.controller.state.status == "paused"
     while any(actor.jobs for actor in ray_pool._actors):
         assert ray_pool.poll(0.1) == []
-        assert time.monotonic() - begin < 3.0
+        assert time.monotonic() - begin < 6.0
     assert {actor.name for actor in ray_pool._actors} == names, "no worker had to be killed"
     first[0] = False
     search.store.send(ID, Resume())
