@@ -7,7 +7,7 @@ calls included; of any other only containers are understood. This file changes n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
@@ -133,8 +133,13 @@ class Scan:
     def functional_norms(self) -> Iterator[tuple[str, fx.Node]]:
         """(name for people, node) of every traced call of a functional normalisation."""
         for node in self.graph.nodes if self.graph is not None else ():
-            if node.op == "call_function" and _called(node) in FUNCTIONAL_NORMS:
+            if _is_functional_norm(node):
                 yield f"{_called(node)}() [{node.name}]", node
+
+    def opened(self, path: str) -> bool:
+        """Whether a module is no call of its own, but the functional normalisations inside."""
+        inside = (self.owner(node) for _, node in self.functional_norms())
+        return bool(path) and any(f"{owner}.".startswith(f"{path}.") for owner in inside)
 
     def kind(self, name: str, node: fx.Node) -> str:
         """Class of an activation's module, or that it is a function."""
@@ -156,6 +161,19 @@ class Scan:
             before = before.args[0]
         return before if isinstance(before, fx.Node) else None
 
+    def output_of(self, node: fx.Node) -> tuple[int, Layout] | None:
+        """Channels and layout of what a module's call gives, where that can be read off it."""
+        module = self.modules.get(str(node.target)) if node.op == "call_module" else None
+        if module is None:
+            return None
+        if is_norm(module):
+            channels = channels_of(module)
+            return None if channels is None else (channels, layout_of(module))
+        if isinstance(module, nn.Linear):
+            return module.out_features, "nhwc"
+        channels = getattr(module, "out_channels", None)
+        return (channels, "nchw") if isinstance(channels, int) else None
+
     def following(self, node: fx.Node) -> list[fx.Node]:
         """The users of a value, seen through modules that do nothing."""
         users: list[fx.Node] = []
@@ -163,18 +181,18 @@ class Scan:
             users += self.following(user) if self._does_nothing(user) else [user]
         return users
 
-    def unclear(self, path: str) -> str:
+    def unclear(self, calls: Iterable[fx.Node], path: str) -> str:
         """Why what follows a normalisation may be its activation though it is not known as one.
 
-        Empty where it is clear that nothing is.
+        Empty where it is clear that nothing is. ``path``: its own, or of the module that calls it.
         """
-        for call in self.calls(path):
+        for call in calls:
             for user in self.following(call):
                 if self.is_activation(user):
                     return f"besides others an activation follows: {user.name}"
                 if user.op != "call_module" and _plain(_called(user).rstrip("_")) in UNCLEAR:
                     return f"what follows may be its activation: {_called(user)}()"
-                owner = self._owner(user)
+                owner = self.owner(user)
                 if self._may_activate(owner, path, user):
                     kind = type(self.modules[owner]).__name__
                     return f"what follows may be its activation: {owner} ({kind})"
@@ -193,13 +211,13 @@ class Scan:
         waiting = [user]
         while waiting:
             node = waiting.pop()
-            if node not in inside and f"{self._owner(node)}.".startswith(f"{owner}."):
+            if node not in inside and f"{self.owner(node)}.".startswith(f"{owner}."):
                 inside.add(node)
                 waiting += [*node.all_input_nodes, *node.users]
         given = {one for node in inside for one in node.all_input_nodes} - inside
         return len(given) == 1
 
-    def _owner(self, node: fx.Node) -> str:
+    def owner(self, node: fx.Node) -> str:
         """Path of the module that a node calls, or whose forward made it."""
         called = node.op == "call_module"
         return str(node.target) if called else self.owners.get(node.name, "")
@@ -209,21 +227,24 @@ class Scan:
         return isinstance(module, nn.Identity)
 
 
-def scan(model: nn.Module) -> Scan:
-    """The model's modules and, where it can be traced, its graph."""
+def scan(model: nn.Module, opened: Collection[nn.Module] = ()) -> Scan:
+    """The model's modules and, where it can be traced, its graph.
+
+    ``opened``: normalisations that are no classes of torch, of which the inside is traced too.
+    """
     modules = dict(model.named_modules(remove_duplicate=False))
     untraced = Scan(modules, None, "")
 
     def is_whole(module: nn.Module) -> bool:
         return (
-            is_norm(module) or is_other_norm(module) or is_activation(module)
-            or is_evolved(module) or isinstance(module, nn.Identity)
+            is_norm(module) or (is_other_norm(module) and module not in opened)
+            or is_activation(module) or is_evolved(module) or isinstance(module, nn.Identity)
         )  # fmt: skip
 
     def matters(node: fx.Node) -> bool:
         module = modules.get(str(node.target)) if node.op == "call_module" else None
         own = module is not None and (is_norm(module) or is_other_norm(module))
-        return own or untraced.is_activation(node)
+        return own or untraced.is_activation(node) or _is_functional_norm(node)
 
     found = trace(model, is_whole, matters)
     return Scan(modules, found.graph, found.reason, found.bound, found.owners)
@@ -253,6 +274,10 @@ def pairs_in_containers(model: nn.Module) -> dict[int, list[Pair]]:
                 if is_norm(norm) and is_activation(act):
                     pairs.setdefault(id(norm), []).append(Pair(parent, name, after))
     return {norm: found for norm, found in pairs.items() if len(found) == places[norm]}
+
+
+def _is_functional_norm(node: fx.Node) -> bool:
+    return node.op == "call_function" and _called(node) in FUNCTIONAL_NORMS
 
 
 def _called(node: fx.Node) -> str:

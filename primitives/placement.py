@@ -17,6 +17,15 @@ from torch import fx, nn
 
 from primitives.carry_over import copy_statistics
 from primitives.errors import LayerError
+from primitives.fast_path import leave_fast_path
+from primitives.functional_norms import (
+    Called,
+    Place,
+    erase,
+    functional_norms,
+    made_of_calls,
+    read_tensors,
+)
 from primitives.graph import Graph
 from primitives.groups import group_count
 from primitives.model_scan import (
@@ -57,8 +66,8 @@ class Placement:
     """The changed model and the table of what was done.
 
     ``model`` is the model that was given, or a traced copy of its forward that shares its modules,
-    where functional or shared activations had to go (``traced`` says which), or the layer itself,
-    where the model was one normalisation.
+    where functional normalisations or activations, or shared ones, had to go (``traced`` says
+    which), or the layer itself, where the model was one normalisation.
     """
 
     model: nn.Module
@@ -113,7 +122,7 @@ def replace_norm_act(
     if slot not in ("norm_act", "norm", "act"):
         raise LayerError("unknown slot", expected="norm_act, norm or act", got=repr(slot)[:60])
     graph = layer if isinstance(layer, Graph) else layer_graph(layer)
-    work = _Work(model, graph, scan(model), groups, recompute)
+    work = _Work(model, graph, scan(model, made_of_calls(model)), groups, recompute)
     {"norm_act": work.norm_act, "norm": work.norm, "act": work.act}[slot]()
     placed = work.finish()
     if not placed.count("replaced"):
@@ -154,7 +163,9 @@ class _Work:
         self.gone: list[fx.Node] = []
         self.silent: list[Pair] = []
         self.swaps: dict[int, nn.Module] = {}
-        self.added: list[tuple[fx.Node, nn.Module]] = []
+        self.added: list[tuple[list[fx.Node], nn.Module]] = []
+        self.taken: list[fx.Node] = []  # what only a copy loses
+        self.read = read_tensors(self.scan)
 
     def norm_act(self) -> None:
         """A norm and its activation become the layer; a norm without one keeps its affine."""
@@ -175,17 +186,65 @@ class _Work:
                 self._swap(norm, "with the activation beside it")
             elif self.scan.graph is None:
                 self._leave(path, module, f"what follows is unknown ({self.scan.reason})")
-            elif any(activated):
-                self._leave(path, module, "an activation follows some of its calls only")
             elif not following:
                 self._leave(path, module, "the traced forward does not call it itself")
-            elif unclear := self.scan.unclear(path):
-                self._leave(path, module, unclear)
-            elif norm.layout == "nhwc":
-                self._leave(path, module, "no activation follows; a LayerNorm is a norm slot")
+            elif why := self._unlike_affine(self.scan.calls(path), path, norm.layout):
+                self._leave(path, module, why)
             else:
                 self._swap(norm, "no activation follows", affine=True)
         self._take(waiting)
+        for place in self._functional():
+            self._norm_act_calls(place)
+
+    def _unlike_affine(self, calls: list[fx.Node], path: str, layout: Layout) -> str:
+        """Why a normalisation must not become its affine alone; empty where it may."""
+        if any(self.scan.is_activation(user) for one in calls for user in self._users(one)):
+            return "an activation follows some of its calls only"
+        if unclear := self.scan.unclear(calls, path):
+            return unclear
+        last = layout == "nhwc"
+        return "no activation follows; a LayerNorm is a norm slot" if last else ""
+
+    def _users(self, call: fx.Node) -> list[fx.Node]:
+        """What takes a call's value, if that is one thing."""
+        users = self.scan.following(call)
+        return users if len(users) == 1 else []
+
+    def _norm_act_calls(self, place: Place) -> None:
+        """A functional norm and its activation become the layer, as a module does."""
+        assert isinstance(place.read, Called)
+        nodes = [node for _, node in place.calls]
+        users = [self._users(node) for node in nodes]
+        if all(one and self.scan.is_activation(one[0]) for one in users):
+            self.taken += [one[0] for one in users]
+            self._swap_calls(place, "with the activation after it")
+        elif why := self._unlike_affine(nodes, place.read.where, place.read.layout):
+            self._leave_calls(place, why)
+        else:
+            self._swap_calls(place, "no activation follows", affine=True)
+
+    def _functional(self) -> Iterable[Place]:
+        """Functional norms that a layer can stand for; the others get their rows here."""
+        for place in functional_norms(self.scan, self.model):
+            why = place.read if isinstance(place.read, str) else self.scan.bound
+            if why:
+                self._leave_calls(place, why)
+            else:
+                yield place
+
+    def _swap_calls(self, place: Place, why: str, affine: bool = False) -> None:
+        read = place.read
+        assert isinstance(read, Called)
+        made = self._made(read.channels, read.layout, read.old, affine)
+        copy_statistics(read.old, made, self.graph)
+        self.added.append(([node for _, node in place.calls], made))
+        action: Action = "affine" if affine else "replaced"
+        (first, _), *others = place.calls
+        self.rows.append(Row(first, "function", action, why + read.why))
+        self.rows += [Row(name, "function", action, f"the layer of {first}") for name, _ in others]
+
+    def _leave_calls(self, place: Place, why: str) -> None:
+        self.rows += [Row(name, "function", "left", why) for name, _ in place.calls]
 
     def _take(self, waiting: list[tuple[_Norm, list[fx.Node]]]) -> None:
         """Norms with the activation after them; where no copy can be made, only those in place."""
@@ -222,6 +281,8 @@ class _Work:
                 self._leave(norm.path, norm.module, "has its own activation: a norm_act slot")
             else:
                 self._swap(norm, "a normalisation")
+        for place in self._functional():
+            self._swap_calls(place, "a normalisation")
         self._inner_rows()
 
     def act(self) -> None:
@@ -234,10 +295,7 @@ class _Work:
         for name, node in self.scan.activations():
             source = self.scan.source(node)
             module = self.scan.modules.get(str(node.target)) if node.op == "call_module" else None
-            before = self.scan.modules.get(str(source.target)) if source is not None else None
-            where = (
-                _output_of(before) if source is not None and source.op == "call_module" else None
-            )
+            where = self.scan.output_of(source) if source is not None else None
             if module is None:
                 self._act_call(name, node, where)
                 continue
@@ -251,6 +309,8 @@ class _Work:
             taken.add(id(module))
             self.swaps[id(module)] = self._made(*where, module)
             self.rows.append(Row(name, type(module).__name__, "replaced", "an activation"))
+        for place in functional_norms(self.scan, self.model):
+            self._leave_calls(place, "a normalisation: a norm or norm_act slot")
         self._inner_rows()
 
     def _act_call(self, name: str, node: fx.Node, where: tuple[int, Layout] | None) -> None:
@@ -259,7 +319,7 @@ class _Work:
             why = self.scan.bound if where is not None else "its channels are not known"
             self.rows.append(Row(name, "function", "left", why))
             return
-        self.added.append((node, self._made(*where, nn.Identity())))
+        self.added.append(([node], self._made(*where, nn.Identity())))
         self.rows.append(Row(name, "function", "replaced", "an activation"))
 
     def finish(self) -> Placement:
@@ -270,7 +330,6 @@ class _Work:
         free = self._free(self.gone)
         whole = free.issuperset(self.gone)
         self._activation_rows()
-        self._functional_rows()
         place = {path: number for number, path in enumerate(self.scan.modules)}
         self.rows.sort(key=lambda row: place.get(row.module, len(place)))
         if whole:
@@ -282,10 +341,10 @@ class _Work:
             if id(module) in self.swaps and path:
                 parent, _, name = path.rpartition(".")
                 setattr(self.model.get_submodule(parent), name, self.swaps[id(module)])
-        _leave_fast_path(self.model)
+        leave_fast_path(self.model)
         if self.scan.graph is None or (whole and not self.added):
             return Placement(self.model, self.rows)
-        for node in self.gone:
+        for node in (*self.gone, *self.taken):
             node.replace_all_uses_with(_given(node))
             self.scan.graph.erase_node(node)
         names = [self._put_in(*one) for one in self.added]
@@ -294,23 +353,26 @@ class _Work:
             delattr(self.model, name)
         return Placement(traced, self.rows, traced=True)
 
-    def _put_in(self, node: fx.Node, layer: nn.Module) -> str:
-        """The layer in place of a call, as a module of a new name."""
-        graph, number = node.graph, 0
-        while hasattr(self.model, f"evolved_act_{number}"):
+    def _put_in(self, nodes: list[fx.Node], layer: nn.Module) -> str:
+        """The layer in place of calls, as a module of a new name."""
+        kind = "act" if self.scan.is_activation(nodes[0]) else "norm"
+        number = 0
+        while hasattr(self.model, f"evolved_{kind}_{number}"):
             number += 1
-        name = f"evolved_act_{number}"
+        name = f"evolved_{kind}_{number}"
         self.model.add_module(name, layer)
-        with graph.inserting_before(node):
-            called = graph.create_node("call_module", name, (_given(node),))
-        node.replace_all_uses_with(called)
-        graph.erase_node(node)
+        for node in nodes:
+            graph = node.graph
+            with graph.inserting_before(node):
+                called = graph.create_node("call_module", name, (_given(node),))
+            node.replace_all_uses_with(called)
+            erase(graph, node)
         return name
 
     def _activation_rows(self) -> None:
         """Rows of the activations that have none yet."""
         known = {row.module for row in self.rows}
-        gone = set(self.gone)
+        gone = {*self.gone, *self.taken}
         for name, node in self.scan.activations():
             if name in known:
                 continue
@@ -348,11 +410,6 @@ class _Work:
                 why = "inside a norm-act module: a norm_act slot"
                 self.rows.append(Row(f"{path}.act", type(act).__name__, "left", why))
 
-    def _functional_rows(self) -> None:
-        for name, _ in self.scan.functional_norms():
-            why = "a functional normalisation: make it a module to replace it"
-            self.rows.append(Row(name, "function", "left", why))
-
     def _norms(self) -> list[_Norm]:
         """Every normalisation that a layer can stand for; the others get their row here."""
         seen: set[int] = set()
@@ -362,9 +419,14 @@ class _Work:
             if not ours or is_evolved(module) or id(module) in seen:
                 continue
             seen.add(id(module))
+            if self.scan.opened(path):
+                continue  # its calls have rows
             channels = channels_of(module)
             layout = layout_of(module) if is_norm(module) else layout_by_probe(module)
-            if layout is None:
+            read = [name for tensor, name in self.read.items() if tensor.startswith(f"{path}.")]
+            if read:
+                self._leave(path, module, f"its vectors are those of {read[0]}")
+            elif layout is None:
                 self._leave(path, module, why_left(module))
             elif channels is None:
                 self._leave(path, module, "normalises more than one axis")
@@ -388,7 +450,8 @@ class _Work:
     def _made(
         self, channels: int, layout: Layout, old: nn.Module, affine: bool = False
     ) -> nn.Module:
-        reference = next(old.parameters(), next(self.model.parameters(), torch.empty(0)))
+        own = (*old.parameters(), *old.buffers(), *self.model.parameters(), torch.empty(0))
+        reference = next(tensor for tensor in own if tensor.is_floating_point())
         made = layer_class(self.graph)(
             channels, groups=self.groups(channels), layout=layout, apply_act=not affine,
             recompute=self.recompute, device=reference.device, dtype=reference.dtype,
@@ -419,33 +482,3 @@ def _eps_of(old: nn.Module) -> float:
         if isinstance(eps, float) and eps > 0:
             return eps
     return 1e-5
-
-
-def _leave_fast_path(model: nn.Module) -> None:
-    """Keep torch's encoder layers from computing a LayerNorm of their own with a layer's weights.
-
-    In evaluation mode they call one kernel for everything, which reads ``norm1.weight`` and never
-    calls ``norm1``.
-    """
-    for module in model.modules():
-        if isinstance(module, nn.TransformerEncoderLayer) and _holds_evolved(module):
-            module.activation_relu_or_gelu = 0  # "neither": what the kernel cannot do
-        elif isinstance(module, nn.TransformerEncoder) and _holds_evolved(module):
-            module.use_nested_tensor = False
-
-
-def _holds_evolved(module: nn.Module) -> bool:
-    return any(is_evolved(inner) for inner in module.modules())
-
-
-def _output_of(module: nn.Module | None) -> tuple[int, Layout] | None:
-    """Channels and layout of what a module gives, where that can be read off it."""
-    if module is None:
-        return None
-    if is_norm(module):
-        channels = channels_of(module)
-        return None if channels is None else (channels, layout_of(module))
-    if isinstance(module, nn.Linear):
-        return module.out_features, "nhwc"
-    channels = getattr(module, "out_channels", None)
-    return (channels, "nchw") if isinstance(channels, int) else None

@@ -2,7 +2,8 @@
 
 ``torch.fx`` writes down what happened in one mode. The forward is therefore traced in both: numbers
 that differ (``F.dropout(x, p, self.training)``) are looked up when the copy runs, modules that do
-different things (stochastic depth) are kept whole. What cannot be told apart so is said.
+different things (stochastic depth) are kept whole, and so are those that switch gradients or
+autocast, which no trace writes down. What cannot be told apart so is said.
 """
 
 from __future__ import annotations
@@ -54,15 +55,51 @@ class _Tracer(fx.Tracer):
     ) -> None:
         super().__init__()
         self._is_whole, self._paths = is_whole, paths
+        self._entered = [("", _surroundings())]
+        self.switching: set[str] = set()
+        """Paths of modules whose forward switches gradients or autocast around what it calls."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if module_qualified_name in self._paths or self._is_whole(m):
             return True
         return super().is_leaf_module(m, module_qualified_name)
 
+    def call_module(
+        self,
+        m: nn.Module,
+        forward: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Goes into a module, or writes its call down."""
+        self._entered.append((self.path_of_module(m), _surroundings()))
+        try:
+            return super().call_module(m, forward, args, kwargs)
+        finally:
+            self._entered.pop()
+
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        """A node; who switched what it runs in is remembered."""
+        if _surroundings() != self._entered[0][1]:
+            switch = next(
+                path for path, then in reversed(self._entered) if then == self._entered[0][1]
+            )
+            self.switching.add(switch)
+        return super().create_node(*args, **kwargs)
+
     def owner(self, node: fx.Node) -> str:
         """Path of the module whose forward made the node."""
         return self.node_name_to_scope.get(node.name, ("", None))[0]
+
+
+def _surroundings() -> tuple[object, ...]:
+    """What a forward may switch with a context manager: gradients, autocast and its type."""
+    kinds = ("cpu", "cuda")
+    return (
+        torch.is_grad_enabled(), torch.is_inference_mode_enabled(),
+        *(torch.is_autocast_enabled(kind) for kind in kinds),
+        *(torch.get_autocast_dtype(kind) for kind in kinds),
+    )  # fmt: skip
 
 
 Both = tuple[tuple[_Tracer, fx.Graph], tuple[_Tracer, fx.Graph]]
@@ -81,7 +118,8 @@ def trace(
         except Exception as err:  # tracing runs the user's own code, which may raise anything
             reason = (str(err).splitlines() or [""])[0][:100]
             return Traced(None, f"{type(err).__name__}: {reason}")
-        differing = _differing(both)  # type: ignore[arg-type]
+        switching = both[0][0].switching | both[1][0].switching
+        differing = _differing(both) | switching  # type: ignore[arg-type]
         tracer, graph = both[0]
         owners = {node.name: tracer.owner(node) for node in graph.nodes}
         if not differing:
@@ -94,12 +132,15 @@ def trace(
                 if f"{one.owner(node)}.".startswith(f"{owner}.")
             )
             if not owner or owner in whole or any(matters(node) for node in inside):
-                return Traced(graph, bound=_bound(owner), owners=owners)
+                bound = _bound(owner, owner in switching)
+                return Traced(graph, bound=bound, owners=owners)
         whole |= differing
 
 
-def _bound(owner: str) -> str:
+def _bound(owner: str, switches: bool = False) -> str:
     where = f" of {owner}" if owner else ""
+    if switches:
+        return f"the forward{where} switches gradients or autocast, which a copy would not"
     return f"the forward{where} does something else in evaluation mode"
 
 
@@ -114,8 +155,10 @@ def _one(
 
 @contextmanager
 def _in_mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Every module in that mode; each is given back its own."""
+    """Every module in that mode; each is given back its own, and buffers that a forward moved."""
     before = [(module, module.training) for module in model.modules()]
+    kept = [(one, one.detach().clone()) for one in model.buffers() if not one.is_inference()]
+    moves = [one._version for one, _ in kept]
     for module, _ in before:
         module.training = training
     try:
@@ -123,6 +166,10 @@ def _in_mode(model: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for module, mode in before:
             module.training = mode
+        with torch.no_grad():
+            for (one, value), version in zip(kept, moves, strict=True):
+                if one._version != version:
+                    one.copy_(value)
 
 
 def _differing(both: Both) -> set[str]:

@@ -280,9 +280,7 @@ def test_norms_that_are_no_classes_of_torch_are_replaced_where_that_is_safe() ->
     assert rows["shifted"][1].startswith("computes something else")
     assert rows["frozen"] == ("left", "its statistics are its own: turn it into a BatchNorm first")
     functional_row = rows["layer_norm() [layer_norm]"]
-    assert functional_row == (
-        "left", "a functional normalisation: make it a module to replace it"
-    )  # fmt: skip
+    assert functional_row == ("replaced", "a normalisation")
     layer = net.plain
     assert is_evolved(layer)
     assert (layer.layout, layer.eps) == ("nhwc", 1e-6)
