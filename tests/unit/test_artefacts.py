@@ -75,11 +75,7 @@ def inputs() -> list[torch.Tensor]:
     return [torch.randn(shape, generator=rng) for shape in SHAPES]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["evonorm-b0", "evonorm-s0", "bn-relu", "gn-gelu", "in-silu", "ln-relu", "rms-silu", "frn-tlu",
-     "batch-channel-norm", "poly-norm", "serf", "dice", "derf", "snake", "celu"],
-)  # fmt: skip
+@pytest.mark.parametrize("name", CATALOG)
 def test_torch_export_carries_running_statistics_and_any_batch(name: str) -> None:
     layer = trained(CATALOG[name].graph)
     data = artefact(CATALOG[name].graph, "torch-export", layer=layer)
@@ -89,10 +85,7 @@ def test_torch_export_carries_running_statistics_and_any_batch(name: str) -> Non
 
 
 @pytest.mark.skipif(not ONNX, reason="onnx, onnxscript and onnxruntime are not installed")
-@pytest.mark.parametrize(
-    "name",
-    ["evonorm-b0", "evonorm-s0", "bn-gelu", "gn-silu", "frn-tlu", "rms-norm", "poly-norm", "serf"],
-)
+@pytest.mark.parametrize("name", CATALOG)
 def test_onnx_carries_running_statistics_and_any_batch(name: str) -> None:
     import onnxruntime
 
