@@ -165,14 +165,30 @@ def _read(node: fx.Node, found: Scan, model: nn.Module) -> Called | str:
             old.register_parameter(name, vector)
         else:
             old.register_buffer(name, vector)
-    eps, momentum = (_in_training(named.get(key)) for key in ("eps", "momentum"))
+    caller: Any = found.modules[where]
+    eps = _in_training(named.get("eps"))
+    momentum = _momentum(named, caller) if "running_mean" in vectors else 0.1
     if isinstance(eps, fx.Node) or isinstance(momentum, fx.Node):
         return "its eps or momentum is computed when it runs"
-    old.eps = eps
-    old.momentum = 0.1 if momentum is None else momentum
-    old.training = found.modules[where].training
+    if isinstance(momentum, str):
+        return momentum
+    if momentum is None:
+        old.register_buffer("num_batches_tracked", caller.num_batches_tracked)
+    old.eps, old.momentum, old.training = eps, momentum, caller.training
     shaped = "normalized_shape" in SIGNATURES[node.target]
     return Called(channels, "nhwc" if shaped else "nchw", old, where, why)
+
+
+def _momentum(named: dict[str, Any], caller: Any) -> object:
+    """The weight of a new batch, None for the average of all; a string says why it is unknown.
+
+    Who counts batches may compute it from them, as torch's own modules do without momentum.
+    """
+    given = _in_training(named.get("momentum", 0.1))
+    if not isinstance(getattr(caller, "num_batches_tracked", None), Tensor):
+        return given
+    own = getattr(caller, "momentum", given)
+    return given if own == given else None if own is None else "its momentum may follow a count"
 
 
 def _vectors(
@@ -190,7 +206,7 @@ def _vectors(
         if given is None:
             continue
         if given.op != "get_attr" or str(given.target) not in own:
-            return f"its {name} is computed when it runs"
+            return f"its {name} is computed when it runs, or no parameter or buffer"
         uses = [
             user
             for one in node.graph.nodes
@@ -210,23 +226,32 @@ def _channels(
 ) -> tuple[int | None, str]:
     """Number of channels, or why it is unknown."""
     shape = named.get("normalized_shape")
-    if isinstance(shape, tuple | list):
-        if len(shape) != 1:
-            return None, "normalises more than one axis"
-        if isinstance(shape[0], int):
-            return shape[0], ""
-    if vectors:
-        vector = next(iter(vectors.values()))
-        several = shape is not None and vector.ndim != 1
-        return (None, "normalises more than one axis") if several else (len(vector), "")
-    if shape is None or isinstance(shape, tuple | list):
-        source = found.source(node)
-        known = found.output_of(source) if source is not None else None
-        if known is not None and known[1] == ("nchw" if shape is None else "nhwc"):
-            return known[0], ""
+    axes = len(shape) if isinstance(shape, tuple | list) else 1 if _is_last(shape) else None
+    if isinstance(shape, tuple | list) and axes == 1 and isinstance(shape[0], int):
+        return shape[0], ""
+    vector = next(iter(vectors.values()), None)
+    if (axes or 1) > 1 or (shape is not None and vector is not None and vector.ndim != 1):
+        return None, "normalises more than one axis"
+    if vector is not None:
+        return len(vector), ""
+    source = found.source(node)
+    while source is not None and (found.is_activation(source) or source.target in SIGNATURES):
+        source = found.source(source)  # these give as many channels as they get
+    known = found.output_of(source) if source is not None else None
+    if known is not None and (
+        known[1] == "nchw" if shape is None else (axes, known[1]) == (1, "nhwc")
+    ):
+        return known[0], ""
     return None, (
         "its number of channels is unknown: it has no vectors, and what comes before does not say"
     )
+
+
+def _is_last(shape: object) -> bool:
+    """Whether it is ``x.shape[-1:]``."""
+    if not isinstance(shape, fx.Node) or not _looks(shape) or len(shape.args) != 2:
+        return False
+    return shape.args[1] == slice(-1, None, None)
 
 
 def _by_mode(value: object) -> object:

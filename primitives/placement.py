@@ -50,6 +50,8 @@ from primitives.tracing import graph_module
 Slot = Literal["norm_act", "norm", "act"]
 Action = Literal["replaced", "affine", "left"]
 
+_ALONE = "not after a normalisation"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -126,10 +128,11 @@ def replace_norm_act(
     {"norm_act": work.norm_act, "norm": work.norm, "act": work.act}[slot]()
     placed = work.finish()
     if not placed.count("replaced"):
+        whys = sorted((row.why for row in placed.rows), key=lambda why: why.startswith(_ALONE))
         raise LayerError(
             "the model has no place for this layer", where=f"slot {slot}",
             got=f"{len(placed.rows)} normalisations and activations, all left",
-            hint=placed.rows[0].why if placed.rows else "try another slot",
+            hint=whys[0] if whys else "try another slot",
         )  # fmt: skip
     if report is not None:
         report(str(placed))
@@ -382,7 +385,7 @@ class _Work:
             if node in gone:
                 self.rows.append(Row(name, kind, "replaced", "part of the layer before it"))
             else:
-                self.rows.append(Row(name, kind, "left", f"not after a normalisation: {after}"))
+                self.rows.append(Row(name, kind, "left", f"{_ALONE}: {after}"))
         if self.scan.graph is None:
             self._untraced_rows()
 

@@ -87,6 +87,10 @@ class _Tracer(fx.Tracer):
             self.switching.add(switch)
         return super().create_node(*args, **kwargs)
 
+    def switched(self) -> None:
+        """What is being traced switches something for what it calls next."""
+        self.switching.add(self._entered[-1][0])
+
     def owner(self, node: fx.Node) -> str:
         """Path of the module whose forward made the node."""
         return self.node_name_to_scope.get(node.name, ("", None))[0]
@@ -148,9 +152,25 @@ def _one(
     model: nn.Module, is_whole: Callable[[nn.Module], bool], whole: set[str], training: bool
 ) -> tuple[_Tracer, fx.Graph]:
     tracer = _Tracer(is_whole, whole)
-    with _in_mode(model, training), warnings.catch_warnings():
+    with _in_mode(model, training), _noting_autocast(tracer), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return tracer, tracer.trace(model)
+
+
+@contextmanager
+def _noting_autocast(tracer: _Tracer) -> Iterator[None]:
+    """The tracer hears of autocast, also where it changes nothing now (``enabled=False``)."""
+    enter: Any = torch.autocast.__enter__
+
+    def noting(given: torch.autocast) -> Any:
+        tracer.switched()
+        return enter(given)
+
+    torch.autocast.__enter__ = noting  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.autocast.__enter__ = enter  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -295,6 +295,11 @@ def cast(own: Any, x: Tensor) -> Tensor:
         return by_name(own, x)
 
 
+def uncast(own: Any, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return by_name(own, x)
+
+
 def two_ways(own: Any, x: Tensor) -> Tensor:
     return by_name(own, x) if own.training else by_name(own, x) + 1
 
@@ -313,6 +318,7 @@ def two_ways(own: Any, x: Tensor) -> Tensor:
      (packed, "no function of torch.nn.functional"),
      (ungraded, "the forward of 0.norm switches gradients or autocast"),
      (cast, "the forward of 0.norm switches gradients or autocast"),
+     (uncast, "the forward of 0.norm switches gradients or autocast"),
      (two_ways, "the forward of 0.norm does something else in evaluation mode")],
     ids=lambda one: getattr(one, "__name__", ""),
 )  # fmt: skip
@@ -365,6 +371,72 @@ def test_a_trace_counts_no_batches() -> None:
     net = Counting()
     replace_norm_act(net, "evonorm-s0", report=None)
     assert net.count == 0
+
+
+class Counted(nn.Module):
+    """As torch's own module: without momentum the average of all batches."""
+
+    def __init__(self, momentum: float | None, every: bool = False) -> None:
+        super().__init__()
+        self.momentum, self.every = momentum, every
+        self.register_buffer("mean", torch.zeros(4))
+        self.register_buffer("var", torch.ones(4))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        share = 0.0 if self.momentum is None else self.momentum
+        if self.training:
+            count: Any = self.num_batches_tracked
+            count.add_(1)
+            if self.momentum is None or self.every:
+                share = 1.0 / float(count)
+        mean: Any = self.mean
+        return batch_norm(x, mean, self.var, training=self.training, momentum=share).relu()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("momentum", [0.3, None])
+def test_averages_go_on_as_the_module_has_them(momentum: float | None) -> None:
+    net = Counted(momentum)
+    x = normal(20, 4, 3, 3).view(5, 4, 4, 3, 3)
+    for batch in x[:3]:
+        net(batch)
+    placed = replace_norm_act(net, "bn-relu", report=None)
+    for batch in x[3:]:
+        net(batch)
+        placed.model(batch)
+    state = placed.model.state_dict()
+    torch.testing.assert_close(state["evolved_norm_0.running_mean_4"], net.mean)
+    if momentum is None:
+        assert state["evolved_norm_0.num_batches_tracked"] == 5
+
+
+def test_a_momentum_that_may_follow_a_count_stays() -> None:
+    with pytest.raises(LayerError, match="its momentum may follow a count"):
+        replace_norm_act(Counted(0.3, every=True), "bn-relu", report=None)
+
+
+class Bare(nn.Module):
+    """Token norms without vectors, whose shapes are asked of their inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x)
+        y = functional.gelu(layer_norm(y, y.shape[-1:]))
+        return functional.rms_norm(y, (y.size(-1),), eps=1e-5)
+
+
+def test_channels_are_those_of_what_comes_before() -> None:
+    torch.manual_seed(0)
+    net = Bare()
+    placed = replace_norm_act(net, "layer-norm", "norm", report=None)
+    assert [row.action for row in placed.rows] == ["replaced", "replaced", "left"]
+    assert len([one for one in placed.model.modules() if is_evolved(one)]) == 2
+    x = normal(2, 5, 3)
+    y = functional.gelu(layer_norm(net.linear(x), (6,)))
+    torch.testing.assert_close(placed.model(x), layer_norm(y, (6,)), rtol=1e-4, atol=1e-5)
 
 
 def test_a_frozen_part_stays_in_evaluation_mode() -> None:
