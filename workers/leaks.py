@@ -137,6 +137,9 @@ def _recorded(layers: Sequence[nn.Module]) -> Iterator[list[Call]]:
     finally:
         for hook in hooks:
             hook.remove()
+            # torch forgets this entry, and then calls modules the slow way, compiled ones with a
+            # warning, for as long as the process lives.
+            nn.modules.module._global_forward_hooks_with_kwargs.pop(hook.id, None)
 
 
 def _tried(calls: Sequence[Call], axis: str, layout: str) -> Look:

@@ -182,6 +182,7 @@ class Mean(nn.Module):
 
 def test_evaluators_are_looked_into_as_they_run():
     assert all(one.ok for one in looked(evaluator("clean-eval", leaky=False)).values())
+    assert not torch.nn.modules.module._has_any_global_hook()  # it would warn who compiles later
     found = looked(evaluator("leaky-eval", leaky=True))
     assert (found["batch"].ok, found["positions"].ok) == (True, False)
     hidden = looked(evaluator("hidden-eval", leaky=False, called=False))
