@@ -397,6 +397,33 @@ def _copied(data: dict[str, Any]) -> dict[str, Any]:
     return {k: _copied(v) if isinstance(v, dict) else v for k, v in data.items()}
 
 
+def ensure_same_task(config: SearchConfig) -> None:
+    """Try the loaded code of a search's anchors, and see that it still has the search's task.
+
+    Raises:
+        PluginError: it fails, or says other objectives, axes or another slot than the config.
+    """
+    from api.first_pass import first_pass
+    from workers.anchors import ANCHORS
+
+    stability = config.checks.stability if config.checks.stability.enabled else None
+    for anchor in config.task.anchors:
+        if ANCHORS.get(anchor.name).own is None:
+            continue
+        now = Anchor.model_validate(anchor_setting(anchor.name))
+        goals = anchor.objectives[: len(now.objectives)]
+        pairs = {"objectives": (goals, now.objectives), "slot": (anchor.slot, now.slot),
+                 "forbids": (anchor.forbids, now.forbids)}  # fmt: skip
+        for what, (before, after) in pairs.items():
+            if before != after:
+                raise PluginError(
+                    f"the changed code of anchor {anchor.name} has other {what} than the search",
+                    expected=str(before), got=str(after), hint="start a search of its own with it",
+                )  # fmt: skip
+        fitting = allowed_baselines([anchor], config.baselines or default_baselines([anchor]))
+        first_pass(config.task, anchor.name, fitting[0], stability)
+
+
 def same_but_for_code(one: SearchConfig, other: SearchConfig) -> bool:
     """Whether two configs differ in nothing but the content of their plug-ins."""
     return one != other and _without_code(one) == _without_code(other)
@@ -412,4 +439,4 @@ def _without_code(config: SearchConfig) -> dict[str, Any]:
     return data
 
 
-__all__ = ["NotFound", "Parts", "complete", "own_config", "same_but_for_code"]
+__all__ = ["NotFound", "Parts", "complete", "ensure_same_task", "own_config", "same_but_for_code"]

@@ -6,6 +6,7 @@ controllers say what they have loaded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from api.problems import Refused
@@ -45,6 +46,18 @@ def with_offered_plugins(offers: dict[str, Any], config: SearchConfig) -> Search
     config = config.model_copy(update={"task": config.task.model_copy(update=update)})
     rows = [own[anchor.name] for anchor in anchors if anchor.name in own]
     return _with_baselines(config, rows) if rows else config
+
+
+def offered_instead(offers: dict[str, Any], plugins: Sequence[Plugin]) -> tuple[Plugin, ...]:
+    """A search's plug-ins, as controllers have them now; what none has stays as it is."""
+    known: dict[str, set[str]] = {}
+    for one in offers.get("plugins", []):
+        known.setdefault(one["name"], set()).add(one["sha256"])
+    return tuple(
+        plugin if plugin.sha256 in (found := known.get(plugin.name, {plugin.sha256}))
+        else Plugin(name=plugin.name, sha256=min(found))
+        for plugin in plugins
+    )  # fmt: skip
 
 
 def _filled(anchor: Anchor, own: dict[str, Any]) -> Anchor:
