@@ -7,7 +7,7 @@ a command runs, never before.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -96,16 +96,15 @@ def start(
     accept: AcceptChangedCode = False,
 ) -> int:
     """Start a search; the same command goes on with an unfinished one of the same config."""
-    from evosearch.presets import load_preset, repeatable
+    from api.own_config import complete, file_config
+    from api.wiring import check_names
+    from evosearch.presets import repeatable
 
     use_data_dir(data_dir)
-    config = load_preset(preset, settings or (), seed)
+    _check_run(pool, workers, out, ray_address)
+    config = file_config(preset, settings or (), seed, plugins or (), plugin_path)
     if pool == "inline":
         config = repeatable(config, preset, settings or ())
-    _check_run(pool, workers, out, ray_address)
-    config = with_plugins(config, plugins or (), plugin_path)
-    from api.own_config import complete
-    from api.wiring import check_names
 
     config = complete(config)
     check_names(config)
@@ -186,19 +185,6 @@ def enqueue(
 
     graph = layer_graph(formula)
     _send(ref, Enqueue(graph=graph, note=note), "the layer comes next", db)
-
-
-def with_plugins(
-    config: SearchConfig, references: Iterable[str], plugin_path: Path | None
-) -> SearchConfig:
-    """The config with these plug-ins added, and anchors of the form ``FILE.py:NAME`` resolved.
-
-    Raises:
-        PluginError: one of them cannot be loaded.
-    """
-    from api.own_config import resolve
-
-    return resolve(config, references, plugin_path)
 
 
 def tell_plan(config: SearchConfig) -> int:

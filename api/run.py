@@ -354,6 +354,7 @@ def search(
     baselines: Iterable[str] | None = None,
     objectives: Iterable[str] = (),
     checks: Iterable[str] = (),
+    plugins: Iterable[str] = (),
     seed: int = 0,
     pool: str | MakePool = "ray",
     workers: int | None = None,
@@ -372,6 +373,8 @@ def search(
 
     ``anchors``: names of built-in or registered ones, ``"file.py:Name"``, or what `es.anchor` and
     `es.evaluator` decorated. ``settings``: dotted keys of the config, such as ``task.steps``.
+    ``objectives``, ``checks``: names, or ``"file.py:name"``. ``plugins``: further files and entry
+    points, such as those of alert sinks.
     ``pool``: ray, inline, or a function that makes a pool. ``address``: of a Ray cluster.
     ``hang_seconds``: how long a job may stand still before its worker is replaced.
     ``accept_changed_code``: go on with an unfinished search though its plug-ins' code has changed;
@@ -394,6 +397,7 @@ def search(
     config = own_config(
         listed, preset=preset, settings=given, baselines=baselines, checks=checks,
         objectives=objectives, plugin_path=Path(plugin_path) if plugin_path else None,
+        plugins=plugins,
     )  # fmt: skip
     if pool == "inline" and preset:
         config = repeatable(config, preset, given)
