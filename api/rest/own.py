@@ -60,7 +60,7 @@ def name_objectives(offers: dict[str, Any], data: dict[str, Any]) -> None:
     if wanted is None:
         return
     known = dict(offers.get("objectives", {}))
-    own = {}
+    own: dict[str, Any] = {}
     for one in offers.get("plugins", []):
         known |= one["objectives"]
         own |= one["anchors"]
