@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import typer
 
 from api.cli import app, run
 from api.wiring import open_database
+from docs.make_concepts import FOLDER, flow, layer
 from docs.make_reference import TARGET, search_settings
 from tests.acceptance.command import ROOT, TINY, environment
 
@@ -169,6 +171,14 @@ def test_the_reference_names_what_there_is() -> None:
 def test_every_setting_says_what_it_is() -> None:
     described = re.compile(r"- `[^`]+`( \((required|default `[^`]*`)\))?: \S.*")
     assert [row for row in search_settings() if not described.fullmatch(row)] == []
+
+
+def test_the_pictures_of_concepts_are_what_the_code_draws() -> None:
+    assert (FOLDER / "layer.svg").read_text() == layer()
+    assert (FOLDER / "flow.svg").read_text() == flow()
+    for file in FOLDER.glob("*.svg"):
+        assert ElementTree.parse(file).getroot().tag.endswith("svg"), file
+        assert f"pictures/{file.name}" in (ROOT / "docs" / "concepts.md").read_text()
 
 
 @pytest.mark.parametrize("name", PAGES)
