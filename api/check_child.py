@@ -87,7 +87,7 @@ def _check(wanted: dict[str, Any], out: Any, watch: _Watch) -> None:
     attempts = _refuse_network()
     import torch  # loaded before the clock starts: it is not the plug-in's own time
 
-    from api.own_config import anchor_names, loaded_from
+    from api.naming import anchor_names, loaded_from
     from evosearch.errors import PluginError
     from workers.anchor_check import findings, global_state
 

@@ -6,7 +6,8 @@ a command runs, never before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +19,7 @@ from api.wiring import PATIENCE, PoolName, database_url, make_pool, new_id, open
 from evosearch.errors import ConfigError, StateConflict
 
 if TYPE_CHECKING:
+    from api.code_change import Assent
     from evosearch.config import SearchConfig
     from evosearch.ports import Command, SearchInfo, Store
     from evosearch.ports import Pool as WorkerPool
@@ -45,7 +47,11 @@ Out = Annotated[
     Path | None, typer.Option("--out", help="File for the leader; default: leader-ID.py.")
 ]
 
-
+AcceptChangedCode = Annotated[
+    bool,
+    typer.Option("--accept-changed-code", help="Go on though the code of plug-ins has changed; "
+                 "recorded and reported."),
+]  # fmt: skip
 PluginPath = Annotated[
     Path | None,
     typer.Option("--plugin-path", help="Folder of your own package that plug-ins import."),
@@ -87,34 +93,32 @@ def start(
     ray_address: RayAddress = None,
     hang_seconds: HangSeconds = None,
     data_dir: DataDir = None,
+    accept: AcceptChangedCode = False,
 ) -> int:
     """Start a search; the same command goes on with an unfinished one of the same config."""
-    from evosearch.presets import load_preset, repeatable
+    from api.own_config import complete, file_config
+    from api.wiring import check_names
+    from evosearch.presets import repeatable
 
     use_data_dir(data_dir)
-    config = load_preset(preset, settings or (), seed)
+    _check_run(pool, workers, out, ray_address)
+    config = file_config(preset, settings or (), seed, plugins or (), plugin_path)
     if pool == "inline":
         config = repeatable(config, preset, settings or ())
-    _check_run(pool, workers, out, ray_address)
-    config = with_plugins(config, plugins or (), plugin_path)
-    from api.own_config import complete
-    from api.wiring import check_names
 
     config = complete(config)
     check_names(config)
     if dry_run:
         return tell_plan(config)
-    from api.run import refuse_changed_code
-    from api.wiring import front_layers, unfinished_twin, versions
+    from api.code_change import unfinished
+    from api.wiring import front_layers, versions
     from evosearch.events import Created
 
     store = open_database(db, create=True, patience=PATIENCE)
     try:
         layers = [] if warm is None else front_layers(store, warm)
-        known = None if new else unfinished_twin(store, config)
+        known = None if new else unfinished(store, config, _assent(accept))
         if known is None:
-            if not new:
-                refuse_changed_code(store, config)
             title = f"{config.preset}, seed {config.seed}"
             info = store.create(new_id(), title, Created(config=config, versions=versions()))
             for layer in layers:
@@ -139,6 +143,7 @@ def resume(
     ray_address: RayAddress = None,
     hang_seconds: HangSeconds = None,
     data_dir: DataDir = None,
+    accept: AcceptChangedCode = False,
 ) -> int:
     """Go on with a paused or interrupted search."""
     use_data_dir(data_dir)
@@ -151,13 +156,21 @@ def resume(
                 f"search {info.id} is {info.status} and cannot go on",
                 hint=f"see: evosearch search report {info.id}",
             )
-        from evosearch.plugins import ensure
+        from api.code_change import resumed
 
-        ensure(info.config.task.plugins)  # refuses code that is gone or has changed
+        info = resumed(store, info, _assent(accept))
         make = partial(make_pool, pool, workers, ray_address, hang_seconds)
         return _run(store, info, "going on with search", db, pool, make, out)
     finally:
         store.close()
+
+
+def _assent(given: bool) -> Assent:
+    """At a terminal the question is put; elsewhere the option alone says yes."""
+    from api.code_change import Assent
+
+    there = sys.stdin.isatty() and sys.stdout.isatty()
+    return Assent(given, "--accept-changed-code", typer.confirm if there else None)
 
 
 def enqueue(
@@ -172,19 +185,6 @@ def enqueue(
 
     graph = layer_graph(formula)
     _send(ref, Enqueue(graph=graph, note=note), "the layer comes next", db)
-
-
-def with_plugins(
-    config: SearchConfig, references: Iterable[str], plugin_path: Path | None
-) -> SearchConfig:
-    """The config with these plug-ins added, and anchors of the form ``FILE.py:NAME`` resolved.
-
-    Raises:
-        PluginError: one of them cannot be loaded.
-    """
-    from api.own_config import resolve
-
-    return resolve(config, references, plugin_path)
 
 
 def tell_plan(config: SearchConfig) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from api.own_config import complete, resolve
+from api.own_config import complete, file_config
 from api.wiring import load_state, open_database
 from evosearch.presets import load_preset, preset_names
 
@@ -37,7 +37,7 @@ def differences(first: str, second: str, db: str | None) -> Iterator[str]:
                 continue
             if reference.endswith(".toml"):
                 # As a search of it would be stored: with what an anchor's own code says.
-                found.append((complete(resolve(load_preset(reference), (), None)), None))
+                found.append((complete(file_config(reference)), None))
                 continue
             store = store or open_database(db)
             info = store.search(reference)

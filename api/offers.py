@@ -23,6 +23,7 @@ def offers() -> dict[str, Any]:
     from workers.anchors import ANCHORS
     from workers.datasets import DATASETS
     from workers.layers import TORCH_BASELINES
+    from workers.measures import goal_of
 
     plugins = []
     for source in registered_sources():
@@ -33,10 +34,13 @@ def offers() -> dict[str, Any]:
             "name": loaded.source.name, "sha256": loaded.source.sha256,
             "anchors": {name: _offered_anchor(name) for name in names["anchor"]},
             "datasets": names["dataset"], "checks": names["check"],
-            "primitives": names["primitive"], "objectives": names["objective"],
+            "primitives": names["primitive"],
+            "objectives": {name: goal_of(name).model_dump(mode="json")
+                           for name in names["objective"]},
         })  # fmt: skip
     return {
         "plugins": plugins,
+        "objectives": {"parameters": goal_of("parameters").model_dump(mode="json")},
         "anchors": list(ANCHORS.names()),
         "datasets": list(DATASETS.names()),
         "baselines": list(dict.fromkeys((*CATALOG, *TORCH_BASELINES, ORIGINAL))),

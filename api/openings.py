@@ -90,10 +90,12 @@ class Openings:
     def _open(
         self, lease: Lease, view: PoolView, kept: Controller | None, guest: bool
     ) -> tuple[Controller, StopRules]:
+        plugins = self._store.search(lease.search_id).config.task.plugins
         if not guest:  # whoever only takes commands trains nothing
-            plugins = self._store.search(lease.search_id).config.task.plugins
             ensure(plugins, registered_only=True)
         controller = kept
+        if kept is not None and kept.state.config.task.plugins != plugins:
+            controller = None  # it proposes and checks with the old code
         if controller is None:
             controller = Controller(
                 self._store,

@@ -1,9 +1,8 @@
 """From what a caller names (anchors of their own or ours, budgets, constraints) to a config.
 
-A reference ``file.py:Name`` loads the file; everything else is a name that is known already. What
-an anchor's own code says (slot, forbidden axes, objectives, baselines) is written into the config,
-so that it is complete in itself. A short pass through each own anchor comes before anything is
-stored.
+Names are found in `api.naming`. What an anchor's own code says (slot, forbidden axes, objectives,
+baselines) is written into the config, so that it is complete in itself. A short pass through each
+own anchor comes before anything is stored.
 """
 
 from __future__ import annotations
@@ -12,25 +11,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from api.naming import Parts, anchor_setting, named, plugin_of
 from evosearch.config import Anchor, Plugin, SearchConfig
-from evosearch.errors import ConfigError, NotFound, PluginError
-from evosearch.objectives import Objective
-from evosearch.own import ORIGINAL, REGISTER, Entry, OwnAnchor
+from evosearch.errors import ConfigError, PluginError
+from evosearch.own import ORIGINAL, OwnAnchor
 from evosearch.plugins import (
-    MODULE_PREFIX,
-    Loaded,
-    adopt,
-    all_loaded,
     ensure,
-    find,
     load,
     loaded,
     read_source,
-    registered_sources,
 )
-from evosearch.presets import config_from, load_preset, set_overrides
+from evosearch.presets import config_from, load_preset, preset_with, set_overrides
 
-BPC = Objective("bpc", "min", "bit/char")
 DEFAULTS: dict[str, Any] = {
     "preset": "own",
     "evolution": {
@@ -47,131 +39,6 @@ BASELINES = {
 }
 """By slot; of these the first two that no anchor forbids."""
 RATE_STEPS = (0.5, 1.0, 2.0)
-
-
-def loaded_from(reference: str, plugin_path: Path | None = None) -> tuple[Loaded | None, str]:
-    """The plug-in and the name that ``file.py:Name`` or ``entry-point:Name`` means.
-
-    Returns:
-        None and the reference itself where it is a plain name.
-
-    Raises:
-        PluginError: the file cannot be loaded, or has no such name.
-    """
-    place, colon, name = reference.rpartition(":")
-    if not colon:
-        place, name = (reference, "") if reference.endswith(".py") else ("", reference)
-    if not place or place == "folder":
-        return None, reference
-    return load(read_source(place, plugin_path)), name
-
-
-def anchor_names(loaded: Loaded, name: str) -> list[str]:
-    """Names of the plug-in's anchors that ``name`` means; all of them where it is empty.
-
-    Raises:
-        PluginError: it means none.
-    """
-    entries = [one for one in loaded.entries if one.kind == "anchor"]
-    if not name:
-        found = [one.name for one in entries]
-    else:
-        found = [one.name for one in entries if name in (one.name, _python_name(one))]
-    if not found:
-        known = ", ".join(_python_name(one) for one in entries)
-        raise PluginError(
-            f"no anchor {name or 'at all'}", where=loaded.source.name,
-            expected=f"one of {known}" if known else "a class or function under es.anchor or "
-            "es.evaluator",
-        )  # fmt: skip
-    return found
-
-
-def _python_name(entry: Entry) -> str:
-    made_by = getattr(entry.value, "made_by", entry.value)
-    name = str(getattr(made_by, "__name__", entry.name))
-    return entry.name if name == "<lambda>" else name
-
-
-class Parts:
-    """Plug-ins and anchor names, collected from references of all kinds."""
-
-    def __init__(self, plugin_path: Path | None = None) -> None:
-        self.plugins: dict[str, Plugin] = {}
-        self._path = plugin_path
-
-    def anchors(self, reference: Any) -> list[str]:
-        """Anchor names of a reference: a name, ``file.py:Name``, or what was registered itself."""
-        if not isinstance(reference, str):
-            return [self._registered(reference)]
-        loaded, name = loaded_from(reference, self._path)
-        if loaded is None:
-            self.known("anchor", name)
-            return [name]
-        self.take(loaded)
-        return anchor_names(loaded, name)
-
-    def known(self, kind: Any, name: str) -> None:
-        """Note the plug-in, script or notebook that registered a name, if one did."""
-        entry = REGISTER.find(kind, name)
-        if entry is None:
-            for source in registered_sources():  # what the server's settings offer
-                offered = load(source)
-                if any(one.kind == kind and one.name == name for one in offered.entries):
-                    self.take(offered)
-            return
-        by_file = _loaded_with(entry)
-        loaded = by_file or adopt(entry.module, self._path)
-        if loaded is not None:
-            self.take(loaded)
-
-    def take(self, loaded: Loaded) -> None:
-        """Note a plug-in that the search needs."""
-        self.plugins[loaded.source.sha256] = loaded.plugin
-
-    def _registered(self, thing: Any) -> str:
-        for entry in REGISTER.entries("anchor"):
-            if entry.value is thing or getattr(entry.value, "made_by", None) is thing:
-                self.known("anchor", entry.name)
-                return entry.name
-        raise ConfigError(
-            "this is no anchor", got=repr(thing)[:80],
-            expected="a name, file.py:Name, or what es.anchor or es.evaluator decorated",
-        )  # fmt: skip
-
-
-def _loaded_with(entry: Entry) -> Loaded | None:
-    """The file or entry point that was loaded and registered this; no script or notebook."""
-    return next(
-        (
-            one for one in all_loaded()
-            if any(entry is known for known in one.entries)
-            and (one.source.entry_point or one.module.__name__.startswith(MODULE_PREFIX))
-        ),
-        None,
-    )  # fmt: skip
-
-
-def anchor_setting(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """An anchor's table in a config, with what its code says filled in.
-
-    Raises:
-        NotFound: there is no such anchor.
-    """
-    from workers.anchors import ANCHORS
-
-    network = ANCHORS.get(name)
-    made: dict[str, Any] = {"name": name, **(given or {})}
-    if network.forbids and not made.get("forbids"):
-        made["forbids"] = sorted(network.forbids)
-    own = network.own
-    if own is not None:
-        made.setdefault("slot", own.slot)
-        if own.objectives and not made.get("objectives"):
-            made["objectives"] = [one.model_dump(mode="json") for one in own.objectives]
-    elif network.kind == "text" and not made.get("objectives"):
-        made["objectives"] = [BPC.model_dump(mode="json")]
-    return made
 
 
 def allowed_baselines(anchors: Sequence[Anchor], wanted: Iterable[str]) -> list[str]:
@@ -260,45 +127,30 @@ def _with_baselines(config: SearchConfig) -> SearchConfig:
     return config.model_copy(update={"baselines": tuple(fitting), "confirmation": confirmation})
 
 
-def resolve(
-    config: SearchConfig, references: Iterable[str], plugin_path: Path | None
-) -> SearchConfig:
-    """The config with plug-ins loaded and anchors named by file given their own names.
+def file_config(
+    name: str, overrides: Iterable[str] = (), seed: int | None = None,
+    plugins: Iterable[str] = (), plugin_path: Path | None = None,
+) -> SearchConfig:  # fmt: skip
+    """The config of a preset or a .toml file, in which parts are named by file or by name.
 
     What an anchor's code says (slot, axes, objectives, baselines) is filled in by `complete`; the
     baselines of an own anchor replace those of a preset that does not fit it.
 
     Raises:
-        PluginError: a plug-in cannot be loaded.
+        NotFound, ConfigError: as `load_preset`.
+        PluginError: a plug-in cannot be loaded, or has no such name.
     """
+    data = preset_with(name, overrides, seed)
     parts = Parts(plugin_path)
-    for plugin in config.task.plugins:
-        parts.take(_loaded(plugin))
-    for reference in references:
+    for reference in plugins:
         parts.take(load(read_source(reference, plugin_path)))
-    anchors = [
-        one.model_copy(update={"name": name})
-        for one in config.task.anchors
-        for name in parts.anchors(one.name)
-    ]
-    parts.known("dataset", config.task.dataset)
-    for kind, names in (("check", config.space.checks), ("primitive", config.space.primitives)):
-        for name in names:
-            parts.known(kind, name)
-    task = config.task.model_copy(
-        update={"anchors": tuple(anchors), "plugins": tuple(parts.plugins.values())}
-    )
-    return config.model_copy(update={"task": task})
+    named(data, parts)
+    return config_from(data, where=name)
 
 
 def _hashed(plugin: Plugin) -> Plugin:
     known = loaded(plugin.sha256) if plugin.sha256 else None
-    return plugin if known is not None else _loaded(plugin).plugin
-
-
-def _loaded(plugin: Plugin) -> Loaded:
-    known = loaded(plugin.sha256) if plugin.sha256 else None
-    return known or load(find(plugin))
+    return plugin if known is not None else plugin_of(plugin).plugin
 
 
 def _measured(task: Any, anchor: Anchor, baselines: Sequence[str], stability: Any) -> Anchor:
@@ -332,15 +184,13 @@ def _measured(task: Any, anchor: Anchor, baselines: Sequence[str], stability: An
 def own_config(
     anchors: Iterable[Any], *, preset: str | None, settings: Mapping[str, Any],
     baselines: Iterable[str] | None, checks: Iterable[str], objectives: Iterable[str],
-    plugin_path: Path | None,
+    plugin_path: Path | None, plugins: Iterable[str] = (),
 ) -> SearchConfig:  # fmt: skip
     """The config of a search over these anchors; ``settings`` are dotted keys over the defaults.
 
     Raises:
         ConfigError, NotFound, PluginError: something named is wrong.
     """
-    from workers.measures import goal_of
-
     parts = Parts(plugin_path)
     names = list(dict.fromkeys(name for one in anchors for name in parts.anchors(one)))
     if not names:
@@ -351,29 +201,19 @@ def own_config(
     task = data.setdefault("task", {})
     before = {one["name"]: one for one in task.get("anchors", ())}
     task["anchors"] = [anchor_setting(name, before.get(name)) for name in names]
-    for name in checks:
-        parts.known("check", name)
-    for name in settings.get("space.primitives", ()):
-        parts.known("primitive", name)
-    further = [goal_of(_noted(parts, name)).model_dump(mode="json") for name in objectives]
-    for anchor in task["anchors"]:
-        mine = anchor.get("objectives") or [Objective("accuracy").model_dump(mode="json")]
-        anchor["objectives"] = [*mine, *further] if further else anchor.get("objectives", [])
     made = [Anchor.model_validate(one) for one in task["anchors"]]
     set_overrides(data, settings)
-    parts.known("dataset", str(task.get("dataset", "")))
-    task["plugins"] = [plugin.model_dump(mode="json") for plugin in parts.plugins.values()]
+    space = data.setdefault("space", {})
+    space["checks"] = list(dict.fromkeys((*space.get("checks", ()), *checks)))
+    task["objectives"] = [*task.get("objectives", ()), *objectives]
+    task["plugins"] = [*task.get("plugins", ()), *plugins]
+    named(data, parts)
     chosen = list(baselines) if baselines is not None else default_baselines(made)
     data["baselines"] = chosen
     confirmation = data.setdefault("confirmation", {})
     confirmation["rivals"] = chosen[:2] or ["bn-relu"]
     _follow(data, made)
     return config_from(data, where="es.search")
-
-
-def _noted(parts: Parts, name: str) -> str:
-    parts.known("objective", name)
-    return name
 
 
 def _follow(data: dict[str, Any], anchors: Sequence[Anchor]) -> None:
@@ -397,6 +237,33 @@ def _copied(data: dict[str, Any]) -> dict[str, Any]:
     return {k: _copied(v) if isinstance(v, dict) else v for k, v in data.items()}
 
 
+def ensure_same_task(config: SearchConfig) -> None:
+    """Try the loaded code of a search's anchors, and see that it still has the search's task.
+
+    Raises:
+        PluginError: it fails, or says other objectives, axes or another slot than the config.
+    """
+    from api.first_pass import first_pass
+    from workers.anchors import ANCHORS
+
+    stability = config.checks.stability if config.checks.stability.enabled else None
+    for anchor in config.task.anchors:
+        if ANCHORS.get(anchor.name).own is None:
+            continue
+        now = Anchor.model_validate(anchor_setting(anchor.name))
+        goals = anchor.objectives[: len(now.objectives)]
+        pairs = {"objectives": (goals, now.objectives), "slot": (anchor.slot, now.slot),
+                 "forbids": (anchor.forbids, now.forbids)}  # fmt: skip
+        for what, (before, after) in pairs.items():
+            if before != after:
+                raise PluginError(
+                    f"the changed code of anchor {anchor.name} has other {what} than the search",
+                    expected=str(before), got=str(after), hint="start a search of its own with it",
+                )  # fmt: skip
+        fitting = allowed_baselines([anchor], config.baselines or default_baselines([anchor]))
+        first_pass(config.task, anchor.name, fitting[0], stability)
+
+
 def same_but_for_code(one: SearchConfig, other: SearchConfig) -> bool:
     """Whether two configs differ in nothing but the content of their plug-ins."""
     return one != other and _without_code(one) == _without_code(other)
@@ -412,4 +279,4 @@ def _without_code(config: SearchConfig) -> dict[str, Any]:
     return data
 
 
-__all__ = ["NotFound", "Parts", "complete", "own_config", "same_but_for_code"]
+__all__ = ["complete", "ensure_same_task", "file_config", "own_config", "same_but_for_code"]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BASELINE, FRONT, OTHERS, LEADER = "#7a7a7a", "#1f6feb", "#b8c4d4", "#d1491b"
 MAX_POINTS = 5000
+SETS = ("proposals", "survivors", "front")
 PLACES = {
     "evaluated": "evaluated candidates", "hours": "hours", "steps": "training steps",
     "gpu_hours": "GPU-hours",
@@ -262,6 +263,93 @@ def scores(run: Run, births: Sequence[int] | None = None) -> Any:
         shown.add_scatter(x=labels, y=values, mode="markers", name=f"{name}: {goal.label}")
     shown.update_xaxes(type="category")
     return shown
+
+
+def parallel(run: Run, most: int = 300) -> Any:
+    """Parallel coordinates of the front and the highest candidates: cost, size, scores and gain.
+
+    One line a candidate, coloured where it is on the front. ``most``: candidates of one axis.
+    """
+    names = ["step_time", "live_nodes", *(f"score.{one}" for one in run.config.anchor_names)]
+    rows: dict[int, dict[str, float]] = {}
+    front: set[int] = set()
+    for name in names:
+        shown = run.charts.scatter(run.info, name, "gain", most)
+        for place, birth in enumerate(shown.births):
+            row = rows.setdefault(birth, {"gain": shown.y[place]})
+            row[name] = shown.x[place]
+            if shown.on_front[place]:
+                front.add(birth)
+    whole = {birth: row for birth, row in rows.items() if len(row) == len(names) + 1}
+    figure = _figure(title=f"candidates of {run.id}")
+    figure.update_layout(margin={"t": 80, "b": 40})
+    figure.add_parcoords(
+        dimensions=[
+            {"label": title, "values": [of(row[name]) for row in whole.values()]}
+            for name, of, title in (_coordinate(run, one) for one in (*names, "gain"))
+        ],
+        line={"color": [float(birth in front) for birth in whole], "cmin": 0.0, "cmax": 1.0,
+              "colorscale": [[0.0, OTHERS], [1.0, FRONT]]},
+        ids=[str(birth) for birth in whole],
+    )  # fmt: skip
+    return figure
+
+
+def _coordinate(run: Run, name: str) -> tuple[str, Callable[[float], float], str]:
+    """A quantity's name, how its values are shown, and its title."""
+    kind, _, anchor = name.partition(".")
+    if kind == "score":
+        goal = run.config.objective(anchor)
+        return name, goal.value, f"{anchor}: {goal.label}"
+    return name, _unit(run, name), _axis(run, name)[1]
+
+
+def population(run: Run, members: int = 2000) -> Any:
+    """The population: age, in outcomes since a member's own, against gain over the baseline.
+
+    Against the mean score while no gain is known. What is older than the population is no parent.
+    """
+    shown = run.charts.ages(run.info, members)
+    known = all(one.gain is not None for one in shown.members)
+    factor, title = _axis(run, "gain") if known else (1.0, "mean score")
+    figure = _figure(
+        title=f"population of {run.id}: {shown.size} members", xaxis_title="age, outcomes since",
+        yaxis_title=title,
+    )  # fmt: skip
+    formulas = run.charts.formulas(run.info, [one.birth for one in shown.members])
+    for on_front, label, color in ((False, "others", OTHERS), (True, "front", FRONT)):
+        mine = [one for one in shown.members if one.on_front == on_front]
+        figure.add_scatter(
+            x=[one.age for one in mine],
+            y=[factor * (one.gain or 0.0) if known else one.score for one in mine],
+            text=[f"{one.birth}: {formulas.get(one.birth) or ''}" for one in mine],
+            mode="markers", name=label, hovertemplate="%{text}<br>%{x}, %{y}",
+            marker={"size": 8, "symbol": "diamond" if on_front else "circle", "color": color},
+        )  # fmt: skip
+    return figure
+
+
+def primitives(run: Run, of: str = "survivors", bins: int = 24) -> Any:
+    """Shares of layers that use each primitive, over births: shades, in per cent.
+
+    ``of``: proposals, survivors or front.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if of not in SETS:
+        raise ConfigError("no such set", expected=", ".join(SETS), got=repr(of)[:60])
+    shown = run.charts.primitive_shares(run.info, bins)
+    rows = shown.rows[::-1]  # the first one on top
+    figure = _figure(title=f"primitives of the {of} of {run.id}", xaxis_title="birth")
+    figure.add_heatmap(
+        x=shown.births, y=[row.primitive for row in rows],
+        z=[[None if one is None else 100 * one for one in getattr(row, of)] for row in rows],
+        colorscale=[[0.0, "#ffffff"], [1.0, FRONT]], zmin=0.0, colorbar={"ticksuffix": " %"},
+        hovertemplate="%{y}<br>from birth %{x}: %{z:.0f} %<extra></extra>",
+    )  # fmt: skip
+    figure.update_yaxes(type="category", nticks=max(1, len(rows)))
+    return figure
 
 
 def _axis(run: Run, name: str) -> tuple[float, str]:

@@ -16,8 +16,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from api.alerts import STALLED_SECONDS, Alerts, together
+from api.code_change import Assent, resumed, unfinished
 from api.lease import Keeper, acquire_patiently, owner_name
-from api.own_config import complete, own_config, same_but_for_code
+from api.own_config import complete, own_config
 from api.run_view import Candidate, html_of, run_text
 from api.signals import Signals
 from api.wiring import (
@@ -26,7 +27,6 @@ from api.wiring import (
     make_pool,
     new_id,
     open_database,
-    unfinished_twin,
     versions,
 )
 from evosearch.config import Budget, SearchConfig
@@ -35,7 +35,6 @@ from evosearch.controller import Controller
 from evosearch.errors import ConfigError, NotFound, PluginError, StateConflict
 from evosearch.events import Created, StoredEvent
 from evosearch.own import is_loading
-from evosearch.plugins import ensure
 from evosearch.ports import Enqueue, Extend, Lease, Pause, Pool, Resume, SearchInfo, Stop, Store
 from evosearch.presets import repeatable
 from evosearch.trouble import FailureWatch
@@ -227,22 +226,22 @@ class Run:
             act_on_commands(self._store, self.id)
         self._state = None
 
-    def resume(self) -> Run:
+    def resume(self, accept_changed_code: bool = False) -> Run:
         """Carry the search on, until it ends or is paused; blocks.
 
         Raises:
-            PluginError: the user's own code fails, or has changed.
+            PluginError: the user's own code fails, or has changed and that is not accepted.
             EvosearchError: lease, store or workers refused.
         """
         self._let_end()
-        ensure(self.config.task.plugins)
+        resumed(self._store, self.info, _assent(accept_changed_code))
         self._go()
         return self
 
-    def start(self) -> Run:
+    def start(self, accept_changed_code: bool = False) -> Run:
         """Carry the search on in a thread of its own; `wait` blocks until it ends or is paused."""
         self._let_end()
-        ensure(self.config.task.plugins)
+        resumed(self._store, self.info, _assent(accept_changed_code))
         self._thread = threading.Thread(target=self._background, name="evosearch", daemon=True)
         self._thread.start()
         return self
@@ -355,6 +354,7 @@ def search(
     baselines: Iterable[str] | None = None,
     objectives: Iterable[str] = (),
     checks: Iterable[str] = (),
+    plugins: Iterable[str] = (),
     seed: int = 0,
     pool: str | MakePool = "ray",
     workers: int | None = None,
@@ -365,6 +365,7 @@ def search(
     settings: Mapping[str, Any] | None = None,
     confirm: bool = True,
     new: bool = False,
+    accept_changed_code: bool = False,
     background: bool = False,
     show: bool = True,
 ) -> Run:
@@ -372,12 +373,16 @@ def search(
 
     ``anchors``: names of built-in or registered ones, ``"file.py:Name"``, or what `es.anchor` and
     `es.evaluator` decorated. ``settings``: dotted keys of the config, such as ``task.steps``.
+    ``objectives``, ``checks``: names, or ``"file.py:name"``. ``plugins``: further files and entry
+    points, such as those of alert sinks.
     ``pool``: ray, inline, or a function that makes a pool. ``address``: of a Ray cluster.
     ``hang_seconds``: how long a job may stand still before its worker is replaced.
-    ``background``: return at once.
+    ``accept_changed_code``: go on with an unfinished search though its plug-ins' code has changed;
+    the log and the report say so. ``background``: return at once.
 
     Raises:
-        PluginError: the user's code fails or has changed; the error names the line.
+        PluginError: the user's code fails, or has changed and that is not accepted; the error names
+            the line.
         ConfigError, NotFound: something named is wrong.
     """
     if is_loading():
@@ -392,6 +397,7 @@ def search(
     config = own_config(
         listed, preset=preset, settings=given, baselines=baselines, checks=checks,
         objectives=objectives, plugin_path=Path(plugin_path) if plugin_path else None,
+        plugins=plugins,
     )  # fmt: skip
     if pool == "inline" and preset:
         config = repeatable(config, preset, given)
@@ -399,8 +405,12 @@ def search(
     check_names(config)
     store = open_database(db, create=True)
     make = _pool_maker(pool, workers, address, hang_seconds)
-    run = Run(store, _begun(store, config, new), make, show)
+    run = Run(store, _begun(store, config, new, _assent(accept_changed_code)), make, show)
     return run.start() if background else run.resume()
+
+
+def _assent(given: bool) -> Assent:
+    return Assent(given, "accept_changed_code=True")
 
 
 def _budget(budget: Budget | int | None) -> dict[str, Any]:
@@ -422,36 +432,18 @@ def _pool_maker(
     return lambda: make_pool(pool, workers, address, hang_seconds)
 
 
-def _begun(store: Store, config: SearchConfig, new: bool) -> str:
+def _begun(store: Store, config: SearchConfig, new: bool, assent: Assent) -> str:
     """The id of the unfinished search of this config, or of a new one.
 
     Raises:
-        PluginError: an unfinished search differs in nothing but the content of its plug-ins.
+        PluginError: it differs in nothing but the content of its plug-ins, without assent.
     """
-    known = None if new else unfinished_twin(store, config)
+    known = None if new else unfinished(store, config, assent)
     if known is not None:
         return known.id
-    if not new:
-        refuse_changed_code(store, config)
     title = f"{', '.join(config.anchor_names)}, seed {config.seed}"
     created = Created(config=config, versions=versions())
     return store.create(new_id(), title[:200], created).id
-
-
-def refuse_changed_code(store: Store, config: SearchConfig) -> None:
-    """Ask before scores of two versions of a plug-in stand beside each other.
-
-    Raises:
-        PluginError: an unfinished search was made with other code.
-    """
-    for info in store.searches():
-        if info.status in ("running", "paused") and same_but_for_code(info.config, config):
-            names = ", ".join(plugin.name for plugin in config.task.plugins)
-            raise PluginError(
-                f"search {info.id} is unfinished and was made with other code in {names}",
-                hint="bring the old text back to go on with it, stop it, or ask for a search of "
-                "its own: new=True, on the command line --new",
-            )  # fmt: skip
 
 
 def extended(store: Store, search_id: str, evaluations: int) -> str:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from db.projection import Projection
 from db.refusals import exists, expect_created, expect_event, held, lost, not_one, not_waiting
 from db.rows import KnownCandidate, KnownJob
+from evosearch.config import SearchConfig
 from evosearch.errors import StateConflict
 from evosearch.events import Event, StoredEvent, dump_event, load_event
 from evosearch.ports import Command, Lease, SearchInfo, Snapshot, StoredCommand
@@ -159,6 +160,8 @@ class MemoryStore:
 def _after(info: SearchInfo, change: Projection) -> SearchInfo:
     known = ("status", "updated_at", "last_seq", "hypervolume")
     fresh = {name: change.search[name] for name in known if name in change.search}
+    if "config" in change.search:
+        fresh["config"] = SearchConfig.model_validate_json(change.search["config"])
     return replace(info, evaluated=info.evaluated + change.evaluated, **fresh)
 
 

@@ -33,6 +33,7 @@ from evosearch.events import (
     CandidateFailed,
     CandidateQueued,
     CandidateRejected,
+    CodeChanged,
     Created,
     EnqueuedRefused,
     EvaluationRecorded,
@@ -155,6 +156,8 @@ class Projection:
                 self.search["status"] = event.status
             case BudgetChanged():
                 self.search["budget"] = event.evaluations
+            case CodeChanged():
+                self.search["config"] = event.config.model_dump_json()
             case Created():
                 if seq != 1:
                     raise self._conflict("a search is created once", "event 1", str(seq))

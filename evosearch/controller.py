@@ -213,3 +213,6 @@ class Controller:
         self._commit(events, (entry.id,))
         if self.state.status in ("paused", "stopped"):
             self.let_go()
+        if any(isinstance(event, ev.CodeChanged) for event in events):
+            self.let_go()  # its jobs are of the old code
+            self.proposer = Proposer(self.state, self._clock)

@@ -220,6 +220,18 @@ class BudgetChanged(Record):
     reason: str = ""
 
 
+class CodeChanged(Record):
+    """A person agreed that the search goes on with other code of its plug-ins.
+
+    ``config``: from now on; it differs from that before in its plug-ins alone. ``reason``: which
+    plug-ins and what it means, in words.
+    """
+
+    kind: Literal["code_changed"] = "code_changed"
+    config: SearchConfig
+    reason: str
+
+
 class BoundsLearnt(Record):
     """The signal check has other bounds from now on, learnt from the outcomes before.
 
@@ -255,6 +267,7 @@ Event = (
     | PhaseEntered
     | StatusChanged
     | BudgetChanged
+    | CodeChanged
     | BoundsLearnt
     | Reported
 )

@@ -306,30 +306,48 @@ def find(plugin: Plugin, *, registered_only: bool = False) -> Source:
     Raises:
         PluginError: it is gone, or has changed.
     """
-    seen = None
-    places = _places(plugin, registered_only)
+    found, other = _look_for(plugin, registered_only)
+    if found is not None:
+        return found
+    if other is not None:
+        raise PluginError(
+            f"the plug-in {plugin.name} has changed since the search was made", where=other.file,
+            expected=f"sha256 {plugin.sha256[:12]}", got=other.sha256[:12],
+            hint="bring the old text back, resume it with --accept-changed-code (over REST "
+            "accept_changed_code), or start a search of its own with the new one",
+        )  # fmt: skip
+    places = ", ".join(_places(plugin, registered_only)) or "no place"
+    raise PluginError(
+        f"the plug-in {plugin.name} is not here", expected=f"sha256 {plugin.sha256[:12]}",
+        got=f"nothing in {places}", hint=f"name its path in {VARIABLE}",
+    )  # fmt: skip
+
+
+def found_instead(plugin: Plugin) -> Source | None:
+    """What is found in place of a plug-in whose text has changed; None where it has not.
+
+    A text that this process has executed has not changed here, whatever its file says now.
+    """
+    if plugin.sha256 in _LOADED:
+        return None
+    found, other = _look_for(plugin, registered_only=False)
+    return other if found is None else None
+
+
+def _look_for(plugin: Plugin, registered_only: bool) -> tuple[Source | None, Source | None]:
+    """The plug-in unchanged; else the first source of its name with another text."""
+    other = None
     offered = registered_path()
     folder = Path(plugin.folder) if plugin.folder and not registered_only else None
-    tries = [(place, offered if place in registered() else folder) for place in places]
-    for place, path in tries:
+    for place in _places(plugin, registered_only):
         try:
-            source = read_source(place, path)
+            source = read_source(place, offered if place in registered() else folder)
         except EvosearchError:
             continue
         if not plugin.sha256 or source.sha256 == plugin.sha256:
-            return source
-        seen = source
-    if seen is not None:
-        raise PluginError(
-            f"the plug-in {plugin.name} has changed since the search was made", where=seen.file,
-            expected=f"sha256 {plugin.sha256[:12]}", got=seen.sha256[:12],
-            hint="bring the old text back, or start a search of its own with the new one",
-        )  # fmt: skip
-    raise PluginError(
-        f"the plug-in {plugin.name} is not here", expected=f"sha256 {plugin.sha256[:12]}",
-        got=f"nothing in {', '.join(places) or 'no place'}",
-        hint=f"name its path in {VARIABLE}",
-    )  # fmt: skip
+            return source, None
+        other = other or source
+    return None, other
 
 
 def _places(plugin: Plugin, registered_only: bool) -> list[str]:

@@ -58,6 +58,14 @@ class Extend(Record):
     reason: str = ""
 
 
+class ChangeCode(Record):
+    """Go on with other code of the plug-ins; ``config`` and ``reason`` as in `CodeChanged`."""
+
+    kind: Literal["change_code"] = "change_code"
+    config: SearchConfig
+    reason: str
+
+
 class Remeasure(Record):
     """Give an evaluated candidate fresh seeds on every anchor."""
 
@@ -66,7 +74,7 @@ class Remeasure(Record):
     seeds: Annotated[int, Field(ge=1, le=20)] = 1
 
 
-Command = Pause | Resume | Stop | Enqueue | Extend | Remeasure
+Command = Pause | Resume | Stop | Enqueue | Extend | ChangeCode | Remeasure
 COMMANDS: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="kind")])
 
 

@@ -84,7 +84,7 @@ class _Replayer:
     def decide(self, event: ev.Event) -> ev.Event | None:
         """What the search decides here; None where the event is something that it was told."""
         if not self._ahead:
-            told = isinstance(event, ev.BudgetChanged | ev.Created) or (
+            told = isinstance(event, ev.BudgetChanged | ev.CodeChanged | ev.Created) or (
                 isinstance(event, ev.StatusChanged) and event.status != "finished"
             )
             if told:

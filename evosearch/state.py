@@ -104,17 +104,12 @@ class State:
     def __init__(self, created: ev.Created) -> None:
         config = created.config
         self.config: SearchConfig = config
-        off = {"enabled": False}
+        off = {
+            name: getattr(config.checks, name).model_copy(update={"enabled": False})
+            for name in ("signal", "quality", "stability")
+        }
         self._hurdles_alone = (
-            config.checks.model_copy(
-                update={
-                    "signal": config.checks.signal.model_copy(update=off),
-                    "quality": config.checks.quality.model_copy(update=off),
-                    "stability": config.checks.stability.model_copy(update=off),
-                }
-            )
-            if config.checks.hurdles.steps
-            else None
+            config.checks.model_copy(update=off) if config.checks.hurdles.steps else None
         )
         self.status: ev.SearchStatus = "running"
         self.phase: ev.Phase = "search"
@@ -196,9 +191,10 @@ class State:
         for purpose, one in self.results.get(f"c{birth}", ()):
             if purpose in ("remeasure", "confirm"):
                 scores.setdefault(one.anchor, []).append(one.score)
-        if not self.config.anchor_names or any(a not in scores for a in self.config.anchor_names):
+        names = self.config.anchor_names
+        if not names or any(one not in scores for one in names):
             return None
-        return float(np.mean([np.mean(scores[anchor]) for anchor in self.config.anchor_names]))
+        return float(np.mean([np.mean(scores[one]) for one in names]))
 
     def search_jobs(self) -> list[Job]:
         """Pending jobs of candidates that wait for their first verdict."""
@@ -401,6 +397,12 @@ class State:
         self.target = event.evaluations
         if event.reason:
             self.notes.append(event.reason)
+
+    def _on_code_changed(self, event: ev.CodeChanged) -> None:
+        self.config = event.config
+        new = {"task": event.config.task}
+        self.pending = {key: job.model_copy(update=new) for key, job in self.pending.items()}
+        self.notes.append(event.reason)
 
     def _on_bounds_learnt(self, event: ev.BoundsLearnt) -> None:
         self.bounds = event.bounds

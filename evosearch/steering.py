@@ -7,7 +7,7 @@ long to open. This file must not ask for more.
 from __future__ import annotations
 
 from evosearch import events as ev
-from evosearch.ports import Command, Enqueue, Extend, Pause, Remeasure, Resume, Stop
+from evosearch.ports import ChangeCode, Command, Enqueue, Extend, Pause, Remeasure, Resume, Stop
 
 LATE = {
     "enqueue": "a layer can be added only while it proposes",
@@ -40,6 +40,8 @@ def plain_events(command: Command, status: str, phase: str) -> tuple[ev.Event, .
             return (ev.StatusChanged(status="stopped", reason="asked to"),)
         case Extend(evaluations=evaluations, reason=reason) if status in ("running", "paused"):
             return (ev.BudgetChanged(evaluations=evaluations, reason=reason),)
+        case ChangeCode(config=config, reason=why) if status in ("running", "paused"):
+            return (ev.CodeChanged(config=config, reason=why),)
         case Enqueue() | Remeasure() if status in ("running", "paused"):
             return None
     return ()

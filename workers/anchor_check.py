@@ -11,6 +11,8 @@ import math
 import os
 import re
 import resource
+import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -365,6 +367,11 @@ def global_state() -> dict[str, str]:
         "torch's number of threads": str(torch.get_num_threads()),
         "whether gradients are kept": str(torch.is_grad_enabled()),
         "torch's deterministic mode": str(torch.are_deterministic_algorithms_enabled()),
+        "torch's search for anomalies": str(torch.is_anomaly_enabled()),
+        "torch's precision of products": torch.get_float32_matmul_precision(),
+        "handlers of signals": str([signal.getsignal(one) for one in signal.valid_signals()]),
+        # Packages that are installed may add folders of their own.
+        "the path of imports": str([one for one in sys.path if "site-packages" not in one]),
         "the working folder": str(Path.cwd()),
         "the environment": str(
             sorted(

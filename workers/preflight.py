@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from evosearch.config import Stability, Task
 from evosearch.errors import PluginError
-from evosearch.plugins import plugin_error
+from evosearch.plugins import plugin_error, user_line
 from evosearch.records import Job, Run, Subject
 from workers.anchors import ANCHORS
 from workers.checks import check_stability, signal_statistics
@@ -57,7 +57,11 @@ def preflight(
     except PluginError:
         raise
     except Exception as err:  # whatever a user's code does wrong
-        raise plugin_error(err, f"anchor {anchor} fails with {tried}") from err
+        what = f"anchor {anchor} fails with {tried}"
+        if own is not None and not user_line(err):  # it failed in our loss, of what theirs returned
+            got = f"{type(err).__name__}: {err}"[:300]
+            raise PluginError(what, where=own.line("build"), got=got) from err
+        raise plugin_error(err, what) from err
     goal = anchor_setting(_run(task, anchor), task).objective
     bad = [name for name, one in {goal.name: found.score, **found.more}.items()
            if not math.isfinite(one)]  # fmt: skip

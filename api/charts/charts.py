@@ -7,13 +7,21 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from api.charts.breakdown import ages, primitive_shares
 from api.charts.funnel import funnel_path
 from api.charts.inside import Range, inside
 from api.charts.ledger import Ledger
 from api.charts.ledgers import Ledgers
 from api.charts.progress import progress, throughput
 from api.charts.scatter import scatter
-from api.rest.chart_schemas import FunnelPath, ProgressView, ScatterView, ThroughputView
+from api.rest.chart_schemas import (
+    AgesView,
+    FunnelPath,
+    PrimitiveShares,
+    ProgressView,
+    ScatterView,
+    ThroughputView,
+)
 from db.queries import Queries
 from db.queries_log import LogQueries
 from db.queries_rest import RestQueries
@@ -66,6 +74,16 @@ class Charts:
         """Outcomes and busy workers over time."""
         with self.ledgers.of(info) as ledger:
             return throughput(ledger, bins, within=_within(ledger, ranges))
+
+    def primitive_shares(self, info: SearchInfo, bins: int) -> PrimitiveShares:
+        """Share of proposals, survivors and the front that use each primitive, over births."""
+        with self.ledgers.of(info) as ledger:
+            return primitive_shares(ledger, bins)
+
+    def ages(self, info: SearchInfo, members: int) -> AgesView:
+        """The population: age (outcomes since) against score."""
+        with self.ledgers.of(info) as ledger:
+            return ages(ledger, members)
 
 
 def _within(ledger: Ledger, ranges: Sequence[Range]) -> NDArray[np.bool_] | None:

@@ -38,10 +38,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.charts.breakdown import (
-    ages,
     births_at,
     counts_since,
-    primitive_shares,
     simplest,
     simplest_places,
 )
@@ -167,8 +165,7 @@ def show_primitives(
     service: Here, ref: SearchRef, bins: Annotated[int, Query(ge=1, le=100)] = 24
 ) -> PrimitiveShares:
     """Share of proposals, survivors and the front that use each primitive, over births."""
-    with service.ledgers.of(service.store.search(ref)) as ledger:
-        return primitive_shares(ledger, bins)
+    return service.charts.primitive_shares(service.store.search(ref), bins)
 
 
 @router.get(HERE + "/ages", responses=FOUND)
@@ -177,9 +174,7 @@ def show_ages(
     members: Annotated[int, Query(ge=1, le=5000)] = 1000,
 ) -> AgesView:  # fmt: skip
     """The population: age (outcomes since) against score."""
-    with service.ledgers.of(service.store.search(ref)) as ledger:
-        view = ages(ledger, members)
-    made: AgesView = as_json(view, response)
+    made: AgesView = as_json(service.charts.ages(service.store.search(ref), members), response)
     return made
 
 

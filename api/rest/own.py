@@ -6,8 +6,10 @@ controllers say what they have loaded.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from api.naming import add_objectives
 from api.problems import Refused
 from evosearch.config import Anchor, Plugin, SearchConfig
 
@@ -45,6 +47,42 @@ def with_offered_plugins(offers: dict[str, Any], config: SearchConfig) -> Search
     config = config.model_copy(update={"task": config.task.model_copy(update=update)})
     rows = [own[anchor.name] for anchor in anchors if anchor.name in own]
     return _with_baselines(config, rows) if rows else config
+
+
+def name_objectives(offers: dict[str, Any], data: dict[str, Any]) -> None:
+    """Give the anchors of a config's raw data the objectives that ``task.objectives`` names.
+
+    Raises:
+        Refused: nothing here measures one.
+    """
+    task = data.get("task", {})
+    wanted = task.pop("objectives", None)
+    if wanted is None:
+        return
+    known = dict(offers.get("objectives", {}))
+    own: dict[str, Any] = {}
+    for one in offers.get("plugins", []):
+        known |= one["objectives"]
+        own |= one["anchors"]
+    strange = [name for name in wanted if name not in known] if isinstance(wanted, list) else [0]
+    if strange:
+        told = f"expected a list of names among {', '.join(known)}, got {strange[0]!r:.60}"
+        raise Refused(422, f"task.objectives: {told}")
+    for anchor in task.get("anchors", []):
+        code = own.get(anchor["name"], {"setting": {}})["setting"]
+        add_objectives(anchor, [known[name] for name in wanted], code)
+
+
+def offered_instead(offers: dict[str, Any], plugins: Sequence[Plugin]) -> tuple[Plugin, ...]:
+    """A search's plug-ins, as controllers have them now; what none has stays as it is."""
+    known: dict[str, set[str]] = {}
+    for one in offers.get("plugins", []):
+        known.setdefault(one["name"], set()).add(one["sha256"])
+    return tuple(
+        plugin if plugin.sha256 in (found := known.get(plugin.name, {plugin.sha256}))
+        else Plugin(name=plugin.name, sha256=min(found))
+        for plugin in plugins
+    )  # fmt: skip
 
 
 def _filled(anchor: Anchor, own: dict[str, Any]) -> Anchor:

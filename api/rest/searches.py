@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from api.charts.measure import objectives_of
 from api.estimate import estimate
 from api.problems import Refused, documented
-from api.rest.own import with_offered_plugins
+from api.rest.own import name_objectives, with_offered_plugins
 from api.rest.schemas import Estimate, SearchDetail, SearchList, SearchView, Status
 from api.rest.types import (
     CHANGED,
@@ -275,6 +275,8 @@ def config_of(service: Service, body: NewSearch) -> SearchConfig:
     else:
         data = preset_data(str(body.preset))
         set_overrides(data, body.overrides)
+        if "objectives" in data.get("task", {}):
+            name_objectives(service.offers(), data)
         config = config_from(data, where=str(body.preset))
     if body.seed is not None:
         config = config.model_copy(update={"seed": body.seed})

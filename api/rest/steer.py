@@ -7,12 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter
 from pydantic import Field
 
+from api.code_change import Assent, change
 from api.layer_text import read_layer
+from api.rest.own import offered_instead
 from api.rest.schemas import CommandSent
 from api.rest.types import CHANGED, Birth, Body, Here, SearchRef, Text
 from api.service import Service
-from evosearch.errors import StateConflict
-from evosearch.ports import Command, Enqueue, Extend, Pause, Remeasure, Resume, Stop
+from evosearch.errors import PluginError, StateConflict
+from evosearch.ports import ChangeCode, Command, Enqueue, Extend, Pause, Remeasure, Resume, Stop
 from evosearch.steering import refusal
 
 router = APIRouter(prefix="/searches/{ref}", tags=["commands"])
@@ -24,6 +26,14 @@ class NewLayer(Body):
     formula: Annotated[str, Field(min_length=1, max_length=4000)] | None = None
     graph: dict[str, object] | None = None
     note: Annotated[Text, Field(max_length=1000)] = ""
+
+
+class Resumed(Body):
+    """How a search goes on."""
+
+    accept_changed_code: bool = Field(
+        False, description="though its plug-ins have other code now; the report says so"
+    )
 
 
 class NewBudget(Body):
@@ -65,8 +75,18 @@ def pause(service: Here, ref: SearchRef) -> CommandSent:
 
 
 @router.post("/resume", status_code=202, responses=CHANGED)
-def resume(service: Here, ref: SearchRef) -> CommandSent:
-    """Go on after a pause."""
+def resume(service: Here, ref: SearchRef, body: Resumed | None = None) -> CommandSent:
+    """Go on after a pause; with changed plug-ins only where that is accepted."""
+    info = service.store.search(ref)
+    before = info.config.task.plugins
+    plugins = offered_instead(service.offers(), before) if before else before
+    if plugins != before and info.status in ("running", "paused"):
+        assent = Assent(body is not None and body.accept_changed_code, "accept_changed_code: true")
+        try:
+            assent.expect(info, plugins)
+        except PluginError as err:
+            raise StateConflict(str(err)) from err
+        send(service, info.id, ChangeCode(**change(info, plugins)))
     return send(service, ref, Resume())
 
 

@@ -35,11 +35,23 @@ def load_preset(name: str, overrides: Iterable[str] = (), seed: int | None = Non
         NotFound: there is no such preset or file.
         ConfigError: a key or value is wrong.
     """
+    return config_from(preset_with(name, overrides, seed), where=name)
+
+
+def preset_with(
+    name: str, overrides: Iterable[str] = (), seed: int | None = None
+) -> dict[str, Any]:
+    """The raw data of a preset or a ``.toml`` file with its overrides, before it is validated.
+
+    Raises:
+        NotFound: there is no such preset or file.
+        ConfigError: an override is none.
+    """
     data = _read(name)
     set_overrides(data, dict(parse_override(text) for text in overrides))
     if seed is not None:
         data["seed"] = seed
-    return config_from(data, where=name)
+    return data
 
 
 def repeatable(config: SearchConfig, preset: str, asked: Iterable[str] = ()) -> SearchConfig:

@@ -8,13 +8,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import typer
 
 from api.cli import app, run
-from api.wiring import open_database
+from api.wiring import load_state, open_database
+from docs.make_concepts import FOLDER, flow, layer
 from docs.make_reference import TARGET, search_settings
+from evosearch.confirm import leader
 from tests.acceptance.command import ROOT, TINY, environment
 
 PAGES = (
@@ -23,21 +26,42 @@ PAGES = (
 )  # fmt: skip
 WITH_PYTHON = ("quickstart", "concepts", "your-network", "report", "primitives")
 WITH_COMMANDS = ("quickstart", "your-network", "proxy", "report", "primitives", "store", "deploy",
-                 "table")  # fmt: skip
+                 "table", "layers")  # fmt: skip
 ELSEWHERE = {
-    ("layers", "python"): "tests/unit/test_docs_layers.py",
-    ("layers", "bash"): "tests/unit/test_docs_layers.py",
     ("rest", "python"): "tests/acceptance/test_readme_service.py",
     ("rest", "bash"): "tests/acceptance/test_readme_service.py",
 }
 """Whose snippets another test runs."""
 STAYS = ("serve", "controller")
 """Commands that do not end: their words are read, and nothing is started."""
-CONTAINERS = ("ssh", "curl", "mkdir", "openssl", "docker", "sbatch", "ray")
-"""Programs of other machines and services; `tests/acceptance/test_compose_by_hand.py` has some."""
+ELSEWHERE_PROGRAMS = {
+    "ssh": "another machine",
+    "curl": "a service with a token; tests/acceptance/test_readme_service.py runs what needs none",
+    "mkdir": "secrets of the containers; tests/acceptance/test_compose_by_hand.py",
+    "openssl": "secrets of the containers; tests/acceptance/test_compose_by_hand.py",
+    "docker": "no daemon; tests/acceptance/test_compose_by_hand.py starts what it would start",
+    "sbatch": "a Slurm cluster",
+    "ray": "a Ray cluster; tests/acceptance/test_compose_by_hand.py starts one",
+}  # fmt: skip
+"""Programs whose lines are not run here -> why."""
+NOT_RUN = {
+    ("README", "python", "import evosearch as es\n\n\n@es.anchor"):
+        "a sketch whose methods are left out; docs/your-network.md has a whole one",
+    ("README", "", " propose ──>"): "a picture",
+    ("README", "", "primitives/   the"): "a list of folders",
+    ("README", "bash", "make run"): "it installs; .ci/run and the Makefile's targets do",
+}  # fmt: skip
+"""Page, language and beginning of a block that no test runs -> why."""
+BY_OTHER_TESTS = {
+    ("README", "bash", ".venv/bin/evosearch catalog"): "tests/acceptance/test_readme.py",
+    ("README", "bash", ".venv/bin/evosearch search"): "tests/acceptance/test_readme.py",
+    ("README", "bash", "curl"): "tests/acceptance/test_readme_service.py",
+    ("README", "python", "from evosearch import Client"):
+        "tests/acceptance/test_readme_service.py",
+}  # fmt: skip
 INSTEAD = {
     "postgresql://evosearch@server/evosearch": "sqlite:///other.db", "cifar10-cpu": "quickstart",
-    "1200": "3",
+    "1200": "3", "fashion-mnist": "mobilenetv2", "2000": "6", "resnet:small,mobilenetv2": "resnet",
 }  # fmt: skip
 """What is not here in a test -> what stands for it."""
 SMALL = """
@@ -62,6 +86,9 @@ EXTRA = {
     ("preset", "calibrate"): ("--pool", "inline", "--set", "task.steps=3", "--set",
                               'task.anchors=[{name="resnet", width=4}]', "--set",
                               "checks.quality.steps=2"),
+    ("report", "--knock-out"): ("--pool", "inline"),
+    ("report", "--robustness"): ("--pool", "inline", "--seeds", "1"),
+    ("rerank",): ("--pool", "inline", "--seeds", "2", "--rates", "0.2"),
     ("bench", "table", "build"): ("--limit", "2", "--seeds", "1", "--live", "2", *TINY),
 }  # fmt: skip
 
@@ -78,7 +105,7 @@ def commands(name: str) -> list[list[str]]:
     lines = [line for block in blocks(name, "bash") for line in block.splitlines()]
     lines += re.findall(r"^    (\S.*)$", plain, flags=re.MULTILINE)
     found = [shlex.split(line, comments=True) for line in lines]
-    return [words for words in found if words and words[0] not in CONTAINERS]
+    return [words for words in found if words and words[0] not in ELSEWHERE_PROGRAMS]
 
 
 @pytest.mark.parametrize("name", WITH_PYTHON)
@@ -96,15 +123,13 @@ def test_the_pages_python_runs(tmp_path: Path, name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.usefixtures("clean_folder")
 @pytest.mark.parametrize("name", WITH_COMMANDS)
-def test_the_pages_commands_run(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pages_commands_run(name: str) -> None:
     """In this process, which has torch loaded; that commands start by themselves others test."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("EVOSEARCH_DB", raising=False)
-    shutil.copy(ROOT / "tests" / "support" / "my_task.py", tmp_path)
     lines = commands(name)
     assert lines
-    if name == "store":  # its page begins with a database that has a search
+    if name in ("store", "layers"):  # their pages begin with a database that has a search
         tiny = EXTRA["search", "start"]
         assert run(["search", "start", "quickstart", *tiny]) == 0
     for program, *words in lines:
@@ -112,10 +137,30 @@ def test_the_pages_commands_run(tmp_path: Path, name: str, monkeypatch: pytest.M
         if words[0] in STAYS:
             assert_read(words)
             continue
-        filled = [INSTEAD.get(word, newest() if word in ("ID", "abcd2345") else word)
-                  for word in words]  # fmt: skip
+        filled = [fill(word) for word in words]
         extra = next((more for start, more in EXTRA.items() if set(start) <= set(filled)), ())
         assert run([*filled, *extra]) == 0, filled
+
+
+def fill(word: str) -> str:
+    """The word with what is here in place of what the reader has."""
+    if word in ("ID", "abcd2345"):
+        return newest()
+    if word in ("ID-17", "CANDIDATE"):
+        return f"{newest()}-{told_of_newest()[0]}"
+    if word == "ID-bn-relu":
+        return f"{newest()}-bn-relu"
+    return told_of_newest()[1] if word == "353818658" else INSTEAD.get(word, word)
+
+
+def told_of_newest() -> tuple[str, str]:
+    """The leader of that search, and a seed that its BN-ReLU was trained with."""
+    store = open_database(None)
+    try:
+        state = load_state(store, newest())
+    finally:
+        store.close()
+    return str(leader(state)), str(state.results["bn-relu"][0][1].seed)
 
 
 def newest() -> str:
@@ -140,16 +185,65 @@ def test_a_command_line_of_no_such_option_is_noticed() -> None:
         assert_read(["serve", "--nothing"])
 
 
-def test_every_pages_snippets_are_run_somewhere() -> None:
-    for file in sorted((ROOT / "docs").glob("*.md")):
-        name = file.stem
-        if name == "reference":
-            continue
-        assert name in PAGES, "a page that no test reads"
-        if blocks(name, "python") and name not in WITH_PYTHON:
-            assert name in (ROOT / ELSEWHERE[name, "python"]).read_text(), name
-        if (blocks(name, "bash") or commands(name)) and name not in WITH_COMMANDS:
-            assert name in (ROOT / ELSEWHERE[name, "bash"]).read_text(), name
+def fences(page: str) -> list[tuple[str, str]]:
+    """Language and text of every fenced block of a page."""
+    file = ROOT / "README.md" if page == "README" else ROOT / "docs" / f"{page}.md"
+    return re.findall(
+        r"^[ ]*```([^\n`]*)\n(.*?)^[ ]*```", file.read_text(), re.DOTALL | re.MULTILINE
+    )
+
+
+def unlisted(page: str, language: str, text: str) -> bool:
+    """Whether no test runs this block, and nobody says why."""
+    if language == "toml":
+        return page != "your-network"
+    if language == "python" and page in WITH_PYTHON:
+        return False
+    if language == "bash" and page in WITH_COMMANDS:
+        return False
+    if (page, language) in ELSEWHERE:
+        return page not in (ROOT / ELSEWHERE[page, language]).read_text()
+    listed = [*NOT_RUN, *BY_OTHER_TESTS]
+    return not any((page, language) == key[:2] and text.startswith(key[2]) for key in listed)
+
+
+def test_every_block_of_every_page_runs_or_says_why_not() -> None:
+    pages = {file.stem for file in (ROOT / "docs").glob("*.md")}
+    assert pages == {*PAGES, "reference"}, "a page that no test reads"
+    found = [(page, language, text) for page in (*PAGES, "README")
+             for language, text in fences(page)]  # fmt: skip
+    assert [(page, text[:60]) for page, language, text in found
+            if unlisted(page, language, text)] == []  # fmt: skip
+    for page, language, start in (*NOT_RUN, *BY_OTHER_TESTS):
+        assert any((page, language) == one[:2] and one[2].startswith(start) for one in found), start
+    for name in PAGES:
+        assert not commands(name) or name in WITH_COMMANDS or (name, "bash") in ELSEWHERE, name
+    every = "\n".join((ROOT / "docs" / f"{name}.md").read_text() for name in PAGES)
+    assert [one for one in ELSEWHERE_PROGRAMS if not re.search(rf"^ *{one} ", every, re.M)] == []
+
+
+@pytest.mark.parametrize("language", ["python", "bash", "text", "", "toml"])
+def test_a_new_block_is_noticed(language: str) -> None:
+    assert unlisted("glossary", language, "evosearch search list\n")
+    assert unlisted("README", language, "print('new')\n")
+
+
+@pytest.mark.usefixtures("clean_folder")
+def test_the_pages_settings_are_a_config() -> None:
+    texts = blocks("your-network", "toml")
+    assert len(texts) == 2
+    for text in texts:
+        Path("mine.toml").write_text(text)
+        more = [] if "anchors" in text else ["--set", 'task.anchors=["resnet"]']
+        assert run(["search", "start", "mine.toml", "--dry-run", *more]) == 0
+
+
+@pytest.fixture
+def clean_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder at hand with the plug-in that pages name, and no database."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("EVOSEARCH_DB", raising=False)
+    shutil.copy(ROOT / "tests" / "support" / "my_task.py", tmp_path)
 
 
 def test_the_reference_is_what_the_code_says() -> None:
@@ -169,6 +263,14 @@ def test_the_reference_names_what_there_is() -> None:
 def test_every_setting_says_what_it_is() -> None:
     described = re.compile(r"- `[^`]+`( \((required|default `[^`]*`)\))?: \S.*")
     assert [row for row in search_settings() if not described.fullmatch(row)] == []
+
+
+def test_the_pictures_of_concepts_are_what_the_code_draws() -> None:
+    assert (FOLDER / "layer.svg").read_text() == layer()
+    assert (FOLDER / "flow.svg").read_text() == flow()
+    for file in FOLDER.glob("*.svg"):
+        assert ElementTree.parse(file).getroot().tag.endswith("svg"), file
+        assert f"pictures/{file.name}" in (ROOT / "docs" / "concepts.md").read_text()
 
 
 @pytest.mark.parametrize("name", PAGES)

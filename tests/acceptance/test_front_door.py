@@ -304,7 +304,8 @@ print(run.status, run.state.evaluated, run.id)
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True,
                           timeout=120)  # fmt: skip
     assert done.returncode == 1
-    assert "made with other code in my_task.py" in done.stderr
+    assert "my_task.py or what it imports has changed (sha256" in done.stderr
+    assert "accept_changed_code=True goes on" in done.stderr
 
 
 def test_a_package_of_the_users_that_came_first_is_named(folder: Path) -> None:

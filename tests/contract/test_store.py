@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from evosearch.config import Plugin
 from evosearch.errors import LeaseHeld, LeaseLost, NotFound, StateConflict, StoreError
 from evosearch.events import (
     BudgetChanged,
+    CodeChanged,
     EnqueuedRefused,
     Event,
     JobLost,
@@ -125,6 +127,17 @@ class TestSearches:
         assert (info.status, info.evaluated, info.hypervolume) == ("paused", 1, 0.25)
         assert info.last_seq == 9
         assert info.updated_at >= info.created_at
+
+    def test_a_change_of_code_is_the_searchs_config_from_then_on(self, store: Store) -> None:
+        plugins = (Plugin(name="own.py", sha256="f" * 64),)
+        task = CONFIG.task.model_copy(update={"plugins": plugins})
+        config = CONFIG.model_copy(update={"task": task})
+        lease = begin(store)
+        store.append(lease, [CodeChanged(config=config, reason="so"), *measured(3)])
+        assert store.search("k3").config == config
+        assert store.searches()[0].config == config
+        changed = next(iter(store.events("k3f9a1c2", after=1))).event
+        assert changed == CodeChanged(config=config, reason="so")
 
 
 class TestLog:

@@ -92,6 +92,19 @@ def test_scores_are_those_of_a_candidates_page(served, folder):
     widest = sorted(run.config.objective("tiny-seq#parameters").value(one["tiny-seq#parameters"])
                     for one in told.values())  # fmt: skip
     assert sorted(front["front"].y) == pytest.approx(widest)
+    evaluated = {birth: one.means()["tiny-seq"] for birth, one in run.state.members.items()
+                 if one.evaluated}  # fmt: skip
+    (lines,) = es.plot.parallel(run).data
+    assert {int(one) for one in lines.ids} == set(evaluated)
+    assert lines.dimensions[2].label == f"tiny-seq: {goal.label}"
+    # Of the confirmed the chart shows the fresh seeds alone.
+    drawn = dict(zip(map(int, lines.ids), lines.dimensions[2]["values"], strict=True))
+    scores = {birth: goal.value(one) for birth, one in evaluated.items()}
+    assert drawn == pytest.approx(scores, rel=0.05)
+    others, best = es.plot.population(run).data
+    assert sorted((*others.x, *best.x)) == list(range(len(evaluated)))
+    (shares,) = es.plot.primitives(run, "front", bins=3).data
+    assert len(shares.y) > 3
     store.close()
 
 

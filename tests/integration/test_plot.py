@@ -122,6 +122,48 @@ def test_funnel_and_throughput(service: Running, run: Run) -> None:
     assert list(busy.y) == told["busy"]
 
 
+def test_parallel_coordinates_are_the_dashboards_joined_answers(service: Running, run: Run) -> None:
+    names = ["step_time", "live_nodes", *(f"score.{one}" for one in run.config.anchor_names)]
+    told = {name: ask(service, f"/scatter?x={name}&y=gain&points=300") for name in names}
+    (drawn,) = plot.parallel(run).data
+    assert len(drawn.dimensions) == len(names) + 1
+    places = [told[names[0]]["births"].index(int(birth)) for birth in drawn.ids]
+    assert len(places) > 20
+    for name, axis in zip(names, drawn.dimensions, strict=False):
+        goal = run.config.objective(name[6:]) if name.startswith("score.") else None
+        by_birth = dict(zip(told[name]["births"], told[name]["x"], strict=True))
+        values = [by_birth[int(birth)] for birth in drawn.ids]
+        wanted = values if goal is None else [goal.value(one) for one in values]
+        assert list(axis["values"]) == pytest.approx(wanted)
+    gains = [100 * told[names[0]]["y"][place] for place in places]
+    assert list(drawn.dimensions[-1]["values"]) == pytest.approx(gains)
+    on_front = [float(told[names[0]]["on_front"][place]) for place in places]
+    assert list(drawn.line.color) == on_front
+    assert set(on_front) == {0.0, 1.0}
+
+
+def test_the_population_by_age(service: Running, run: Run) -> None:
+    told = ask(service, "/ages")
+    others, front = plot.population(run).data
+    wanted = sorted((one["age"], 100 * one["gain"], one["on_front"]) for one in told["members"])
+    drawn = [(age, gain, trace is front) for trace in (others, front)
+             for age, gain in zip(trace.x, trace.y, strict=True)]  # fmt: skip
+    assert np.array(sorted(drawn)) == pytest.approx(np.array(wanted))
+    assert front.text[0].partition(":")[0] in {str(one["birth"]) for one in told["members"]}
+
+
+def test_shares_of_primitives(service: Running, run: Run) -> None:
+    told = ask(service, "/primitive-shares?bins=8")
+    for of in plot.SETS:
+        (drawn,) = plot.primitives(run, of, bins=8).data
+        assert list(drawn.x) == told["births"]
+        assert list(drawn.y)[::-1] == [row["primitive"] for row in told["rows"]]
+        wanted = [[None if one is None else 100 * one for one in row[of]] for row in told["rows"]]
+        assert [list(row) for row in drawn.z][::-1] == wanted
+    with pytest.raises(ConfigError, match="expected proposals, survivors, front"):
+        plot.primitives(run, "moons")
+
+
 def test_a_search_in_memory_says_what_to_do() -> None:
     store = MemoryStore()
     store.create(NAME, "title", ev.Created(config=CONFIG))

@@ -12,7 +12,7 @@ from api.cli import run
 from api.offers import offers
 from api.own_config import complete, own_config
 from api.problems import Refused
-from api.rest.own import with_offered_plugins
+from api.rest.own import name_objectives, with_offered_plugins
 from api.skeletons import skeleton
 from evosearch.config import Anchor, Plugin, SearchConfig, Task
 from evosearch.errors import ConfigError, PluginError
@@ -115,7 +115,7 @@ def test_an_unfinished_search_asks_when_its_code_has_changed(folder, capsys):
     finally:
         load(read_source(str(MY_TASK)))
     told = capsys.readouterr().err
-    assert "has changed since the search was made" in told
+    assert "my_task.py or what it imports has changed (sha256" in told
     assert told.count("\n") == 1
 
 
@@ -202,12 +202,31 @@ def test_a_request_names_what_the_server_registered_and_nothing_else(offered):
 
 def test_a_request_may_ask_for_an_objective_that_a_plugin_measures(offered):
     (plugin,) = offered["plugins"]
-    assert plugin["objectives"] == ["width"]
+    assert plugin["objectives"]["width"]["direction"] == "min"
     for goals, used in (((ACCURACY, Objective("width", "min")), 1), ((ACCURACY,), 0)):
         anchor = Anchor(name="resnet", objectives=goals)
         config = with_offered_plugins(offered, SearchConfig(task=Task(anchors=(anchor,))))
         assert [one.sha256 for one in config.task.plugins] == [plugin["sha256"]] * used
         assert config.task.anchors[0].objectives == goals
+
+
+def test_a_request_names_further_objectives_as_a_file_of_settings_does(offered):
+    data = {"task": {"anchors": [{"name": "tiny-seq"}, {"name": "resnet"}],
+                     "objectives": ["width", "parameters"]}}  # fmt: skip
+    name_objectives(offered, data)
+    assert "objectives" not in data["task"]
+    config = with_offered_plugins(offered, config_from(data))
+    assert list(config.coordinates) == [
+        "tiny-seq", "resnet", "tiny-seq#width", "tiny-seq#parameters", "resnet#width",
+        "resnet#parameters",
+    ]  # fmt: skip
+    assert config.objective("tiny-seq").unit == "bit/char"
+    assert config.objective("resnet#width").direction == "min"
+    (used,) = config.task.plugins
+    assert used.name == "my_task.py"
+    for wrong in ("my_task.py:width", 3, ["my_task.py:width"]):
+        with pytest.raises(Refused, match="expected a list of names among"):
+            name_objectives(offered, {"task": {"objectives": wrong}})
 
 
 def test_a_controller_follows_no_path_of_a_config(tmp_path, monkeypatch):

@@ -341,7 +341,7 @@ export const T = {
     kinds: { created: "created", candidate_duplicate: "duplicate", candidate_queued: "queued", enqueued_refused: "refused",
              job_queued: "job queued", job_lost: "worker lost", evaluation_recorded: "trained", candidate_rejected: "rejected",
              candidate_failed: "failed", candidate_evaluated: "evaluated", job_finished: "job done", phase_entered: "phase",
-             status_changed: "status", budget_changed: "budget", bounds_learnt: "signal bounds", reported: "report" },
+             status_changed: "status", budget_changed: "budget", code_changed: "code changed", bounds_learnt: "signal bounds", reported: "report" },
     text: {
       attempt: (/** @type {number} */ n) => `attempt ${n}`,
       of: (/** @type {string} */ origin, /** @type {number[]} */ parents) => (parents.length ? `${origin} of ${parents.join(", ")}` : origin),

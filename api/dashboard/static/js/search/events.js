@@ -23,7 +23,7 @@ const GROUPS = {
            fits: (one) => Boolean(one.event.standing?.front_in?.length || one.event.standing?.front_out?.length) },
   failures: { kinds: ["candidate_failed", "job_lost", "enqueued_refused", "job_finished"],
               fits: (one) => one.kind !== "job_finished" || Boolean(one.event.failure) },
-  steering: { kinds: ["created", "phase_entered", "status_changed", "budget_changed", "reported", "job_queued"], fits: () => true },
+  steering: { kinds: ["created", "phase_entered", "status_changed", "budget_changed", "code_changed", "reported", "job_queued"], fits: () => true },
 };
 /** Pages without a fitting event that are read by themselves. */
 const MOST_PAGES = 5;
@@ -52,6 +52,7 @@ export function eventText(kind, event) {
     case "phase_entered": return `${T.phases[/** @type {"done"} */ (event.phase)] ?? event.phase}${event.note ? `, ${event.note}` : ""}`;
     case "status_changed": return `${event.status}${event.reason ? `: ${event.reason}` : ""}`;
     case "budget_changed": return `${event.evaluations}${event.reason ? `: ${event.reason}` : ""}`;
+    case "code_changed": return event.reason;
     case "bounds_learnt": return `${event.passed} layers passed, widened by ${event.factor}`;
     case "reported": return event.report?.verdict ?? "";
     default: return "";

@@ -28,6 +28,7 @@ const CHANGES = {
   phase_entered: ["search", "progress"],
   status_changed: ["search", "line", "progress", "workers"],
   budget_changed: ["search", "progress"],
+  code_changed: ["search"],
   reported: ["search", "line"],
 };
 
