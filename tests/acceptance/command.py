@@ -26,6 +26,7 @@ TINY = (
     "--set", "confirmation.tune_seeds=1",
     "--set", "confirmation.learning_rates=[0.2]",
     "--set", "confirmation.final_seeds=3",
+    "--set", "confirmation.resamples=50",
     "--set", 'confirmation.rivals=["bn-relu"]',
 )  # fmt: skip
 """A search of seconds: one small anchor, a few steps, and nothing is asked of the layers."""
