@@ -109,6 +109,14 @@ def evaluations(folder: Path) -> int:
         connection.close()
 
 
+def age_lease(folder: Path, seconds: float) -> None:
+    """As if the search's process had been killed so many seconds earlier than it was."""
+    with contextlib.closing(sqlite3.connect(folder / "evosearch.db")) as connection:
+        change = "UPDATE searches SET lease_expires_at = lease_expires_at - ?"
+        assert connection.execute(change, (seconds,)).rowcount == 1
+        connection.commit()
+
+
 def wait_until(
     true: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120
 ) -> None:

@@ -15,6 +15,7 @@ import pytest
 from db import open_store
 from evosearch.events import dump_event, without_times
 from tests.acceptance.command import (
+    age_lease,
     assert_refused,
     begin,
     environment,
@@ -192,6 +193,7 @@ def test_a_killed_search_goes_on_with_the_same_command(finished: Path, tmp_path:
     process.kill()
     process.communicate()
     before = evaluations(tmp_path)
+    age_lease(tmp_path, 12.0)
     done = inside(tmp_path, *start_tiny(EVALUATIONS))
     assert done.returncode == 0, done.stderr
     assert "going on with search" in done.stdout
