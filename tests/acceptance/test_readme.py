@@ -48,8 +48,8 @@ def test_every_command_of_the_readme_runs(folder: Path) -> None:
         )
         filled = [names.get(word, word) for word in command]
         # The first one and the search start as a reader starts them, the others in this process.
-        start = evosearch if command[0] == "catalog" or command[:2] == ["search", "start"] else inside
-        done = start(folder, *filled, *extra)
+        as_a_reader = command[0] == "catalog" or command[:2] == ["search", "start"]
+        done = (evosearch if as_a_reader else inside)(folder, *filled, *extra)
         if command[:2] == ["search", "enqueue"]:  # the tiny search has ended long ago
             assert_refused(done, "is finished")
             continue
