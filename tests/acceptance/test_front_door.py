@@ -63,8 +63,8 @@ def evosearch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
-INLINE = (["my_task.py:my-net"], ["my_task.py:my-model"],
-          ["my_task.py:TinySeq", "my_task.py:my_eval"], ["my_task.py:TinySeq", "resnet"])  # fmt: skip
+INLINE = (["my_task.py:my-net"], ["my_task.py:my-model"], ["my_task.py:TinySeq", "resnet"],
+          ["my_task.py:TinySeq", "my_task.py:my_eval"])  # fmt: skip
 ON_RAY = (["my_task.py:my-net", "my_task.py:TinySeq", "my_task.py:my_eval"],)
 
 

@@ -11,6 +11,7 @@ import pytest
 import ray
 
 from evosearch.config import Anchor, Checks, Quality, Signal, Stability, Task
+from evosearch.errors import WorkerError
 from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
 from primitives.graph import Graph, Node
 from workers import ray_pool
@@ -164,3 +165,15 @@ def test_a_worker_that_joins_late_takes_jobs(pool):
     done |= ends(collect(pool, 4))
     assert all(end.failure is None for end in done.values())
     assert len({done[f"m{number}"].worker for number in range(4)}) == 2
+
+
+def test_a_pool_leaves_a_ray_that_it_did_not_start_running(pool):
+    """The last of this file, for it closes the pool."""
+    up(pool)
+    pool.submit(job("last"))
+    assert ends(collect(pool, 1))["last"].failure is None
+    pool.close()
+    pool.close()
+    assert ray.is_initialized()
+    with pytest.raises(WorkerError, match="closed"):
+        pool.submit(job())
