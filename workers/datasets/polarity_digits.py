@@ -40,7 +40,7 @@ def _draw(
 
 
 def _digits() -> NDArray[np.float64]:
-    """Rows of 64 pixels from 0 to 16 and the label (1797, 65), as scikit-learn's package holds them.
+    """Rows of 64 pixels from 0 to 16 and the label (1797, 65), as scikit-learn has them.
 
     Its file is read without the package, whose import takes a second of every training process.
     """
