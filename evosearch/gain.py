@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from evosearch.state import State
 
@@ -192,7 +192,7 @@ def margins(noise: Noise | None, seeds: Floats, base_seeds: Floats) -> Floats:
     shape = np.broadcast_shapes(seeds.shape, base_seeds.shape)
     if noise is None:
         return np.full(shape, np.nan)
-    factor = float(student.ppf(0.5 + LEVEL / 2, noise.freedom))
+    factor = float(stdtrit(noise.freedom, 0.5 + LEVEL / 2))
     return np.asarray(factor * np.sqrt(noise.variance * (1 / seeds + 1 / base_seeds)))
 
 

@@ -75,9 +75,9 @@ def paired_interval(differences: NDArray[np.float64], *, level: float = 0.95) ->
     mean, count = float(differences.mean()), len(differences)
     if count < 2:
         return Interval(mean, float("nan"), float("nan"))
-    from scipy.stats import t as student
+    from scipy.special import stdtrit
 
-    half = float(student.ppf(0.5 + level / 2, count - 1) * differences.std(ddof=1) / count**0.5)
+    half = float(stdtrit(count - 1, 0.5 + level / 2) * differences.std(ddof=1) / count**0.5)
     return Interval(mean, mean - half, mean + half)
 
 

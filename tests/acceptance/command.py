@@ -1,7 +1,9 @@
-"""Runs the command line as a person does: a process of its own, in a folder of its own."""
+"""Runs the command line as a person does: in a folder of its own, mostly a process of its own."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sqlite3
 import subprocess
@@ -9,6 +11,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import pytest
+
+from api.cli import run
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-c", "from api.cli import main; main()")
@@ -26,6 +32,7 @@ TINY = (
     "--set", "confirmation.tune_seeds=1",
     "--set", "confirmation.learning_rates=[0.2]",
     "--set", "confirmation.final_seeds=3",
+    "--set", "confirmation.resamples=50",
     "--set", 'confirmation.rivals=["bn-relu"]',
 )  # fmt: skip
 """A search of seconds: one small anchor, a few steps, and nothing is asked of the layers."""
@@ -51,6 +58,21 @@ def evosearch(
         [*COMMAND, *arguments],
         cwd=folder, env=environment(), capture_output=True, text=True, timeout=seconds,
     )  # fmt: skip
+
+
+def inside(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The finished command, run by this process: for what it says and does, not how it starts.
+
+    A process of its own takes seconds until torch is there; here it is there already.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("EVOSEARCH_DB", raising=False)
+        patch.setenv("COLUMNS", "80")
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run([*arguments])
+    return subprocess.CompletedProcess([*arguments], code, out.getvalue(), err.getvalue())
 
 
 def begin(folder: Path, *arguments: str, command: Sequence[str] = COMMAND) -> subprocess.Popen[str]:
@@ -85,6 +107,14 @@ def evaluations(folder: Path) -> int:
         return 0
     finally:
         connection.close()
+
+
+def age_lease(folder: Path, seconds: float) -> None:
+    """As if the search's process had been killed so many seconds earlier than it was."""
+    with contextlib.closing(sqlite3.connect(folder / "evosearch.db")) as connection:
+        change = "UPDATE searches SET lease_expires_at = lease_expires_at - ?"
+        assert connection.execute(change, (seconds,)).rowcount == 1
+        connection.commit()
 
 
 def wait_until(

@@ -15,11 +15,13 @@ import pytest
 from db import open_store
 from evosearch.events import dump_event, without_times
 from tests.acceptance.command import (
+    age_lease,
     assert_refused,
     begin,
     environment,
     evaluations,
     evosearch,
+    inside,
     start_tiny,
     wait_until,
 )
@@ -55,7 +57,7 @@ def test_a_limit_beside_the_evaluations_ends_the_search_and_the_report_says_so(
     finished: Path, tmp_path: Path
 ) -> None:
     limits = ("--set", "budget.train_steps=20", "--set", "budget.hours=5")
-    done = evosearch(tmp_path, *start_tiny(1000), *limits)
+    done = inside(tmp_path, *start_tiny(1000), *limits)
     assert done.returncode == 0, done.stderr
     assert "of 20 training steps are used up" in done.stdout
     assert "verdict:" in done.stdout
@@ -90,7 +92,12 @@ def test_a_limit_beside_the_evaluations_ends_the_search_and_the_report_says_so(
 def test_what_is_wrong_is_one_line_and_writes_nothing(
     arguments: list[str], words: list[str], tmp_path: Path
 ) -> None:
-    assert_refused(evosearch(tmp_path, *arguments), *words)
+    assert_refused(inside(tmp_path, *arguments), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refusal_is_the_exit_code_of_the_process(tmp_path: Path) -> None:
+    assert_refused(evosearch(tmp_path, "search", "list"), "no database", "search start")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -104,7 +111,7 @@ def test_a_file_that_is_no_database_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "evosearch.db"
     path.write_text("my diary, not a database, and long enough to be mistaken for one" * 20)
     before = path.read_bytes()
-    assert_refused(evosearch(tmp_path, *start_tiny(1)), "no SQLite database")
+    assert_refused(inside(tmp_path, *start_tiny(1)), "no SQLite database")
     assert path.read_bytes() == before
 
 
@@ -116,8 +123,8 @@ def test_a_newer_database_is_refused_and_stays_as_it_is(finished: Path, tmp_path
     connection.commit()
     connection.close()
     before = path.read_bytes()
-    assert_refused(evosearch(tmp_path, "search", "list"), "newer")
-    assert_refused(evosearch(tmp_path, *start_tiny(1)), "newer")
+    assert_refused(inside(tmp_path, "search", "list"), "newer")
+    assert_refused(inside(tmp_path, *start_tiny(1)), "newer")
     assert path.read_bytes() == before
 
 
@@ -156,26 +163,26 @@ def test_the_leader_needs_torch_only(finished: Path, tmp_path: Path) -> None:
 def test_reading_commands(finished: Path) -> None:
     (leader,) = finished.glob("leader-*.py")
     search_id = leader.stem.removeprefix("leader-")
-    listed = evosearch(finished, "search", "list").stdout
+    listed = inside(finished, "search", "list").stdout
     assert search_id in listed
     assert "finished" in listed
-    shown = evosearch(finished, "search", "show", search_id[:3]).stdout
+    shown = inside(finished, "search", "show", search_id[:3]).stdout
     assert f"{EVALUATIONS} of {EVALUATIONS} evaluated" in shown
-    assert "verdict: " in evosearch(finished, "search", "report", search_id).stdout
-    assert "bn-relu" in evosearch(finished, "search", "front", search_id).stdout
-    formula = evosearch(finished, "export", search_id, "--format", "formula").stdout.strip()
+    assert "verdict: " in inside(finished, "search", "report", search_id).stdout
+    assert "bn-relu" in inside(finished, "search", "front", search_id).stdout
+    formula = inside(finished, "export", search_id, "--format", "formula").stdout.strip()
     assert f"Formula: {formula}" in leader.read_text()
-    assert_refused(evosearch(finished, "search", "resume", search_id), "is finished")
-    assert_refused(evosearch(finished, "search", "pause", search_id), "takes no commands")
-    assert_refused(evosearch(finished, "search", "show", "zzzz"), "no such search")
-    assert_refused(evosearch(finished, "export", f"{search_id}-99999"), "no candidate 99999")
+    assert_refused(inside(finished, "search", "resume", search_id), "is finished")
+    assert_refused(inside(finished, "search", "pause", search_id), "takes no commands")
+    assert_refused(inside(finished, "search", "show", "zzzz"), "no such search")
+    assert_refused(inside(finished, "export", f"{search_id}-99999"), "no candidate 99999")
 
 
 def test_a_printed_config_starts_the_very_same_search(finished: Path, tmp_path: Path) -> None:
-    shown = evosearch(finished, "search", "show", next(finished.glob("leader-*.py")).stem[7:],
+    shown = inside(finished, "search", "show", next(finished.glob("leader-*.py")).stem[7:],
                       "--config")  # fmt: skip
     (tmp_path / "again.toml").write_text(shown.stdout)
-    done = evosearch(tmp_path, "search", "start", "again.toml", "--pool", "inline")
+    done = inside(tmp_path, "search", "start", "again.toml", "--pool", "inline")
     assert done.returncode == 0, done.stderr
     assert log(tmp_path) == log(finished)
 
@@ -186,7 +193,8 @@ def test_a_killed_search_goes_on_with_the_same_command(finished: Path, tmp_path:
     process.kill()
     process.communicate()
     before = evaluations(tmp_path)
-    done = evosearch(tmp_path, *start_tiny(EVALUATIONS))
+    age_lease(tmp_path, 12.0)
+    done = inside(tmp_path, *start_tiny(EVALUATIONS))
     assert done.returncode == 0, done.stderr
     assert "going on with search" in done.stdout
     assert before >= 3
@@ -207,7 +215,7 @@ def test_a_signal_pauses_and_the_same_command_goes_on(
     assert "is paused, nothing is lost" in err
     assert "evosearch search resume" in err
     assert log(tmp_path)[-1]["status"] == "paused"
-    done = evosearch(tmp_path, *start_tiny(EVALUATIONS))
+    done = inside(tmp_path, *start_tiny(EVALUATIONS))
     assert done.returncode == 0, done.stderr
     assert "lease expires" not in done.stdout
     events = [e for e in log(tmp_path, checks=False) if e.get("reason") != "asked to"]
@@ -218,11 +226,11 @@ def test_a_person_steers_a_running_search(tmp_path: Path) -> None:
     process = begin(tmp_path, *start_tiny(40))
     wait_until(lambda: evaluations(tmp_path) >= 1, process)
     search_id = process.stdout.readline().split()[2]  # type: ignore[union-attr]
-    sent = evosearch(tmp_path, "search", "enqueue", search_id, "tanh(x) / rms_instance(x)",
+    sent = inside(tmp_path, "search", "enqueue", search_id, "tanh(x) / rms_instance(x)",
                      "--note", "a hunch")  # fmt: skip
     assert sent.returncode == 0, sent.stderr
-    assert evosearch(tmp_path, "search", "extend", search_id, "10").returncode == 0
-    assert evosearch(tmp_path, "search", "pause", search_id).returncode == 0
+    assert inside(tmp_path, "search", "extend", search_id, "10").returncode == 0
+    assert inside(tmp_path, "search", "pause", search_id).returncode == 0
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
     kinds = log(tmp_path)
@@ -230,7 +238,7 @@ def test_a_person_steers_a_running_search(tmp_path: Path) -> None:
     assert mine["note"] == "a hunch"
     assert {"kind": "budget_changed", "evaluations": 50, "reason": ""} in kinds
     assert kinds[-1]["status"] == "paused"
-    stopped = evosearch(tmp_path, "search", "stop", search_id)
+    stopped = inside(tmp_path, "search", "stop", search_id)
     assert "no process runs it, it is stopped" in stopped.stdout, stopped.stderr
     assert log(tmp_path)[-1]["status"] == "stopped"
 
@@ -238,7 +246,7 @@ def test_a_person_steers_a_running_search(tmp_path: Path) -> None:
 def test_eval_prints_a_table(tmp_path: Path) -> None:
     small = ["--set", 'task.anchors=[{name="resnet", width=4}]', "--set", "task.steps=4",
              "--set", "checks.quality.steps=2"]  # fmt: skip
-    done = evosearch(tmp_path, "eval", "evonorm-s0", "--seeds", "2", "--pool", "inline", *small)
+    done = inside(tmp_path, "eval", "evonorm-s0", "--seeds", "2", "--pool", "inline", *small)
     assert done.returncode == 0, done.stderr
     rows = {line.split("  ")[0].strip(): line for line in done.stdout.splitlines()}
     for name in ("this layer", "bn-relu", "bn-silu", "gn-silu", "evonorm-b0", "evonorm-s0"):
@@ -250,7 +258,7 @@ def test_eval_prints_a_table(tmp_path: Path) -> None:
 
 
 def test_layer_says_what_it_is_and_what_rejects_it(tmp_path: Path) -> None:
-    done = evosearch(tmp_path, "layer", "x*sigmoid(v1*x)/std_group(x)")
+    done = inside(tmp_path, "layer", "x*sigmoid(v1*x)/std_group(x)")
     assert done.returncode == 0, done.stderr
     facts = {line[:20].strip(): line[21:] for line in done.stdout.splitlines()}
     assert facts["formula"] == "x * sigmoid(v1 * x) / std_group(x)"
@@ -258,7 +266,7 @@ def test_layer_says_what_it_is_and_what_rejects_it(tmp_path: Path) -> None:
     assert facts["batch independent"] == "yes"
     assert facts["axes mixed"] == "channels, positions"
     assert facts["signal, efficientnet"].startswith("passes")
-    wrong = evosearch(tmp_path, "layer", "v1 + std_batch(x)").stdout
+    wrong = inside(tmp_path, "layer", "v1 + std_batch(x)").stdout
     assert "rejects: no_spatial" in wrong
     assert wrong.splitlines()[-1] == "rejected"
 
@@ -266,7 +274,7 @@ def test_layer_says_what_it_is_and_what_rejects_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["python", "json", "formula", "latex", "dot"])
 def test_export_writes_a_formula_in_every_form(form: str, tmp_path: Path) -> None:
     out = tmp_path / "layer.txt"
-    done = evosearch(
+    done = inside(
         tmp_path, "export", "--formula", "x / rms_batch(x)", "--format", form, "--out", str(out)
     )
     assert done.returncode == 0, done.stderr

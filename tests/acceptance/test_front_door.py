@@ -6,6 +6,7 @@ anybody imports them.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -30,6 +31,7 @@ SMALL = """
 SMALL = {"task.steps": 6, "task.batch_size": 16, "checks.stability.steps": 1,
          "checks.quality.accuracy": -9.0, "confirmation.top": 1, "confirmation.seeds": 1,
          "confirmation.tune_seeds": 1, "confirmation.final_seeds": 3,
+         "confirmation.resamples": 50,
          "confirmation.learning_rates": [0.2]}
 """
 
@@ -62,33 +64,33 @@ def evosearch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
-ALL = '["my_task.py:TinySeq", "my_task.py:my_eval"]'
+INLINE = (["my_task.py:my-net"], ["my_task.py:my-model"], ["my_task.py:TinySeq", "resnet"],
+          ["my_task.py:TinySeq", "my_task.py:my_eval"])  # fmt: skip
+ON_RAY = (["my_task.py:my-net", "my_task.py:TinySeq", "my_task.py:my_eval"],)
 
 
-@pytest.mark.parametrize(
-    ("anchors", "pool"),
-    [('["my_task.py:my-net"]', "inline"), ('["my_task.py:my-model"]', "inline"), (ALL, "inline"),
-     ('["my_task.py:TinySeq", "resnet"]', "inline"),
-     ('["my_task.py:my-net", "my_task.py:TinySeq", "my_task.py:my_eval"]', "ray")],
-)  # fmt: skip
-def test_each_depth_runs_from_a_folder_of_decoys(folder: Path, anchors: str, pool: str) -> None:
+@pytest.mark.parametrize(("searches", "pool"), [(INLINE, "inline"), (ON_RAY, "ray")])
+def test_each_depth_runs_from_a_folder_of_decoys(
+    folder: Path, searches: tuple[list[str], ...], pool: str
+) -> None:
     body = f"""
-run = es.search({anchors}, budget=3, pool="{pool}", workers=None if "{pool}" == "inline" else 1,
-                db="sqlite:///runs.db", settings=SMALL, show=False,
-                baselines=["ln-relu"] if {"my-net" in anchors} else None)
-print(run.status, len(run.front), run.verdict)
-print(run.leader.module(8))
-print(run.table())
+for names in {searches}:
+    run = es.search(names, budget=3, pool="{pool}", workers=None if "{pool}" == "inline" else 1,
+                    db="sqlite:///runs.db", settings=SMALL, show=False,
+                    baselines=["ln-relu"] if "my-net" in names[0] else None)
+    print(run.status, len(run.front), run.verdict)
+    print(run.leader.module(8))
+    print(run.table())
 """
     done = script(folder, body)
     assert done.returncode == 0, done.stderr
     assert "decoy" not in done.stdout + done.stderr
-    first = done.stdout.splitlines()[0]
-    assert first.startswith("finished ")
-    assert "better" in first
-    assert "EvolvedLayer(8" in done.stdout
+    ends = [line for line in done.stdout.splitlines() if line.startswith("finished ")]
+    assert len(ends) == len(searches)
+    assert all("better" in end for end in ends)
+    assert done.stdout.count("EvolvedLayer(8") == len(searches)
     listed = evosearch(folder, "search", "list", "--db", "sqlite:///runs.db")
-    assert "finished" in listed.stdout
+    assert listed.stdout.count("finished") == len(searches)
 
 
 PACKED = """
@@ -115,6 +117,8 @@ from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
 cluster.add_node(num_cpus=1)
 from workers.ray_pool import RayPool
+import torch
+from torch import nn
 
 HELP = 10.0
 
@@ -123,8 +127,24 @@ def helping(value):
 
 @es.evaluator("cell", objectives=[es.Objective("a", "max", worst=0.0)], baselines=["ln-relu"])
 def cell(layer, ctx):
-    import torch
     return {"a": helping(float(layer(4)(torch.ones(2, 4, 3, 3)).mean().sigmoid()))}
+
+@es.anchor("cell-seq", slot="norm", layout="btc", forbid_axes="bt", baselines=["layernorm"])
+class CellSeq:
+    objectives = [es.Objective("loss", "min")]
+
+    def data(self, ctx):
+        x = torch.randn(64, 5, 4, generator=ctx.generator)
+        return x, x.cumsum(1)
+
+    def build(self, layer):
+        return nn.Sequential(nn.Linear(4, 8), layer(8), nn.Linear(8, 4))
+
+    def loss(self, model, batch):
+        return (model(batch[0]) - batch[1]).square().mean()
+
+    def evaluate(self, model, batches):
+        return {"loss": torch.stack([self.loss(model, one) for one in batches]).mean()}
 
 def pool():
     # Only what travelled can run from now on.
@@ -137,7 +157,7 @@ def pool():
     return made
 
 names = ["my_task.py:my-net", "my_task.py:my-model", "my_task.py:TinySeq", "my_task.py:my_eval",
-         "packed.py:packed", "cell"]
+         "packed.py:packed", "cell", CellSeq]
 run = es.search(names, budget=1, pool=pool, db="sqlite:///runs.db", settings=SMALL, confirm=False,
                 show=False, baselines=["ln-relu"], plugin_path="home")
 print(run.status, run.state.evaluated, dict(run.state.failures), sorted(run.leader.scores))
@@ -147,7 +167,7 @@ cluster.shutdown()
 
 
 def test_each_depth_reaches_a_worker_of_a_cluster_without_its_file(folder: Path) -> None:
-    """Two nodes; the files are gone before a worker starts. A package, and a notebook's cell, too.
+    """Two nodes; the files are gone before a worker starts. A package, and a notebook's cells, too.
 
     The code comes on standard input, as cells have no file.
     """
@@ -162,45 +182,27 @@ def test_each_depth_reaches_a_worker_of_a_cluster_without_its_file(folder: Path)
     assert done.returncode == 0, done.stderr
     placed, told, left = done.stdout.splitlines()[-3:]
     assert placed == "on the other node True"
-    names = ["cell", "my-eval", "my-model", "my-net", "packed", "tiny-seq"]
+    names = ["cell", "cell-seq", "my-eval", "my-model", "my-net", "packed", "tiny-seq"]
     assert re.fullmatch(r"finished \d (.*)", told)[1] == f"{{}} {names}", told + done.stderr
     assert left == "[] ['my_task.py', 'notebook', 'packed.py']"
 
 
-def test_a_script_that_registers_itself_runs_on_ray(folder: Path) -> None:
-    text = (
-        (folder / "my_task.py").read_text()
-        + SMALL
-        + textwrap.dedent("""
-        if __name__ == "__main__":
-            run = es.search([TinySeq, "my-eval"], budget=2, pool="ray", workers=1, settings=SMALL,
-                            db="sqlite:///runs.db", confirm=False, show=False)
-            print(run.status, run.state.evaluated, dict(run.state.failures))
-        """)
-    )
-    (folder / "whole.py").write_text(text)
-    done = subprocess.run(
-        [sys.executable, "whole.py"], cwd=folder, env=environment() | PATIENT,
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "finished 2 {}" in done.stdout, done.stdout
-
-
 def test_ctrl_c_with_ray_pauses_and_leaves_nothing(folder: Path) -> None:
-    """As a terminal sends it: to the script and to all workers; the same script goes on."""
+    """As a terminal sends it: to a script with tasks of its own, and to all workers."""
     body = """
-run = es.search("my_task.py:TinySeq", budget=40, pool="ray", workers=1, db="sqlite:///runs.db",
+run = es.search([TinySeq, "my-eval"], budget=40, pool="ray", workers=1, db="sqlite:///runs.db",
                 settings=SMALL | {"task.steps": 60}, confirm=False, show=True)
 print(run.status, run.state.evaluated, run.id, dict(run.state.failures))
 """
-    code = "import evosearch as es\n" + SMALL + "if __name__ == '__main__':\n"
+    code = (folder / "my_task.py").read_text() + SMALL + "if __name__ == '__main__':\n"
     (folder / "search.py").write_text(code + textwrap.indent(body, "    "))
+    (folder / "my_task.py").unlink()
     child = subprocess.Popen(
         [sys.executable, "search.py"], cwd=folder, env=environment() | PATIENT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
-    wait_until(lambda: recorded(folder / "runs.db") >= 2, child, seconds=200)
+    both = {"tiny-seq", "my-eval"}
+    wait_until(lambda: recorded(folder / "runs.db") == both, child, seconds=200)
     os.killpg(child.pid, signal.SIGINT)
     out, err = child.communicate(timeout=100)
     assert child.returncode == 0, err
@@ -214,38 +216,18 @@ print(run.status, run.state.evaluated, run.id, dict(run.state.failures))
         time.sleep(0.1)
 
 
-def recorded(file: Path) -> int:
-    """Evaluations that a database holds; 0 while there is none."""
+def recorded(file: Path) -> set[str]:
+    """The anchors of which a database holds evaluations; none while there is no database."""
     if not file.exists():
-        return 0
+        return set()
     connection = sqlite3.connect(f"file:{file}?mode=ro", uri=True)
     try:
-        query = "SELECT count(*) FROM events WHERE kind = 'evaluation_recorded'"
-        return int(connection.execute(query).fetchone()[0])
+        query = "SELECT payload FROM events WHERE kind = 'evaluation_recorded'"
+        return {json.loads(one)["evaluation"]["anchor"] for (one,) in connection.execute(query)}
     except sqlite3.OperationalError:  # the schema is being made
-        return 0
+        return set()
     finally:
         connection.close()
-
-
-def test_what_a_notebook_defines_runs_on_ray(folder: Path) -> None:
-    """Without a file of its own, as in a notebook's cells: the code comes on standard input."""
-    text = (
-        (folder / "my_task.py").read_text()
-        + SMALL
-        + textwrap.dedent("""
-        run = es.search([TinySeq, "my-eval"], budget=2, pool="ray", workers=1, settings=SMALL,
-                        db="sqlite:///runs.db", confirm=False, show=False)
-        print(run.status, run.state.evaluated, dict(run.state.failures),
-              run.config.task.plugins[0].name)
-        """)
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-"], input=text, cwd=folder, env=environment() | PATIENT,
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "finished 2 {} notebook" in done.stdout, done.stdout
 
 
 def test_the_run_object_steers_and_goes_on_after_its_end(folder: Path) -> None:

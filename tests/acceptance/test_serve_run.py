@@ -19,11 +19,13 @@ from evosearch.events import CandidateEvaluated
 from tests.acceptance.command import (
     COMMAND,
     TINY,
+    age_lease,
     assert_refused,
     begin,
     environment,
     evaluations,
     evosearch,
+    inside,
     wait_until,
 )
 
@@ -78,6 +80,7 @@ def test_ctrl_c_and_kill_9_cost_nothing_and_the_end_is_a_report(tmp_path: Path) 
     # Both processes notice that nobody looks after them, and end by themselves.
     assert wait(lambda: not answers(url))
     before = evaluations(tmp_path)
+    age_lease(tmp_path, 12.0)
 
     done = evosearch(tmp_path, *serve(8))
     assert done.returncode == 0, done.stderr
@@ -160,7 +163,7 @@ def test_at_a_terminal_it_goes_on_serving(tmp_path: Path) -> None:
 def test_what_is_wrong_is_one_line_and_starts_nothing(
     arguments: list[str], words: list[str], tmp_path: Path
 ) -> None:
-    assert_refused(evosearch(tmp_path, "serve", *arguments), *words)
+    assert_refused(inside(tmp_path, "serve", *arguments), *words)
     assert [path.name for path in tmp_path.iterdir() if path.name != "evosearch.db"] == []
 
 

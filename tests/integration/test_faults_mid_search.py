@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
+from api import controlling
 from api.alerts import Alerts
 from api.controlling import Controlling
 from api.shared_pool import SharedPool
+from db import engine
 from db.check import check
 from db.sql_store import SqlStore
 from evosearch.controller import Controller
@@ -31,6 +33,9 @@ FAULTS = {
     "locked": r"locked.*close it",
 }  # fmt: skip
 """What goes wrong -> what the message says."""
+
+BUSY = 0.02
+"""Seconds that a store waits for a lock: nobody but a test has one, and for long."""
 
 
 class Disk:
@@ -67,9 +72,10 @@ def told(store: SqlStore) -> list[object]:
     return [without_times(json.loads(dump_event(one.event))) for one in store.events("run")]
 
 
-def undisturbed(tmp_path: Path) -> list[object]:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
     """The log of the search where nothing goes wrong."""
-    store = SqlStore(f"{tmp_path}/quiet.db")
+    store = SqlStore(f"{tmp_path_factory.mktemp('quiet')}/store.db")
     new_search(store)
     Controller(store, SimulatedPool(answer, 3), store.acquire("run", "me", 60)).run(0.0)
     log = told(store)
@@ -83,8 +89,10 @@ def steps(running: Controller, count: int) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_controller_goes_on_where_its_store_refused(tmp_path: Path, fault: str) -> None:
-    store = SqlStore(f"{tmp_path}/store.db", busy_seconds=0.1)
+def test_a_controller_goes_on_where_its_store_refused(
+    tmp_path: Path, fault: str, undisturbed: list[object]
+) -> None:
+    store = SqlStore(f"{tmp_path}/store.db", busy_seconds=BUSY)
     disk = Disk(store)
     new_search(store)
     running = Controller(store, SimulatedPool(answer, 3), store.acquire("run", "me", 60))
@@ -100,9 +108,16 @@ def test_a_controller_goes_on_where_its_store_refused(tmp_path: Path, fault: str
                 refused += 1
     assert refused == 12
     assert running.run(0.0).status == "finished"
-    assert told(store) == undisturbed(tmp_path)
+    assert told(store) == undisturbed
     assert check(store) == []
     store.close()
+
+
+@pytest.fixture(autouse=True)
+def _without_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time is told by the tests: the loop need not rest between its steps."""
+    monkeypatch.setattr(controlling, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(engine, "RETRY_SECONDS", 0.02)
 
 
 class Controlled:
@@ -137,7 +152,7 @@ class Controlled:
 def test_the_service_goes_on_by_itself_once_the_disk_is_well(
     tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = SqlStore(f"{tmp_path}/store.db", busy_seconds=0.1)
+    store = SqlStore(f"{tmp_path}/store.db", busy_seconds=BUSY)
     disk, control = Disk(store), Controlled(store)
     new_search(store)
     for at in (20, 110):
@@ -155,7 +170,7 @@ def test_the_service_goes_on_by_itself_once_the_disk_is_well(
 def test_the_service_goes_on_by_itself_after_its_server_restarts(
     postgres: Server, sign: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = SqlStore(postgres.new_database(), patience=0.3)
+    store = SqlStore(postgres.new_database(), patience=0.05)
     new_search(store)
     control = Controlled(store)
     control.until(lambda: store.search("run").last_seq >= 40)

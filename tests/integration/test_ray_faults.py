@@ -11,6 +11,7 @@ import pytest
 import ray
 
 from evosearch.config import Anchor, Checks, Quality, Signal, Stability, Task
+from evosearch.errors import WorkerError
 from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
 from primitives.graph import Graph, Node
 from workers import ray_pool
@@ -104,23 +105,23 @@ def test_nan_is_a_rejection_and_no_failure(pool):
 
 def test_a_preempted_training_goes_on_where_it_was(pool, folder):
     pid = ray.get(pool._actors[0].handle.ready.remote())
-    work = job("long", steps=1500)
+    work = job("long", steps=900)
     rested = cpu_seconds(pid)
     pool.submit(work)
-    while cpu_seconds(pid) < rested + 1.2:  # in the middle of training, however busy the machine
+    while cpu_seconds(pid) < rested + 0.6:  # in the middle of training, however busy the machine
         assert pool.poll(0.05) == []
     os.kill(pid, signal.SIGTERM)
     failure = ends(collect(pool, 1))["long"].failure
     assert failure.cause == "preempted"
     assert "told to go at step" in failure.detail
     step = int(failure.detail.split("at step ")[1].split()[0])
-    assert 0 < step < 1500
+    assert 0 < step < 900
     assert len(list(folder.iterdir())) == 1
     pool.submit(work.model_copy(update={"attempt": 2}))
     messages = collect(pool, 1)
     evaluation = next(m.evaluation for m in messages if isinstance(m, EvaluationDone))
     steps = sum(check.steps for m in messages for check in m.checks)
-    assert steps == 1500 - step
+    assert steps == 900 - step
     assert list(folder.iterdir()) == []
     inline = InlinePool()
     inline.submit(work)
@@ -164,3 +165,15 @@ def test_a_worker_that_joins_late_takes_jobs(pool):
     done |= ends(collect(pool, 4))
     assert all(end.failure is None for end in done.values())
     assert len({done[f"m{number}"].worker for number in range(4)}) == 2
+
+
+def test_a_pool_leaves_a_ray_that_it_did_not_start_running(pool):
+    """The last of this file, for it closes the pool."""
+    up(pool)
+    pool.submit(job("last"))
+    assert ends(collect(pool, 1))["last"].failure is None
+    pool.close()
+    pool.close()
+    assert ray.is_initialized()
+    with pytest.raises(WorkerError, match="closed"):
+        pool.submit(job())

@@ -14,7 +14,6 @@ import pytest
 import ray
 
 from evosearch.config import Anchor, Checks, Quality, Signal, Stability, Task
-from evosearch.errors import WorkerError
 from evosearch.events import without_times
 from evosearch.objectives import Objective
 from evosearch.plugins import load, read_source
@@ -183,6 +182,7 @@ class TestOnePool:
                 update={"task": task, "runs": (run,)}
             )
 
+        fill(pool, 2)
         for name in ("a", "b"):
             pool.submit(job(name, steps=300, checks=NO_CHECKS))
         for name in ("c", "d"):
@@ -216,28 +216,6 @@ class TestOnePool:
         assert pool.poll(0.5) == []
 
 
-def test_a_pool_leaves_a_ray_that_it_did_not_start_running():
-    ray.init(
-        address="local",
-        num_cpus=1,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="error",
-        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
-    )
-    try:
-        pool = RayPool(1)
-        pool.submit(job())
-        assert ends(collect(pool, 1))["j1"].failure is None
-        pool.close()
-        pool.close()
-        assert ray.is_initialized()
-        with pytest.raises(WorkerError, match="closed"):
-            pool.submit(job())
-    finally:
-        ray.shutdown()
-
-
 DECOY_SCRIPT = textwrap.dedent(
     """
     import os, signal, sys, time
@@ -253,7 +231,7 @@ DECOY_SCRIPT = textwrap.dedent(
     work = Job(
         id="j", purpose="baseline", subject=Subject(baseline="bn-relu"), graph=None,
         runs=tuple(Run(anchor="resnet", seed=n, learning_rate=0.2) for n in range(8)),
-        task=Task(anchors=(Anchor(name="resnet"),), steps=60),
+        task=Task(anchors=(Anchor(name="resnet"),), steps=100),
     )
     pool.submit(work)
     interrupts, messages = 0, []

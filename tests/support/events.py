@@ -153,12 +153,15 @@ def dominates(one: Scores, other: Scores) -> bool:
 
 
 def pareto_front(scores: dict[int, Scores]) -> set[int]:
-    """Births that nothing dominates, by comparing all pairs."""
-    return {
-        birth
-        for birth, mine in scores.items()
-        if not any(dominates(other, mine) for other in scores.values())
-    }
+    """Births that nothing dominates.
+
+    What dominates a row comes before it in this order, and the first such is on the front itself.
+    """
+    front: dict[int, Scores] = {}
+    for birth, mine in sorted(scores.items(), key=lambda one: tuple(one[1]), reverse=True):
+        if not any(dominates(other, mine) for other in front.values()):
+            front[birth] = mine
+    return set(front)
 
 
 class RandomSearch:

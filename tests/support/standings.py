@@ -20,13 +20,13 @@ from evosearch.records import Evaluation, Purpose, Subject
 from tests.support.events import (
     ANCHORS,
     CREATED,
+    dominates,
     duplicate,
     evaluated,
     evaluation,
     failed,
     job_finished,
     job_queued,
-    pareto_front,
     queued,
     rejected,
     standing,
@@ -116,8 +116,10 @@ class Story:
         birth = self.birth
         scores = [one + self.shift for one in scores]
         self.truth.scores[birth] = scores
-        rivals = {one: self.truth.scores[one] for one in (*self.truth.front, birth)}
-        front = pareto_front(rivals)
+        rivals = {one: self.truth.scores[one] for one in self.truth.front}
+        front = set(rivals)  # none of which dominates another
+        if not any(dominates(rival, scores) for rival in rivals.values()):
+            front = {one for one, rival in rivals.items() if not dominates(scores, rival)} | {birth}
         place = standing(
             scores, sorted(front - self.truth.front), sorted(self.truth.front - front), birth / 1e6
         )

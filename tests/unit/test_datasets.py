@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from evosearch.errors import ConfigError, NotFound
 from workers import datasets
@@ -66,6 +67,15 @@ def test_noise_does_not_depend_on_global_random_state(digits):
     again = datasets.load("polarity-digits")
     assert torch.equal(again.train.x, digits.train.x)
     assert torch.equal(again.final.x, digits.final.x)
+
+
+def test_the_digits_are_read_as_scikit_learn_reads_them(monkeypatch):
+    digits = load_digits()
+    rows = polarity_digits._digits()
+    assert np.array_equal(rows, np.column_stack([digits.data, digits.target]))
+    monkeypatch.setattr(polarity_digits, "find_spec", lambda name: None)  # a file that moved
+    assert np.array_equal(rows, polarity_digits._digits())
+    assert rows.dtype == polarity_digits._digits().dtype
 
 
 def test_polarity_digits_are_pinned(digits):
@@ -164,7 +174,9 @@ def test_registry_lists_refuses_and_adds():
 def test_listing_data_sets_does_not_load_them():
     code = (
         "import sys; from workers.datasets import DATASETS; print(len(DATASETS.names()));"
-        "assert 'sklearn' not in sys.modules"
+        "assert 'workers.datasets.polarity_digits' not in sys.modules;"
+        "DATASETS.get('polarity-digits')();"
+        "assert not {'sklearn', 'scipy'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "8\n"), done.stderr

@@ -362,6 +362,7 @@ def test_a_whole_script_of_a_users_steers_after_the_end(folder):
         settings={"task.steps": 3, "task.batch_size": 16, "checks.stability.steps": 1,
                   "checks.quality.accuracy": -9.0, "confirmation.top": 1, "confirmation.seeds": 1,
                   "confirmation.tune_seeds": 1, "confirmation.final_seeds": 3,
+                  "confirmation.resamples": 50,
                   "confirmation.learning_rates": [0.2]},
     )  # fmt: skip
     assert (run.status, run.state.evaluated) == ("finished", 3)

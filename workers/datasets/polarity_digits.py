@@ -8,6 +8,8 @@ The data depend on nothing but the constants below.
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,16 +39,29 @@ def _draw(
     )
 
 
+def _digits() -> NDArray[np.float64]:
+    """Rows of 64 pixels from 0 to 16 and the label (1797, 65), as scikit-learn has them.
+
+    Its file is read without the package, whose import takes a second of every training process.
+    """
+    found = find_spec("sklearn")
+    for folder in (found and found.submodule_search_locations) or ():
+        file = Path(folder, "datasets", "data", "digits.csv.gz")
+        if file.exists():
+            return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return np.column_stack([digits.data, digits.target]).astype(np.float64)
+
+
 @cache
 def load() -> Dataset:
     """Train 400 images x 4 draws, select 700 x 1, final the other 697 x 4."""
-    from sklearn.datasets import load_digits  # takes a second to import
-
-    digits = load_digits()
+    digits = _digits()
     rng = np.random.default_rng(SEED)
-    order = rng.permutation(len(digits.target))
-    images = digits.images[order] / 16.0
-    labels = digits.target[order].astype(np.int64)
+    digits = digits[rng.permutation(len(digits))]
+    images, labels = digits[:, :-1].reshape(-1, 8, 8) / 16.0, digits[:, -1].astype(np.int64)
     train = slice(0, TRAIN_IMAGES)
     select = slice(TRAIN_IMAGES, TRAIN_IMAGES + SELECT_IMAGES)
     final = slice(TRAIN_IMAGES + SELECT_IMAGES, None)
