@@ -42,8 +42,10 @@ def line_of(event: dict[str, Any]) -> str:
     data = event["event"]
     told = f"{event['seq']:>6}  {event['kind']}"
     for name in ("birth", "id", "job_id", "status", "phase", "evaluations"):
-        if name in data:
+        if data.get(name) is not None:
             told += f"  {name} {data[name]}"
+    for name, limit in data.get("limits", {}).items():
+        told += f"  {name} {'none' if limit is None else limit}"
     if data.get("standing"):
         told += f"  hypervolume {data['standing']['hypervolume']:.4g}"
     if data.get("rejection"):

@@ -154,7 +154,8 @@ class Projection:
             case StatusChanged():
                 self.search["status"] = event.status
             case BudgetChanged():
-                self.search["budget"] = event.evaluations
+                if event.evaluations is not None:
+                    self.search["budget"] = event.evaluations
             case Created():
                 if seq != 1:
                     raise self._conflict("a search is created once", "event 1", str(seq))

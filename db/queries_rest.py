@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select, text
 
 from db.engine import again, begin
 from db.schema import (
+    IS_MILESTONE,
     candidates,
     commands,
     evaluations,
@@ -33,6 +34,8 @@ from primitives.graph import Graph
 from primitives.printer import format_formula
 
 LINEAGE_LIMIT = 500
+MOST_CHANGES = 10_000
+"""Changes of a budget that are looked through, the newest."""
 _STANDINGS = ("candidate_evaluated", "job_finished")
 
 
@@ -251,6 +254,21 @@ class RestQueries:
             }
 
     @again
+    def changed_limits(self, search_id: str) -> dict[str, float | None]:
+        """Limits of the budget that people changed, as they hold now; None: cleared."""
+        wanted = (
+            select(events.c.payload)
+            .where(events.c.search_id == search_id, events.c.kind == "budget_changed",
+                   text(IS_MILESTONE))
+            .order_by(events.c.seq.desc())
+            .limit(MOST_CHANGES)
+        )  # fmt: skip
+        found: dict[str, float | None] = {}
+        with begin(self._engine) as connection:
+            for payload in reversed(connection.scalars(wanted).all()):
+                found |= json.loads(payload).get("limits", {})
+        return found
+
     def last_until(self, search_id: str, moment: datetime) -> int:
         """Number of the search's last event that happened no later than ``moment``, or 0."""
         wanted = (

@@ -201,6 +201,14 @@ class Client:
         """Send ``pause``, ``resume``, ``stop``, ``extend`` or ``enqueue`` with its arguments."""
         self._ask("POST", f"/searches/{ref}/{word}", **({"json": body} if body else {}))
 
+    def change(self, ref: str, **changes: Any) -> Search:
+        """Change title, tags, notes, priority, marks or ``budget``; what is not named stays.
+
+        ``budget``: evaluations in all, or limits such as ``{"hours": 3, "target": None}``: None
+        clears one.
+        """
+        return Search.of(self._ask("PATCH", f"/searches/{ref}", json=changes))
+
     def delete(self, search_id: str) -> None:
         """Delete a search and everything about it."""
         self._ask("DELETE", f"/searches/{search_id}")
@@ -332,6 +340,10 @@ class AsyncClient:
         """What such a search would take; nothing is written."""
         body, _ = self._requests.create(preset, config, None, more)
         return dict(await self._ask("POST", "/searches/dry-run", json=body))
+
+    async def change(self, ref: str, **changes: Any) -> Search:
+        """Change title, tags, notes, priority, marks or ``budget``, as `Client.change` does."""
+        return Search.of(await self._ask("PATCH", f"/searches/{ref}", json=changes))
 
     async def delete(self, search_id: str) -> None:
         """Delete a search and everything about it."""

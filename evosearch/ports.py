@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, TypeAdapter
 
-from evosearch.config import SearchConfig
+from evosearch.config import Limits, SearchConfig
 from evosearch.events import Event, SearchStatus, StoredEvent
 from evosearch.records import GraphData, Job, Message, Record
 
@@ -51,10 +51,14 @@ class Enqueue(Record):
 
 
 class Extend(Record):
-    """Set the budget of fully evaluated candidates; 0 ends a search that has none."""
+    """Set the budget of fully evaluated candidates; 0 ends a search that has none.
+
+    ``limits``: others of the budget's limits that change. What is not named stays.
+    """
 
     kind: Literal["extend"] = "extend"
-    evaluations: Annotated[int, Field(ge=0)]
+    evaluations: Annotated[int, Field(ge=0)] | None = None
+    limits: Limits = {}
     reason: str = ""
 
 
