@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, text
@@ -75,7 +75,7 @@ class RestQueries:
     """What REST shows beyond `db.queries`."""
 
     def __init__(self, store: SqlStore) -> None:
-        self._engine, self.tries = store.engine, store.tries
+        self._engine, self.tries, self._now = store.engine, store.tries, store.clock
 
     @again
     def notes(self, search_ids: Sequence[str]) -> dict[str, Notes]:
@@ -268,6 +268,18 @@ class RestQueries:
             for payload in reversed(connection.scalars(wanted).all()):
                 found |= json.loads(payload).get("limits", {})
         return found
+
+    def silent(self, now: datetime, seconds: float) -> list[tuple[str, int, datetime]]:
+        """Running searches without an event for so long that nobody holds: id, last event, when."""
+        wanted = select(searches.c.id, searches.c.last_seq, searches.c.updated_at).where(
+            searches.c.ready, searches.c.status == "running",
+            searches.c.updated_at <= now - timedelta(seconds=seconds),
+            searches.c.added_at <= now - timedelta(seconds=seconds),
+            or_(searches.c.lease_expires_at.is_(None), searches.c.lease_expires_at <= self._now),
+        )  # fmt: skip
+        with begin(self._engine) as connection:
+            rows = connection.execute(wanted.order_by(searches.c.id)).all()
+        return [(row.id, row.last_seq, row.updated_at) for row in rows]
 
     def last_until(self, search_id: str, moment: datetime) -> int:
         """Number of the search's last event that happened no later than ``moment``, or 0."""
