@@ -25,6 +25,7 @@ from db.rows import Row
 from db.schema import IS_MILESTONE, commands, events, searches, traces
 from db.schema_service import idempotency, notes
 from db.sql_store import SqlStore, insert_search, read_event
+from db.stars import copy_stars
 from evosearch.errors import StateConflict
 from evosearch.events import Created, StatusChanged
 from evosearch.ports import COMMANDS, Command
@@ -220,7 +221,12 @@ class ServiceWrites:
             if status == "running":
                 pause = StatusChanged(status="paused", reason=f"cloned from {source}")
                 building.add([(upto + 1, datetime.now(UTC), pause)], _nothing)
-            building.finish(lambda connection: _note(connection, target, asdict(about)))
+
+            def finish(connection: Connection) -> None:
+                _note(connection, target, asdict(about))
+                copy_stars(connection, source, target)
+
+            building.finish(finish)
 
     @again
     def _status_at(self, source: str, upto: int) -> str:

@@ -232,6 +232,10 @@ class Client:
         """Everything about one candidate."""
         return dict(self._ask("GET", f"/searches/{ref}/candidates/{birth}"))
 
+    def star(self, ref: str, birth: int, on: bool = True) -> None:
+        """Give a candidate a star, or take it away; `candidates` has the filter ``starred``."""
+        self._ask("PUT" if on else "DELETE", f"/searches/{ref}/candidates/{birth}/star")
+
     def export(self, ref: str, birth: int, format: str = "python") -> bytes:
         """The layer as a file."""
         path = f"/searches/{ref}/candidates/{birth}/export"
@@ -372,6 +376,10 @@ class AsyncClient:
     async def candidate(self, ref: str, birth: int) -> dict[str, Any]:
         """Everything about one candidate."""
         return dict(await self._ask("GET", f"/searches/{ref}/candidates/{birth}"))
+
+    async def star(self, ref: str, birth: int, on: bool = True) -> None:
+        """Give a candidate a star, or take it away."""
+        await self._ask("PUT" if on else "DELETE", f"/searches/{ref}/candidates/{birth}/star")
 
     async def export(self, ref: str, birth: int, format: str = "python") -> bytes:
         """The layer as a file."""

@@ -181,6 +181,16 @@ class Store(Protocol):
     def commands(self, lease: Lease) -> list[StoredCommand]:
         """The commands of the search that are not done, in order; whoever's the lease is by now."""
 
+    def star(self, search_id: str, birth: int, on: bool = True) -> None:
+        """Give a candidate a reader's star, or take it away; it is no event of the search.
+
+        Raises:
+            NotFound: there is no such search or candidate.
+        """
+
+    def stars(self, search_id: str) -> list[int]:
+        """Births of the search's starred candidates, ascending."""
+
     def close(self) -> None:
         """Let go of connections; idempotent."""
 

@@ -121,6 +121,7 @@ class CandidateView(View):
     seeds: int
     provisional: bool = Field(description="whether its scores rest on a single seed")
     on_front: bool
+    starred: bool = Field(description="whether a reader gave it a star")
     batch_independent: bool | None
     causal_safe: bool | None
     pointwise: bool | None

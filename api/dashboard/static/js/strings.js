@@ -315,7 +315,7 @@ export const T = {
           lineage: "Lineage", population: "Population", workers: "Workers", events: "Events",
           config: "Config", notes: "Notes" },
   table: {
-    label: "Candidates", star: "Compare", starTip: "Put it beside others", id: "id", formula: "formula", gain: "gain",
+    label: "Candidates", starred: "Starred", starTip: "Star", besideTip: "Put it beside others", id: "id", formula: "formula", gain: "gain",
     gainTip: "Mean gain over the better baseline in points or the objective's unit, with its 95 % interval; in order of the lower bound.",
     seeds: "seeds", nodes: "nodes", time: "time", timeTip: WORDS.step_time, batch: "batch-ind.", origin: "origin",
     birth: "birth", state: "state", search: "Part of the formula", where: "Filter, such as: live_nodes <= 6 and gain_low > 0",
