@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from evosearch import events as ev
+from evosearch.errors import EvosearchError
 from evosearch.gain import Gain, fresh_gain, fresh_gains
 from evosearch.own import REGISTER
 from evosearch.plugins import user_line
@@ -42,7 +43,12 @@ def together(*listeners: Callable[[State, ev.Event], None]) -> Callable[[State, 
 
 
 class Alerts:
-    """The alerts of one controller; each kind once for each search (again after 6 hours)."""
+    """The alerts of one process; each kind once for each search (again after 6 hours).
+
+    ``claim``: asked before a stall is told, with the search and the number of its last event;
+    whether this process is the one to tell it. With it a stall is told once, whoever looks.
+    ``disk_free``: free bytes on the fullest disk, and what lies there.
+    """
 
     def __init__(
         self,
@@ -50,11 +56,13 @@ class Alerts:
         command: str | None,
         stalled_seconds: float,
         *,
-        disk_free: Callable[[], int | None] = lambda: None,
+        disk_free: Callable[[], tuple[int, str] | None] = lambda: None,
+        claim: Callable[[str, int], bool] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._webhook, self._command = webhook, command
         self._stalled, self._disk_free, self._clock = stalled_seconds, disk_free, clock
+        self._claim, self._claimed = claim, dict[str, int]()
         self._sent: dict[tuple[str, str], float] = {}
         self._news: dict[str, float] = {}
         self._disk_seen = float("-inf")
@@ -82,16 +90,36 @@ class Alerts:
         return hear
 
     def look(self, search_id: str, state: State) -> None:
-        """What no event says: silence, and a disk that fills."""
+        """What no event says: silence."""
         now = self._clock()
         silent = now - self._news.get(search_id, now)
         if state.status == "running" and silent >= self._stalled:
-            self.tell("stalled", search_id, f"no event for {silent / 60:.0f} minutes")
+            self.stalled(search_id, state.seq, f"no event for {silent / 60:.0f} minutes")
+
+    def look_at_disks(self) -> None:
+        """Whether a disk fills; asked once a minute."""
+        now = self._clock()
         if now - self._disk_seen >= 60.0:
             self._disk_seen = now
-            free = self._disk_free()
-            if free is not None and free < DISK_BYTES:
-                self.tell("disk_nearly_full", "", f"{free / 1e6:.0f} MB are left")
+            found = self._disk_free()
+            if found is not None and found[0] < DISK_BYTES:
+                self.tell("disk_nearly_full", "", f"{found[0] / 1e6:.0f} MB are left: {found[1]}")
+
+    def stalled(self, search_id: str, seq: int, text: str) -> None:
+        """The search is silent since its event number ``seq``; told once, if others look too."""
+        if self._claim is None:
+            self.tell("stalled", search_id, text)
+            return
+        if self._unheard() or self._claimed.get(search_id) == seq:
+            return
+        try:
+            mine = self._claim(search_id, seq)
+        except EvosearchError as err:  # at the next look, or by another process
+            log.warning("a stall cannot be told: %s", err)
+            return
+        self._claimed[search_id] = seq
+        if mine:
+            self._put("stalled", search_id, text)
 
     def failed(self, search_id: str, why: str) -> None:
         """The search cannot be run here."""
@@ -99,12 +127,19 @@ class Alerts:
 
     def tell(self, kind: str, search_id: str, text: str) -> None:
         """Send one alert, unless the same was sent a short while ago."""
-        if self._webhook is None and self._command is None and not REGISTER.entries("alert_sink"):
+        if self._unheard():
             return
         now = self._clock()
         if now - self._sent.get((kind, search_id), float("-inf")) < 6 * 3600:
             return
         self._sent[kind, search_id] = now
+        self._put(kind, search_id, text)
+
+    def _unheard(self) -> bool:
+        sinks = REGISTER.entries("alert_sink")
+        return self._webhook is None and self._command is None and not sinks
+
+    def _put(self, kind: str, search_id: str, text: str) -> None:
         try:
             self._queue.put_nowait({"alert": kind, "search": search_id, "text": text})
         except queue.Full:

@@ -69,6 +69,7 @@ def _api(service: Service) -> FastAPI:
     async def life(app: FastAPI) -> AsyncIterator[None]:
         await service.feed.start()
         service.warm()
+        service.stalls.start()
         yield
         await service.feed.stop()
         service.close()

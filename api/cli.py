@@ -16,6 +16,7 @@ from api import (
     commands_again,
     commands_anchor,
     commands_bench,
+    commands_budget,
     commands_data,
     commands_layer,
     commands_preset,
@@ -47,6 +48,7 @@ search = typer.Typer(
 )
 app.add_typer(search, name="search")
 commands_search.register(search)
+commands_budget.register(search)
 commands_report.register(search)
 commands_again.register(search)
 commands_layer.register(app)

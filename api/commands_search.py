@@ -60,7 +60,7 @@ PluginPath = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``evosearch search``."""
-    for command in (start, resume, enqueue, pause, stop, extend):
+    for command in (start, resume, enqueue, pause, stop):
         app.command()(command)
 
 
@@ -228,41 +228,7 @@ def stop(ref: SearchRef, db: Database = None) -> None:
     _send(ref, Stop(), "it stops after the training at hand", db)
 
 
-def extend(
-    ref: SearchRef,
-    evaluations: Annotated[int, typer.Argument(metavar="N", min=1, help="Further evaluations.")],
-    enqueued: Annotated[
-        list[str] | None,
-        typer.Option("--enqueue", metavar="FORMULA", help="Evaluated first; may be repeated."),
-    ] = None,
-    db: Database = None,
-) -> None:
-    """Go on for N further evaluations; of an ended search a copy does, from before its end."""
-    from api.run import extended
-    from evosearch.ports import Enqueue
-    from primitives.named import layer_graph
-
-    graphs = [layer_graph(one) for one in enqueued or ()]
-    store = open_database(db)
-    try:
-        info = store.search(ref)
-        target = extended(store, info.id, evaluations)
-        for graph in graphs:
-            store.send(target, Enqueue(graph=graph))
-        if target == info.id:
-            done = f"{evaluations} further evaluations"
-            typer.echo(f"search {info.id}: {_after(store, info.id, done)}")
-        else:
-            typer.echo(
-                f"search {info.id} is {info.status} and stays as it is; search {target} goes on "
-                f"from before its confirmation: evosearch search resume {target}"
-                + (f" --db {shown_url(db)}" if db else "")
-            )
-    finally:
-        store.close()
-
-
-def _after(store: Store, search_id: str, done: str) -> str:
+def after(store: Store, search_id: str, done: str) -> str:
     """What a command has come to: whoever runs the search acts on it, or it is done at once."""
     from api.runner import act_on_commands
 
@@ -282,7 +248,7 @@ def _send(ref: str, command: Command, done: str, db: str | None) -> None:
             )
         _refuse_late(store, info.id, command)
         store.send(info.id, command)
-        typer.echo(f"search {info.id}: {_after(store, info.id, done)}")
+        typer.echo(f"search {info.id}: {after(store, info.id, done)}")
     finally:
         store.close()
 

@@ -1,14 +1,28 @@
-"""`evosearch search watch`: follows a search's live events from a service, or from the store."""
+"""`evosearch search watch`: follows a search's live events from a service, or from the store.
+
+Either way the feed is the service's: over HTTP, or the same reader of the store in this process.
+"""
 
 from __future__ import annotations
 
-import time
-from typing import Annotated, Any
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from api.commands_search import Database, SearchRef
 from evosearch.events import ENDED
+
+if TYPE_CHECKING:
+    from db.sql_store import SqlStore
+
+LOOK_SECONDS = 0.5
+"""How often the store is asked for new events."""
+AGAIN_SECONDS = 1.0
+Tell = Callable[[dict[str, Any]], None]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,11 +44,15 @@ def watch(
     = 0,
     db: Database = None,
 ) -> None:  # fmt: skip
-    """Print a search's events as they come, until it ends."""
-    for event in _from_service(url, token, ref, since) if url else _from_store(db, ref, since):
+    """Print a search's events as they come, each once, until it ends."""
+
+    def tell(event: dict[str, Any]) -> None:
         typer.echo(line_of(event))
-        if event["kind"] == "status_changed" and event["event"]["status"] in ENDED:
-            return
+
+    if url:
+        _from_service(url, token, ref, since, tell)
+    else:
+        _from_store(db, ref, since, tell)
 
 
 def line_of(event: dict[str, Any]) -> str:
@@ -42,8 +60,10 @@ def line_of(event: dict[str, Any]) -> str:
     data = event["event"]
     told = f"{event['seq']:>6}  {event['kind']}"
     for name in ("birth", "id", "job_id", "status", "phase", "evaluations"):
-        if name in data:
+        if data.get(name) is not None:
             told += f"  {name} {data[name]}"
+    for name, limit in data.get("limits", {}).items():
+        told += f"  {name} {'none' if limit is None else limit}"
     if data.get("standing"):
         told += f"  hypervolume {data['standing']['hypervolume']:.4g}"
     if data.get("rejection"):
@@ -53,29 +73,45 @@ def line_of(event: dict[str, Any]) -> str:
     return told
 
 
-def _from_service(url: str, token: str | None, ref: str, since: int) -> Any:
+def _from_service(url: str, token: str | None, ref: str, since: int, tell: Tell) -> None:
     from evosearch.client import Client
 
     with Client(url, token=token) as client:
         for event in client.watch(ref, after=since):
-            yield {"seq": event.seq, "kind": event.kind, "event": event.data}
+            tell({"seq": event.seq, "kind": event.kind, "event": event.data})
 
 
-def _from_store(db: str | None, ref: str, since: int) -> Any:
-    from api.wiring import open_database
+def _from_store(db: str | None, ref: str, since: int, tell: Tell) -> None:
+    from api.wiring import sql_database
 
-    store = open_database(db)
+    with sql_database(db) as store:
+        asyncio.run(follow(store, store.search(ref).id, since, tell))
+
+
+async def follow(store: SqlStore, search_id: str, since: int, tell: Tell) -> None:
+    """Tell the search's events beyond ``since``, each once and in order, until it ends.
+
+    Raises:
+        NotFound: it was deleted meanwhile.
+    """
+    from api.feed import Feed
+    from db.queries_rest import RestQueries
+
+    feed = Feed(RestQueries(store), LOOK_SECONDS)
+    await feed.start()
     try:
-        search_id = store.search(ref).id
         while True:
-            # Before the events: what ends it after this look is printed at the next one.
-            over = store.search(search_id).status in ENDED
-            for entry in store.events(search_id, since):
-                since = entry.seq
-                yield {"seq": entry.seq, "kind": entry.event.kind,
-                       "event": entry.event.model_dump(mode="json")}  # fmt: skip
-            if over:
+            # A feed lets go of who is too slow for it; it is taken up where it broke off.
+            async with contextlib.aclosing(feed.listen_to_end(search_id, since)) as events:
+                async for told in events:
+                    if told is not None:
+                        since = told.seq
+                        tell(json.loads(told.data))
+                        if told.over:
+                            return
+            info = store.search(search_id)
+            if info.status in ENDED and since >= info.last_seq:
                 return
-            time.sleep(0.5)
+            await asyncio.sleep(AGAIN_SECONDS)
     finally:
-        store.close()
+        await feed.stop()

@@ -15,11 +15,13 @@ from types import FrameType
 
 from api.alerts import Alerts
 from api.controlling import Controlling
+from api.disks import least_free
 from api.lease import owner_name
 from api.settings import ServiceSettings
 from api.shared_pool import SharedPool
 from api.wiring import PATIENCE, ray_pool, with_cache
 from db.controllers import Controllers
+from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from evosearch.ports import Pool
 
@@ -62,7 +64,7 @@ def _run(
     rows.register(owner, socket.gethostname(), os.getpid(), settings.pool, told)
     alerts = Alerts(
         settings.alert_webhook, settings.alert_command, 60.0 * settings.stalled_minutes,
-        disk_free=lambda: disk_free(settings),
+        disk_free=lambda: least_free(settings), claim=ServiceWrites(store).claim_stall,
     )  # fmt: skip
     controlling = Controlling(
         store, pool, owner, alerts=alerts, max_searches=settings.max_searches,
@@ -90,16 +92,6 @@ def open_pool(settings: ServiceSettings) -> Pool:
 
         return with_cache(InlinePool())
     return with_cache(ray_pool(settings))
-
-
-def disk_free(settings: ServiceSettings) -> int | None:
-    """Free bytes beside the SQLite file; None for a server's database."""
-    import shutil
-
-    from api.wiring import sqlite_path
-
-    path = sqlite_path(settings.db)
-    return None if path is None else shutil.disk_usage(path.absolute().parent).free
 
 
 def catch(ending: threading.Event) -> None:

@@ -100,6 +100,7 @@ class Controlling:
         if now - self._beaten >= BEAT_SECONDS:
             self._beaten = now
             self._beat()
+            self._alerts.look_at_disks()
         if all(held.controller.filled for held in self._held.values()):
             if not any(self._pool.running().values()):
                 time.sleep(POLL_SECONDS / 2)

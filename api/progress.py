@@ -131,7 +131,7 @@ class Meter:
         if search is None or steps <= 0:
             return None
         seconds = elapsed / steps
-        hours = state.config.budget.hours
+        hours = state.budget.hours
         if hours is not None:
             search = min(search, max(0.0, 3600 * hours - elapsed) / seconds)
         return seconds * (search + confirmation_steps_left(state, search))

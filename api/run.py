@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from api.alerts import STALLED_SECONDS, Alerts, together
 from api.code_change import Assent, resumed, unfinished
+from api.extending import extended, set_budget
 from api.lease import Keeper, acquire_patiently, owner_name
 from api.own_config import complete, own_config
 from api.run_view import Candidate, html_of, run_text
@@ -35,7 +36,7 @@ from evosearch.controller import Controller
 from evosearch.errors import ConfigError, NotFound, PluginError, StateConflict
 from evosearch.events import Created, StoredEvent
 from evosearch.own import is_loading
-from evosearch.ports import Enqueue, Extend, Lease, Pause, Pool, Resume, SearchInfo, Stop, Store
+from evosearch.ports import Enqueue, Pause, Pool, Resume, SearchInfo, Stop, Store
 from evosearch.presets import repeatable
 from evosearch.trouble import FailureWatch
 
@@ -194,19 +195,35 @@ class Run:
             return
         self._store.send(self.id, Enqueue(graph=graph, note=note))
 
-    def extend(self, evaluations: int, enqueue: Iterable[str] = ()) -> Run:
+    def extend(
+        self, evaluations: int = 0, enqueue: Iterable[str] = (), **further: float | None
+    ) -> Run:
         """Go on for so many further evaluations; blocks as `es.search` did.
 
         A finished search is not touched: a copy of it as it was before its confirmation goes on,
         and this object is that copy from then on.
+        ``further``: ``hours``, ``gpu_hours``, ``train_steps`` on top of these limits.
+
+        Raises:
+            ConfigError: nothing is asked for, or the search has no such limit.
         """
         self._let_end()
-        self.id = extended(self._store, self.id, evaluations)
+        self.id = extended(self._store, self.id, evaluations, further)
         self._state = None
         for formula, note in (*self._waiting, *((one, "") for one in enqueue)):
             self.enqueue(formula, note)
         self._waiting.clear()
         return self.resume()
+
+    def set_budget(self, **limits: float | None) -> None:
+        """Change limits of `Budget`, each in all; None clears one. What is not named stays.
+
+        Raises:
+            ConfigError: a name or value is wrong.
+            StateConflict: the search is past its search phase.
+        """
+        set_budget(self._store, self.id, limits)
+        self._state = None
 
     def pause(self) -> None:
         """Ask for a pause; nothing is lost, `resume` goes on."""
@@ -444,40 +461,3 @@ def _begun(store: Store, config: SearchConfig, new: bool, assent: Assent) -> str
     title = f"{', '.join(config.anchor_names)}, seed {config.seed}"
     created = Created(config=config, versions=versions())
     return store.create(new_id(), title[:200], created).id
-
-
-def extended(store: Store, search_id: str, evaluations: int) -> str:
-    """Ask for so many further evaluations; returns the id of the search that has them to do.
-
-    They come on top of what was asked for before, whether that has been done or waits.
-    A search that has ended is not touched: a copy of it as it was before its confirmation goes on.
-    """
-    if store.search(search_id).status not in ("running", "paused"):
-        search_id = copy_before_confirmation(store, search_id)
-    # Reading takes no lease of one's own. What waits comes first: it may be done a moment later.
-    waiting = [one.command for one in store.commands(Lease(search_id, "", 0))]
-    asked = [one.evaluations for one in waiting if isinstance(one, Extend)]
-    target = asked[-1] if asked else load_state(store, search_id).target
-    store.send(search_id, Extend(evaluations=target + evaluations))
-    return search_id
-
-
-def copy_before_confirmation(store: Store, search_id: str) -> str:
-    """A search of its own with the events up to the confirmation; returns its id."""
-    from evosearch.events import PhaseEntered, StatusChanged
-
-    events = []
-    for entry in store.events(search_id):
-        if isinstance(entry.event, PhaseEntered):
-            break
-        if not (isinstance(entry.event, StatusChanged) and entry.event.status == "stopped"):
-            events.append(entry.event)
-    copied, info = new_id(), store.search(search_id)
-    store.create(copied, f"{info.title}, extended"[:200], events[0])
-    lease = store.acquire(copied, owner_name(), 60.0)
-    try:
-        for start in range(1, len(events), 500):
-            store.append(lease, events[start : start + 500])
-    finally:
-        store.release(lease)
-    return copied

@@ -14,12 +14,14 @@ from typing import Any
 from fastapi import Request
 
 from api.access import Access
+from api.alerts import Alerts
 from api.aside import Aside
 from api.charts.charts import Charts
 from api.feed import Feed
 from api.helper import Helper
 from api.metrics import Metrics
 from api.settings import ServiceSettings
+from api.stalls import StallWatch
 from db.candidate_pages import CandidatePages
 from db.controllers import Controllers
 from db.queries import Queries
@@ -56,6 +58,10 @@ class Service:
         self.helper = Helper(settings.helper_seconds)
         self.aside = Aside()
         self.metrics = Metrics()
+        stalled = 60.0 * settings.stalled_minutes
+        alerts = Alerts(settings.alert_webhook, settings.alert_command, stalled,
+                        claim=self.writes.claim_stall)  # fmt: skip
+        self.stalls = StallWatch(self.store, alerts, stalled)
         self._offers: tuple[float, dict[str, Any]] | None = None
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -105,6 +111,7 @@ class Service:
     def close(self) -> None:
         """Lets go of everything; idempotent."""
         self._closing.set()
+        self.stalls.close()
         if self._warming is not None:
             self._warming.join(10)
         self.helper.close()

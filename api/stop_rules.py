@@ -44,6 +44,7 @@ class StopRules:
         self._clock, self._gpus = clock, gpus_per_worker
         self._began, self._judged = clock() - worked, float("-inf")
         self._worker_seconds, self._asked, self._spent = worker_seconds, float("-inf"), 0.0
+        self._limit: float | None = None
 
     @classmethod
     def of(
@@ -84,25 +85,28 @@ class StopRules:
         if state.evaluated >= state.target:
             return None
         self._judged = now
-        budget = state.config.budget
+        budget = state.budget
         steps = sum(state.train_steps.values())
         if budget.train_steps is not None and steps >= budget.train_steps:
             return f"{steps} of {budget.train_steps} training steps are used up"
         hours = (now - self._began) / 3600
         if budget.hours is not None and hours >= budget.hours:
             return f"{budget.hours:g} hours are used up"
-        if budget.gpu_hours is not None and self._gpu_hours(now) >= budget.gpu_hours:
-            return f"{budget.gpu_hours:g} GPU-hours are used up"
+        most = budget.gpu_hours
+        if most is not None and self._gpu_hours(now, most) >= most:
+            return f"{most:g} GPU-hours are used up"
         return self._gain(state)
 
-    def _gpu_hours(self, now: float) -> float:
-        if now - self._asked >= ASK_SECONDS and self._gpus:
-            self._asked, self._spent = now, self._worker_seconds()
+    def _gpu_hours(self, now: float, limit: float) -> float:
+        """GPU-hours used up; asked for at once where the limit is a new one."""
+        old = now - self._asked >= ASK_SECONDS or limit != self._limit
+        if old and self._gpus:
+            self._asked, self._limit, self._spent = now, limit, self._worker_seconds()
         return self._gpus * self._spent / 3600
 
     def _gain(self, state: State) -> str | None:
         """Scores on fresh seeds count; the seed that selected a candidate flatters it."""
-        budget, leading = state.config.budget, state.confirmed
+        budget, leading = state.budget, state.confirmed
         if budget.target is not None and leading is not None and leading >= budget.target:
             return f"the target {budget.target:g} is reached: {leading:.4f}"
         if budget.no_gain is not None and state.evaluated - state.confirmed_at >= budget.no_gain:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Delete, Table, delete, select, tuple_, update
 
-from db import schema
+from db import schema, schema_service
 from db.engine import again, begin
 from db.refusals import not_one
 from db.schema import searches
@@ -142,6 +142,7 @@ def remove_leftovers(store: SqlStore) -> None:
 def _remove_rows(store: SqlStore, search_id: str) -> None:
     # What refers to a candidate goes before it, and the youngest candidates before their parents.
     for table in (
+        schema_service.stars,
         schema.traces, schema.evaluations, schema.jobs, schema.check_runs, schema.scores,
         schema.parents, schema.repeats, schema.skip_examples, schema.events, schema.candidates,
     ):  # fmt: skip

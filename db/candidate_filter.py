@@ -31,6 +31,7 @@ from sqlalchemy import (
 
 from db.gain_scale import GainScale, unknown
 from db.schema import candidates
+from db.schema_service import stars
 from evosearch.where import PROPERTIES, Both, Compare, Filter, Not, Value
 
 ON_FRONT: tuple[ColumnElement[bool], ...] = (candidates.c.on_front, candidates.c.birth >= 0)
@@ -48,6 +49,7 @@ class Wanted:
     """Which candidates, and in what order. ``stages``: rejection codes; ``text``: in formulas.
 
     ``births``: only these, however many they are; all where it is None.
+    ``starred``: only those with, or only those without a reader's star.
     """
 
     states: Sequence[str] = ()
@@ -58,6 +60,7 @@ class Wanted:
     sort: str = "birth"
     descending: bool = True
     births: Sequence[int] | None = None
+    starred: bool | None = None
 
 
 class Conditions:
@@ -67,10 +70,18 @@ class Conditions:
     ``others``: what each candidate must be looked at for, states apart.
     """
 
-    def __init__(self, wanted: Wanted, scale: GainScale | None, *, postgresql: bool) -> None:
+    def __init__(
+        self, search_id: str, wanted: Wanted, scale: GainScale | None, *, postgresql: bool
+    ) -> None:
         self._scale, self._postgresql = scale, postgresql
         self.few: list[ColumnElement[bool]] = []
         self.others: list[ColumnElement[bool]] = []
+        if wanted.starred is not None:
+            given = select(stars.c.birth).where(stars.c.search_id == search_id)
+            if wanted.starred:
+                self.few.append(candidates.c.birth.in_(given))
+            else:
+                self.others.append(candidates.c.birth.not_in(given))
         if wanted.births is not None:
             self.few.append(candidates.c.birth.in_(self._listed(wanted.births)))
         for part in _joined(wanted.where):

@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Select, and_, exists, select, tuple_, union_all
 
 from db.candidate_filter import Conditions, Wanted
 from db.candidate_orders import SORTS, Part, parts_of, scored
 from db.engine import begin
 from db.gain_scale import GainScales
 from db.schema import candidates
+from db.schema_service import stars
 from db.sql_store import SqlStore
 from evosearch.errors import ConfigError
 
@@ -63,7 +64,7 @@ class CandidatePages:
                 return [], None
             wanted = replace(wanted, states=())
         scale = self.gains.of(search_id)
-        asked = Conditions(wanted, scale, postgresql=self._postgresql)
+        asked = Conditions(search_id, wanted, scale, postgresql=self._postgresql)
         place = None if cursor is None else _place(wanted, cursor)
         with begin(self._engine) as connection:
             parts = parts_of(connection, search_id, wanted, scale, asked)
@@ -94,6 +95,7 @@ class CandidatePages:
             found[name] = json.loads(found[name]) if found[name] else None
         told = scale and scale.gain(row["birth"], row["mean_score"], row["seeds"])
         found["gain"] = told and told._asdict()
+        found["starred"] = bool(row["starred"])
         found["gain_seeds"] = scale.seeds(row["birth"], row["seeds"]) if scale and told else 0
         return found
 
@@ -124,7 +126,9 @@ def _looked_at(
 def _page(
     search_id: str, wanted: Wanted, asked: Conditions, looked: Any, limit: int
 ) -> Select[Any]:
-    query = select(*(candidates.c[name] for name in COLUMNS), looked.c.sort_key).join_from(
+    given = exists().where(stars.c.search_id == search_id, stars.c.birth == candidates.c.birth)
+    columns = (candidates.c[name] for name in COLUMNS)
+    query = select(*columns, given.label("starred"), looked.c.sort_key).join_from(
         looked, candidates,
         and_(candidates.c.search_id == search_id, candidates.c.birth == looked.c.birth),
     )  # fmt: skip

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from db.projection import Projection
-from db.refusals import exists, expect_created, expect_event, held, lost, not_one, not_waiting
+from db.refusals import (
+    exists,
+    expect_created,
+    expect_event,
+    held,
+    lost,
+    no_candidate,
+    not_one,
+    not_waiting,
+)
 from db.rows import KnownCandidate, KnownJob
 from evosearch.config import SearchConfig
 from evosearch.errors import StateConflict
@@ -30,6 +39,7 @@ class _Search:
     unique: set[tuple[object, ...]] = field(default_factory=set)
     commands: dict[int, Command] = field(default_factory=dict)
     snapshot: Snapshot | None = None
+    stars: set[int] = field(default_factory=set)
     owner: str | None = None
     epoch: int = 0
     expires: float = 0.0
@@ -140,6 +150,17 @@ class MemoryStore:
         with self._lock:
             waiting = self._get(lease.search_id).commands
             return [StoredCommand(number, command) for number, command in waiting.items()]
+
+    def star(self, search_id: str, birth: int, on: bool = True) -> None:
+        with self._lock:
+            one = self._get(search_id)
+            if birth not in one.candidates:
+                raise no_candidate(search_id, birth)
+            (one.stars.add if on else one.stars.discard)(birth)
+
+    def stars(self, search_id: str) -> list[int]:
+        with self._lock:
+            return sorted(self._get(search_id).stars)
 
     def close(self) -> None:
         with self._lock:

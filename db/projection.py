@@ -155,7 +155,8 @@ class Projection:
             case StatusChanged():
                 self.search["status"] = event.status
             case BudgetChanged():
-                self.search["budget"] = event.evaluations
+                if event.evaluations is not None:
+                    self.search["budget"] = event.evaluations
             case CodeChanged():
                 self.search["config"] = event.config.model_dump_json()
             case Created():

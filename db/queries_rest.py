@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select, text
 
 from db.engine import again, begin
 from db.schema import (
+    IS_MILESTONE,
     candidates,
     commands,
     evaluations,
@@ -33,6 +34,8 @@ from primitives.graph import Graph
 from primitives.printer import format_formula
 
 LINEAGE_LIMIT = 500
+MOST_CHANGES = 10_000
+"""Changes of a budget that are looked through, the newest."""
 _STANDINGS = ("candidate_evaluated", "job_finished")
 
 
@@ -72,7 +75,7 @@ class RestQueries:
     """What REST shows beyond `db.queries`."""
 
     def __init__(self, store: SqlStore) -> None:
-        self._engine, self.tries = store.engine, store.tries
+        self._engine, self.tries, self._now = store.engine, store.tries, store.clock
 
     @again
     def notes(self, search_ids: Sequence[str]) -> dict[str, Notes]:
@@ -251,6 +254,33 @@ class RestQueries:
             }
 
     @again
+    def changed_limits(self, search_id: str) -> dict[str, float | None]:
+        """Limits of the budget that people changed, as they hold now; None: cleared."""
+        wanted = (
+            select(events.c.payload)
+            .where(events.c.search_id == search_id, events.c.kind == "budget_changed",
+                   text(IS_MILESTONE))
+            .order_by(events.c.seq.desc())
+            .limit(MOST_CHANGES)
+        )  # fmt: skip
+        found: dict[str, float | None] = {}
+        with begin(self._engine) as connection:
+            for payload in reversed(connection.scalars(wanted).all()):
+                found |= json.loads(payload).get("limits", {})
+        return found
+
+    def silent(self, now: datetime, seconds: float) -> list[tuple[str, int, datetime]]:
+        """Running searches without an event for so long that nobody holds: id, last event, when."""
+        wanted = select(searches.c.id, searches.c.last_seq, searches.c.updated_at).where(
+            searches.c.ready, searches.c.status == "running",
+            searches.c.updated_at <= now - timedelta(seconds=seconds),
+            searches.c.added_at <= now - timedelta(seconds=seconds),
+            or_(searches.c.lease_expires_at.is_(None), searches.c.lease_expires_at <= self._now),
+        )  # fmt: skip
+        with begin(self._engine) as connection:
+            rows = connection.execute(wanted.order_by(searches.c.id)).all()
+        return [(row.id, row.last_seq, row.updated_at) for row in rows]
+
     def last_until(self, search_id: str, moment: datetime) -> int:
         """Number of the search's last event that happened no later than ``moment``, or 0."""
         wanted = (

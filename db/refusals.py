@@ -71,3 +71,10 @@ def not_waiting(command: object) -> StateConflict:
         "unknown or done command", expected="a waiting command of this search", got=str(command),
         hint="nothing was written",
     )  # fmt: skip
+
+
+def no_candidate(search_id: str, birth: int) -> NotFound:
+    """The search has no candidate of that number."""
+    return NotFound(
+        "no such candidate", expected=f"a birth of search {search_id}", got=str(birth)[:40]
+    )

@@ -44,7 +44,7 @@ from db.states import (
     STATUSES,
 )
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 """All schema versions, oldest first; the names of the migrations."""
 
 metadata = MetaData(

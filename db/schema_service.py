@@ -1,4 +1,4 @@
-"""Tables beside the log: tokens, retried requests, notes, controllers, and studies of a search.
+"""Tables beside the log: tokens, retried requests, notes, stars, controllers, studies of a search.
 
 Nothing of a search depends on them: without them every search would read and run the same. They
 stand in the same metadata as `db.schema`, so that one migration history covers both.
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Integer,
     PrimaryKeyConstraint,
     Table,
@@ -85,4 +86,16 @@ studies = Table(
     PrimaryKeyConstraint("search_id", "study", "item"),
 )
 
-TABLES = (tokens, idempotency, notes, controllers, studies)
+stars = Table(
+    "stars",
+    metadata,
+    Column("search_id", Text, nullable=False),
+    Column("birth", BigInteger, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    ForeignKeyConstraint(
+        ["search_id", "birth"], ["candidates.search_id", "candidates.birth"], ondelete="CASCADE"
+    ),
+    PrimaryKeyConstraint("search_id", "birth"),
+)
+
+TABLES = (tokens, idempotency, notes, controllers, studies, stars)

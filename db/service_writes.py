@@ -7,6 +7,7 @@ deleting it, which takes its lease away.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -24,12 +25,15 @@ from db.rows import Row
 from db.schema import IS_MILESTONE, commands, events, searches, traces
 from db.schema_service import idempotency, notes
 from db.sql_store import SqlStore, insert_search, read_event
+from db.stars import copy_stars
 from evosearch.errors import StateConflict
 from evosearch.events import Created, StatusChanged
 from evosearch.ports import COMMANDS, Command
 
 KEPT = timedelta(days=7)
 """How long a retried request is recognised."""
+ALERTS = "alerts"
+"""The caller of claims to tell an alert; no token has such an id."""
 _BATCH = 500
 _OPEN = ("running", "paused")
 
@@ -125,6 +129,27 @@ class ServiceWrites:
         with begin(self._engine, write=True) as connection:
             return self._known(connection, caller, key, request, datetime.now(UTC))
 
+    def claim_stall(self, search_id: str, seq: int) -> bool:
+        """Whether the caller is the first to ask for this stall, told by its last event.
+
+        Kept as retried requests are, so that no two processes tell one stall.
+        """
+        return self._claim(search_id, f"stalled/{search_id}/{seq}", secrets.token_hex(8))
+
+    @again
+    def _claim(self, search_id: str, key: str, mine: str) -> bool:
+        """``mine``: tells a try whose commit went through unheard from another's claim."""
+        upsert = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
+        row = {"caller": ALERTS, "key": key, "request": mine, "search_id": search_id,
+               "created_at": datetime.now(UTC)}  # fmt: skip
+        place = (idempotency.c.caller == ALERTS, idempotency.c.key == key)
+        known = select(searches.c.id).where(searches.c.id == search_id, searches.c.ready)
+        with begin(self._engine, write=True) as connection:
+            if connection.execute(known).first() is None:
+                return False
+            connection.execute(upsert(idempotency).values(row).on_conflict_do_nothing())
+            return connection.scalar(select(idempotency.c.request).where(*place)) == mine
+
     @again
     def annotate(self, search_id: str, /, title: str | None = None, **given: Any) -> None:
         """Sets what people wrote about the search: title, and those fields of `Notes` alone.
@@ -196,7 +221,12 @@ class ServiceWrites:
             if status == "running":
                 pause = StatusChanged(status="paused", reason=f"cloned from {source}")
                 building.add([(upto + 1, datetime.now(UTC), pause)], _nothing)
-            building.finish(lambda connection: _note(connection, target, asdict(about)))
+
+            def finish(connection: Connection) -> None:
+                _note(connection, target, asdict(about))
+                copy_stars(connection, source, target)
+
+            building.finish(finish)
 
     @again
     def _status_at(self, source: str, upto: int) -> str:

@@ -35,6 +35,7 @@ from db.migrate import HEAD, migrate, prepare, refuse_newer, version
 from db.projection import Projection, touched
 from db.refusals import exists, expect_created, expect_event, held, lost, not_one, not_waiting
 from db.schema import commands, events, searches, snapshots
+from db.stars import set_star, starred
 from db.writes import load_candidates, load_jobs, write
 from evosearch.config import SearchConfig
 from evosearch.errors import LeaseLost, StateConflict, StoreError
@@ -332,6 +333,16 @@ class SqlStore:
         with begin(self.engine) as connection:
             rows = connection.execute(waiting).all()
         return [StoredCommand(row.id, COMMANDS.validate_json(row.command)) for row in rows]
+
+    @again
+    def star(self, search_id: str, birth: int, on: bool = True) -> None:
+        with begin(self.engine, write=True) as connection:
+            set_star(connection, search_id, birth, on)
+
+    @again
+    def stars(self, search_id: str) -> list[int]:
+        with begin(self.engine) as connection:
+            return [*starred(connection, search_id)]
 
     def close(self) -> None:
         self.engine.dispose()

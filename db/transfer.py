@@ -25,6 +25,7 @@ from db.refusals import not_one
 from db.schema import commands, events, searches, traces
 from db.schema_service import notes
 from db.sql_store import SqlStore
+from db.stars import add_star, starred
 from evosearch.errors import StoreError
 from evosearch.events import EvaluationRecorded, Event, dump_event, load_event
 from evosearch.ports import COMMANDS, Progress, unseen
@@ -85,6 +86,9 @@ def _search_lines(connection: Connection, search_id: str, progress: Progress) ->
     if written is not None:
         about = dict(written._mapping) | {"tags": json.loads(written.tags)}
         yield _line({"notes": {name: about[name] for name in Notes.__dataclass_fields__}})
+    given = starred(connection, search_id)
+    if given:
+        yield _line({"stars": list(given)})
     progress(search_id, found.last_seq, found.last_seq)
 
 
@@ -144,7 +148,7 @@ def _add(building: Building, head: dict[str, Any], reader: _Reader) -> None:
     if batch:
         building.add(batch, _nothing)
     rows = [{"search_id": search_id, **row} for row in reader.commands()]
-    about = reader.notes()
+    about, given = reader.notes(), reader.stars()
     reader.end()
 
     def finish(connection: Connection) -> None:
@@ -153,6 +157,8 @@ def _add(building: Building, head: dict[str, Any], reader: _Reader) -> None:
         if about is not None:
             row = asdict(about) | {"search_id": search_id, "tags": json.dumps(about.tags)}
             connection.execute(insert(notes), row)
+        for birth in given:
+            add_star(connection, search_id, birth)
 
     building.finish(finish)
 
@@ -175,6 +181,7 @@ def _compare(store: SqlStore, search_id: str, reader: _Reader) -> None:
     for _ in reader.commands():
         pass
     reader.notes()
+    reader.stars()
     reader.end()
 
 
@@ -290,6 +297,17 @@ class _Reader:
             return _NOTES.validate_python(data["notes"])
         except ValidationError as err:
             raise self._bad("notes of this version", str(err).splitlines()[0]) from err
+
+    def stars(self) -> list[int]:
+        """Births of the candidates that people gave a star."""
+        data = self._next()
+        if data is None or "stars" not in data:
+            self._ahead = data
+            return []
+        found = data["stars"]
+        if not isinstance(found, list) or not all(type(b) is int and 0 <= b < 2**63 for b in found):
+            raise self._bad("births of starred candidates", repr(found)[:80])
+        return found
 
     def end(self) -> None:
         """Refuses a search that was cut off or changed."""

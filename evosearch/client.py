@@ -201,6 +201,14 @@ class Client:
         """Send ``pause``, ``resume``, ``stop``, ``extend`` or ``enqueue`` with its arguments."""
         self._ask("POST", f"/searches/{ref}/{word}", **({"json": body} if body else {}))
 
+    def change(self, ref: str, **changes: Any) -> Search:
+        """Change title, tags, notes, priority, marks or ``budget``; what is not named stays.
+
+        ``budget``: evaluations in all, or limits such as ``{"hours": 3, "target": None}``: None
+        clears one.
+        """
+        return Search.of(self._ask("PATCH", f"/searches/{ref}", json=changes))
+
     def delete(self, search_id: str) -> None:
         """Delete a search and everything about it."""
         self._ask("DELETE", f"/searches/{search_id}")
@@ -223,6 +231,10 @@ class Client:
     def candidate(self, ref: str, birth: int) -> dict[str, Any]:
         """Everything about one candidate."""
         return dict(self._ask("GET", f"/searches/{ref}/candidates/{birth}"))
+
+    def star(self, ref: str, birth: int, on: bool = True) -> None:
+        """Give a candidate a star, or take it away; `candidates` has the filter ``starred``."""
+        self._ask("PUT" if on else "DELETE", f"/searches/{ref}/candidates/{birth}/star")
 
     def export(self, ref: str, birth: int, format: str = "python") -> bytes:
         """The layer as a file."""
@@ -333,6 +345,10 @@ class AsyncClient:
         body, _ = self._requests.create(preset, config, None, more)
         return dict(await self._ask("POST", "/searches/dry-run", json=body))
 
+    async def change(self, ref: str, **changes: Any) -> Search:
+        """Change title, tags, notes, priority, marks or ``budget``, as `Client.change` does."""
+        return Search.of(await self._ask("PATCH", f"/searches/{ref}", json=changes))
+
     async def delete(self, search_id: str) -> None:
         """Delete a search and everything about it."""
         await self._ask("DELETE", f"/searches/{search_id}")
@@ -360,6 +376,10 @@ class AsyncClient:
     async def candidate(self, ref: str, birth: int) -> dict[str, Any]:
         """Everything about one candidate."""
         return dict(await self._ask("GET", f"/searches/{ref}/candidates/{birth}"))
+
+    async def star(self, ref: str, birth: int, on: bool = True) -> None:
+        """Give a candidate a star, or take it away."""
+        await self._ask("PUT" if on else "DELETE", f"/searches/{ref}/candidates/{birth}/star")
 
     async def export(self, ref: str, birth: int, format: str = "python") -> bytes:
         """The layer as a file."""

@@ -7,9 +7,9 @@ presets are read by `evosearch.presets`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from evosearch.objectives import ACCURACY, SEPARATOR, Objective
 
@@ -356,6 +356,18 @@ class Budget(Settings):
     """Evaluations without a better confirmed mean score (fresh seeds alone) on ``select``."""
     target: Share | None = None
     """Confirmed mean score (fresh seeds alone) on ``select`` that is enough."""
+
+
+def _as_budget_has_them(limits: dict[str, Any]) -> dict[str, Any]:
+    told = {name: limit for name, limit in limits.items() if limit is not None}
+    unknown = limits.keys() - (Budget.model_fields.keys() - {"evaluations"})
+    if unknown:
+        raise ValueError(f"no limit of the budget: {', '.join(sorted(unknown))[:80]}")
+    return dict.fromkeys(limits) | Budget.model_validate(told).model_dump(include=set(told))
+
+
+Limits = Annotated[dict[str, int | float | None], AfterValidator(_as_budget_has_them)]
+"""Limits of a `Budget` that change: name -> the new one, None where there is none any more."""
 
 
 class SearchConfig(Settings):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from evosearch.config import Bounds, SearchConfig
+from evosearch.config import Bounds, Limits, SearchConfig
 from evosearch.records import (
     CheckRun,
     Evaluation,
@@ -213,10 +213,14 @@ class StatusChanged(Record):
 
 
 class BudgetChanged(Record):
-    """A person extended or cut the budget, or a limit beside it was reached (``reason``)."""
+    """A person changed the budget, or a limit beside it was reached (``reason``).
+
+    ``evaluations``: in all; None: they stay. ``limits``: those that change; the others stay.
+    """
 
     kind: Literal["budget_changed"] = "budget_changed"
-    evaluations: int
+    evaluations: int | None = None
+    limits: Limits = {}
     reason: str = ""
 
 

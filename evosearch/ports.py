@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, TypeAdapter
 
-from evosearch.config import SearchConfig
+from evosearch.config import Limits, SearchConfig
 from evosearch.events import Event, SearchStatus, StoredEvent
 from evosearch.records import GraphData, Job, Message, Record
 
@@ -51,10 +51,14 @@ class Enqueue(Record):
 
 
 class Extend(Record):
-    """Set the budget of fully evaluated candidates; 0 ends a search that has none."""
+    """Set the budget of fully evaluated candidates; 0 ends a search that has none.
+
+    ``limits``: others of the budget's limits that change. What is not named stays.
+    """
 
     kind: Literal["extend"] = "extend"
-    evaluations: Annotated[int, Field(ge=0)]
+    evaluations: Annotated[int, Field(ge=0)] | None = None
+    limits: Limits = {}
     reason: str = ""
 
 
@@ -184,6 +188,16 @@ class Store(Protocol):
 
     def commands(self, lease: Lease) -> list[StoredCommand]:
         """The commands of the search that are not done, in order; whoever's the lease is by now."""
+
+    def star(self, search_id: str, birth: int, on: bool = True) -> None:
+        """Give a candidate a reader's star, or take it away; it is no event of the search.
+
+        Raises:
+            NotFound: there is no such search or candidate.
+        """
+
+    def stars(self, search_id: str) -> list[int]:
+        """Births of the search's starred candidates, ascending."""
 
     def close(self) -> None:
         """Let go of connections; idempotent."""

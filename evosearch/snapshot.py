@@ -24,7 +24,7 @@ from evosearch.state import Audit, Member, State, Tally, Yield, recover
 from primitives.errors import EvosearchError
 from primitives.graph import Graph
 
-VERSION = 4
+VERSION = 5
 """Raise it whenever `State` folds an event differently or remembers something else."""
 
 LEAST_EVENTS = 5000
@@ -243,7 +243,7 @@ _PARTS: dict[str, _Part] = {
     **dict.fromkeys(
         ("seq", "status", "phase", "target", "next_birth", "digests", "fingerprints",
          "hypervolume", "evaluated", "remeasured", "confirmed", "confirmed_at", "duplicates",
-         "notes", "begun_at", "gained_at", "primitives"), _PLAIN,
+         "notes", "limits", "begun_at", "gained_at", "primitives"), _PLAIN,
     ),
     **dict.fromkeys(("rejected", "examples", "failures", "train_steps", "starts"), _COUNTER),
     **dict.fromkeys(("funnel", "checks"), _TALLIES),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from evosearch import events as ev
-from evosearch.config import Bounds, SearchConfig
+from evosearch.config import Bounds, Budget, Limits, SearchConfig
 from evosearch.errors import StateConflict
 from evosearch.objectives import SEPARATOR
 from evosearch.pareto import Front, Points
@@ -114,6 +114,8 @@ class State:
         self.status: ev.SearchStatus = "running"
         self.phase: ev.Phase = "search"
         self.target = config.budget.evaluations
+        self.limits: Limits = {}
+        """Limits of the budget beside its evaluations that were changed."""
         self.next_birth = 0
         self.digests: dict[str, int] = {}
         self.fingerprints: dict[str, int] = {}
@@ -163,6 +165,11 @@ class State:
     def objectives(self, scores: dict[str, float]) -> Points:
         """Minimised objectives (k,): negated scores in the order of the config's coordinates."""
         return np.array([-scores[name] for name in self.coordinates])
+
+    @property
+    def budget(self) -> Budget:
+        """The limits that hold now beside the evaluations, which are `target`."""
+        return self.config.budget.model_copy(update=self.limits)
 
     @property
     def search_steps(self) -> int:
@@ -394,7 +401,9 @@ class State:
         self.status = event.status
 
     def _on_budget_changed(self, event: ev.BudgetChanged) -> None:
-        self.target = event.evaluations
+        if event.evaluations is not None:
+            self.target = event.evaluations
+        self.limits = {**self.limits, **event.limits}
         if event.reason:
             self.notes.append(event.reason)
 

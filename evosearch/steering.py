@@ -38,8 +38,8 @@ def plain_events(command: Command, status: str, phase: str) -> tuple[ev.Event, .
             return (ev.StatusChanged(status="running", reason="asked to"),)
         case Stop() if status in ("running", "paused"):
             return (ev.StatusChanged(status="stopped", reason="asked to"),)
-        case Extend(evaluations=evaluations, reason=reason) if status in ("running", "paused"):
-            return (ev.BudgetChanged(evaluations=evaluations, reason=reason),)
+        case Extend() if status in ("running", "paused"):
+            return (ev.BudgetChanged(**command.model_dump(exclude={"kind"})),)
         case ChangeCode(config=config, reason=why) if status in ("running", "paused"):
             return (ev.CodeChanged(config=config, reason=why),)
         case Enqueue() | Remeasure() if status in ("running", "paused"):

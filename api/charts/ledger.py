@@ -107,7 +107,7 @@ class Ledger:
 
     def __init__(self, config: SearchConfig) -> None:
         self.config, self.anchors = config, config.anchor_names
-        self.last = 0
+        self.last, self.budget = 0, config.budget.evaluations
         self.status, self.phase = "running", "search"
         self.chosen: tuple[int, ...] = ()
         self.evaluated, self.steps, self.seconds, self.hypervolume = 0, 0, 0.0, 0.0
@@ -270,7 +270,14 @@ class Ledger:
         self._mark(seq, at, _DONE[self.status], event["reason"])
 
     def _on_budget_changed(self, seq: int, at: datetime, event: dict[str, Any]) -> None:
-        self._mark(seq, at, "budget", f"{event['evaluations']} evaluations")
+        told, evaluations = [], event["evaluations"]
+        if evaluations is not None:
+            self.budget = evaluations
+            told.append(f"{evaluations} evaluations")
+        for name, limit in event.get("limits", {}).items():
+            words = name.replace("_", " ")
+            told.append(f"no limit of {words}" if limit is None else f"{words} {limit:g}")
+        self._mark(seq, at, "budget", ", ".join(told))
 
     # -- parts -------------------------------------------------------------------------------
 

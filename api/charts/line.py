@@ -34,11 +34,9 @@ def search_line(
     done = np.array(ledger.work.kind) == EVALUATED
     evaluation, evaluation_gap = _last(np.array(ledger.work.ended)[done][-RECENT:])
     rate, worked = pace(ledger)
-    budget = info.config.budget.evaluations
-    changed = [one.text for one in ledger.marks if one.kind == "budget"]
     return SearchLine(
         id=info.id, title=info.title, status=info.status, phase=ledger.phase,
-        evaluated=info.evaluated, budget=int(changed[-1].split()[0]) if changed else budget,
+        evaluated=info.evaluated, budget=ledger.budget,
         dataset=info.config.task.dataset, anchors=list(ledger.anchors), comparable=comparable,
         objectives=objectives_of(info.config),
         reference={one.name: one.reference for one in info.config.task.anchors},

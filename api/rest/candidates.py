@@ -100,6 +100,7 @@ def filters(
         str | None,
         Query(max_length=1000, description="such as: batch_independent and live_nodes <= 6"),
     ] = None,
+    starred: Annotated[bool | None, Query(description="with, or without a reader's star")] = None,
     sort: Sort = "-birth",
 ) -> Wanted:
     """The filter and order that the query asks for."""
@@ -110,7 +111,7 @@ def filters(
         states=state or (), stages=stage or (), text=text,
         scores=tuple((anchor, float(least)) for anchor, least in pairs),
         where=None if not where else parse_where(where),
-        sort=sort.removeprefix("-"), descending=sort.startswith("-"),
+        starred=starred, sort=sort.removeprefix("-"), descending=sort.startswith("-"),
     )  # fmt: skip
 
 
@@ -181,14 +182,15 @@ def show_candidate(
     found = service.queries.candidate(search_id, birth)
     row = found.candidate
     # Gain and step time follow from trainings of others, too.
-    if unchanged(request, response, etag_of("candidate", search_id, birth, info.last_seq)):
+    given = birth in service.store.stars(search_id)
+    if unchanged(request, response, etag_of("candidate", search_id, birth, info.last_seq, given)):
         same: CandidateDetail = not_modified(response)
         return same
     curves = service.rest.curves(search_id, [one.seq for one in found.evaluations])
     facts = properties(row.graph)
     scale = service.pages.gains.of(search_id)
     gain = scale and scale.gain(birth, row.mean_score, row.seeds)
-    known = {"gain": gain and gain._asdict(),
+    known = {"gain": gain and gain._asdict(), "starred": given,
              "gain_seeds": scale.seeds(birth, row.seeds) if scale and gain else 0,
              "step_time": step_time_of(service.store.engine, search_id, birth)}  # fmt: skip
     return CandidateDetail(
@@ -205,6 +207,22 @@ def show_candidate(
             for one in found.evaluations
         ],
     )  # fmt: skip
+
+
+@router.put("/candidates/{birth}/star", status_code=204, response_class=Response, responses=FOUND)
+def give_star(service: Here, ref: SearchRef, birth: Birth) -> Response:
+    """Give a candidate a star: a reader's note, which changes nothing of the search."""
+    service.store.star(service.store.search(ref).id, birth)
+    return Response(status_code=204)
+
+
+@router.delete(
+    "/candidates/{birth}/star", status_code=204, response_class=Response, responses=FOUND
+)
+def take_star(service: Here, ref: SearchRef, birth: Birth) -> Response:
+    """Take a candidate's star away."""
+    service.store.star(service.store.search(ref).id, birth, False)
+    return Response(status_code=204)
 
 
 @router.get("/candidates/{birth}/lineage", responses=FOUND)

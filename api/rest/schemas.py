@@ -45,10 +45,21 @@ class SearchList(View):
     next: str | None = None
 
 
+class LimitsView(View):
+    """Limits of the budget beside its evaluations, as they hold now; null: there is none."""
+
+    train_steps: int | None
+    hours: float | None
+    gpu_hours: float | None
+    no_gain: int | None
+    target: float | None
+
+
 class SearchDetail(SearchView):
     """A search with what it was told and what it said."""
 
-    config: dict[str, Any]
+    config: dict[str, Any] = Field(description="what it was begun with")
+    limits: LimitsView
     anchors: list[str]
     objectives: dict[str, ObjectiveView] = Field(
         description="what scores mean: of each anchor, and ANCHOR#NAME for further ones"
@@ -110,6 +121,7 @@ class CandidateView(View):
     seeds: int
     provisional: bool = Field(description="whether its scores rest on a single seed")
     on_front: bool
+    starred: bool = Field(description="whether a reader gave it a star")
     batch_independent: bool | None
     causal_safe: bool | None
     pointwise: bool | None

@@ -13,7 +13,8 @@ from api.charts.measure import objectives_of
 from api.estimate import estimate
 from api.problems import Refused, documented
 from api.rest.own import name_objectives, with_offered_plugins
-from api.rest.schemas import Estimate, SearchDetail, SearchList, SearchView, Status
+from api.rest.schemas import Estimate, LimitsView, SearchDetail, SearchList, SearchView, Status
+from api.rest.steer import NewBudget, send
 from api.rest.types import (
     CHANGED,
     COMMON,
@@ -87,8 +88,8 @@ class ChangedSearch(Body):
     title: Title | None = None
     tags: Annotated[list[Tag], Field(max_length=20)] | None = None
     notes: Annotated[Text, Field(max_length=20_000)] | None = None
-    budget: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
-        None, description="evaluations in all"
+    budget: Annotated[int, Field(ge=1, le=10**9)] | NewBudget | None = Field(
+        None, description="evaluations in all, or the limits that change; null clears a limit"
     )
     priority: Annotated[int, Field(ge=1, le=100)] | None = None
     starred: bool | None = None
@@ -168,6 +169,7 @@ def show_search(
     return SearchDetail(
         **view.model_dump(), config=info.config.model_dump(mode="json"),
         anchors=list(info.config.anchor_names), objectives=objectives_of(info.config),
+        limits=LimitsView(**limits_of(service, info.id, info.config)),
         report=None if report is None else report.payload["report"],
         baselines=baseline_means(service.queries.baselines(info.id)),
     )  # fmt: skip
@@ -221,16 +223,15 @@ def report(
 def change_search(service: Here, ref: SearchRef, body: ChangedSearch) -> SearchView:
     """Change title, tags, notes, priority, marks; a new budget goes to the controller.
 
-    That is a number of evaluations in all; the budget's other limits stay as they are.
+    That is a number of evaluations in all, or an object of the limits that change.
     """
     search_id = service.store.search(ref).id
     given = body.model_dump(exclude_none=True, exclude={"title", "budget", "notes"})
     if body.notes is not None:
         given["text"] = body.notes
     if body.budget is not None:
-        from api.rest.steer import send
-
-        send(service, search_id, Extend(evaluations=body.budget))
+        new = body.budget
+        send(service, search_id, Extend(evaluations=new) if isinstance(new, int) else new.command())
     service.writes.annotate(search_id, body.title, **given)
     return view_of(service, search_id)
 
@@ -261,6 +262,12 @@ def view_of(service: Service, search_id: str) -> SearchView:
     """The search as lists show it."""
     row = service.queries.search_row(search_id)
     return search_view(row, service.rest.notes([search_id]).get(search_id, Notes()))
+
+
+def limits_of(service: Service, search_id: str, config: SearchConfig) -> dict[str, Any]:
+    """The budget's limits beside its evaluations that hold now: name -> limit or None."""
+    begun = config.budget.model_dump(exclude={"evaluations"})
+    return begun | service.rest.changed_limits(search_id)
 
 
 def config_of(service: Service, body: NewSearch) -> SearchConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from api.code_change import Assent, change
 from api.layer_text import read_layer
@@ -28,6 +28,10 @@ class NewLayer(Body):
     note: Annotated[Text, Field(max_length=1000)] = ""
 
 
+Whole = Annotated[int, Field(ge=1, le=10**15)]
+Hours = Annotated[float, Field(gt=0.0, le=1e9)]
+
+
 class Resumed(Body):
     """How a search goes on."""
 
@@ -37,9 +41,29 @@ class Resumed(Body):
 
 
 class NewBudget(Body):
-    """The new budget: candidates evaluated on every anchor."""
+    """What changes of the budget, each limit in all; what is missing stays, null clears a limit."""
 
-    evaluations: Annotated[int, Field(ge=1, le=10**9)]
+    evaluations: Annotated[int, Field(ge=1, le=10**9)] = Field(
+        1, description="candidates evaluated on every anchor; there is always such a limit"
+    )
+    train_steps: Whole | None = Field(None, description="training steps of all kinds")
+    hours: Hours | None = Field(None, description="hours while a controller runs the search")
+    gpu_hours: Hours | None = Field(None, description="hours of GPUs by what the workers took")
+    no_gain: Whole | None = Field(None, description="evaluations without a confirmed gain")
+    target: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
+        None, description="confirmed mean score that is enough"
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> NewBudget:
+        if not self.model_fields_set:
+            raise ValueError("name at least one limit")
+        return self
+
+    def command(self) -> Extend:
+        """The command that changes just this."""
+        limits = self.model_dump(exclude_unset=True)
+        return Extend(evaluations=limits.pop("evaluations", None), limits=limits)
 
 
 class MoreSeeds(Body):
@@ -98,8 +122,8 @@ def stop(service: Here, ref: SearchRef) -> CommandSent:
 
 @router.post("/extend", status_code=202, responses=CHANGED)
 def extend(service: Here, ref: SearchRef, body: NewBudget) -> CommandSent:
-    """Set the budget."""
-    return send(service, ref, Extend(evaluations=body.evaluations))
+    """Change the budget: what is named, each limit in all."""
+    return send(service, ref, body.command())
 
 
 @router.post("/enqueue", status_code=202, responses=CHANGED)

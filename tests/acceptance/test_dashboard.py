@@ -139,7 +139,9 @@ def test_the_story_from_an_empty_database(tmp_path: Path, chrome: Browser) -> No
         expect(page.locator(".header-state")).to_contain_text("running")
         page.locator("#extend").click()
         page.get_by_label("Candidates to be evaluated").fill("5000")
+        page.get_by_label("Hours that it runs").fill("7.5")
         page.locator("dialog [type=submit]").click()
+        assert_limits(page)
         expect(page.locator("[data-cell=evaluated]")).to_contain_text("/ 5,000")
         assert_enqueued(page)
         with page.expect_download() as download:
@@ -152,6 +154,22 @@ def test_the_story_from_an_empty_database(tmp_path: Path, chrome: Browser) -> No
         page.locator("dialog [type=submit]").click()
         expect(page.locator(".header-state")).to_contain_text("stopped")
         seen.assert_quiet()
+
+
+def assert_limits(page: Page) -> None:
+    """The limit of hours that was set is shown when the dialog is opened again, and is cleared."""
+    hours = page.get_by_label("Hours that it runs")
+    for value in ("7.5", ""):
+        expect(page.locator("[data-cell=evaluated]")).to_contain_text("/ 5,000")
+        path = "'/api/v1' + location.pathname.replace('/search/', '/searches/')"
+        until(page, f"""async () => {{ const told = await (await fetch({path})).json();
+            return String(told.limits.hours ?? '') === '{value}'; }}""")  # fmt: skip
+        page.reload()
+        page.locator("#extend").click()
+        expect(hours).to_have_value(value)
+        page.get_by_label("Candidates to be evaluated").fill("5000")
+        hours.fill("")
+        page.locator("dialog [type=submit]").click()
 
 
 def assert_enqueued(page: Page) -> None:

@@ -72,7 +72,7 @@ def test_the_page_comes_up_where_nothing_may_be_stored(service: Running, chrome:
         for _ in range(2):
             page.get_by_role("button", name=re.compile("^Colours")).click()
         expect(page.locator("html")).to_have_attribute("data-theme", str(before))
-        page.locator(".t-row .star").first.click()
+        page.locator(".t-row .beside").first.click()
         expect(page.locator(".tray")).to_be_visible()
         page.goto(f"{service.url}/search/{SEARCH}/candidate/{a_birth(service)}")
         page.get_by_role("button", name="Compare").click()
@@ -263,3 +263,42 @@ def test_a_search_that_only_rejects_is_seen_to(tmp_path: Path, chrome: Browser) 
         expect(cell.locator("dd.warn")).to_contain_text("outcomes still come")
         seen.assert_quiet()
     store.close()
+
+
+def test_a_star_is_given_by_hand_and_by_keys(service: Running, chrome: Browser) -> None:
+    """It is kept by the service, filtered by, and shown again where the page is opened anew."""
+    with visit(chrome) as seen:
+        page = seen.page
+        page.goto(f"{service.url}/search/{SEARCH}")
+        table_settled(page)
+        store = service.app.service.store
+        stars = page.locator(".t-row .favourite")
+        birth = int(str(stars.first.get_attribute("data-star")))
+        stars.first.click()
+        expect(stars.first).to_have_attribute("aria-pressed", "true")
+        expect(page.locator(".drawer")).not_to_be_visible()
+        page.locator(".t-scroll").focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Tab")
+        second = page.locator(f'[data-star]:not([data-star="{birth}"])').first
+        expect(second).to_be_focused()
+        other = int(str(second.get_attribute("data-star")))
+        page.keyboard.press("Space")
+        expect(second).to_have_attribute("aria-pressed", "true")
+        expect(second).to_be_focused()
+        assert store.stars(SEARCH) == sorted([birth, other])
+        page.locator("#starred").click()
+        expect(page.locator(".t-body .t-row")).to_have_count(2)
+        expect(page.locator("#starred")).to_have_attribute("aria-pressed", "true")
+        page.reload()
+        table_settled(page)
+        expect(page.locator(".t-body .t-row")).to_have_count(2)
+        page.locator(".t-scroll").focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("s")
+        expect(stars.first).to_have_attribute("aria-pressed", "false")
+        page.locator("#starred").click()
+        expect(page.locator(".t-row .favourite.on")).to_have_count(1)
+        assert len(store.stars(SEARCH)) == 1
+        seen.assert_quiet()

@@ -128,8 +128,11 @@ def test_carried_to_another_store_and_back_nothing_is_lost(
 ) -> None:
     search = fill(sql_store)
     fill(sql_store, "second", seed=9, batches=20)
+    given = sorted(search.scores)[:3]
     about = Notes(tags=("a", "b"), text="why", priority=70, starred=True, archived=True)
     ServiceWrites(sql_store).annotate(ID, **asdict(about))
+    for birth in given:
+        sql_store.star(ID, birth)
     lines = exported(sql_store)
     seen: list[tuple[str, int, int]] = []
     done = import_searches(other, lines.splitlines(keepends=True), lambda *told: seen.append(told))
@@ -140,6 +143,7 @@ def test_carried_to_another_store_and_back_nothing_is_lost(
     assert (done.added, done.same) == ([ID, "second"], [])
     assert check(other) == []
     assert exported(other) == lines
+    assert (other.stars(ID), other.stars("second")) == (given, [])
     mine, theirs = sql_store.search(ID), other.search(ID)
     assert mine == theirs
     assert {row.birth for row in Queries(other).front(ID)} == search.front

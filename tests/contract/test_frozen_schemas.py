@@ -71,7 +71,7 @@ def test_its_candidates_get_what_newer_ones_have(revision: str, tmp_path: Path) 
 
 
 TO_0004 = """
-DROP TABLE studies;
+DROP TABLE stars; DROP TABLE studies;
 DROP INDEX ix_candidates_nodes; DROP INDEX ix_candidates_seconds; DROP INDEX ix_candidates_seeds;
 DROP INDEX ix_candidates_seeds_score; DROP INDEX ix_candidates_step_time;
 DROP INDEX ix_candidates_audit; DROP INDEX ix_evaluations_later; DROP TABLE scores;

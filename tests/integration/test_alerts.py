@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -17,47 +14,10 @@ from evosearch.events import Created, JobFinished, Standing, StatusChanged
 from evosearch.presets import load_preset
 from evosearch.records import Evaluation, Purpose, Subject
 from evosearch.state import State
+from tests.support.receiver import Receiver, receiver
 
+__all__ = ["receiver"]
 HOUR = 3600.0
-
-
-class Receiver(ThreadingHTTPServer):
-    """Keeps what is posted to it; answers with ``status``."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
-        self.status = 204
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                kind = self.headers["Content-Type"]
-                receiver.told.append((kind, json.loads(body)))
-                self.send_response(receiver.status)
-                self.end_headers()
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/hook/secret"
-
-    def kinds(self) -> list[str]:
-        return [told["alert"] for _, told in self.told]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as made:
-        thread = threading.Thread(target=made.serve_forever, daemon=True)
-        thread.start()
-        yield made
-        made.shutdown()
-        thread.join()
 
 
 @contextmanager
@@ -89,9 +49,14 @@ def test_an_end_is_posted_once_as_json(receiver: Receiver) -> None:
 
 def test_silence_and_a_filling_disk_are_posted(receiver: Receiver) -> None:
     state, now = a_state(), 0.0
-    with alerts(receiver.url, clock=lambda: now, disk_free=lambda: 10**9 if now < HOUR else 5) as m:
+
+    def disk_free() -> tuple[int, str]:
+        return (10**9 if now < HOUR else 5), "data, /data"
+
+    with alerts(receiver.url, clock=lambda: now, disk_free=disk_free) as m:
         hear = m.listener("aaaaaaaa", state)
         m.look("aaaaaaaa", state)
+        m.look_at_disks()
         now = 0.9 * HOUR
         hear(state, StatusChanged(status="running", reason="news"))
         now = 1.8 * HOUR
@@ -100,8 +65,10 @@ def test_silence_and_a_filling_disk_are_posted(receiver: Receiver) -> None:
         now = 2.0 * HOUR
         for _ in range(3):
             m.look("aaaaaaaa", state)
+            m.look_at_disks()
         now = 9.0 * HOUR  # still silent: told again, hours later
         m.look("aaaaaaaa", state)
+        m.look_at_disks()
     assert receiver.kinds().count("stalled") == 2
     assert receiver.kinds().count("disk_nearly_full") == 2
 

@@ -263,7 +263,7 @@ def test_alerts_reach_the_command_once(store: SqlStore, tmp_path: Path) -> None:
     hook = tmp_path / "hook.sh"
     hook.write_text(f"#!/bin/sh\ncat >> {tmp_path}/alerts\necho >> {tmp_path}/alerts\n")
     hook.chmod(0o755)
-    alerts = Alerts(None, str(hook), 3600.0, disk_free=lambda: 5)
+    alerts = Alerts(None, str(hook), 3600.0, disk_free=lambda: (5, "data"))
     control = Controlling(store, SharedPool(SimulatedPool(answer, 4)), "me", alerts=alerts)
     create(store, "aaaaaaaa")
     step_until(control, lambda: status(store, "aaaaaaaa") == "finished")

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from db.sql_store import SqlStore
+from evosearch.client import Client
 from evosearch.presets import load_preset
 from primitives.ops import OP_SETS
 from tests.support.events import RandomSearch, evaluated, queued, standing
@@ -366,6 +367,34 @@ def test_a_clone_stands_where_its_source_stood(http: httpx.Client) -> None:
     one = ok(http.get(f"/searches/{clone['id']}/candidates/{birth}"))
     assert one["evaluations"][0]["curve"]  # type: ignore[index]
     refused(http.post(f"/searches/{SEARCH}/clone", json={"at_event": 10**9}), 409)
+
+
+def test_readers_give_candidates_stars(
+    http: httpx.Client, made: tuple[Running, RandomSearch], truth: RandomSearch
+) -> None:
+    births = sorted(truth.scores)[:2]
+    path = f"/searches/{SEARCH}/candidates"
+    last = ok(http.get(f"/searches/{SEARCH}"))["last_event"]
+    fresh = http.get(f"{path}/{births[0]}")
+    with Client(made[0].url) as client:
+        for birth in (*births, births[0]):
+            client.star(SEARCH, birth)
+        assert {one.birth for one in client.candidates(SEARCH, starred=True)} == set(births)
+        client.star(SEARCH, births[1], False)
+        client.star(SEARCH, births[1], False)
+        (one,) = client.candidates(SEARCH, starred=True)
+        assert (one.birth, one.data["starred"]) == (births[0], True)
+        assert births[0] not in {one.birth for one in client.candidates(SEARCH, starred=False)}
+    # Who knows the candidate without its star is told of it.
+    again = http.get(f"{path}/{births[0]}", headers={"If-None-Match": fresh.headers["etag"]})
+    assert (again.status_code, again.json()["starred"]) == (200, True)
+    text = http.get(f"{path}.csv", params={"starred": True}).text
+    assert [line.split(",")[0] for line in text.splitlines()] == ["birth", str(births[0])]
+    assert ok(http.get(f"/searches/{SEARCH}"))["last_event"] == last
+    assert http.put(f"{path}/{births[0]}/star").status_code == 204
+    refused(http.put(f"{path}/{10**12}/star"), 404)
+    refused(http.put("/searches/zzzzzzzz/candidates/1/star"), 404)
+    assert http.delete(f"{path}/{births[0]}/star").status_code == 204
 
 
 def test_only_evaluated_candidates_are_measured_again(

@@ -67,7 +67,7 @@ def _depth_bomb(rng: Random) -> bytes:
 
 
 def _deep_formula(rng: Random) -> bytes:
-    depth = rng.randint(200, 1200)
+    depth = rng.randint(300, 1200)
     opened, closed = rng.choice((("(", ")"), ("-", ""), ("tanh(", ")"), ("max(x, ", ")")))
     depth = min(depth, 3900 // (len(opened) + len(closed)))
     return _formula(opened * depth + rng.choice(("x", "v0", "")) + closed * (depth - 1))
@@ -167,7 +167,7 @@ def _broken_graph(rng: Random) -> bytes:
                 (0, 2, -1, 1.5, "1", None, True, [1], rng.randint(3, 999))
             )
         case 1:
-            graph["nodes"] = graph["nodes"] * rng.randint(200, 400)
+            graph["nodes"] = graph["nodes"] * rng.randint(257, 400)
         case 2:
             graph[rng.choice(("weights", "name", "x"))] = rng.randrange(999)
         case 3:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -18,10 +19,10 @@ ROOT = str(Path(__file__).resolve().parents[2])
 class WebProcess:
     """A web process over that SQLite file, without limits of rate."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, **more: Any) -> None:
         settings = load_settings({
             "db": f"sqlite:///{path}", "port": 0, "rate_per_minute": 10**8, "rate_burst": 10**8,
-            "log_level": "warning",
+            "log_level": "warning", **more,
         })  # fmt: skip
         self._bound = bind(settings)
         self.url = f"http://127.0.0.1:{self._bound.getsockname()[1]}"

@@ -150,6 +150,14 @@ export async function patch(path, body) {
  * @param {string} path
  * @returns {Promise<void>}
  */
+export async function put(path) {
+  await request("PUT", url(path));
+}
+
+/**
+ * @param {string} path
+ * @returns {Promise<void>}
+ */
 export async function remove(path) {
   await request("DELETE", url(path));
 }

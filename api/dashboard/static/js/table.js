@@ -249,6 +249,7 @@ export class Table {
       data: { place: String(place) }, style: { top: `${place * this._height}px` },
     }, this._columns.map((one) => h("div", { role: "gridcell", class: one.align === "right" ? "right" : "" },
       one.cell(row))));
+    reach(made, place === this._at);
     return made;
   }
 
@@ -268,7 +269,7 @@ export class Table {
 
   /** @param {KeyboardEvent} event */
   _key(event) {
-    if (/** @type {Element} */ (event.target).closest("button, a, input") && event.key === "Enter") return;
+    if (inControl(event) && (event.key === "Enter" || event.key === " ")) return;
     const page = Math.max(1, Math.floor(this.scroller.clientHeight / this._height) - 2);
     const end = this.rows.length - 1;
     /** @type {Record<string, number>} */
@@ -300,12 +301,24 @@ export class Table {
     }
     this._paint();
     const element = this._shown.get(place)?.element;
-    for (const one of this._shown.values()) one.element.tabIndex = -1;
+    for (const one of this._shown.values()) {
+      one.element.tabIndex = -1;
+      reach(one.element, one.element === element);
+    }
     if (element) {
       element.tabIndex = 0;
       element.focus({ preventScroll: true });
     }
   }
+}
+
+/**
+ * The buttons of the row at hand are reached by Tab, those of no other row.
+ * @param {HTMLElement} row
+ * @param {boolean} mine
+ */
+function reach(row, mine) {
+  for (const one of row.querySelectorAll("button")) one.tabIndex = mine ? 0 : -1;
 }
 
 /** @param {Event} event */

@@ -3,7 +3,7 @@
  * state, text, a condition, and the box that was brushed on the chart.
  * @module
  */
-import { get, url } from "../api.js";
+import { get, put, remove, url } from "../api.js";
 import { h, throttled } from "../dom.js";
 import { duration, marginText, NONE, number, points, score } from "../format.js";
 import { icon } from "../icons.js";
@@ -11,6 +11,7 @@ import { furtherObjectives, objectiveOf, shortTitle } from "../measure.js";
 import { params, setParams } from "../router.js";
 import { T, WORDS } from "../strings.js";
 import { Table } from "../table.js";
+import { button, toastProblem } from "../ui.js";
 import { ranges } from "./filter.js";
 
 const PAGE = 100;
@@ -32,6 +33,7 @@ export class Candidates {
       maxlength: "1000", spellcheck: "false", oninput: () => this.typed() });
     this.state = h("select", { class: "input pick", "aria-label": T.table.stateLabel, onchange: () => this.changed() },
       Object.entries(T.table.states).map(([value, text]) => h("option", { value }, text)));
+    this.starred = button(T.table.starred, () => setParams({ starred: params().get("starred") ? null : "true" }), { icon: "star", id: "starred" });
     this.downloads = h("span", { class: "actions" });
     this.table = new Table({
       label: T.table.label, columns: this.columns(), key: (row) => String(row.birth), sort: chosen.get("sort") ?? BY_GAIN,
@@ -45,11 +47,12 @@ export class Candidates {
       onSort: (sort) => setParams({ sort: sort === BY_GAIN ? null : sort }),
       onKey: (event, row) => {
         if (event.key === "c") page.tray.toggle(this.name(row.birth));
+        if (event.key === "s") this.star(row);
       },
       rowClass: (row) => (row.state === "evaluated" ? (row.on_front ? "on-front" : "") : "not-evaluated"),
     });
     this.element = h("div", { class: "candidates" },
-      h("div", { class: "toolbar no-print" }, this.state, this.text, this.where, h("div", { class: "spacer" }), this.downloads), this.table.element);
+      h("div", { class: "toolbar no-print" }, this.state, this.starred, this.text, this.where, h("div", { class: "spacer" }), this.downloads), this.table.element);
     this.later = throttled(() => this.changed(), 350);
     this.readParams();
     this.refill = throttled(() => this.takeNews(), 1500);
@@ -82,6 +85,7 @@ export class Candidates {
   readParams() {
     const chosen = params();
     this.state.value = chosen.get("state") ?? (chosen.has("stage") ? "rejected" : "evaluated");
+    this.starred.setAttribute("aria-pressed", String(chosen.has("starred")));
     if (document.activeElement !== this.text) this.text.value = chosen.get("text") ?? "";
     if (document.activeElement !== this.where) this.where.value = chosen.get("where") ?? "";
   }
@@ -105,7 +109,7 @@ export class Candidates {
 
   sign() {
     const chosen = params();
-    return ["state", "text", "where", "stage", "brush", "sort"].map((key) => chosen.get(key)).join("\n");
+    return ["state", "starred", "text", "where", "stage", "brush", "sort"].map((key) => chosen.get(key)).join("\n");
   }
 
   /** The table anew, with what came since. */
@@ -124,12 +128,12 @@ export class Candidates {
   filter() {
     const chosen = params();
     const state = this.state.value === "any" ? null : this.state.value;
-    return { state, text: chosen.get("text"), where: chosen.get("where"), stage: chosen.get("stage"), range: ranges() };
+    return { state, starred: chosen.get("starred"), text: chosen.get("text"), where: chosen.get("where"), stage: chosen.get("stage"), range: ranges() };
   }
 
   total() {
     const chosen = params();
-    if (chosen.get("text") || chosen.get("where") || chosen.get("stage")) return null;
+    if (["text", "where", "stage", "starred"].some((key) => chosen.get(key))) return null;
     if (ranges().length) return this.state.value === "evaluated" || this.state.value === "any" ? (this.model.data.inside?.total ?? null) : null;
     const states = this.model.data.search?.states ?? {};
     if (this.state.value === "any") return Object.values(states).reduce((sum, one) => sum + one, 0);
@@ -147,6 +151,25 @@ export class Candidates {
     return { rows: page.candidates, next: page.next };
   }
 
+  /**
+   * Gives the candidate a star, or takes it away; a note of the reader, kept by the service.
+   * @param {any} row
+   */
+  async star(row) {
+    const wanted = !row.starred;
+    try {
+      await (wanted ? put : remove)(`${this.model.path}/candidates/${row.birth}/star`);
+    } catch (err) {
+      toastProblem(err);
+      return;
+    }
+    const held = document.activeElement?.closest(".favourite, [data-place]");
+    this.table.refresh((one) => (one.birth === row.birth ? { ...one, starred: wanted } : undefined));
+    const again = this.table.element.querySelector(`[data-star="${row.birth}"]`);
+    const at = held?.matches(".favourite") ? again : held && again?.closest("[data-place]");
+    if (at instanceof HTMLElement) at.focus({ preventScroll: true });
+  }
+
   /** @param {any} row */
   gain(row) {
     const { gain } = row;
@@ -161,12 +184,15 @@ export class Candidates {
     const anchors = this.model.data.search.anchors;
     const mark = (/** @type {any} */ row) => {
       const name = this.name(row.birth);
-      return h("button", { type: "button", class: ["star", this.page.tray.has(name) && "on"], tabindex: "-1", data: { tip: T.table.starTip },
-        "aria-pressed": String(this.page.tray.has(name)), "aria-label": `${T.table.starTip}: ${row.birth}`, onclick: () => this.page.tray.toggle(name) }, icon("star"));
+      return h("button", { type: "button", class: ["star", "beside", this.page.tray.has(name) && "on"], data: { tip: T.table.besideTip },
+        "aria-pressed": String(this.page.tray.has(name)), "aria-label": `${T.table.besideTip}: ${row.birth}`, onclick: () => this.page.tray.toggle(name) }, icon("compare"));
     };
+    const star = (/** @type {any} */ row) => h("button", { type: "button", class: ["star", "favourite", row.starred && "on"], data: { tip: T.table.starTip, star: String(row.birth) },
+      "aria-pressed": String(row.starred), "aria-label": `${T.table.starTip}: ${row.birth}`, onclick: () => this.star(row) }, icon("star"));
     const yes = (/** @type {boolean | null} */ value) => (value === null ? NONE : h("span", { class: value ? "good" : "quiet" }, value ? T.table.yes : T.table.no));
     return [
-      { key: "star", title: "", width: "30px", cell: mark },
+      { key: "star", title: "", width: "26px", cell: star },
+      { key: "beside", title: "", width: "30px", cell: mark },
       { key: "id", title: T.table.id, width: "62px", sort: "-birth", tip: WORDS.birth, align: "right", cell: (row) => h("span", { class: "mono" }, row.birth) },
       { key: "formula", title: T.table.formula, width: "minmax(84px, 1fr)", cell: (row) => this.formula(row) },
       { key: "gain", title: T.table.gain, width: "96px", align: "right", sort: BY_GAIN, tip: T.table.gainTip, cell: (row) => this.gain(row) },

@@ -51,12 +51,18 @@ export function eventText(kind, event) {
     case "enqueued_refused": return `${event.birth}: ${event.rejection.code}, ${event.rejection.detail}`;
     case "phase_entered": return `${T.phases[/** @type {"done"} */ (event.phase)] ?? event.phase}${event.note ? `, ${event.note}` : ""}`;
     case "status_changed": return `${event.status}${event.reason ? `: ${event.reason}` : ""}`;
-    case "budget_changed": return `${event.evaluations}${event.reason ? `: ${event.reason}` : ""}`;
+    case "budget_changed": return limits(event) + (event.reason ? `: ${event.reason}` : "");
     case "code_changed": return event.reason;
     case "bounds_learnt": return `${event.passed} layers passed, widened by ${event.factor}`;
     case "reported": return event.report?.verdict ?? "";
     default: return "";
   }
+}
+
+/** @param {any} event */
+function limits(event) {
+  const others = Object.entries(event.limits ?? {}).map(([name, value]) => `${name.replace("_", " ")} ${value ?? T.events.text.noLimit}`);
+  return [...(event.evaluations === null ? [] : [event.evaluations]), ...others].join(", ");
 }
 
 /** @param {any} standing */

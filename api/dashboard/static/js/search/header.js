@@ -99,7 +99,7 @@ export class Header {
     this.drawFinish(search);
     if (workers) this.drawWorkers(workers, search);
     if (costs) {
-      const caps = search.config.budget;
+      const caps = search.limits;
       const gpus = costs.gpu_hours > 0 || caps.gpu_hours;
       fill(this.cells.cost.label, gpus ? word("gpu_hours", T.search.gpuHours) : T.search.workerHours);
       fill(this.cells.cost.value, h("strong", {}, number(gpus ? costs.gpu_hours : costs.worker_seconds / 3600, 2)),
@@ -133,7 +133,7 @@ export class Header {
       return;
     }
     let left = Math.max(0, search.budget - search.evaluated) / rate;
-    const { hours } = search.config.budget;
+    const { hours } = search.limits;
     if (hours) left = Math.min(left, Math.max(0, hours - line.worked_hours));
     fill(cell.value, h("strong", {}, moment(Date.now() + 3_600_000 * left)));
     cell.box.dataset.tip = T.search.finishTip(number(rate));
@@ -206,12 +206,27 @@ export class Header {
     }
   }
 
+  /** The limits of the budget, each in all; what is changed is sent, an empty field clears. */
   async extend() {
     const { search } = this.model.data;
-    const field = h("input", { class: "input", id: "budget", type: "number", required: true,
-      min: String(Math.max(1, search.evaluated)), max: "1000000000", value: String(Math.round(search.budget * 1.5)) });
-    const sure = await ask({ title: T.search.extendTitle, ok: T.search.extend, body: h("div", { class: "field" },
-      h("label", { for: "budget" }, T.search.extendLabel), field) });
-    if (sure) await this.send("extend", { evaluations: Number(field.value) });
+    /** @type {Record<string, number | null>} */
+    const now = { evaluations: search.budget, ...search.limits };
+    const field = (/** @type {string} */ name, /** @type {Record<string, string | boolean>} */ more) =>
+      h("input", { class: "input", id: `budget-${name}`, type: "number", value: String(now[name] ?? ""), ...more });
+    /** @type {Record<string, HTMLInputElement>} */
+    const fields = {
+      evaluations: field("evaluations", { required: true, min: String(Math.max(1, search.evaluated)),
+        max: "1000000000", value: String(Math.round(search.budget * 1.5)) }),
+      hours: field("hours", { min: "0.001", step: "any" }),
+      gpu_hours: field("gpu_hours", { min: "0.001", step: "any" }),
+      train_steps: field("train_steps", { min: "1" }),
+    };
+    const rows = Object.entries(fields).map(([name, input]) => h("div", { class: "field" },
+      h("label", { for: input.id }, T.search.limits[/** @type {"hours"} */ (name)]), input));
+    const help = h("p", { class: "small quiet" }, T.search.extendHelp);
+    if (!await ask({ title: T.search.extendTitle, ok: T.search.extend, body: h("div", {}, ...rows, help) })) return;
+    const wanted = Object.entries(fields).map(([name, input]) => [name, input.value === "" ? null : Number(input.value)]);
+    const changed = wanted.filter(([name, value]) => value !== now[/** @type {string} */ (name)]);
+    if (changed.length) await this.send("extend", Object.fromEntries(changed));
   }
 }
