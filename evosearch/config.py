@@ -249,7 +249,8 @@ class Bounds(Settings):
 
 
 class Signal(Settings):
-    """One forward and backward pass at initialisation against bounds per anchor and statistic."""
+    """One forward and backward pass and one step at initialisation against bounds per anchor and
+    statistic."""
 
     enabled: bool = True
     """Whether this check is made (P: the paper has no such check)."""

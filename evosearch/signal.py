@@ -5,7 +5,7 @@ The rule, for each anchor and statistic:
 - Until ``checks.signal.learn_after`` layers have passed quality on every anchor, nothing is bounded
   (or what the config says).
 - Then the bounds are the range of the layers that passed, widened by a factor: ratios divided and
-  multiplied by it, the loss, a difference, by its logarithm on both sides.
+  multiplied by it, losses, differences, by its logarithm on both sides.
 - The factor is 10 at first. Each audited rejection that fails quality confirms the bounds, and 25
   confirmations in a row halve the factor's distance from 2, its smallest value.
 - An audited rejection that passes quality was wrong: its own statistics join the range, and the
@@ -24,6 +24,8 @@ from evosearch import events as ev
 from evosearch.config import Bounds, Signal
 from evosearch.records import CheckRun
 
+LOSSES = frozenset({"loss", "step_loss"})
+"""Statistics that are compared by their difference; all others by their ratio."""
 FIRST_FACTOR = 10.0
 LEAST_FACTOR = 2.0
 HALVING = 25
@@ -116,7 +118,7 @@ def _joined(ranges: Ranges, checks: Sequence[CheckRun]) -> Ranges:
 
 
 def _widened(name: str, low: float, high: float, factor: float) -> Bounds:
-    if name == "loss":
+    if name in LOSSES:
         low, high = low - math.log(factor), high + math.log(factor)
     else:
         low, high = low / factor, high * factor

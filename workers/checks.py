@@ -15,41 +15,50 @@ from torch import Tensor
 from evosearch.config import Bounds, Quality, Stability
 from evosearch.objectives import ACCURACY, Objective
 from evosearch.records import CheckRun, Rejection
+from evosearch.signal import LOSSES
 from workers.training import Training, anchor_setting, undisturbed
 
 Clock = Callable[[], float]
 
-MEASURED = ("logit_std", "feature_std", "loss", "grad_ratio")
+MEASURED = ("logit_std", "feature_std", "loss", "grad_ratio", "step_loss")
 SIGNAL_STATISTICS = (*MEASURED, "grad_per_logit", "grad_times_logit")
 """Names of what the signal check measures; bounds are set per anchor and statistic.
 
 The last two are quotient and product of ``grad_ratio`` and ``logit_std``: layers that train lie
 along the diagonals of these two, and a box over them alone is wider than it needs to be.
 """
+OF_OWN_LOSS = ("loss", "grad_ratio", "step_loss")
+"""What can be measured of a user's own loss, which says nothing of what is before it."""
 
 
 def signal_statistics(training: Training) -> dict[str, float]:
-    """One forward and backward pass on the first training batch, before any step.
+    """One forward and backward pass on the first training batch, and its loss after one step.
 
     ``logit_std``, ``feature_std``: standard deviation over the batch of logits and of features
     before the classifier, averaged over classes and features. ``loss``: cross-entropy.
     ``grad_ratio``: norm of the first convolution's gradient over the norm of its weights.
-    ``grad_per_logit``, ``grad_times_logit``: it over and times ``logit_std``.
+    ``grad_per_logit``, ``grad_times_logit``: it over and times ``logit_std``. ``step_loss``: the
+    loss after the training's own first step, which is taken back: a layer that bounds neither
+    its output nor its gradient is thrown far off by it.
     """
     network = training.network
     network.train()
     with undisturbed(network):
         features, logits, loss, weight = training.first_pass()
-        (gradient,) = torch.autograd.grad(loss, [weight])
-    if features is None or logits is None:  # a user's own loss says nothing of what is before it
-        ratio = gradient.norm() / weight.detach().norm()
-        return dict(zip(("loss", "grad_ratio"), torch.stack((loss.detach(), ratio)).tolist(),
-                        strict=True))  # fmt: skip
+        gradient = training.flat.backward(loss)
+        assert weight.grad is not None
+        ratio = weight.grad.norm() / weight.detach().norm()
+        with training.ahead(gradient), torch.no_grad():
+            stepped = training.first_pass()[2]
+    if features is None or logits is None:
+        found = torch.stack((loss.detach(), ratio, stepped))
+        return dict(zip(OF_OWN_LOSS, found.tolist(), strict=True))
     measured = (
         logits.detach().std(dim=0, correction=0).mean(),
         features.detach().std(dim=0, correction=0).mean(),
         loss.detach(),
-        gradient.norm() / weight.detach().norm(),
+        ratio,
+        stepped,
     )
     # Stacked, so that the device is asked once.
     return derived_statistics(dict(zip(MEASURED, torch.stack(measured).tolist(), strict=True)))
@@ -71,10 +80,10 @@ def relative_statistics(
 ) -> dict[str, float]:
     """Statistics beside those of the reference layer in the same network on the same batch.
 
-    The loss as a difference, the others as ratios: so they mean the same on every data set.
+    Losses as a difference, the others as ratios: so they mean the same on every data set.
     """
     return {
-        name: value - reference[name] if name == "loss" else value / reference[name]
+        name: value - reference[name] if name in LOSSES else value / reference[name]
         for name, value in found.items()
     }
 

@@ -97,7 +97,7 @@ class Context:
 
     def reference(self, run: Run, task: Task, name: str) -> dict[str, float]:
         """Signal statistics of the reference layer in that run's network, measured once."""
-        key = f"{name} {run.anchor} {run.seed} {task.model_dump_json()}"
+        key = f"{name} {run.anchor} {run.seed} {run.learning_rate} {task.model_dump_json()}"
         if key not in self._references:
             layer = layer_factory(
                 Job(id="", purpose="baseline", subject=Subject(baseline=name), graph=None,
@@ -112,7 +112,7 @@ class Context:
         return make_training(run, task, layer, self)
 
     def statistics(self, training: Training) -> dict[str, float]:
-        """What the signal check measures of a training before its first step."""
+        """What the signal check measures of a training that has not begun."""
         return signal_statistics(training)
 
     def ascent(self, training: Training, settings: Stability) -> tuple[float, int]:

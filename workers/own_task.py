@@ -176,7 +176,7 @@ class OwnTraining(Training):
         """The loss of the first batch; features and logits are not known."""
         with seeded(stream_seed(self.run.seed, 5, 0)):
             loss = self.own_loss(self.network.model, self.own_batch(0))
-        if not loss.requires_grad:
+        if torch.is_grad_enabled() and not loss.requires_grad:
             raise PluginError("the loss has no gradient", where=self.own.line("loss"))
         return None, None, loss, first_weight(self.network)
 

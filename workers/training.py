@@ -272,6 +272,21 @@ class Training:
         features, logits, weight = self.network.signal_parts(x)
         return features, logits, self.loss(logits, y), weight
 
+    @contextmanager
+    def ahead(self, gradient: Tensor) -> Iterator[None]:
+        """Within it, the weights are those after a step down that gradient, which is used up."""
+        before = [vector.clone() for vector in self.optimizer.state]
+        steps = self.optimizer.steps
+        self.optimizer.apply(gradient, self._learning_rate())
+        try:
+            yield
+        finally:
+            self.optimizer.steps = steps
+            with torch.no_grad():
+                for vector, value in zip(self.optimizer.state, before, strict=True):
+                    vector.copy_(value)
+                gradient.zero_()
+
     def ascent(self, batch_size: int) -> tuple[Callable[[], Tensor], list[Tensor]]:
         """The loss of so many rows in a network of its own, and the weights that may move."""
         network = build_network(self.run, self.task, self.layer, self.data)

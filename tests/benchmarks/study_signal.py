@@ -27,6 +27,7 @@ from evosearch.config import Bounds, SearchConfig
 from evosearch.presets import load_preset
 from evosearch.records import Job, Run, Subject
 from evosearch.screen import Screen
+from evosearch.signal import LOSSES
 from evosearch.streams import evaluation_seed, stream
 from evosearch.variation import draw_table, mutate, random_graph
 from primitives.graph import Graph
@@ -150,7 +151,7 @@ def fit(
         for name in SIGNAL_STATISTICS:
             values = np.array([row[anchor][name] for row in survivors])
             low, high = np.quantile(values, [trim, 1.0 - trim])
-            if name == "loss":  # a difference; log(widen) in nats is a step of the same kind
+            if name in LOSSES:  # differences; log(widen) in nats is a step of the same kind
                 low, high = low - math.log(widen), high + math.log(widen)
             else:
                 low, high = low / widen, high * widen

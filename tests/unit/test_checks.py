@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from itertools import count
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from evosearch.config import Anchor, Bounds, Quality, Stability, Task
 from evosearch.records import Run
+from evosearch.signal import LOSSES
 from workers import datasets
 from workers.checks import (
     SIGNAL_STATISTICS,
@@ -60,7 +62,7 @@ def make(layer=bn_relu, anchor="resnet", steps=40):
     return Training(run, task, layer, datasets.load("polarity-digits"))
 
 
-UNIT = {name: float(name != "loss") for name in SIGNAL_STATISTICS}
+UNIT = {name: float(name not in LOSSES) for name in SIGNAL_STATISTICS}
 """A reference that leaves the statistics as they are."""
 
 
@@ -81,6 +83,17 @@ def test_signal_statistics_are_what_their_names_say():
     stem = network.stem.weight
     spread = logits.std(dim=0, correction=0).mean().item()
     gradient = (stem.grad.norm() / stem.norm()).item()
+    other = copy.deepcopy(network)
+    optimizer = torch.optim.SGD(
+        [
+            {"params": [p for p in other.parameters() if p.ndim > 1], "weight_decay": 1e-4},
+            {"params": [p for p in other.parameters() if p.ndim == 1]},
+        ],
+        lr=0.2, momentum=0.9, nesterov=True,
+    )  # fmt: skip
+    optimizer.zero_grad()
+    nn.functional.cross_entropy(other(x), y).backward()
+    optimizer.step()
     expected = {
         "logit_std": spread,
         "feature_std": features.std(dim=0, correction=0).mean().item(),
@@ -88,7 +101,9 @@ def test_signal_statistics_are_what_their_names_say():
         "grad_ratio": gradient,
         "grad_per_logit": gradient / spread,
         "grad_times_logit": gradient * spread,
+        "step_loss": nn.functional.cross_entropy(other(x), y).item(),
     }
+    assert abs(expected["step_loss"] - expected["loss"]) > 0.05
     assert found == pytest.approx(expected, rel=1e-5)
     assert 1.5 < found["loss"] < 5  # untrained, about ln 10
 
@@ -132,6 +147,16 @@ def test_signal_rejects_what_is_not_finite_even_without_bounds(function, clock):
     assert result.rejection.code == "not_finite"
     assert any(not math.isfinite(value) for value in result.findings.values())
     assert type(result).model_validate_json(result.model_dump_json()).rejection == result.rejection
+
+
+def test_a_layer_that_bounds_nothing_is_thrown_off_by_one_step(clock):
+    reference = signal_statistics(make())
+    linear, normalised = (
+        check_signal(make(of(layer)), {}, reference, clock).findings
+        for layer in (lambda x: x, lambda x: x / x.square().mean((1, 2, 3), True).sqrt())
+    )
+    assert linear["step_loss"] > 1.0
+    assert normalised["step_loss"] < 0.5
 
 
 def test_constant_layer_has_no_signal():

@@ -215,7 +215,8 @@ def _arrays(table: Table) -> dict[str, Any]:
         "probability": np.array([one.probability for one in table.functions]),
         "digest_of": np.array([index for index, _ in digests], np.int32),
         "digests": np.frombuffer(b"".join(name for _, name in digests), np.uint8),
-        "signal": of(lambda one: [one.signal[name] for name in MEASURED], 4, np.float32),
+        "signal": of(lambda one: [one.signal[name] for name in MEASURED],
+                     len(MEASURED), np.float32),
         "seconds": of(
             lambda one: [one.build_seconds, one.signal_seconds, one.step_seconds,
                          one.score_seconds], 4, np.float32),
