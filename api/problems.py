@@ -65,14 +65,15 @@ class Problem(BaseModel):
 
 
 class Refused(Exception):
-    """An answer other than success, raised where it is known."""
+    """An answer other than success, raised where it is known. ``where``: the field at fault."""
 
     def __init__(
-        self, status: int, detail: str, *, position: int | None = None,
+        self, status: int, detail: str, *, position: int | None = None, where: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(detail)
         self.status, self.detail, self.position = status, detail, position
+        self.errors = [FieldProblem(where=where, reason=detail)] if where else None
         self.headers = headers
 
 
@@ -177,4 +178,6 @@ async def _http(request: Request, err: Exception) -> JSONResponse:
 
 async def _refused(request: Request, err: Exception) -> JSONResponse:
     assert isinstance(err, Refused)
-    return problem(err.status, err.detail, position=err.position, headers=err.headers)
+    return problem(
+        err.status, err.detail, position=err.position, errors=err.errors, headers=err.headers
+    )

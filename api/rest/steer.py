@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from api.code_change import Assent, change
 from api.layer_text import read_layer
+from api.problems import Refused
 from api.rest.own import offered_instead
 from api.rest.schemas import CommandSent
 from api.rest.types import CHANGED, Birth, Body, Here, SearchRef, Text
@@ -109,7 +110,7 @@ def resume(service: Here, ref: SearchRef, body: Resumed | None = None) -> Comman
         try:
             assent.expect(info, plugins)
         except PluginError as err:
-            raise StateConflict(str(err)) from err
+            raise Refused(409, str(err), where="accept_changed_code") from err
         send(service, info.id, ChangeCode(**change(info, plugins)))
     return send(service, ref, Resume())
 

@@ -252,6 +252,10 @@ OWN = "import evosearch as es\nes.anchor('own-{0}', build=len)\n"
 
 @pytest.fixture
 def offered(tmp_path, monkeypatch):
+    return two_texts(tmp_path, monkeypatch)
+
+
+def two_texts(tmp_path, monkeypatch):
     """A plug-in of the server's settings, and its text as it is from now on."""
     file = tmp_path / "own.py"
     file.write_text(OWN.format("net"))
@@ -261,21 +265,27 @@ def offered(tmp_path, monkeypatch):
     return old, Plugin(name="own.py", sha256=plugins.read_source(str(file)).sha256)
 
 
-def test_over_rest_the_field_says_yes(tmp_path, offered):
-    old, new = offered
-    config = with_plugins(CREATED.config, [old])
-    store = SqlStore(f"{tmp_path}/store.db")
+def changed_search(folder, old, new):
+    """A store with a search whose plug-in has other text where the service would run it."""
+    store = SqlStore(f"{folder}/store.db")
     fill(store)
     told = OFFERS | {"plugins": [
         {"name": "own.py", "sha256": new.sha256, "anchors": {}, "datasets": [], "checks": [],
          "primitives": [], "objectives": []},
     ]}  # fmt: skip
     Controllers(store).register("now", "here", 2, "inline", told)
-    store.create("aaaaaaaa", "own", Created(config=config))
+    store.create("aaaaaaaa", "own", Created(config=with_plugins(CREATED.config, [old])))
+    return store
+
+
+def test_over_rest_the_field_says_yes(tmp_path, offered):
+    old, new = offered
+    store = changed_search(tmp_path, old, new)
     with running(tmp_path) as service, httpx.Client(base_url=service.url + "/api/v1") as http:
         refused = http.post("/searches/aaaaaaaa/resume")
         assert refused.status_code == 409
         assert "accept_changed_code: true goes on" in refused.json()["detail"]
+        assert refused.json()["errors"][0]["where"] == "accept_changed_code"
         assert "own.py or what it imports has changed" in refused.json()["detail"]
         same = http.post("/searches/aaaaaaaa/resume", json={"accept_changed_code": False})
         assert same.status_code == 409
@@ -284,7 +294,7 @@ def test_over_rest_the_field_says_yes(tmp_path, offered):
         assert (agreed.status_code, agreed.json()["command"]) == (202, "resume")
     sent = [one.command for one in store.commands(store.acquire("aaaaaaaa", "me", 60))]
     assert [one.kind for one in sent] == ["change_code", "resume"]
-    assert sent[0].config == with_plugins(config, [new])
+    assert sent[0].config == with_plugins(CREATED.config, [new])
     store.close()
 
 

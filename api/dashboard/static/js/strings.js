@@ -226,6 +226,8 @@ export const T = {
     waits: "The command waits until a controller runs.",
     stopTitle: "Stop this search for good?",
     stopBody: "It ends without a confirmation, and cannot go on. To interrupt it, pause it instead.",
+    changedTitle: "The plug-ins have other code than this search. Go on with it?",
+    changedOk: "Go on with the changed code",
     extendTitle: "Set the budget", extendHelp: "Each in all. An empty field is no limit; below what is used up, the search goes on to its confirmation.",
     limits: { evaluations: "Candidates to be evaluated on every anchor", hours: "Hours that it runs",
               gpu_hours: "GPU-hours", train_steps: "Training steps" },

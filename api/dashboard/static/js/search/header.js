@@ -2,7 +2,7 @@
  * The sticky header of a search: is it alive, how far, when will it end; pause, stop, extend.
  * @module
  */
-import { patch, post } from "../api.js";
+import { patch, post, Problem } from "../api.js";
 import { fill, h, setText } from "../dom.js";
 import { ago, count, duration, moment, number, NONE } from "../format.js";
 import { icon } from "../icons.js";
@@ -10,6 +10,12 @@ import { progressBar, statePill } from "../parts.js";
 import { href } from "../router.js";
 import { T } from "../strings.js";
 import { ask, button, toast, toastProblem, word } from "../ui.js";
+
+/**
+ * @param {unknown} err
+ * @returns {err is Problem}
+ */
+const asksAboutCode = (err) => err instanceof Problem && err.errors.some((one) => one.where === "accept_changed_code");
 
 /** Outcomes later than so many usual gaps are remarkable. */
 const LATE = 5;
@@ -196,7 +202,16 @@ export class Header {
       toast(told ? T.search.asked[command] : `${T.search.asked[command]} ${T.search.waits}`);
       this.model.touch("search");
     } catch (err) {
-      toastProblem(err);
+      if (command === "resume" && body === undefined && asksAboutCode(err)) await this.resumeChanged(err);
+      else toastProblem(err);
+    }
+  }
+
+  /** @param {Problem} problem what the service says of the plug-ins' other code */
+  async resumeChanged(problem) {
+    const body = h("p", {}, problem.message);
+    if (await ask({ title: T.search.changedTitle, body, ok: T.search.changedOk })) {
+      await this.send("resume", { accept_changed_code: true });
     }
   }
 
