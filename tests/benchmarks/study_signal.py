@@ -2,6 +2,8 @@
 
 ``python -m tests.benchmarks.study_signal collect --dataset D --seed S --out FILE`` runs signal and
 quality on every candidate, whatever signal says: random graphs, then children of survivors.
+``... again FILE --out FILE`` measures signal anew for the candidates of such a file, after its
+statistics have changed; quality does not depend on them.
 ``... fit FILES --out BOUNDS`` chooses the bounds: the survivors' range on each anchor and
 statistic, relative to BN-ReLU, trimmed and widened as cross-validation chooses.
 ``... judge FILE --bounds BOUNDS`` measures them on other candidates of another data set. Bounds
@@ -60,20 +62,10 @@ def measure(task: tuple[dict[str, Any], str, bool, int]) -> dict[str, Any]:
         Run(anchor=a, seed=run_seed, learning_rate=config.task.learning_rate)
         for a in config.anchor_names
     ]
-    job = Job(
-        id="c0", purpose="search", subject=Subject(birth=0), graph=graph, runs=tuple(runs),
-        task=config.task, checks=config.checks,
-    )  # fmt: skip
-    loaded = datasets.load(dataset, "cpu")
-    row: dict[str, Any] = {"child": child, "graph": data, "signal": {}, "quality": {}}
-    row |= {"passed": True, "signal_seconds": 0.0, "quality_seconds": 0.0}
-    trainings = []
-    for run in runs:
-        begin = process_time()
-        training = Training(run, config.task, layer_factory(job, run.anchor), loaded)
-        row["signal"][run.anchor] = signal_statistics(training)
-        row["signal_seconds"] += process_time() - begin
-        trainings.append(training)
+    row: dict[str, Any] = {"child": child, "graph": data, "quality": {}}
+    row |= {"passed": True, "quality_seconds": 0.0}
+    trainings, told = look(config, graph, runs)
+    row |= told
     for run, training in zip(runs, trainings, strict=True):
         result = check_quality(training, config.checks.quality, process_time)
         row["quality_seconds"] += result.seconds
@@ -82,6 +74,45 @@ def measure(task: tuple[dict[str, Any], str, bool, int]) -> dict[str, Any]:
             row["passed"] = False
             break
     return row
+
+
+def look(
+    config: SearchConfig, graph: Graph, runs: list[Run]
+) -> tuple[list[Training], dict[str, Any]]:
+    """Each run's training, not begun; signal's statistics by anchor, and what they cost."""
+    job = Job(
+        id="c0", purpose="search", subject=Subject(birth=0), graph=graph, runs=tuple(runs),
+        task=config.task, checks=config.checks,
+    )  # fmt: skip
+    loaded = datasets.load(config.task.dataset, "cpu")
+    trainings, found, begin = [], {}, process_time()
+    for run in runs:
+        training = Training(run, config.task, layer_factory(job, run.anchor), loaded)
+        found[run.anchor] = signal_statistics(training)
+        trainings.append(training)
+    return trainings, {"signal": found, "signal_seconds": process_time() - begin}
+
+
+def measure_signal(task: tuple[dict[str, Any], str, int]) -> dict[str, Any]:
+    """Signal statistics on every anchor, and their cost."""
+    row, dataset, seed = task
+    torch.set_num_threads(1)
+    config = configured(dataset)
+    rate, run_seed = config.task.learning_rate, evaluation_seed(seed, "search", 0)
+    runs = [Run(anchor=a, seed=run_seed, learning_rate=rate) for a in config.anchor_names]
+    return row | look(config, Graph.from_json(row["graph"]), runs)[1]
+
+
+def again(options: argparse.Namespace) -> None:
+    """The file's candidates with today's statistics."""
+    with gzip.open(options.file, "rt") as file:
+        data = json.load(file)
+    tasks = [(row, data["dataset"], data["seed"]) for row in data["rows"]]
+    with ProcessPoolExecutor(options.processes) as pool:
+        data["rows"] = list(pool.map(measure_signal, tasks, chunksize=16))
+    with gzip.open(options.out, "wt") as file:
+        json.dump(data, file)
+    print(f"wrote {options.out}")
 
 
 def configured(dataset: str) -> SearchConfig:
@@ -266,6 +297,10 @@ def main() -> None:
     verb.add_argument("--children", type=int, default=600)
     verb.add_argument("--processes", type=int, default=2)
     verb.add_argument("--out", required=True)
+    verb = verbs.add_parser("again")
+    verb.add_argument("file")
+    verb.add_argument("--processes", type=int, default=2)
+    verb.add_argument("--out", required=True)
     verb = verbs.add_parser("fit")
     verb.add_argument("files", nargs="+")
     verb.add_argument("--limit", type=float, default=0.01)
@@ -275,8 +310,8 @@ def main() -> None:
     verb.add_argument("--bounds", required=True)
     verb.add_argument("--name", default="signal")
     options = parser.parse_args()
-    if options.verb == "collect":
-        collect(options)
+    if options.verb in ("collect", "again"):
+        (collect if options.verb == "collect" else again)(options)
         return
     sets = [read(name) for name in options.files]
     rows = [row for data in sets for row in data["rows"]]
