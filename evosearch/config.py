@@ -249,8 +249,8 @@ class Bounds(Settings):
 
 
 class Signal(Settings):
-    """One forward and backward pass and one step at initialisation against bounds per anchor and
-    statistic."""
+    """Spread, gradient and loss of the first three batches against bounds per anchor and statistic;
+    the two steps between them are taken back."""
 
     enabled: bool = True
     """Whether this check is made (P: the paper has no such check)."""

@@ -24,7 +24,7 @@ from evosearch import events as ev
 from evosearch.config import Bounds, Signal
 from evosearch.records import CheckRun
 
-LOSSES = frozenset({"loss", "step_loss"})
+LOSSES = frozenset({"loss", "second_loss", "third_loss"})
 """Statistics that are compared by their difference; all others by their ratio."""
 FIRST_FACTOR = 10.0
 LEAST_FACTOR = 2.0

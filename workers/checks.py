@@ -20,59 +20,79 @@ from workers.training import Training, anchor_setting, undisturbed
 
 Clock = Callable[[], float]
 
-MEASURED = ("logit_std", "feature_std", "loss", "grad_ratio", "step_loss")
-SIGNAL_STATISTICS = (*MEASURED, "grad_per_logit", "grad_times_logit")
+LOOK_AHEAD = 2
+"""Training steps that the signal check makes and takes back."""
+MEASURED = (
+    "logit_std", "feature_std", "loss", "grad_ratio", "second_loss", "third_loss", "third_std",
+)  # fmt: skip
+SIGNAL_STATISTICS = (*MEASURED[:-1], "grad_per_logit", "grad_times_logit", "logit_growth")
 """Names of what the signal check measures; bounds are set per anchor and statistic.
 
-The last two are quotient and product of ``grad_ratio`` and ``logit_std``: layers that train lie
-along the diagonals of these two, and a box over them alone is wider than it needs to be.
+``grad_per_logit`` and ``grad_times_logit`` are quotient and product of ``grad_ratio`` and
+``logit_std``: layers that train lie along the diagonals of these two, and a box over them alone is
+wider than it needs to be.
 """
-OF_OWN_LOSS = ("loss", "grad_ratio", "step_loss")
+OF_OWN_LOSS = ("loss", "grad_ratio", "second_loss", "third_loss")
 """What can be measured of a user's own loss, which says nothing of what is before it."""
 
 
 def signal_statistics(training: Training) -> dict[str, float]:
-    """One forward and backward pass on the first training batch, and its loss after one step.
+    """The training's first three batches: two steps, which are taken back, and one forward pass.
 
-    ``logit_std``, ``feature_std``: standard deviation over the batch of logits and of features
-    before the classifier, averaged over classes and features. ``loss``: cross-entropy.
-    ``grad_ratio``: norm of the first convolution's gradient over the norm of its weights.
-    ``grad_per_logit``, ``grad_times_logit``: it over and times ``logit_std``. ``step_loss``: the
-    loss after the training's own first step, which is taken back: a layer that bounds neither
-    its output nor its gradient is thrown far off by it.
+    ``logit_std``, ``feature_std``: standard deviation over the first batch of logits and of
+    features before the classifier, averaged over classes and features. ``grad_ratio``: norm of the
+    first convolution's gradient over the norm of its weights. ``grad_per_logit``,
+    ``grad_times_logit``: it over and times ``logit_std``. ``loss``, ``second_loss``,
+    ``third_loss``: cross-entropy of each batch; a layer that bounds neither its output nor its
+    gradient is thrown far off by the steps between them. ``logit_growth``: the third batch's
+    ``logit_std`` over the first one's; what a step flattens learns no more.
     """
     network = training.network
     network.train()
-    with undisturbed(network):
-        features, logits, loss, weight = training.first_pass()
+    with undisturbed(network), training.ahead():
+        features, logits, loss, weight = training.pass_at(0)
         gradient = training.flat.backward(loss)
         assert weight.grad is not None
         ratio = weight.grad.norm() / weight.detach().norm()
-        with training.ahead(gradient), torch.no_grad():
-            stepped = training.first_pass()[2]
-    if features is None or logits is None:
-        found = torch.stack((loss.detach(), ratio, stepped))
-        return dict(zip(OF_OWN_LOSS, found.tolist(), strict=True))
+        training.follow(gradient)
+        second = training.pass_at(1)[2]
+        training.follow(training.flat.backward(second))
+        with torch.no_grad():
+            _, last, third, _ = training.pass_at(LOOK_AHEAD)
+    losses = (second.detach(), third)
+    if features is None or logits is None or last is None:
+        told = torch.stack((loss.detach(), ratio, *losses)).tolist()
+        return dict(zip(OF_OWN_LOSS, told, strict=True))
     measured = (
-        logits.detach().std(dim=0, correction=0).mean(),
-        features.detach().std(dim=0, correction=0).mean(),
+        _spread(logits),
+        _spread(features),
         loss.detach(),
         ratio,
-        stepped,
+        *losses,
+        _spread(last),
     )
     # Stacked, so that the device is asked once.
     return derived_statistics(dict(zip(MEASURED, torch.stack(measured).tolist(), strict=True)))
 
 
+def _spread(rows: Tensor) -> Tensor:
+    return rows.detach().std(dim=0, correction=0).mean()
+
+
 def derived_statistics(found: Mapping[str, float]) -> dict[str, float]:
-    """The measured statistics with the derived ones; a gradient without spread is infinite."""
+    """What is bounded, from what was measured; nothing over no spread is infinite or none."""
     gradient, spread = found["grad_ratio"], found["logit_std"]
-    quotient = gradient / spread if spread else math.inf if gradient else 0.0
+    told = {name: found[name] for name in MEASURED[:-1]}
     return {
-        **found,
-        "grad_per_logit": quotient,
+        **told,
+        "grad_per_logit": _over(gradient, spread),
         "grad_times_logit": gradient * spread,
+        "logit_growth": _over(found["third_std"], spread),
     }
+
+
+def _over(value: float, spread: float) -> float:
+    return value / spread if spread else math.inf if value else 0.0
 
 
 def relative_statistics(

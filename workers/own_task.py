@@ -172,10 +172,11 @@ class OwnTraining(Training):
             )  # fmt: skip
         return loss.reshape(()).float()
 
-    def first_pass(self) -> tuple[None, None, Tensor, nn.Parameter]:
-        """The loss of the first batch; features and logits are not known."""
-        with seeded(stream_seed(self.run.seed, 5, 0)):
-            loss = self.own_loss(self.network.model, self.own_batch(0))
+    def pass_at(self, step: int) -> tuple[None, None, Tensor, nn.Parameter]:
+        """The loss of that step's batch; features and logits are not known."""
+        batch = self.own_batch(step)
+        with seeded(stream_seed(self.run.seed, 5, step)):
+            loss = self.own_loss(self.network.model, batch)
         if torch.is_grad_enabled() and not loss.requires_grad:
             raise PluginError("the loss has no gradient", where=self.own.line("loss"))
         return None, None, loss, first_weight(self.network)
@@ -244,10 +245,9 @@ class OwnTraining(Training):
         batch = self.own_batch(self.step)
         with seeded(stream_seed(self.run.seed, 5, self.step)):
             loss = self.own_loss(self.network.model, batch)
-            gradients = self.flat.backward(loss)
-        self.optimizer.apply(gradients, self._learning_rate())
+            gradient = self.flat.backward(loss)
         self._losses[self.step] = loss.detach()
-        self.step += 1
+        self.follow(gradient)
 
     def _reestimate(self) -> None:
         found = tracked(self.network)

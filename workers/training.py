@@ -266,26 +266,30 @@ class Training:
             return rows
         return SplitData(rows.x[:count], rows.y[:count], rows.image[:count])
 
-    def first_pass(self) -> tuple[Tensor | None, Tensor | None, Tensor, nn.Parameter]:
-        """Features, logits and loss of the first batch, and the weight at the bottom."""
-        x, y = self.batch(0)
+    def pass_at(self, step: int) -> tuple[Tensor | None, Tensor | None, Tensor, nn.Parameter]:
+        """Features, logits and loss of that step's batch, and the weight at the bottom."""
+        x, y = self.batch(step)
         features, logits, weight = self.network.signal_parts(x)
         return features, logits, self.loss(logits, y), weight
 
-    @contextmanager
-    def ahead(self, gradient: Tensor) -> Iterator[None]:
-        """Within it, the weights are those after a step down that gradient, which is used up."""
-        before = [vector.clone() for vector in self.optimizer.state]
-        steps = self.optimizer.steps
+    def follow(self, gradient: Tensor) -> None:
+        """One step down that gradient, which is used up."""
         self.optimizer.apply(gradient, self._learning_rate())
+        self.step += 1
+
+    @contextmanager
+    def ahead(self) -> Iterator[None]:
+        """Within it, steps may be made with `follow`; afterwards none was."""
+        before = [vector.clone() for vector in self.optimizer.state]
+        step, steps = self.step, self.optimizer.steps
         try:
             yield
         finally:
-            self.optimizer.steps = steps
+            self.step, self.optimizer.steps = step, steps
+            self.flat.gradients.zero_()
             with torch.no_grad():
                 for vector, value in zip(self.optimizer.state, before, strict=True):
                     vector.copy_(value)
-                gradient.zero_()
 
     def ascent(self, batch_size: int) -> tuple[Callable[[], Tensor], list[Tensor]]:
         """The loss of so many rows in a network of its own, and the weights that may move."""
@@ -333,9 +337,8 @@ class Training:
     def _train_one(self) -> None:
         x, y = self.batch(self.step)
         loss = self.loss(self(x), y)
-        self.optimizer.apply(self.flat.backward(loss), self._learning_rate())
         self._losses[self.step] = loss.detach()
-        self.step += 1
+        self.follow(self.flat.backward(loss))
 
     def _learning_rate(self) -> float:
         """Of the next step; ``cosine`` falls from the run's rate to zero over all steps."""

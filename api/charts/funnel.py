@@ -15,7 +15,7 @@ from evosearch.stats import Interval
 MEANINGS = {
     "proposed": "graphs that mutation, chance or people proposed",
     "fresh": "new functions that pass the controller's checks; each goes to a worker",
-    "signal": "one pass and one step at initialisation are in bounds",
+    "signal": "spread, gradient and loss of the first three batches are in bounds",
     "quality": "enough accuracy after the first training steps",
     "stability": "the gradient stays small under gradient ascent",
     "evaluated": "trained to the end on every anchor",

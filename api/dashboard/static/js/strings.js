@@ -5,7 +5,7 @@
 
 /** Words of the house, one line each; shown as tips. @type {Record<string, string>} */
 export const WORDS = {
-  signal: "Signal: one forward and backward pass and one step at initialisation, against bounds per anchor.",
+  signal: "Signal: the first three batches, against bounds per anchor.",
   quality: "Quality: the score after the first training steps; too low, and training ends there.",
   stability: "Stability: gradient ascent on the weights; a layer whose gradient explodes is rejected.",
   hurdle: "Hurdle: a threshold in the middle of training, from what others had at that step.",
