@@ -25,12 +25,15 @@ LOOK_AHEAD = 2
 MEASURED = (
     "logit_std", "feature_std", "loss", "grad_ratio", "second_loss", "third_loss", "third_std",
 )  # fmt: skip
-SIGNAL_STATISTICS = (*MEASURED[:-1], "grad_per_logit", "grad_times_logit", "logit_growth")
+SIGNAL_STATISTICS = (
+    *MEASURED[:-1], "grad_per_logit", "grad_times_logit", "logit_growth", "growth_per_logit",
+)  # fmt: skip
 """Names of what the signal check measures; bounds are set per anchor and statistic.
 
 ``grad_per_logit`` and ``grad_times_logit`` are quotient and product of ``grad_ratio`` and
-``logit_std``: layers that train lie along the diagonals of these two, and a box over them alone is
-wider than it needs to be.
+``logit_std``, ``growth_per_logit`` is the quotient of ``logit_growth`` and ``logit_std``: layers
+that train lie along the diagonals of these pairs, and a box over them alone is wider than it needs
+to be.
 """
 OF_OWN_LOSS = ("loss", "grad_ratio", "second_loss", "third_loss")
 """What can be measured of a user's own loss, which says nothing of what is before it."""
@@ -45,7 +48,8 @@ def signal_statistics(training: Training) -> dict[str, float]:
     ``grad_times_logit``: it over and times ``logit_std``. ``loss``, ``second_loss``,
     ``third_loss``: cross-entropy of each batch; a layer that bounds neither its output nor its
     gradient is thrown far off by the steps between them. ``logit_growth``: the third batch's
-    ``logit_std`` over the first one's; what a step flattens learns no more.
+    ``logit_std`` over the first one's; what a step flattens learns no more. ``growth_per_logit``:
+    it over ``logit_std``.
     """
     network = training.network
     network.train()
@@ -82,12 +86,14 @@ def _spread(rows: Tensor) -> Tensor:
 def derived_statistics(found: Mapping[str, float]) -> dict[str, float]:
     """What is bounded, from what was measured; nothing over no spread is infinite or none."""
     gradient, spread = found["grad_ratio"], found["logit_std"]
+    growth = _over(found["third_std"], spread)
     told = {name: found[name] for name in MEASURED[:-1]}
     return {
         **told,
         "grad_per_logit": _over(gradient, spread),
         "grad_times_logit": gradient * spread,
-        "logit_growth": _over(found["third_std"], spread),
+        "logit_growth": growth,
+        "growth_per_logit": _over(growth, spread),
     }
 
 

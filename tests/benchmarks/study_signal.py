@@ -39,7 +39,6 @@ from workers import datasets
 from workers.checks import (
     SIGNAL_STATISTICS,
     check_quality,
-    derived_statistics,
     relative_statistics,
     signal_statistics,
 )
@@ -262,7 +261,7 @@ def read(path: str) -> dict[str, Any]:
     reference = references(data["dataset"], data["seed"])
     for row in data["rows"]:
         row["signal"] = {
-            anchor: relative_statistics(derived_statistics(found), reference[anchor])
+            anchor: relative_statistics(found, reference[anchor])
             for anchor, found in row["signal"].items()
         }
     return data

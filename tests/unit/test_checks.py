@@ -101,6 +101,7 @@ def test_signal_statistics_are_what_their_names_say():
         losses[-1].backward()
         optimizer.step()
         schedule.step()
+    growth = given.std(dim=0, correction=0).mean().item() / spread
     expected = {
         "logit_std": spread,
         "feature_std": features.std(dim=0, correction=0).mean().item(),
@@ -110,7 +111,8 @@ def test_signal_statistics_are_what_their_names_say():
         "grad_times_logit": gradient * spread,
         "second_loss": losses[1].item(),
         "third_loss": losses[2].item(),
-        "logit_growth": given.std(dim=0, correction=0).mean().item() / spread,
+        "logit_growth": growth,
+        "growth_per_logit": growth / spread,
     }
     assert abs(expected["second_loss"] - expected["loss"]) > 0.02
     assert found == pytest.approx(expected, rel=1e-5)
