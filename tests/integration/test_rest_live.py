@@ -417,30 +417,16 @@ def test_a_stream_to_the_end_closes_with_the_search(tmp_path: Path, store: SqlSt
             assert list(client.watch(SEARCH, after=last)) == []
 
 
-def test_watching_the_store_tells_the_end_that_comes_meanwhile(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watching_the_store_tells_the_end_that_comes_meanwhile(store: SqlStore) -> None:
     fill(store, 3)
+    told: list[int] = []
 
-    class EndsWhileItIsRead:
-        """The store; right after its events were read for the first time the search ends."""
+    def tell(event: dict[str, Any]) -> None:
+        told.append(event["seq"])
+        if len(told) == 1:
+            finish(store)
 
-        over = False
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(store, name)
-
-        def events(self, search_id: str, after: int) -> Iterator[object]:
-            yield from store.events(search_id, after)
-            if not self.over:
-                self.over = True
-                finish(store)
-
-        def close(self) -> None:
-            pass
-
-    monkeypatch.setattr("api.wiring.open_database", lambda _: EndsWhileItIsRead())
-    told = [event["seq"] for event in commands_watch._from_store(None, SEARCH, 0)]
+    asyncio.run(commands_watch.follow(store, SEARCH, 0, tell))
     assert told == list(range(1, store.search(SEARCH).last_seq + 1))
 
 
