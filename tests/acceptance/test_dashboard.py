@@ -41,7 +41,7 @@ PAGES = {
     "report": f"/search/{SEARCH}/report",
 }  # fmt: skip
 COUNT = "document.querySelector('[data-cell=evaluated] strong').textContent"
-FIRST = "document.querySelector('.t-body .t-row')?.children[1].textContent"
+FIRST = "document.querySelector('.t-body .t-row')?.querySelector('.mono').textContent"
 POLICY = (
     "script-src 'self'", "style-src 'self' 'unsafe-inline'", "img-src 'self' data: blob:",
     "default-src 'none'",
@@ -98,7 +98,7 @@ def evaluated(page: Page) -> int:
 def rows(page: Page) -> list[int]:
     """Births of the table's rows that are elements now, in order."""
     cells = page.locator(".t-body .t-row").evaluate_all(
-        "all => all.map(one => [one.offsetTop, one.children[1].textContent])"
+        "all => all.map(one => [one.offsetTop, one.querySelector('.mono').textContent])"
     )
     return [int(text) for _, text in sorted((top, text) for top, text in cells)]
 
