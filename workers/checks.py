@@ -23,11 +23,9 @@ Clock = Callable[[], float]
 LOOK_AHEAD = 2
 """Training steps that the signal check makes and takes back."""
 MEASURED = (
-    "logit_std", "feature_std", "loss", "grad_ratio", "second_loss", "third_loss", "third_std",
+    "logit_std", "feature_std", "loss", "grad_ratio", "second_loss", "third_loss", "logit_growth",
 )  # fmt: skip
-SIGNAL_STATISTICS = (
-    *MEASURED[:-1], "grad_per_logit", "grad_times_logit", "logit_growth", "growth_per_logit",
-)  # fmt: skip
+SIGNAL_STATISTICS = (*MEASURED, "grad_per_logit", "grad_times_logit", "growth_per_logit")
 """Names of what the signal check measures; bounds are set per anchor and statistic.
 
 ``grad_per_logit`` and ``grad_times_logit`` are quotient and product of ``grad_ratio`` and
@@ -67,14 +65,9 @@ def signal_statistics(training: Training) -> dict[str, float]:
     if features is None or logits is None or last is None:
         told = torch.stack((loss.detach(), ratio, *losses)).tolist()
         return dict(zip(OF_OWN_LOSS, told, strict=True))
-    measured = (
-        _spread(logits),
-        _spread(features),
-        loss.detach(),
-        ratio,
-        *losses,
-        _spread(last),
-    )
+    spread, after = _spread(logits), _spread(last)
+    growth = torch.where(after == 0, after, after / spread)
+    measured = (spread, _spread(features), loss.detach(), ratio, *losses, growth)
     # Stacked, so that the device is asked once.
     return derived_statistics(dict(zip(MEASURED, torch.stack(measured).tolist(), strict=True)))
 
@@ -84,20 +77,18 @@ def _spread(rows: Tensor) -> Tensor:
 
 
 def derived_statistics(found: Mapping[str, float]) -> dict[str, float]:
-    """What is bounded, from what was measured; nothing over no spread is infinite or none."""
-    gradient, spread = found["grad_ratio"], found["logit_std"]
-    growth = _over(found["third_std"], spread)
-    told = {name: found[name] for name in MEASURED[:-1]}
+    """The measured statistics with the derived ones."""
+    spread = found["logit_std"]
     return {
-        **told,
-        "grad_per_logit": _over(gradient, spread),
-        "grad_times_logit": gradient * spread,
-        "logit_growth": growth,
-        "growth_per_logit": _over(growth, spread),
+        **found,
+        "grad_per_logit": _over(found["grad_ratio"], spread),
+        "grad_times_logit": found["grad_ratio"] * spread,
+        "growth_per_logit": _over(found["logit_growth"], spread),
     }
 
 
 def _over(value: float, spread: float) -> float:
+    """The quotient; of something over no spread it is infinite."""
     return value / spread if spread else math.inf if value else 0.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from itertools import count
 
@@ -11,8 +12,10 @@ import torch
 from torch import nn
 
 from evosearch.config import Anchor, Bounds, Quality, Stability, Task
+from evosearch.presets import load_preset
 from evosearch.records import Run
 from evosearch.signal import LOSSES
+from tests.benchmarks.record import RESULTS
 from workers import datasets
 from workers.checks import (
     SIGNAL_STATISTICS,
@@ -233,3 +236,14 @@ def test_stability_does_not_touch_the_training(clock):
     looked.advance(6)
     plain.advance(6)
     assert looked.curve == plain.curve
+
+
+def test_the_quickstart_has_the_bounds_that_were_judged():
+    judged = json.loads((RESULTS / "signal.json").read_text())
+    bounds = load_preset("quickstart").checks.signal.bounds
+    plain = {a: {n: b.model_dump() for n, b in by.items()} for a, by in bounds.items()}
+    assert plain == judged["bounds"]
+    assert all(set(by) == set(SIGNAL_STATISTICS) for by in plain.values())
+    assert not {one["dataset"] for one in judged["fitted_on"]} & {
+        one["dataset"] for one in judged["judged_on"]
+    }

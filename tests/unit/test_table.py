@@ -163,7 +163,9 @@ def test_a_divergence_is_seen_where_a_worker_sees_it(plan: Plan) -> None:
     ]
     functions = [Function(one, fingerprint(one), [digest(one)], 0.1) for one in graphs]
     found = Enumeration(raw=1, graphs=4, functions=functions)
-    rates = [plan.config.task.model_copy(update={"learning_rate": rate}) for rate in (0.4, 30.0)]
+    rates = [
+        plan.config.task.model_copy(update={"learning_rate": rate}) for rate in (0.4, 3.0, 30.0)
+    ]
     met = set()
     for task in rates:
         config = plan.config.model_copy(update={"task": task})
