@@ -49,11 +49,13 @@ soak: $(VENV)/test.stamp
 	EVOSEARCH_RACE_SECONDS=60 $(BIN)/python -m tests.benchmarks.study_race
 ifdef DATA
 	mkdir -p build
-	$(SIGNAL) collect --seed 100 --random 1200 --children 400 --out build/polarity.json.gz
-	$(SIGNAL) collect --dataset fashion-mnist --seed 500 --random 1500 --children 560 \
+	$(SIGNAL) collect --seed 100 --random 2500 --children 560 --out build/polarity.json.gz
+	$(SIGNAL) collect --seed 101 --random 3000 --children 1000 --out build/polarity2.json.gz
+	$(SIGNAL) collect --dataset fashion-mnist --seed 500 --random 2500 --children 560 \
 		--out build/fashion.json.gz
-	$(SIGNAL) collect --dataset mnist --seed 900 --random 1500 --children 560 --out build/mnist.json.gz
-	$(SIGNAL) fit build/polarity.json.gz build/fashion.json.gz --out build/bounds.json
+	$(SIGNAL) collect --dataset mnist --seed 901 --random 1500 --children 560 --out build/mnist.json.gz
+	$(SIGNAL) fit build/polarity.json.gz build/polarity2.json.gz build/fashion.json.gz \
+		--out build/bounds.json
 	$(SIGNAL) judge build/mnist.json.gz --bounds build/bounds.json
 endif
 
