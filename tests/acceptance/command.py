@@ -109,9 +109,9 @@ def evaluations(folder: Path) -> int:
         connection.close()
 
 
-def age_lease(folder: Path, seconds: float) -> None:
+def age_lease(folder: Path, seconds: float, name: str = "evosearch.db") -> None:
     """As if the search's process had been killed so many seconds earlier than it was."""
-    with contextlib.closing(sqlite3.connect(folder / "evosearch.db")) as connection:
+    with contextlib.closing(sqlite3.connect(folder / name)) as connection:
         change = "UPDATE searches SET lease_expires_at = lease_expires_at - ?"
         assert connection.execute(change, (seconds,)).rowcount == 1
         connection.commit()

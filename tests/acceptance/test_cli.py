@@ -236,7 +236,7 @@ def test_a_person_steers_a_running_search(tmp_path: Path) -> None:
     kinds = log(tmp_path)
     (mine,) = [e for e in kinds if e.get("origin") == "enqueued"]
     assert mine["note"] == "a hunch"
-    assert {"kind": "budget_changed", "evaluations": 50, "reason": ""} in kinds
+    assert {"kind": "budget_changed", "evaluations": 50, "limits": {}, "reason": ""} in kinds
     assert kinds[-1]["status"] == "paused"
     stopped = inside(tmp_path, "search", "stop", search_id)
     assert "no process runs it, it is stopped" in stopped.stdout, stopped.stderr

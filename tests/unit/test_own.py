@@ -418,7 +418,7 @@ class Late:
     def loss(self, model, batch):
         x, y = batch
         CALLS.append(1)
-        if len(CALLS) > 4:
+        if len(CALLS) > 6:
             raise KeyError("late")
         return (model(x) - y).square().mean()
     def evaluate(self, model, batches):
