@@ -35,6 +35,8 @@ LAYERS = ("S0", "S1", "S2", "B0", "B1", "B2")
 COMPILED = ("S0", "B0")
 RUNS, THREADS = 20, 2
 EPS = 1e-5
+AT_KINKS = 1e-5
+"""Share of a gradient that may differ: where a maximum's two sides are equal up to rounding."""
 IN_NCHW = "bn-relu in nchw"
 FORMATS = {"nchw": torch.contiguous_format, "channels-last": torch.channels_last}
 
@@ -146,11 +148,13 @@ def check(made: dict[str, Contestant]) -> None:
         loose = 1e-3 if one.x.dtype == torch.float32 else 5e-2
         got, meant = results_of(one), results_of(made[ours])
         for place in range(len(meant) if name.startswith(ours) else 1):
-            scale = float(meant[place].abs().max())
-            torch.testing.assert_close(
-                got[place], meant[place], rtol=loose, atol=loose * max(1.0, scale),
-                msg=f"{name} differs from {ours} in result {place} of a step",
-            )  # fmt: skip
+            limit = loose * max(1.0, float(meant[place].abs().max()))
+            off = (got[place] - meant[place]).abs() > limit + loose * meant[place].abs()
+            share = off.float().mean().item()
+            if not share <= AT_KINKS or not bool(got[place].isfinite().all()):
+                raise AssertionError(
+                    f"{name} differs from {ours} in result {place} of a step, {share:.2g} of it"
+                )
 
 
 def summary(times: list[float]) -> dict[str, float]:
