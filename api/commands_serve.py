@@ -72,6 +72,10 @@ def serve(
     from api.serve_search import wanted_config
 
     wanted = wanted_config(preset, overrides or (), seed)
+    # Who starts the server names these files, so they are part of its configuration.
+    own = {one.file or one.name: None for one in wanted.task.plugins}
+    named = tuple(dict.fromkeys((*settings.plugins, *own)))
+    settings = settings.model_copy(update={"plugins": named})
     return serve_all(settings, controller=not no_controller, config=wanted)
 
 

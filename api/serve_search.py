@@ -39,13 +39,24 @@ def wanted_config(preset: str, overrides: Sequence[str], seed: int | None) -> Se
     Raises:
         NotFound: there is no such preset, anchor or data set.
         ConfigError: a key or value is wrong.
+        PluginError: code that a file of settings names cannot be loaded.
     """
-    config = load_preset(preset, overrides, seed)
-    if overrides or preset.endswith(".toml"):
-        from api.wiring import check_names  # imports torch, which a preset of ours does not need
+    of_file = preset.endswith(".toml")
+    if not (of_file or overrides):
+        return load_preset(preset, overrides, seed)
+    from api.wiring import check_names  # imports torch, which a preset of ours does not need
 
-        check_names(config)
+    read = _of_file if of_file else load_preset
+    config = read(preset, overrides, seed)
+    check_names(config)
     return config
+
+
+def _of_file(file: str, overrides: Sequence[str], seed: int | None) -> SearchConfig:
+    """Anchors and their kin are named as on the command line: by file, entry point or name."""
+    from api.own_config import complete, file_config
+
+    return complete(file_config(file, overrides, seed))
 
 
 def find_or_create(store: SqlStore, config: SearchConfig, console: Console) -> str:

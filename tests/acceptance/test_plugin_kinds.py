@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.command import environment
+from tests.acceptance.command import COMMAND, environment
+from tests.unit import test_front_cli
 
 PARTS = {
     "net": '''
@@ -230,3 +231,15 @@ def test_an_unknown_name_says_what_there_is(tmp_path: Path, installed: Path) -> 
     assert "no anchor other" in second
     assert "expected one of build" in second
     assert "unknown anchor" in third
+
+
+def test_a_service_starts_with_a_file_of_settings_that_names_own_code(tmp_path: Path) -> None:
+    (tmp_path / "my_task.py").write_text(test_front_cli.MY_TASK.read_text())
+    (tmp_path / "mine.toml").write_text(test_front_cli.TOML)
+    done = subprocess.run(
+        [*COMMAND, "serve", "--start", "mine.toml", "--port", "0", "--pool", "inline"],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "verdict: not confirmed" in done.stdout
+    assert len(list(tmp_path.glob("leader-*.py"))) == 1
