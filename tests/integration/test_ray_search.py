@@ -305,7 +305,7 @@ def test_a_machine_that_left_for_good_costs_no_candidate_anything(
 
     monkeypatch.setattr("workers.ray_pool.start_actor", nowhere)
     count = len(ray_pool._actors)
-    search = Search(ray_pool, lambda job: longer(job) if job.attempt == 1 else job, evaluations=6)
+    search = Search(ray_pool, lambda job: longer(job) if job.attempt == 1 else job, evaluations=3)
     os.kill(search.worker(), signal.SIGKILL)
     search.finish()
     assert search.controller.state.failures == {"died": 1}
