@@ -73,9 +73,9 @@ def serve(
 
     wanted = wanted_config(preset, overrides or (), seed)
     # Who starts the server names these files, so they are part of its configuration.
-    own = {one.file or one.name: None for one in wanted.task.plugins}
-    named = tuple(dict.fromkeys((*settings.plugins, *own)))
-    settings = settings.model_copy(update={"plugins": named})
+    own = (one.file or one.name for one in wanted.task.plugins)
+    named = dict.fromkeys((*settings.plugins, *own))
+    settings = settings.model_copy(update={"plugins": tuple(named)})
     return serve_all(settings, controller=not no_controller, config=wanted)
 
 

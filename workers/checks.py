@@ -20,8 +20,6 @@ from workers.training import Training, anchor_setting, undisturbed
 
 Clock = Callable[[], float]
 
-LOOK_AHEAD = 2
-"""Training steps that the signal check makes and takes back."""
 MEASURED = (
     "logit_std", "feature_std", "loss", "grad_ratio", "second_loss", "third_loss", "logit_growth",
 )  # fmt: skip
@@ -60,7 +58,7 @@ def signal_statistics(training: Training) -> dict[str, float]:
         second = training.pass_at(1)[2]
         training.follow(training.flat.backward(second))
         with torch.no_grad():
-            _, last, third, _ = training.pass_at(LOOK_AHEAD)
+            _, last, third, _ = training.pass_at(2)
     losses = (second.detach(), third)
     if features is None or logits is None or last is None:
         told = torch.stack((loss.detach(), ratio, *losses)).tolist()

@@ -27,7 +27,8 @@ import pytest
 from evosearch.client import Client
 from tests.acceptance.command import ROOT, environment
 from tests.acceptance.test_serve_kills import overrides
-from tests.support.postgres import find_binaries, unavailable
+from tests.support.postgres import find_binaries
+from tests.support.skips import unavailable
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 COMPOSE = ROOT / "docker-compose.yml"

@@ -23,8 +23,8 @@ from db.controllers import Controllers
 from db.sql_store import SqlStore
 from evosearch.presets import preset_names
 from tests.acceptance.command import ROOT, environment
-from tests.support.postgres import unavailable
 from tests.support.service import running
+from tests.support.skips import unavailable
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 REST = (ROOT / "docs" / "rest.md").read_text(encoding="utf-8")

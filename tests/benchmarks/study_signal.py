@@ -55,11 +55,7 @@ def measure(task: tuple[dict[str, Any], str, bool, int]) -> dict[str, Any]:
     torch.set_num_threads(1)
     config = configured(dataset)
     graph = Graph.from_json(data)
-    run_seed = evaluation_seed(seed, "search", 0)
-    runs = [
-        Run(anchor=a, seed=run_seed, learning_rate=config.task.learning_rate)
-        for a in config.anchor_names
-    ]
+    runs = runs_of(config, seed)
     row: dict[str, Any] = {"child": child, "graph": data, "quality": {}}
     row |= {"passed": True, "quality_seconds": 0.0}
     trainings, told = look(config, graph, runs)
@@ -72,6 +68,12 @@ def measure(task: tuple[dict[str, Any], str, bool, int]) -> dict[str, Any]:
             row["passed"] = False
             break
     return row
+
+
+def runs_of(config: SearchConfig, seed: int) -> list[Run]:
+    """A candidate's first runs, one an anchor."""
+    rate, run_seed = config.task.learning_rate, evaluation_seed(seed, "search", 0)
+    return [Run(anchor=a, seed=run_seed, learning_rate=rate) for a in config.anchor_names]
 
 
 def look(
@@ -96,9 +98,7 @@ def measure_signal(task: tuple[dict[str, Any], str, int]) -> dict[str, Any]:
     row, dataset, seed = task
     torch.set_num_threads(1)
     config = configured(dataset)
-    rate, run_seed = config.task.learning_rate, evaluation_seed(seed, "search", 0)
-    runs = [Run(anchor=a, seed=run_seed, learning_rate=rate) for a in config.anchor_names]
-    return row | look(config, Graph.from_json(row["graph"]), runs)[1]
+    return row | look(config, Graph.from_json(row["graph"]), runs_of(config, seed))[1]
 
 
 def again(options: argparse.Namespace) -> None:
@@ -270,11 +270,8 @@ def read(path: str) -> dict[str, Any]:
 def references(dataset: str, seed: int) -> dict[str, dict[str, float]]:
     """The reference layer's statistics on every anchor."""
     config, context = configured(dataset), Context()
-    run_seed = evaluation_seed(seed, "search", 0)
-    rate = config.task.learning_rate
-    runs = (Run(anchor=a, seed=run_seed, learning_rate=rate) for a in config.anchor_names)
     name = config.checks.signal.reference
-    return {run.anchor: context.reference(run, config.task, name) for run in runs}
+    return {run.anchor: context.reference(run, config.task, name) for run in runs_of(config, seed)}
 
 
 def main() -> None:

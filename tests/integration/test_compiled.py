@@ -12,6 +12,7 @@ import torch
 
 from primitives.catalog import CATALOG
 from primitives.module import build_layer
+from tests.support.skips import unavailable
 
 CHANNELS = 8
 
@@ -20,10 +21,7 @@ CHANNELS = 8
 def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache of its own, so that it is this code that is compiled; skips without a compiler."""
     if shutil.which(os.environ.get("CXX", "g++")) is None:
-        why = "needs a C++ compiler (Debian: apt-get install g++)"
-        if os.environ.get("EVOSEARCH_FORBID_SKIPS") == "1":
-            pytest.fail(why)
-        pytest.skip(why)
+        unavailable("needs a C++ compiler (Debian: apt-get install g++)")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
     torch.compiler.reset()
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.skips import unavailable
+
 ROOT = Path(__file__).resolve().parents[2]
 FILES = (["docker-compose.yml"], ["docker-compose.yml", "docker/gpu.yml"])
 
@@ -18,8 +20,6 @@ FILES = (["docker-compose.yml"], ["docker-compose.yml", "docker/gpu.yml"])
 def test_the_compose_file_is_valid(files: list[str]) -> None:
     program = shutil.which("docker-compose")
     if program is None:
-        from tests.support.postgres import unavailable
-
         unavailable("docker-compose is not installed")
     named = [word for file in files for word in ("-f", file)]
     done = subprocess.run(

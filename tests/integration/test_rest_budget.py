@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from api.controlling import Controlling
 from db.sql_store import SqlStore
 from evosearch.client import Client
 from evosearch.errors import ConfigError, StateConflict
-from tests.support.controlling import control, create, step_until, store
+from tests.support.controlling import control, create, seconds_until, step_until, store
 from tests.support.service import OFFERS, Controllers, running
 
 __all__ = ["control", "store"]
@@ -33,14 +32,6 @@ def client(store: SqlStore, tmp_path: Path) -> Iterator[Client]:
 def limits(client: Client) -> dict[str, Any]:
     data = client.search(ID).data
     return {"evaluations": data["budget"], **data["limits"]}
-
-
-def seconds_until(control: Controlling, done: Callable[[], bool]) -> float:
-    begin = time.monotonic()
-    while not done():
-        assert time.monotonic() - begin < 20, "it did not come to that"
-        control.step()
-    return time.monotonic() - begin
 
 
 def test_each_limit_is_changed_over_rest(client: Client, control: Controlling) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -21,22 +21,21 @@ from evosearch.screen import Screen, Verdict
 from evosearch.snapshot import dump_state, reopen
 from evosearch.state import State
 from primitives.formula import parse
-from tests.support.controlling import control, controlling, create, status, step_until, store
+from tests.support.controlling import (
+    control,
+    controlling,
+    create,
+    seconds_until,
+    status,
+    step_until,
+    store,
+)
 
 __all__ = ["control", "store"]
 
 
 def idle(job: Job) -> tuple[float, Sequence[Message]]:
     return 1e9, []
-
-
-def seconds_until(control: Controlling, done: Callable[[], bool]) -> float:
-    """Real seconds of steps until it is so."""
-    begin = time.monotonic()
-    while not done():
-        assert time.monotonic() - begin < 20, "it did not come to that"
-        control.step()
-    return time.monotonic() - begin
 
 
 def test_searches_that_wait_for_their_turn_obey(store: SqlStore) -> None:

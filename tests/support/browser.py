@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.skips import unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = Path("axe-core") / "axe.min.js"
@@ -26,20 +27,13 @@ TIMEOUT = 1000 * int(os.environ.get("EVOSEARCH_BROWSER_SECONDS", "30"))
 """Milliseconds that anything may take; a machine that is busy with other work needs more."""
 
 
-def missing(what: str) -> NoReturn:
-    """Skips, or fails where skips are forbidden."""
-    if os.environ.get("EVOSEARCH_FORBID_SKIPS") == "1":
-        pytest.fail(what)
-    pytest.skip(what)
-
-
 def chromium() -> str:
     """The browser's program."""
     for name in NAMES:
         found = shutil.which(name)
         if found:
             return found
-    missing("needs Chromium (Debian: apt-get install chromium)")
+    return unavailable("needs Chromium (Debian: apt-get install chromium)")
 
 
 def axe_source() -> str:
@@ -47,7 +41,7 @@ def axe_source() -> str:
     for folder in (ROOT / "build" / "npm" / "node_modules", ROOT / "node_modules"):
         if (folder / AXE).is_file():
             return (folder / AXE).read_text(encoding="utf-8")
-    missing("needs axe-core (cd build/npm && npm install axe-core)")
+    return unavailable("needs axe-core (cd build/npm && npm install axe-core)")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,15 @@ def control(store: SqlStore, tmp_path: Path) -> Iterator[Controlling]:
     yield made
     made.close()
     alerts.close()
+
+
+def seconds_until(control: Controlling, done: Callable[[], bool]) -> float:
+    """Real seconds of steps until it is so."""
+    begin = time.monotonic()
+    while not done():
+        assert time.monotonic() - begin < 20, "it did not come to that"
+        control.step()
+    return time.monotonic() - begin
 
 
 def step_until(control: Controlling, done: Callable[[], bool], steps: int = 5000) -> None:

@@ -19,6 +19,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.support.skips import unavailable
+
 _SETTINGS = {
     "listen_addresses": "", "fsync": "off",
     "full_page_writes": "off", "max_connections": "60",
@@ -33,13 +35,6 @@ def find_binaries() -> Path | None:
     found = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     newest = sorted(found, key=lambda path: int(path.parent.parent.name))
     return newest[-1].parent if newest else None
-
-
-def unavailable(reason: str) -> None:
-    """Skips the test, or fails it where skips are forbidden."""
-    if os.environ.get("EVOSEARCH_FORBID_SKIPS") == "1":
-        pytest.fail(f"must not be skipped here: {reason}")
-    pytest.skip(reason)
 
 
 class Server:
@@ -115,7 +110,6 @@ def postgres() -> Iterator[Server]:
     binaries = find_binaries()
     if binaries is None:
         unavailable("no PostgreSQL server binaries on this machine")
-        return
     folder = Path(tempfile.mkdtemp(prefix="evosearch-pg-"))
     try:
         server = Server(binaries, folder)

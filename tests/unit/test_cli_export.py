@@ -20,6 +20,7 @@ from primitives.catalog import CATALOG
 from primitives.formula import parse
 from primitives.graph import Graph
 from primitives.module import build_layer
+from tests.support.skips import unavailable
 
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 NAME = "evonorm-b0"
@@ -99,7 +100,7 @@ def check_bundle(data: bytes) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_written_as_the_library_gives_it(form: str, tmp_path: Path) -> None:
     if form == "onnx" and not ONNX:
-        pytest.skip("onnx, onnxscript and onnxruntime are not installed")
+        unavailable("onnx, onnxscript and onnxruntime are not installed")
     data = exported(form, tmp_path / "layer.file")
     if form == "bundle":
         check_bundle(data)
