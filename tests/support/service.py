@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -41,6 +43,18 @@ def fill(store: SqlStore, batches: int = 120, seed: int = 5, name: str = SEARCH)
     return search
 
 
+class _Server(uvicorn.Server):
+    """Leaves no connection open, for this process goes on."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            transport: Any = getattr(connection, "transport", None)
+            if transport is not None:  # it waits for a reader who is gone
+                transport.abort()
+        await asyncio.sleep(0)  # where aborted ones are closed
+
+
 class Running:
     """A service that runs in a thread of this process."""
 
@@ -50,7 +64,7 @@ class Running:
         self.port: int = self.socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.app: Any = make_app(settings)
-        self.server = uvicorn.Server(uvicorn.Config(
+        self.server = _Server(uvicorn.Config(
             self.app, log_config=None, lifespan="on", ws="none", proxy_headers=False,
             server_header=False, timeout_graceful_shutdown=2,
         ))  # fmt: skip
