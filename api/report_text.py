@@ -15,6 +15,7 @@ from api.tables import final_table, funnel_table, score_table, yield_table
 from api.text import count, goal_of
 from evosearch.report import audited_rate
 from evosearch.state import State
+from evosearch.surrogate import calibration
 
 
 def say(console: Console, line: str, style: str = "") -> None:
@@ -33,6 +34,8 @@ def print_report(console: Console, state: State) -> None:
         f"{state.remeasured} re-measured, hypervolume {state.hypervolume:.4g}",
     )
     say(console, audit_line(state))
+    if state.config.surrogate.enabled:
+        say(console, surrogate_line(state))
     for cause, number in sorted(state.failures.items()):
         say(console, f"failures: {number} x {cause}")
     if state.report is None:
@@ -79,6 +82,18 @@ def print_final(console: Console, report: dict[str, Any]) -> None:
     for note in report["notes"]:
         say(console, f"note: {note}")
     say(console, f"verdict: {report['verdict']}", "bold")
+
+
+def surrogate_line(state: State) -> str:
+    """How far the surrogate could be trusted, by what was trained all the same."""
+    found = calibration(state)
+    correlation = found["correlation"]
+    told = "nothing yet" if correlation is None else f"rank correlation {correlation:.2f}"
+    return (
+        f"surrogate: {told} of promise and outcome, {found['foretold']} foretold; "
+        f"{found['discarded']} candidates discarded, of {found['audited']} such that were trained "
+        f"all the same {found['useful']} were better than half of the population"
+    )
 
 
 def rates_line(rates: dict[str, dict[str, float]]) -> str:

@@ -33,6 +33,7 @@ from evosearch.events import (
     CandidateFailed,
     CandidateQueued,
     CandidateRejected,
+    CandidateWaiting,
     CodeChanged,
     Created,
     EnqueuedRefused,
@@ -50,6 +51,8 @@ from evosearch.events import (
 from evosearch.objectives import SEPARATOR
 from evosearch.records import CheckRun, Subject
 
+_OF_A_CANDIDATE = (CandidateWaiting, CandidateRejected, CandidateFailed, CandidateEvaluated)
+
 
 def touched(events: Iterable[Event]) -> tuple[set[int], set[str]]:
     """Births and job ids whose stored state decides whether the events fit."""
@@ -59,7 +62,7 @@ def touched(events: Iterable[Event]) -> tuple[set[int], set[str]]:
         if isinstance(event, (JobQueued, EvaluationRecorded, JobFinished)):
             if event.subject.birth is not None:
                 births.add(event.subject.birth)
-        elif isinstance(event, (CandidateRejected, CandidateFailed, CandidateEvaluated)):
+        elif isinstance(event, _OF_A_CANDIDATE):
             births.add(event.birth)
         elif isinstance(event, JobLost) and (birth := _first_of(event.id)) is not None:
             births.add(birth)
@@ -142,6 +145,9 @@ class Projection:
                 self._refused(event)
             case EvaluationRecorded():
                 self._evaluation(event)
+            case CandidateWaiting():
+                self._expect(event.birth, OPEN)
+                self._checks(event.birth, event.checks)
             case CandidateRejected() | CandidateFailed() | CandidateEvaluated():
                 self._outcome(event)
             case JobQueued():

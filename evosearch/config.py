@@ -318,6 +318,27 @@ class Checks(Settings):
     hurdles: Hurdles = Hurdles()
 
 
+class Surrogate(Settings):
+    """A model of this very search that says which candidates are worth training first.
+
+    It orders those that have passed the signal check, and may discard only what it has earned the
+    right to; off by default.
+    """
+
+    enabled: bool = False
+    """Whether candidates wait for their training and the most promising one goes first."""
+    waiting: Count = 8
+    """Candidates that wait at a time; one that was passed over four times as often is next."""
+    after: Annotated[int, Field(ge=10)] = 30
+    """Candidates with a verdict before anything is foretold."""
+    least: Annotated[int, Field(ge=10)] = 50
+    """Candidates below a promise that must have been trained before it discards."""
+    allowed: Share = 0.02
+    """Largest share of these that may have been better than half of the population."""
+    audit_share: Share = 0.1
+    """Share of those below it that are trained all the same."""
+
+
 class Confirmation(Settings):
     """The end of a search: fresh seeds, learning rates, and one read of ``final``."""
 
@@ -384,6 +405,7 @@ class SearchConfig(Settings):
     evolution: Evolution = Evolution()
     task: Task
     checks: Checks = Checks()
+    surrogate: Surrogate = Surrogate()
     baselines: tuple[str, ...] = ("bn-relu", "bn-silu")
     """Known layers that are trained beside the candidates, by name."""
     confirmation: Confirmation = Confirmation()
@@ -393,6 +415,12 @@ class SearchConfig(Settings):
     def _quality_ends_before_training(self) -> Self:
         if self.checks.quality.enabled and self.checks.quality.steps > self.task.steps:
             raise ValueError("checks.quality.steps is at most task.steps")
+        return self
+
+    @model_validator(mode="after")
+    def _surrogate_has_something_to_go_by(self) -> Self:
+        if self.surrogate.enabled and not self.checks.signal.enabled:
+            raise ValueError("surrogate.enabled needs checks.signal.enabled")
         return self
 
     @property

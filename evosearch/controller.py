@@ -21,6 +21,7 @@ from evosearch.screen import Clock
 from evosearch.snapshot import dump_state, reopen, worth_saving
 from evosearch.state import State
 from evosearch.steering import plain_events
+from evosearch.surrogate import in_line, outranked, turn
 from primitives.named import layer_graph
 
 Listener = Callable[[State, ev.Event], None]
@@ -61,8 +62,13 @@ class Controller:
     @property
     def hungry(self) -> bool:
         """Whether the search has more for workers to do than it has given to the pool."""
-        waiting = len(self.state.pending) > len(self._submitted)
-        return self.state.status == "running" and (waiting or self._wants_more())
+        if self.state.status != "running":
+            return False
+        births = self._next_to_train()
+        if births is None:
+            return len(self.state.pending) > len(self._submitted) or self._wants_more()
+        unsent = len(self.state.pending) - len(in_line(self.state, self._submitted))
+        return bool(births) or unsent > len(self._submitted)
 
     def listen(self, listener: Listener) -> None:
         """Have this one hear the events from now on, in place of another."""
@@ -105,6 +111,7 @@ class Controller:
         if self.state.status != "running":
             return
         self._start()
+        self._commit(outranked(self.state, self._submitted))
         self._commit(advance(self.state, self._exhausted))
         self.filled = self._fill(self._clock() + self._slice)
         if not self.filled:
@@ -164,23 +171,49 @@ class Controller:
         """Hand jobs to the pool; returns whether that was done when the clock showed ``until``."""
         # What was submitted is pending: with equal counts there is nothing to look for.
         if len(self.state.pending) > len(self._submitted):
+            asleep = {f"c{birth}" for birth in in_line(self.state)}
             for job_id in list(self.state.pending):
                 if len(self._submitted) >= self.pool.capacity:
                     return True
-                self._submit(job_id)
-        while len(self._submitted) < self.pool.capacity and self._wants_more():
+                if job_id not in asleep:
+                    self._submit(job_id)
+        while len(self._submitted) < self.pool.capacity:
+            if (births := self._next_to_train()) is not None:
+                if not births:
+                    return True
+                self._submit(f"c{turn(self.state, births)}")
+                continue
+            if not self._wants_more():
+                return True
             events = self.proposer.seek(self.state, until)
             if events is None:
                 return False
             if not events:
                 self._exhausted = True
-                return True
+                continue
             self._commit(events)
             last = events[-1]
             self._submit(
                 last.id if isinstance(last, ev.JobQueued) else f"c{self.state.next_birth - 1}"
             )
         return True
+
+    def _next_to_train(self) -> list[int] | None:
+        """Births of which one is to be trained before anything is proposed; None: propose first.
+
+        None of them, as long as all that may wait are at their signal check.
+        """
+        state = self.state
+        if not state.config.surrogate.enabled or state.phase != "search":
+            return None
+        births = in_line(state, self._submitted)
+        if state.evaluated >= state.target:
+            return []
+        if self._exhausted:
+            return births
+        checked = sum(state.pending[one].signal_only for one in self._submitted)
+        full = len(births) + checked >= state.config.surrogate.waiting
+        return births if full else None
 
     def _wants_more(self) -> bool:
         state = self.state

@@ -139,6 +139,22 @@ class EvaluationRecorded(Record):
     checks: tuple[CheckRun, ...] = ()
 
 
+class CandidateWaiting(Record):
+    """The candidate has passed the signal check, and waits until its training is its turn.
+
+    ``promise``: the rank from 0 to 1 that the surrogate expects of it; None before it knows enough.
+    ``below``: whether that is below what it has earned the right to discard.
+    """
+
+    kind: Literal["candidate_waiting"] = "candidate_waiting"
+    birth: int
+    checks: tuple[CheckRun, ...] = ()
+    promise: float | None = None
+    below: bool = False
+    seconds: float = 0.0
+    worker: str = ""
+
+
 class CandidateRejected(Record):
     """A worker-side check threw the candidate out."""
 
@@ -264,6 +280,7 @@ Event = (
     | JobQueued
     | JobLost
     | EvaluationRecorded
+    | CandidateWaiting
     | CandidateRejected
     | CandidateFailed
     | CandidateEvaluated

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from evosearch import events as ev
 from evosearch.pareto import Change
-from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message
+from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message, Rejection
 from evosearch.signal import relearnt
 from evosearch.state import SCORED, State
+from evosearch.surrogate import foretell, spared
 
 MAX_KILLS = 2
 """A job that kills so many workers is given up; a candidate is quarantined for good."""
@@ -32,10 +33,33 @@ def observe(state: State, message: Message) -> tuple[ev.Event, ...]:
             evaluation=message.evaluation,
             checks=message.checks,
         )
+    elif job.signal_only and message.failure is None and message.rejection is None:
+        return _passed_signal(state, message, job.subject.birth or 0)
     else:
         event = _finished(state, job, message)
     settings = state.config.checks.signal
-    return event, *relearnt(state.learnt, event, state.bounds, settings)
+    if isinstance(event, (ev.EvaluationRecorded, ev.CandidateRejected)):
+        return event, *relearnt(state.learnt, state.told(event), state.bounds, settings)
+    return (event,)
+
+
+def _passed_signal(state: State, message: JobDone, birth: int) -> tuple[ev.Event, ...]:
+    found = foretell(state, birth, message.checks)
+    event = ev.CandidateWaiting(
+        birth=birth,
+        checks=message.checks,
+        promise=found.promise,
+        below=found.below,
+        seconds=message.seconds,
+        worker=message.worker,
+    )
+    if not found.below or spared(state.config, birth):
+        return (event,)
+    detail = f"promise {found.promise:.2g}, discarded below {found.cut:.2g}"
+    rejection = Rejection(code="unpromising", detail=detail)
+    return event, ev.CandidateRejected(
+        birth=birth, rejection=rejection, seconds=message.seconds, worker=message.worker
+    )
 
 
 def _finished(state: State, job: Job, message: JobDone) -> ev.Event:
@@ -67,6 +91,8 @@ def _tried_again(job: Job, failure: Failure) -> bool:
 
 
 def _first_verdict(state: State, birth: int, failure: Failure | None, message: JobDone) -> ev.Event:
+    waiting = state.waiting.get(birth)
+    before = 0.0 if waiting is None else waiting.seconds
     if failure is not None:
         return ev.CandidateFailed(
             birth=birth,
@@ -80,14 +106,14 @@ def _first_verdict(state: State, birth: int, failure: Failure | None, message: J
             rejection=message.rejection,
             checks=message.checks,
             audit_passed=message.audit_passed,
-            seconds=message.seconds,
+            seconds=message.seconds + before,
             worker=message.worker,
         )
     return ev.CandidateEvaluated(
         birth=birth,
         standing=standing(state, birth),
         checks=message.checks,
-        seconds=message.seconds,
+        seconds=message.seconds + before,
         worker=message.worker,
     )
 

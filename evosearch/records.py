@@ -61,7 +61,8 @@ class Job(Record):
     and the first steps of each run are quality's own. ``audit``: a layer that signal rejects is
     put through quality all the same. ``hurdles``: anchor -> step -> least score. ``bounds``: of the
     signal check, where the search has learnt them. ``attempt`` counts from 1, and ``preempted``
-    how many attempts ended because a machine was taken away.
+    how many attempts ended because a machine was taken away. ``signal_only``: the job ends with the
+    signal check, and its runs are for later.
     """
 
     id: str
@@ -74,6 +75,7 @@ class Job(Record):
     hurdles: dict[str, dict[int, float]] = {}
     bounds: dict[str, dict[str, Bounds]] = {}
     audit: bool = False
+    signal_only: bool = False
     attempt: int = 1
     preempted: int = 0
 

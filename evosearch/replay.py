@@ -139,6 +139,8 @@ def _message(event: ev.Event) -> Message | None:
             )
         case ev.CandidateFailed():
             return JobDone(job_id=f"c{event.birth}", failure=event.failure, worker=event.worker)
+        case ev.CandidateWaiting():
+            return JobDone(job_id=f"c{event.birth}", checks=event.checks)
         case ev.CandidateRejected():
             return JobDone(
                 job_id=f"c{event.birth}",

@@ -16,6 +16,7 @@ from evosearch.records import Evaluation
 from evosearch.state import State
 from evosearch.stats import Interval, Rights, false_rejection_rate, paired_bootstrap
 from evosearch.streams import stream
+from evosearch.surrogate import calibration
 from primitives.catalog import CATALOG
 from primitives.digest import digest
 from primitives.errors import FormulaError
@@ -99,6 +100,7 @@ def final_report(state: State) -> dict[str, Any]:
         "front": sorted(state.front.members),
         "false_rejection_rate": None if rate is None else rate._asdict(),
         "audited": state.audit.audited,
+        "surrogate": calibration(state) if state.config.surrogate.enabled else None,
         "operators": operator_yields(state),
         "notes": list(state.notes),
         "objectives": {a.name: a.objective.model_dump(mode="json")

@@ -45,6 +45,8 @@ WORKER_CODES = {
     "not_finite": "a loss, gradient or score is NaN or infinite",
     "hurdle": "a score in the middle of training that is below the hurdle",
     "too_slow": "the evaluation took longer than task.evaluation_seconds",
+    "unpromising": "the surrogate has earned the right to discard what it expects so little of",
+    "outranked": "the surrogate put others first until the search was over",
     "outside_table": "the tabular benchmark that answers in place of workers does not hold it",
 }
 """Every worker-side code, with its meaning."""

@@ -18,13 +18,14 @@ from evosearch import events as ev
 from evosearch.config import Bounds, SearchConfig
 from evosearch.errors import StateConflict
 from evosearch.ports import Store
-from evosearch.records import Evaluation, Job
+from evosearch.records import CheckRun, Evaluation, Job
 from evosearch.signal import Learnt
 from evosearch.state import Audit, Member, State, Tally, Yield, recover
+from evosearch.surrogate import Discards, Lesson, Waiting
 from primitives.errors import EvosearchError
 from primitives.graph import Graph
 
-VERSION = 5
+VERSION = 6
 """Raise it whenever `State` folds an event differently or remembers something else."""
 
 LEAST_EVENTS = 5000
@@ -226,6 +227,27 @@ def _load_bounds(data: Mapping[str, Any], _state: State) -> dict[str, dict[str, 
     }
 
 
+def _dump_waiting(waiting: Mapping[int, Waiting]) -> list[Any]:
+    return [
+        [birth, one.number, [run.model_dump(mode="json") for run in one.checks], one.features,
+         one.promise, one.below, one.seconds, one.begun]
+        for birth, one in waiting.items()
+    ]  # fmt: skip
+
+
+def _load_waiting(rows: list[Any], _state: State) -> dict[int, Waiting]:
+    found = {}
+    for birth, number, checks, features, *rest in rows:
+        runs = tuple(CheckRun.model_validate(run) for run in checks)
+        found[birth] = Waiting(number, runs, tuple(features), *rest)
+    return found
+
+
+def _load_lessons(rows: list[Any], state: State) -> deque[Lesson]:
+    lessons = (Lesson(tuple(features), *rest) for features, *rest in rows)
+    return deque(lessons, maxlen=state.lessons.maxlen)
+
+
 def _dump_report(report: dict[str, Any] | None) -> Any:
     # The way a report takes through its event, so that both ways tell the same.
     return None if report is None else json.loads(ev.dump_event(ev.Reported(report=report)))
@@ -243,7 +265,7 @@ _PARTS: dict[str, _Part] = {
     **dict.fromkeys(
         ("seq", "status", "phase", "target", "next_birth", "digests", "fingerprints",
          "hypervolume", "evaluated", "remeasured", "confirmed", "confirmed_at", "duplicates",
-         "notes", "limits", "begun_at", "gained_at", "primitives"), _PLAIN,
+         "notes", "limits", "begun_at", "gained_at", "primitives", "waits", "taught"), _PLAIN,
     ),
     **dict.fromkeys(("rejected", "examples", "failures", "train_steps", "starts"), _COUNTER),
     **dict.fromkeys(("funnel", "checks"), _TALLIES),
@@ -262,6 +284,12 @@ _PARTS: dict[str, _Part] = {
     "learnt": _Part(_dump_learnt, _load_learnt),
     "bounds": _Part(_dump_bounds, _load_bounds),
     "milestones": _Part(_dump_milestones, _load_milestones),
+    "waiting": _Part(_dump_waiting, _load_waiting),
+    "lessons": _Part(list, _load_lessons),
+    "discards": _Part(
+        lambda discards: [discards.discarded, discards.audited, discards.useful],
+        lambda data, _: Discards(*data),
+    ),
     "chosen": _Part(list, lambda data, _: tuple(data)),
     "report": _Part(_dump_report, _load_report),
 }  # fmt: skip

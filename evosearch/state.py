@@ -21,6 +21,15 @@ from evosearch.pareto import Front, Points
 from evosearch.records import CheckRun, Evaluation, Job, Purpose, Run, Subject
 from evosearch.signal import Learnt, learn
 from evosearch.streams import evaluation_seed
+from evosearch.surrogate import (
+    DELAYED,
+    KEPT,
+    LARGEST_STEP,
+    Discards,
+    Lesson,
+    Waiting,
+    features_of,
+)
 from primitives.graph import Graph
 from primitives.ops import typed_name
 from primitives.rewrite import live_form
@@ -111,6 +120,7 @@ class State:
         self._hurdles_alone = (
             config.checks.model_copy(update=off) if config.checks.hurdles.steps else None
         )
+        self._without_signal = config.checks.model_copy(update={"signal": off["signal"]})
         self.status: ev.SearchStatus = "running"
         self.phase: ev.Phase = "search"
         self.target = config.budget.evaluations
@@ -155,6 +165,13 @@ class State:
         self.milestones: dict[str, dict[int, deque[float]]] = {}
         self.learnt = Learnt()
         self.bounds: dict[str, dict[str, Bounds]] = {}
+        self.waiting: dict[int, Waiting] = {}
+        """Birth -> what is known of a candidate that waits for its turn, or is trained after it."""
+        self.waits = 0
+        self.lessons: deque[Lesson] = deque(maxlen=KEPT + LARGEST_STEP)
+        self.taught = 0
+        """Lessons in all, those that are no longer kept included."""
+        self.discards = Discards()
         self.chosen: tuple[int, ...] = ()
         self.notes: list[str] = []
         self.report: dict[str, Any] | None = None
@@ -175,6 +192,20 @@ class State:
     def search_steps(self) -> int:
         """Training steps that the search phase took, with rejected and audited candidates."""
         return sum(self.train_steps[p] for p in ("search", "remeasure", "quality", "audit"))
+
+    def mean_score(self, birth: int) -> float:
+        """Mean over anchors of an evaluated candidate's mean score."""
+        return -float(self.front.points[birth][: len(self.config.task.anchors)].mean())
+
+    def told(
+        self, event: ev.EvaluationRecorded | ev.CandidateRejected
+    ) -> ev.EvaluationRecorded | ev.CandidateRejected:
+        """The event with the checks that were made before its candidate had to wait."""
+        birth = event.birth if isinstance(event, ev.CandidateRejected) else event.subject.birth
+        before = None if birth is None else self.waiting.get(birth)
+        if before is None:
+            return event
+        return event.model_copy(update={"checks": (*before.checks, *event.checks)})
 
     @property
     def parents(self) -> Sequence[int]:
@@ -207,23 +238,27 @@ class State:
         """Pending jobs of candidates that wait for their first verdict."""
         return [job for job in self.pending.values() if job.purpose == "search"]
 
-    def first_job(self, birth: int, graph: Graph, audit: bool) -> Job:
-        """The job of a candidate that was just queued: the checks, then one seed per anchor."""
+    def first_job(self, event: ev.CandidateQueued) -> Job:
+        """The job of a candidate that was just queued: the checks, then one seed per anchor.
+
+        With a surrogate it ends with the signal check; what a person asked for does not wait.
+        """
         config = self.config
         seed = evaluation_seed(config.seed, "search", 0)
         rate = config.task.learning_rate
         runs = (Run(anchor=a, seed=seed, learning_rate=rate) for a in config.anchor_names)
         return Job(
-            id=f"c{birth}",
+            id=f"c{event.birth}",
             purpose="search",
-            subject=Subject(birth=birth),
-            graph=graph,
+            subject=Subject(birth=event.birth),
+            graph=event.graph,
             runs=tuple(runs),
             task=config.task,
             checks=config.checks,
             hurdles=self.hurdles(),
             bounds=self.bounds,
-            audit=audit,
+            audit=event.audit,
+            signal_only=config.surrogate.enabled and event.origin in ("random", "mutation"),
         )
 
     def hurdles(self) -> dict[str, dict[int, float]]:
@@ -280,7 +315,7 @@ class State:
             event.birth, event.graph, event.origin, event.operator, event.parents, event.audit
         )
         self.operators[self.members[event.birth].label].queued += 1
-        self._queue(self.first_job(event.birth, event.graph, event.audit))
+        self._queue(self.first_job(event))
         skipped = event.skipped
         for code, count in skipped.counts.items():
             self.funnel[code].count += count
@@ -342,16 +377,37 @@ class State:
             self.results[event.subject.key].append((event.purpose, done))
         self.train_steps[event.purpose] += done.steps
         if event.purpose == "search":
+            if birth in self.waiting:
+                self.waiting[birth].begun = True
             self._learn(event)
             self._count_checks(event.checks)
             for step, score in done.milestones.items():
                 self._reach(done.anchor, step, score)
 
+    def _on_candidate_waiting(self, event: ev.CandidateWaiting) -> None:
+        job_id = f"c{event.birth}"
+        fresh = {"attempt": 1, "preempted": 0, "hurdles": self.hurdles()}
+        self.pending[job_id] = self._job(job_id).model_copy(
+            update={"signal_only": False, "checks": self._without_signal, **fresh}
+        )
+        self.waiting[event.birth] = Waiting(
+            number=self.waits,
+            checks=event.checks,
+            features=features_of(self, event.birth, event.checks),
+            promise=event.promise,
+            below=event.below,
+            seconds=event.seconds,
+        )
+        self.waits += 1
+        self._count_checks(event.checks)
+
     def _on_candidate_rejected(self, event: ev.CandidateRejected) -> None:
         self._drop(f"c{event.birth}")
-        member = self.members.pop(event.birth)
         self._learn(event)
-        self._decided(member.graph, survived=False)
+        self._wait_ended(event.birth, event.rejection.code)
+        member = self.members.pop(event.birth)
+        if event.rejection.code not in DELAYED:
+            self._decided(member.graph, survived=False)
         self.rejected[event.rejection.code] += 1
         if any(run.check in TRAINED and not run.audited for run in event.checks):
             self.tried.append((event.birth, member.graph))
@@ -368,6 +424,7 @@ class State:
     def _on_candidate_failed(self, event: ev.CandidateFailed) -> None:
         self._drop(f"c{event.birth}")
         del self.members[event.birth]
+        self.waiting.pop(event.birth, None)
         self.rejected["quarantined" if event.quarantined else "failed"] += 1
         self.failures[event.failure.cause] += 1
 
@@ -376,6 +433,7 @@ class State:
         member = self.members[event.birth]
         member.evaluated, member.measured = True, 1
         self.operators[member.label].evaluated += 1
+        self._wait_ended(event.birth, "", event.standing)
         self.population.append(event.birth)
         self.tried.append((event.birth, member.graph))
         self.evaluated += 1
@@ -437,9 +495,28 @@ class State:
         self._job(job_id)
         del self.pending[job_id]
 
-    def _learn(self, event: ev.Event) -> None:
+    def _learn(self, event: ev.EvaluationRecorded | ev.CandidateRejected) -> None:
         if self.config.checks.signal.learn:
-            self.learnt = learn(self.learnt, event)
+            self.learnt = learn(self.learnt, self.told(event))
+
+    def _wait_ended(self, birth: int, code: str, standing: ev.Standing | None = None) -> None:
+        """What the surrogate learns from the end of a candidate that it had foretold."""
+        one = self.waiting.pop(birth, None)
+        if one is None:
+            return
+        if code in DELAYED:
+            self.discards.discarded += code == "unpromising"
+            return
+        mean, useful = None, False
+        if standing is not None:
+            mean = float(np.mean([standing.scores[name] for name in self.config.anchor_names]))
+            others = [self.mean_score(other) for other in self.population]
+            useful = not others or mean >= float(np.median(others))
+        self.lessons.append(Lesson(one.features, mean, useful, one.promise))
+        self.taught += 1
+        if one.below:
+            self.discards.audited += 1
+            self.discards.useful += useful
 
     def _decided(self, graph: Graph, *, survived: bool) -> None:
         if self.config.evolution.primitive_floor < 1.0:

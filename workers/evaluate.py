@@ -227,11 +227,13 @@ class _Work:
         ]  # fmt: skip
 
     def reject(self, checks: Checks) -> JobDone | None:
-        """The job's end, if a check rejects the layer."""
+        """The job's end, if a check rejects the layer, or if nothing else was asked for."""
         rejection = self.signal(checks) if checks.signal.enabled else None
         if rejection is not None:
             passed = self.audit(checks) if self.job.audit and checks.quality.enabled else None
             return self.done(rejection=rejection, audit_passed=passed)
+        if self.job.signal_only:
+            return self.done()
         if checks.quality.enabled:
             rejection = self.quality(checks)
         places = self.checked()

@@ -63,9 +63,15 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "no fresh seeds": NO_FRESH_SEEDS,
     "no signal check": ("checks.signal.enabled=false",),
     "averages in tournaments": ("evolution.criterion=average",),
+    "nsga2 in tournaments": ("evolution.criterion=nsga2",),
+    "lexicase in tournaments": ("evolution.criterion=lexicase",),
+    "parsimony": ("evolution.parsimony=0.5",),
+    "restarts": ("evolution.restart_after=60",),
+    "learnt priorities": ("evolution.primitive_floor=0.25",),
+    "a surrogate": ("surrogate.enabled=true",),
 }
 """Name -> overrides of the table's config. ``paper`` and ``random`` have the same checks; each of
-the others is the default without one ingredient."""
+the others is the default without one ingredient, or with another one."""
 RIVALS = ("random", "paper")
 GRID = 60
 RESAMPLES = 2000

@@ -41,6 +41,7 @@ from tests.support.events import (
     queued,
     rejected,
     standing,
+    waits,
 )
 
 
@@ -145,7 +146,8 @@ class TestLog:
         lease = begin(store)
         batch: list[Event] = [
             *measured(3), queued(5, (3,), note="a\x00b", audit=True), rejected(5),
-            duplicate(7, 3), queued(8), failed(8), Reported(report={"leader": 3, "of": [1, None]}),
+            duplicate(7, 3), queued(8), waits(8), failed(8), queued(9), waits(9, None),
+            Reported(report={"leader": 3, "of": [1, None]}),
         ]  # fmt: skip
         assert store.append(lease, batch) == len(batch) + 1
         found = list(store.events(lease.search_id))
@@ -205,6 +207,8 @@ def _conflicts() -> Iterator[tuple[str, list[Event], list[Event]]]:
     yield "duplicate of a younger one", [queued(5)], [duplicate(4, 5)]
     yield "repeats of nothing", [], [queued(4, skipped=Skipped(repeats={2: 1}))]
     yield "outcome of nothing", [], [evaluated(3, standing([0.5] * 3))]
+    yield "waits for nothing", [], [waits(3)]
+    yield "waits after its outcome", ready, [waits(3)]
     yield "outcome twice", ready, [evaluated(3, standing([0.5] * 3))]
     yield "evaluated, then rejected", ready, [rejected(3)]
     yield "rejected, then failed", [queued(3), rejected(3)], [failed(3)]

@@ -25,7 +25,7 @@ from evosearch import plugins
 from evosearch.config import Plugin
 from evosearch.controller import Controller
 from evosearch.errors import PluginError
-from evosearch.events import CodeChanged, Created
+from evosearch.events import CandidateQueued, CodeChanged, Created
 from evosearch.ports import ChangeCode
 from evosearch.presets import load_preset
 from evosearch.snapshot import dump_state
@@ -238,7 +238,11 @@ def test_waiting_jobs_are_of_the_new_code_and_a_snapshot_knows_it(folder):
     event = CodeChanged(**change(info, new))
     state: State = load_state(store, info.id)
     member = next(iter(state.members.values()))
-    job = state.first_job(member.birth, member.graph, False)
+    job = state.first_job(
+        CandidateQueued(
+            birth=member.birth, graph=member.graph, digest="d", fingerprint="f", origin="random"
+        )
+    )
     state.pending[job.id] = job
     state.apply(event)
     assert state.pending[job.id].task.plugins == new

@@ -12,6 +12,7 @@ from evosearch.events import (
     CandidateFailed,
     CandidateQueued,
     CandidateRejected,
+    CandidateWaiting,
     Created,
     EvaluationRecorded,
     Event,
@@ -114,6 +115,11 @@ def evaluated(birth: int, place: Standing) -> CandidateEvaluated:
     return CandidateEvaluated(
         birth=birth, standing=place, checks=checks(birth), seconds=2.5, worker="w1"
     )
+
+
+def waits(birth: int, promise: float | None = 0.25) -> CandidateWaiting:
+    """The candidate has passed signal, and waits for its training."""
+    return CandidateWaiting(birth=birth, checks=checks(birth)[:1], promise=promise, seconds=0.01)
 
 
 def rejected(birth: int, code: str = "signal.loss") -> CandidateRejected:

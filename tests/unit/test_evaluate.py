@@ -343,3 +343,29 @@ def test_the_hurdle_at_qualitys_step_is_judged_before_the_next_anchor_is_tried()
     assert done.rejection is None
     assert [list(e.milestones) for e in evaluations] == [[4], [4]]
     assert [e.steps for e in evaluations] == [12, 12]
+
+
+def test_a_job_in_two_parts_gives_what_it_gives_in_one():
+    """The signal check alone, and later the rest without it: no step is done for it."""
+    whole, done = run(job())
+    none, first = run(job(signal_only=True))
+    assert none == []
+    assert first.rejection is None
+    assert first.failure is None
+    assert stages(first) == [("signal", name) for name in ANCHORS]
+    assert all(check.steps == 0 for check in first.checks)
+    rest = CHECKS.model_copy(update={"signal": Signal(enabled=False)})
+    evaluations, second = run(job(checks=rest))
+    assert stages(first) + stages(second) == stages(done)
+    assert [one.score for one in evaluations] == [one.score for one in whole]
+    assert [one.curve for one in evaluations] == [one.curve for one in whole]
+
+
+def test_a_job_of_the_signal_check_alone_rejects_and_audits_as_ever():
+    bad = job(signal_only=True, audit=True)
+    bounds = {name: {"loss": Bounds(low=-1e-9, high=1e-9)} for name in ANCHORS}
+    checks = CHECKS.model_copy(update={"signal": Signal(bounds=bounds)})
+    _, done = run(bad.model_copy(update={"checks": checks}))
+    assert done.rejection.code == "signal"
+    assert done.audit_passed is not None
+    assert {check.check for check in done.checks} == {"signal", "quality"}

@@ -28,7 +28,7 @@ OWNERS = {
     "sympy": {"primitives"},
     "networkx": {"primitives"},
     "ray": {"workers"},
-    "sklearn": {"workers"},
+    "sklearn": {"evosearch", "workers"},
     "PIL": {"workers"},
     "sqlalchemy": {"db"},
     "alembic": {"db"},

@@ -74,6 +74,7 @@ class TablePool(SimulatedPool):
             self.seeds = plan_seeds(search_seed, len(table.header.seeds), held_out)
             self._drawn = _drawn(search_seed, self.seeds.answers)
         self._context = _Context(table, self._place)
+        self._known: set[str] = set()
         self._task: Task | None = None
         self._checks: Checks | None = None
 
@@ -97,7 +98,8 @@ class TablePool(SimulatedPool):
         self._refuse_unfit(job)
         if job.graph is not None:
             inside = self.table.find(job.graph) is not None
-            if job.purpose == "search":
+            if job.purpose == "search" and job.id not in self._known:
+                self._known.add(job.id)
                 self.asked += 1
                 self.outside += not inside
             if not inside:

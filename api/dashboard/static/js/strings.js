@@ -343,11 +343,12 @@ export const T = {
     filter: "Kind of event", all: "all", older: "Older events", none: "No such event", seq: "#", time: "time", what: "what", detail: "detail",
     groups: { outcomes: "outcomes", front: "front", failures: "failures", steering: "steering" },
     kinds: { created: "created", candidate_duplicate: "duplicate", candidate_queued: "queued", enqueued_refused: "refused",
-             job_queued: "job queued", job_lost: "worker lost", evaluation_recorded: "trained", candidate_rejected: "rejected",
+             job_queued: "job queued", job_lost: "worker lost", evaluation_recorded: "trained", candidate_waiting: "waiting", candidate_rejected: "rejected",
              candidate_failed: "failed", candidate_evaluated: "evaluated", job_finished: "job done", phase_entered: "phase",
              status_changed: "status", budget_changed: "budget", code_changed: "code changed", bounds_learnt: "signal bounds", reported: "report" },
     text: {
       attempt: (/** @type {number} */ n) => `attempt ${n}`,
+      promise: (/** @type {number | null} */ p) => (p === null ? "passed the signal check" : `passed the signal check, promise ${p.toFixed(2)}`),
       of: (/** @type {string} */ origin, /** @type {number[]} */ parents) => (parents.length ? `${origin} of ${parents.join(", ")}` : origin),
       trained: (/** @type {string} */ purpose, /** @type {string} */ anchor, /** @type {string} */ score) => `${purpose} on ${anchor}, ${score}`,
       ontoFront: "onto the front", noLimit: "no limit",

@@ -41,6 +41,7 @@ export function eventText(kind, event) {
   switch (kind) {
     case "candidate_queued": return `${event.birth}: ${T.events.text.of(event.operator || event.origin, event.parents)}`;
     case "candidate_duplicate": return `${event.birth} = ${event.of}`;
+    case "candidate_waiting": return `${event.birth}: ${T.events.text.promise(event.promise)}`;
     case "candidate_rejected": return `${event.birth}: ${event.rejection.code}, ${event.rejection.detail}`;
     case "candidate_failed": return `${event.birth}: ${event.failure.cause} ${event.failure.detail ?? ""}`;
     case "candidate_evaluated": return `${event.birth}: ${scores(event.standing)}`;
