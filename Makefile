@@ -15,11 +15,11 @@ TIMM := timm==1.0.31 huggingface_hub==0.36.2 safetensors==0.8.0 tqdm==4.67.1
 run: $(VENV)/run.stamp
 	$(BIN)/evosearch serve --start $(PRESET) $(ARGS)
 
-# The slow files go first, so that no process waits long for the last one; many of them wait themselves.
-# Processes with threads of their own would only get in each other's way.
+# The slow files go first, so that no process waits long for the last one; many tests wait themselves,
+# so three processes suit two cores. Threads of their own would only get in each other's way.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

@@ -34,7 +34,7 @@ from workers.simulated import SimulatedPool
 
 __all__ = ["postgres", "receiver", "sql_store", "store", "url"]
 ID = "aaaaaaaa"
-STALLED = 1.5
+STALLED = 1.0
 
 
 def until(done: Callable[[], object], seconds: float = 60.0) -> None:
