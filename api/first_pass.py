@@ -8,27 +8,19 @@ from __future__ import annotations
 import base64
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from api.anchor_check import Checked, Start, forked, new_process, run_apart
 from evosearch.config import Stability, Task
 from evosearch.errors import ConfigError, PluginError
+from evosearch.own import Untrained
 from evosearch.plugins import loaded
 
 SECONDS_VARIABLE = "EVOSEARCH_PREFLIGHT_SECONDS"
 SECONDS = 600.0
 """Making a large data set may take minutes; an endless loop takes longer than any limit."""
 GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd")
-
-
-@dataclass(frozen=True, slots=True)
-class Untrained:
-    """Scores of a network that has not learnt: of the anchor's score, and of further objectives."""
-
-    score: float
-    more: dict[str, float]
 
 
 def first_pass(

@@ -74,6 +74,14 @@ class OwnAnchor:
         return line_of(made or self.made_by, self.where)
 
 
+@dataclass(frozen=True, slots=True)
+class Untrained:
+    """Scores of a network that has not learnt: of the anchor's score, and of further objectives."""
+
+    score: float
+    more: dict[str, float]
+
+
 def line_of(function: Any, otherwise: str) -> str:
     """``file.py:12 in loss``: where a function returns, or begins if it has several ends.
 

@@ -13,11 +13,12 @@ from collections import ChainMap, Counter, defaultdict
 from typing import Literal, NamedTuple
 
 from evosearch import events as ev
+from evosearch.members import Member
 from evosearch.operators import OPERATORS, apply_operator, pick_operator
 from evosearch.records import Rejection, Run, Subject
 from evosearch.screen import SCREEN_CODES, Clock, Screen, Verdict
 from evosearch.selection import tournament
-from evosearch.state import MAX_EXAMPLES, Member, State
+from evosearch.state import MAX_EXAMPLES, State
 from evosearch.streams import below, evaluation_seed, stream
 from evosearch.template_space import Drawer, drawer
 from evosearch.variation import Table, draw_table, weighted

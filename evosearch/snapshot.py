@@ -17,10 +17,11 @@ from pydantic import ValidationError
 from evosearch import events as ev
 from evosearch.config import Bounds, SearchConfig
 from evosearch.errors import StateConflict
+from evosearch.members import Audit, Member, Tally, Yield
 from evosearch.ports import Store
 from evosearch.records import CheckRun, Evaluation, Job
 from evosearch.signal import Learnt
-from evosearch.state import Audit, Member, State, Tally, Yield, recover
+from evosearch.state import State, recover
 from evosearch.surrogate import Discards, Lesson, Waiting
 from primitives.errors import EvosearchError
 from primitives.graph import Graph

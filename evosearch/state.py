@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,12 @@ import numpy as np
 from evosearch import events as ev
 from evosearch.config import Bounds, Budget, Limits, SearchConfig
 from evosearch.errors import StateConflict
+from evosearch.jobs import first_job, hurdles
+from evosearch.members import Audit, Member, Tally, Yield
 from evosearch.objectives import SEPARATOR
 from evosearch.pareto import Front, Points
-from evosearch.records import CheckRun, Evaluation, Job, Purpose, Run, Subject
+from evosearch.records import CheckRun, Evaluation, Job, Purpose
 from evosearch.signal import Learnt, learn
-from evosearch.streams import evaluation_seed
 from evosearch.surrogate import (
     DELAYED,
     KEPT,
@@ -41,62 +41,6 @@ KEPT_TRIED = 4
 """Trained candidates that are kept in mind, whatever became of them, in populations."""
 SCORED: frozenset[Purpose] = frozenset({"search", "remeasure", "confirm"})
 """Purposes whose evaluations count for a candidate's score on ``select``."""
-
-
-@dataclass(slots=True)
-class Member:
-    """A candidate that is on its way or evaluated. ``scores``: anchor -> one score a seed."""
-
-    birth: int
-    graph: Graph
-    origin: str
-    operator: str
-    parents: tuple[int, ...]
-    audit: bool
-    evaluated: bool = False
-    scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    repeats: int = 0
-    measured: int = 0
-
-    def means(self) -> dict[str, float]:
-        """Anchor -> mean score over the seeds so far."""
-        return {anchor: float(np.mean(values)) for anchor, values in self.scores.items()}
-
-    @property
-    def label(self) -> str:
-        """What its proposal is counted under: operators, or the origin where there are none."""
-        return self.operator or self.origin
-
-    @property
-    def seeds(self) -> int:
-        """Seeds that every anchor has."""
-        return min((len(values) for values in self.scores.values()), default=0)
-
-
-@dataclass(slots=True)
-class Tally:
-    """How often a check threw something out, and what the check cost in all."""
-
-    count: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class Yield:
-    """What one operator (or combination of two, or ``random``) has contributed."""
-
-    proposals: int = 0
-    queued: int = 0
-    evaluated: int = 0
-
-
-@dataclass(slots=True)
-class Audit:
-    """Counts for the signal check's false-rejection rate."""
-
-    audited: int = 0
-    wrongly_rejected: int = 0
-    passed_quality: int = 0
 
 
 class State:
@@ -234,45 +178,6 @@ class State:
             return None
         return float(np.mean([np.mean(scores[one]) for one in names]))
 
-    def search_jobs(self) -> list[Job]:
-        """Pending jobs of candidates that wait for their first verdict."""
-        return [job for job in self.pending.values() if job.purpose == "search"]
-
-    def first_job(self, event: ev.CandidateQueued) -> Job:
-        """The job of a candidate that was just queued: the checks, then one seed per anchor.
-
-        With a surrogate it ends with the signal check; what a person asked for does not wait.
-        """
-        config = self.config
-        seed = evaluation_seed(config.seed, "search", 0)
-        rate = config.task.learning_rate
-        runs = (Run(anchor=a, seed=seed, learning_rate=rate) for a in config.anchor_names)
-        return Job(
-            id=f"c{event.birth}",
-            purpose="search",
-            subject=Subject(birth=event.birth),
-            graph=event.graph,
-            runs=tuple(runs),
-            task=config.task,
-            checks=config.checks,
-            hurdles=self.hurdles(),
-            bounds=self.bounds,
-            audit=event.audit,
-            signal_only=config.surrogate.enabled and event.origin in ("random", "mutation"),
-        )
-
-    def hurdles(self) -> dict[str, dict[int, float]]:
-        """Anchor -> step -> least score, from what the candidates that came so far had there."""
-        settings = self.config.checks.hurdles
-        return {
-            anchor: {
-                step: float(np.quantile(scores, settings.quantile))
-                for step, scores in by_step.items()
-                if len(scores) >= settings.after
-            }
-            for anchor, by_step in self.milestones.items()
-        }
-
     # -- folding -----------------------------------------------------------------------------
 
     def apply(self, event: ev.Event) -> None:
@@ -315,7 +220,7 @@ class State:
             event.birth, event.graph, event.origin, event.operator, event.parents, event.audit
         )
         self.operators[self.members[event.birth].label].queued += 1
-        self._queue(self.first_job(event))
+        self._queue(first_job(self, event))
         skipped = event.skipped
         for code, count in skipped.counts.items():
             self.funnel[code].count += count
@@ -386,7 +291,7 @@ class State:
 
     def _on_candidate_waiting(self, event: ev.CandidateWaiting) -> None:
         job_id = f"c{event.birth}"
-        fresh = {"attempt": 1, "preempted": 0, "hurdles": self.hurdles()}
+        fresh = {"attempt": 1, "preempted": 0, "hurdles": hurdles(self)}
         self.pending[job_id] = self._job(job_id).model_copy(
             update={"signal_only": False, "checks": self._without_signal, **fresh}
         )

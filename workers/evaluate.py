@@ -18,7 +18,7 @@ from evosearch.config import Anchor, Checks, Stability, Task
 from evosearch.errors import ConfigError, PluginError, Stopped
 from evosearch.objectives import Objective
 from evosearch.own import OwnAnchor
-from evosearch.plugins import Source, ensure, user_line
+from evosearch.plugins import Source, ensure
 from evosearch.records import (
     CheckRun,
     Evaluation,
@@ -46,13 +46,12 @@ from workers.checks import (
 )
 from workers.datasets import Dataset
 from workers.device import choose
+from workers.failures import DETAIL_LENGTH, failure_of
 from workers.layers import LayerFactory, layer_factory
 from workers.measures import measure_all, measure_of
 from workers.own_evaluator import OwnEvaluation
 from workers.own_task import OwnData, OwnTraining
 from workers.training import Training, anchor_setting
-
-DETAIL_LENGTH = 600
 
 
 @dataclass(slots=True)
@@ -138,20 +137,7 @@ def run_job(job: Job, context: Context) -> Iterator[Message]:
     except Stopped as err:
         yield work.stopped(err)
     except (Exception, SystemExit) as err:  # the worker's entry: an error is a recorded failure
-        yield work.done(failure=_failure(err))
-
-
-def _failure(err: BaseException) -> Failure:
-    line = " ".join(f"{type(err).__name__}: {err}".split())
-    place = user_line(err)
-    if place and place not in line:
-        line = f"{place}: {line}"
-    short_of_memory = isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError"
-    # torch's allocator on the CPU has no error class of its own.
-    short_of_memory |= isinstance(err, RuntimeError) and "allocate memory" in str(err)
-    return Failure(
-        cause="out_of_memory" if short_of_memory else "error", detail=line[:DETAIL_LENGTH]
-    )
+        yield work.done(failure=failure_of(err))
 
 
 def _worst(goal: Objective, setting: Anchor, training: Training | None) -> float:

@@ -7,10 +7,10 @@ as thousands of failed candidates. It also measures what knowing nothing scores.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from evosearch.config import Stability, Task
 from evosearch.errors import PluginError
+from evosearch.own import Untrained
 from evosearch.plugins import plugin_error, user_line
 from evosearch.records import Job, Run, Subject
 from workers.anchors import ANCHORS
@@ -23,14 +23,6 @@ from workers.own_evaluator import OwnEvaluation
 from workers.training import anchor_setting
 
 SEED = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Untrained:
-    """Scores of a network that has not learnt: of the anchor's score, and of further objectives."""
-
-    score: float
-    more: dict[str, float]
 
 
 def preflight(

@@ -26,6 +26,7 @@ from evosearch.config import Plugin
 from evosearch.controller import Controller
 from evosearch.errors import PluginError
 from evosearch.events import CandidateQueued, CodeChanged, Created
+from evosearch.jobs import first_job
 from evosearch.ports import ChangeCode
 from evosearch.presets import load_preset
 from evosearch.snapshot import dump_state
@@ -235,18 +236,17 @@ def test_waiting_jobs_are_of_the_new_code_and_a_snapshot_knows_it(folder):
     info = store.search(ids(folder)[0])
     old = info.config.task.plugins
     new = (old[0].model_copy(update={"sha256": "f" * 64}),)
-    event = CodeChanged(**change(info, new))
+    changed = CodeChanged(**change(info, new))
     state: State = load_state(store, info.id)
     member = next(iter(state.members.values()))
-    job = state.first_job(
-        CandidateQueued(
-            birth=member.birth, graph=member.graph, digest="d", fingerprint="f", origin="random"
-        )
+    event = CandidateQueued(
+        birth=member.birth, graph=member.graph, digest="d", fingerprint="f", origin="random"
     )
+    job = first_job(state, event)
     state.pending[job.id] = job
-    state.apply(event)
+    state.apply(changed)
     assert state.pending[job.id].task.plugins == new
-    assert read_snapshot(dump_state(state)).config == event.config
+    assert read_snapshot(dump_state(state)).config == changed.config
     assert changed_plugins(old) == old  # this process has executed what it was made with
     store.close()
 

@@ -22,7 +22,7 @@ from api.export import Format
 from api.rest.candidates import MEDIA
 from api.run_view import Candidate
 from db.sql_store import SqlStore
-from evosearch.state import Member
+from evosearch.members import Member
 from primitives.artefacts import FILES
 from primitives.digest import digest
 from primitives.formula import parse

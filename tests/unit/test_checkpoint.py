@@ -6,7 +6,8 @@ import pytest
 
 from evosearch.config import Anchor, Checks, Hurdles, Quality, Signal, Stability, Task
 from evosearch.records import EvaluationDone, Job, Run, Subject
-from workers.evaluate import Context, _failure, run_job
+from workers.evaluate import Context, run_job
+from workers.failures import failure_of
 from workers.training import Training
 
 CHECKS = Checks(
@@ -140,6 +141,6 @@ def test_a_broken_checkpoint_is_trained_anew(tmp_path, told_to_go):
 
 def test_causes_are_told_apart():
     full = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
-    assert _failure(full).cause == "out_of_memory"
-    assert _failure(MemoryError("no")).cause == "out_of_memory"
-    assert _failure(RuntimeError("shapes differ")).cause == "error"
+    assert failure_of(full).cause == "out_of_memory"
+    assert failure_of(MemoryError("no")).cause == "out_of_memory"
+    assert failure_of(RuntimeError("shapes differ")).cause == "error"

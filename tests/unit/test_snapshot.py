@@ -16,15 +16,19 @@ from evosearch import events as ev
 from evosearch import snapshot
 from evosearch.controller import Controller
 from evosearch.errors import StateConflict
+from evosearch.jobs import hurdles
+from evosearch.members import Member
 from evosearch.ports import Snapshot
 from evosearch.presets import load_preset
 from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message
 from evosearch.snapshot import dump_state, load_state, reopen, worth_saving
-from evosearch.state import Member, State, recover
+from evosearch.state import State, recover
 from tests.simulated_worker import answer
 from workers.simulated import SimulatedPool
 
 ID = "search01"
+DERIVED = {"config", "coordinates", "_hurdles_alone", "_without_signal"}
+"""Attributes that follow from the config."""
 OVERRIDES = (
     "budget.evaluations=25", "evolution.remeasure_every=5", "confirmation.resamples=50",
     "checks.hurdles.steps=[10, 30, 40]", "checks.hurdles.after=5", "checks.hurdles.quantile=0.25",
@@ -93,7 +97,7 @@ def test_a_snapshot_holds_every_attribute_of_the_state() -> None:
     """What `State` remembers besides needs a part of its own in `evosearch.snapshot`."""
     entries, _ = whole_log()
     told = json.loads(dump_state(recover(entries))).keys() - {"version", "config"}
-    assert told == vars(recover(entries)).keys() - {"config", "coordinates", "_hurdles_alone"}
+    assert told == vars(recover(entries)).keys() - DERIVED
     fields = Member.__dataclass_fields__.keys()
     row = json.loads(dump_state(recover(entries)))["members"][0]
     assert len(row) == len(fields)
@@ -125,7 +129,7 @@ def test_a_snapshot_and_the_events_after_it_are_the_fold_of_all_events() -> None
         for entry in entries[cut:]:
             state.follow(entry)
         assert_same(state, expected)
-        assert state.hurdles() == expected.hurdles()
+        assert hurdles(state) == hurdles(expected)
 
 
 def test_snapshots_of_snapshots_lose_nothing() -> None:
