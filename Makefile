@@ -19,7 +19,7 @@ run: $(VENV)/run.stamp
 # so three processes suit two cores. Threads of their own would only get in each other's way.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

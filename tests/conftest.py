@@ -7,7 +7,10 @@ than cores are worth their while.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 RAY = frozenset({
     "test_front_door", "test_kills", "test_ray_faults", "test_ray_pool", "test_ray_search",
@@ -15,10 +18,16 @@ RAY = frozenset({
 })  # fmt: skip
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Name each test's group for ``--dist loadgroup``."""
-    for item in items:
-        file = item.path
-        group = "ray" if file.stem in RAY else f"{file.parent.name}/{file.stem}"
-        item.add_marker(pytest.mark.xdist_group(group))
+class ByFile(LoadScopeScheduling):
+    """As ``--dist loadfile``, with the files of Ray as one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "ray" if Path(file).stem in RAY else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile | None:
+    """Puts `ByFile` in place of ``--dist loadfile``."""
+    by_file = config.getoption("dist") == "loadfile"
+    return ByFile(config, log) if by_file else None  # type: ignore[arg-type]

@@ -233,7 +233,7 @@ def test_fewer_are_trained_for_nothing_than_without_it() -> None:
         state = controller(started(overrides)).run()
         return state.rejected["quality"] / state.evaluated
 
-    longer = (*ON, "surrogate.audit_share=0.1", "budget.evaluations=120")
+    longer = (*ON, "surrogate.audit_share=0.1", "budget.evaluations=90")
     assert quality(longer) < 0.8 * quality((*longer, "surrogate.enabled=false"))
 
 
@@ -241,7 +241,7 @@ def test_a_search_ends_with_the_same_log_wherever_it_is_killed() -> None:
     whole = started()
     controller(whole).run()
     expected = log(whole)
-    for kill_at in range(3, len(expected), 211):
+    for kill_at in range(3, len(expected), 401):
         store = started()
         running = controller(store)
         while running.state.seq < kill_at and not running.over:
