@@ -39,7 +39,7 @@ from tests.support.service import OFFERS, SEARCH, fill, running
 from tests.unit.test_front_cli import MY_TASK, START, TOML
 from workers.simulated import SimulatedPool
 
-TEXT = MY_TASK.read_text()
+TEXT = MY_TASK.read_text() + "\n# of these tests alone, whatever else this process has loaded\n"
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +228,8 @@ def test_changed_code_that_cannot_go_on_is_refused_in_spite_of_assent(folder, ol
         resumed(store, info, Assent(True, "yes"))
     assert changes(store, search_id) == []
     store.close()
-    plugins.load(plugins.read_source(str(MY_TASK)))
+    file.write_text(TEXT)
+    plugins.load(plugins.read_source(str(file)))
 
 
 def test_waiting_jobs_are_of_the_new_code_and_a_snapshot_knows_it(folder):
