@@ -21,6 +21,7 @@ the same version of scikit-learn.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from evosearch import events as ev
+from evosearch.calibrate import spearman
 from evosearch.config import SearchConfig, Surrogate
 from evosearch.records import CheckRun, Rejection
 from evosearch.streams import stream
@@ -275,20 +277,14 @@ def calibration(state: State) -> dict[str, float | int | None]:
     audited ones.
     """
     told = [one for one in state.lessons if one.promise is not None]
+    promises = np.array([one.promise for one in told], dtype=np.float64)
+    correlation = spearman(promises, np.array(ranks(told))) if len(told) > 2 else math.nan
     found = state.discards
     return {
         "foretold": len(told),
-        "correlation": _spearman([one.promise for one in told], ranks(told)),
+        "correlation": round(correlation, 4) if math.isfinite(correlation) else None,
         "discarded": found.discarded,
         "audited": found.audited,
         "useful": found.useful,
         "useful_share": found.useful / found.audited if found.audited else None,
     }
-
-
-def _spearman(one: Sequence[float | None], other: Sequence[float]) -> float | None:
-    if len(one) < 3 or len(set(one)) < 2 or len(set(other)) < 2:
-        return None
-    from scipy.stats import spearmanr
-
-    return round(float(spearmanr(one, other).statistic), 4)

@@ -22,6 +22,7 @@ from evosearch.replay import replay
 from evosearch.state import State, recover
 from primitives.graph import Graph, Node
 from tests.simulated_worker import answer
+from tests.support.whole_log import assert_a_kill_leaves_no_mark, log
 from workers.simulated import SimulatedPool
 
 Script = Callable[[Job], tuple[float, Sequence[Message]]]
@@ -38,13 +39,6 @@ def start(*overrides: str, seed: int = 0) -> MemoryStore:
 def controller(store: MemoryStore, script: Script = answer, workers: int = 1) -> Controller:
     lease = store.acquire("search01", "me", 3600)
     return Controller(store, SimulatedPool(script, workers), lease)
-
-
-def log(store: MemoryStore) -> list[str]:
-    return [
-        json.dumps(ev.without_times(json.loads(ev.dump_event(entry.event))))
-        for entry in store.events("search01")
-    ]
 
 
 def finished(store: MemoryStore, script: Script = answer, workers: int = 1) -> State:
@@ -81,16 +75,7 @@ def test_the_same_seed_gives_the_same_log_and_another_seed_another() -> None:
 def test_a_search_killed_after_any_event_ends_with_the_same_log(hurdles: str) -> None:
     small = ("budget.evaluations=6", "confirmation.top=2", "confirmation.tune_seeds=1",
              f"checks.hurdles.steps={hurdles}", "checks.hurdles.after=2")  # fmt: skip
-    whole = start(*small)
-    finished(whole)
-    expected = log(whole)
-    for kill_at in range(1, len(expected), 5):
-        store = start(*small)
-        running = controller(store)
-        while running.state.seq < kill_at and not running.over:
-            running.step()
-        finished(store)  # a new controller, from the stored events alone
-        assert log(store) == expected, f"killed after event {kill_at}"
+    assert_a_kill_leaves_no_mark(lambda: start(*small), controller, 1, 5)
 
 
 def test_recover_equals_the_live_state_and_refuses_gaps() -> None:

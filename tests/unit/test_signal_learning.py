@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from evosearch.signal import Learnt, bounds_of, learn, relearnt
 from evosearch.snapshot import dump_state, load_state
 from evosearch.state import State, recover
 from primitives.digest import digest
+from tests.support.whole_log import assert_a_kill_leaves_no_mark
 from workers.simulated import SimulatedPool
 
 ANCHORS = ("resnet", "mobilenetv2", "efficientnet")
@@ -176,13 +176,6 @@ def controller(store: MemoryStore, workers: int = 1) -> Controller:
     return Controller(store, SimulatedPool(worker, workers), store.acquire("search01", "me", 3600))
 
 
-def log(store: MemoryStore) -> list[str]:
-    return [
-        json.dumps(ev.without_times(json.loads(ev.dump_event(entry.event))))
-        for entry in store.events("search01")
-    ]
-
-
 def learnt_events(store: MemoryStore) -> list[ev.BoundsLearnt]:
     return [e.event for e in store.events("search01") if isinstance(e.event, ev.BoundsLearnt)]
 
@@ -220,16 +213,7 @@ def test_a_search_that_learns_replays_and_a_forged_bound_is_found() -> None:
 
 
 def test_a_search_that_learns_ends_with_the_same_log_wherever_it_is_killed() -> None:
-    whole = started()
-    controller(whole).run()
-    expected = log(whole)
-    for kill_at in range(1, len(expected), 41):
-        store = started()
-        running = controller(store)
-        while running.state.seq < kill_at and not running.over:
-            running.step()
-        controller(store).run()
-        assert log(store) == expected, f"killed after event {kill_at}"
+    assert_a_kill_leaves_no_mark(started, controller, 1, 41)
 
 
 def test_a_snapshot_keeps_what_was_learnt() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import random
 from collections.abc import Iterable
 from statistics import median
@@ -44,6 +43,7 @@ from evosearch.surrogate import (
 )
 from primitives.catalog import CATALOG
 from primitives.digest import digest
+from tests.support.whole_log import ID, assert_a_kill_leaves_no_mark
 from workers.simulated import SimulatedPool
 
 ANCHORS = ("resnet", "mobilenetv2", "efficientnet")
@@ -53,7 +53,6 @@ ON = (
     "checks.hurdles.steps=[]", "confirmation.resamples=50", "evolution.challenge_top=0",
     "evolution.population_size=20", "evolution.warm_up=10",
 )  # fmt: skip
-ID = "search01"
 
 
 def test_a_forest_is_fitted_again_an_eighth_of_the_lessons_later() -> None:
@@ -183,13 +182,6 @@ def controller(store: MemoryStore, workers: int = 1) -> Controller:
     return Controller(store, SimulatedPool(worker, workers), store.acquire(ID, "me", 3600))
 
 
-def log(store: MemoryStore) -> list[str]:
-    return [
-        json.dumps(ev.without_times(json.loads(ev.dump_event(entry.event))))
-        for entry in store.events(ID)
-    ]
-
-
 def kinds(store: MemoryStore, kind: type[ev.Event]) -> list[ev.Event]:
     return [entry.event for entry in store.events(ID) if isinstance(entry.event, kind)]
 
@@ -238,16 +230,7 @@ def test_fewer_are_trained_for_nothing_than_without_it() -> None:
 
 
 def test_a_search_ends_with_the_same_log_wherever_it_is_killed() -> None:
-    whole = started()
-    controller(whole).run()
-    expected = log(whole)
-    for kill_at in range(3, len(expected), 401):
-        store = started()
-        running = controller(store)
-        while running.state.seq < kill_at and not running.over:
-            running.step()
-        controller(store).run()
-        assert log(store) == expected, f"killed after event {kill_at}"
+    assert_a_kill_leaves_no_mark(started, controller, 3, 401)
 
 
 def test_it_replays_and_a_forged_promise_is_found() -> None:
