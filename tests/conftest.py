@@ -14,7 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 RAY = frozenset({
     "test_front_door", "test_kills", "test_ray_faults", "test_ray_pool", "test_ray_search",
-    "test_replay_ray", "test_rerank_runs", "test_wheel",
+    "test_rerank_runs", "test_wheel",
 })  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect
 from db.sql_store import SqlStore
 from primitives.formula import parse
 from tests.acceptance.test_dashboard import FREE, assert_layer_runs, write_story
-from tests.support.browser import TIMEOUT, axe_source, browser, settled, visit
+from tests.support.browser import LOOKS, TIMEOUT, axe_source, browser, settled, visit
 from tests.support.service import SEARCH, Running, running
 
 expect.set_options(timeout=TIMEOUT)
@@ -163,14 +163,15 @@ def test_they_are_accessible_and_fit(
         "candidates": f"/compare?candidate={SEARCH}-{birth}&candidate={SEARCH}-{birth + 1}",
         "layer": "/layer?formula=x%20*%20sigmoid(x)",
     }[what]
-    for width, theme in ((1440, "light"), (400, "dark")):
-        options = {"viewport": {"width": width, "height": 900}, "color_scheme": theme}
-        with visit(chrome, **options) as seen:
-            page = seen.page
+    with visit(chrome) as seen:
+        page = seen.page
+        for width, theme in LOOKS:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=theme)
             page.goto(service.url + address)
             expect(page.locator(".compare-table, .check-verdict").first).to_be_visible()
             settled(page)
             beyond = page.evaluate("document.documentElement.scrollWidth - innerWidth")
             assert beyond <= 0, f"{what} at {width} px is {beyond} px too wide"
             assert seen.serious(source) == []
-            seen.assert_quiet()
+        seen.assert_quiet()

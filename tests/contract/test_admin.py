@@ -102,7 +102,7 @@ def test_a_whole_store_has_no_problems(sql_store: SqlStore) -> None:
     ],
 )
 def test_damage_is_seen(sql_store: SqlStore, damage: str, told: str) -> None:
-    fill(sql_store)
+    fill(sql_store, batches=70)
     with sql_store.engine.begin() as connection:
         connection.execute(text(damage))
     problems = check(sql_store)

@@ -44,10 +44,19 @@ def changes(store: Store) -> list[ev.BudgetChanged]:
     return [e.event for e in store.events(ID) if isinstance(e.event, ev.BudgetChanged)]
 
 
-@pytest.mark.parametrize("name", NOW)
-def test_a_limit_is_set_raised_lowered_and_cleared(store: Store, name: str) -> None:
+def test_limits_are_set_raised_lowered_and_cleared(store: Store) -> None:
     search = running(store)
-    assert getattr(search.state.budget, name) is None
+    for name in NOW:
+        assert getattr(search.state.budget, name) is None
+        assert_changed(store, search, name)
+    cleared = dict.fromkeys(NOW)
+    if isinstance(store, SqlStore):
+        assert RestQueries(store).changed_limits(ID) == cleared
+        assert Queries(store).search_row(ID).budget == 500
+
+
+def assert_changed(store: Store, search: Controller, name: str) -> None:
+    """The limit is set, halved and cleared, for everyone who asks."""
     for limit in (NOW[name], NOW[name] / 2 if name == "target" else NOW[name] // 2, None):
         store.send(ID, Extend(limits={name: limit}))
         search.step()
@@ -59,9 +68,6 @@ def test_a_limit_is_set_raised_lowered_and_cleared(store: Store, name: str) -> N
         ):  # fmt: skip
             assert known.budget == search.state.budget
     assert [one.limits for one in changes(store)][-1] == {name: None}
-    if isinstance(store, SqlStore):
-        assert RestQueries(store).changed_limits(ID) == {name: None}
-        assert Queries(store).search_row(ID).budget == 500
 
 
 @pytest.mark.parametrize("name", ["evaluations", *USED_UP])

@@ -17,12 +17,18 @@ from tests.support.skips import unavailable
 CHANNELS = 8
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of these tests' own, so that it is this code that is compiled."""
+    return tmp_path_factory.mktemp("inductor")
+
+
 @pytest.fixture(autouse=True)
-def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of its own, so that it is this code that is compiled; skips without a compiler."""
+def compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skips without a compiler."""
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         unavailable("needs a C++ compiler (Debian: apt-get install g++)")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(cache))
     torch.compiler.reset()
 
 

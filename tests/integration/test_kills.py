@@ -42,6 +42,7 @@ def test_with_the_inline_pool_a_killed_search_ends_with_the_same_log(case: Case)
     assert rounds.kills == 4
 
 
+@pytest.mark.soak  # `test_serve_kills` kills a controller of Ray workers each time
 def test_with_ray_every_result_is_kept_once(tmp_path: Path) -> None:
     numbers, short = itertools.count(), ("confirmation.enabled=false",)
     rounds = Rounds(Case("ray", lambda: f"{tmp_path}/{next(numbers)}.db", tmp_path, 2, short))

@@ -18,7 +18,7 @@ from tests.support.service import running
 
 MY_TASK = Path(__file__).parents[1] / "support" / "my_task.py"
 SMALL = {
-    "task.steps": 6, "task.batch_size": 16, "checks.stability.steps": 1,
+    "task.steps": 6, "task.batch_size": 16, "task.select_rows": 60, "checks.stability.steps": 1,
     "checks.quality.accuracy": -9.0, "confirmation.top": 1, "confirmation.seeds": 1,
     "confirmation.tune_seeds": 1, "confirmation.final_seeds": 3,
     "confirmation.resamples": 50,

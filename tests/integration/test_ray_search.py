@@ -3,8 +3,10 @@ is recorded, and the search completes its budget."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +15,9 @@ from pathlib import Path
 import pytest
 import ray
 
+from api.cli import run
 from db.memory import MemoryStore
+from db.sql_store import SqlStore
 from evosearch import events as ev
 from evosearch.config import (
     Anchor,
@@ -29,19 +33,20 @@ from evosearch.config import (
 )
 from evosearch.controller import Controller
 from evosearch.plugins import load, read_source
-from evosearch.ports import Pause, Resume
+from evosearch.ports import Pause, Resume, Store
 from evosearch.records import Job, Message, Run
 from evosearch.replay import replay
 from workers.ray_actor import Worker
 from workers.ray_pool import SIGN_SECONDS, RayPool
+from workers.ray_start import start_actor
 
 ROOT = Path(__file__).resolve().parents[2]
 SLEEPER = ROOT / "tests" / "support" / "sleeper.py"
 UNCHECKED = Checks(
     signal=Signal(enabled=False), quality=Quality(enabled=False), stability=Stability(enabled=False)
 )
-ID = "faulty01"
-HANG = 8.0
+ID = "aaaa2345"
+HANG = 5.0
 FIRST = "max(x / rms_batch(x), zero)"
 """The first candidate of each search, to which things happen."""
 
@@ -54,7 +59,8 @@ def ray_pool() -> Iterator[RayPool]:
         logging_level="error", object_store_memory=80 * 2**20,
         runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
     )  # fmt: skip
-    made = RayPool(2, memory_limit=3 * 2**30, hang_seconds=HANG)
+    # Workers that stand back for other tests would be taken for hung.
+    made = RayPool(2, memory_limit=3 * 2**30, hang_seconds=HANG, nice=0)
     yield made
     made.close()
     ray.shutdown()
@@ -85,17 +91,17 @@ class Search:
 
     def __init__(
         self, pool: RayPool, change: Callable[[Job], Job] = lambda job: job,
-        start_from: tuple[str, ...] = (FIRST,), evaluations: int = 4,
+        start_from: tuple[str, ...] = (FIRST,), evaluations: int = 4, store: Store | None = None,
     ) -> None:  # fmt: skip
         self.config = SearchConfig(
             space=Space(start_from=start_from),
-            task=Task(anchors=(Anchor(name="resnet"),), steps=5, batch_size=32),
+            task=Task(anchors=(Anchor(name="resnet"),), steps=5, batch_size=32, select_rows=60),
             checks=UNCHECKED,
             baselines=(),
             budget=Budget(evaluations=evaluations),
             confirmation=Confirmation(enabled=False),
         )
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.store.create(ID, "test", ev.Created(config=self.config))
         self.pool = Changed(pool, change)
         self.controller = Controller(self.store, self.pool, self.store.acquire(ID, "me", 3600))
@@ -274,6 +280,30 @@ def test_a_paused_search_frees_its_workers_within_seconds(ray_pool: RayPool) -> 
     assert not search.controller.state.failures
 
 
+def test_the_command_replays_it_and_finds_what_was_changed(
+    ray_pool: RayPool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    search = Search(ray_pool, store=SqlStore(url))
+    search.finish()
+    search.store.close()
+    assert run(["search", "replay", ID, "--db", url]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"search {ID} replays: {search.controller.state.seq:,} events")
+
+    connection = sqlite3.connect(tmp_path / "store.db")
+    query = "SELECT seq, payload FROM events WHERE kind = 'candidate_queued' ORDER BY seq DESC"
+    seq, payload = connection.execute(query).fetchone()
+    other = json.loads(payload) | {"digest": "0" * 64}
+    connection.execute("UPDATE events SET payload = ? WHERE seq = ?", (json.dumps(other), seq))
+    connection.commit()
+    connection.close()
+    assert run(["search", "replay", ID, "--db", url]) == 1
+    told = capsys.readouterr().out
+    assert f"differs at event {seq} (candidate_queued): digest is " in told
+    assert told.count("\n") == 1
+
+
 def test_a_worker_that_joins_late_takes_part(ray_pool: RayPool) -> None:
     known = {actor.name for actor in ray_pool._actors}
     search = Search(ray_pool, evaluations=2)
@@ -298,16 +328,21 @@ def test_a_machine_that_left_for_good_costs_no_candidate_anything(
     ray_pool: RayPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker in its place never comes up: no job may wait for it."""
+    away: list[object] = []
 
-    def nowhere(name: str, settings: dict[str, object]) -> object:
+    def start(name: str, settings: dict[str, object]) -> object:
+        if away:
+            return start_actor(name, settings)
         elsewhere = ray.remote(num_cpus=1, resources={"a machine that left": 1})(Worker)
-        return elsewhere.remote(name, settings)  # type: ignore[attr-defined]
+        away.append(elsewhere.remote(name, settings))  # type: ignore[attr-defined]
+        return away[0]
 
-    monkeypatch.setattr("workers.ray_pool.start_actor", nowhere)
-    count = len(ray_pool._actors)
+    while any(actor.jobs for actor in ray_pool._actors):  # of the test before
+        ray_pool.poll(0.1)
+    monkeypatch.setattr("workers.ray_pool.start_actor", start)
     search = Search(ray_pool, lambda job: longer(job) if job.attempt == 1 else job, evaluations=3)
     os.kill(search.worker(), signal.SIGKILL)
     search.finish()
-    assert search.controller.state.failures == {"died": 1}
-    assert (len(ray_pool._actors), len(ray_pool._joining)) == (count - 1, 1)
-    assert ray_pool.capacity == 3 * (count - 1)
+    assert search.controller.state.failures["died"] == 1
+    assert [one.handle for one in ray_pool._joining if one.handle in away] == away
+    assert ray_pool.capacity == 3 * len(ray_pool._actors)

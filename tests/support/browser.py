@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -23,6 +23,9 @@ from tests.support.skips import unavailable
 ROOT = Path(__file__).resolve().parents[2]
 AXE = Path("axe-core") / "axe.min.js"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
+Theme = Literal["light", "dark"]
+LOOKS: tuple[tuple[int, Theme], ...] = ((1440, "light"), (400, "dark"))
+"""Widths in pixels and colours that a page is looked at in."""
 TIMEOUT = 1000 * int(os.environ.get("EVOSEARCH_BROWSER_SECONDS", "30"))
 """Milliseconds that anything may take; a machine that is busy with other work needs more."""
 
@@ -119,8 +122,12 @@ def table_settled(page: Page) -> None:
 
 @contextmanager
 def visit(made: Browser, **options: Any) -> Iterator[Visit]:
-    """A fresh visitor; ``options`` are those of a browser context."""
-    context = made.new_context(**{"viewport": {"width": 1440, "height": 900}} | options)
+    """A fresh visitor; ``options`` are those of a browser context.
+
+    Endless animations would be drawn by the processor for as long as a test looks.
+    """
+    usual = {"viewport": {"width": 1440, "height": 900}, "reduced_motion": "reduce"}
+    context = made.new_context(**usual | options)
     try:
         yield Visit(context.new_page())
     finally:

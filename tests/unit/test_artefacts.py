@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from itertools import islice
 from types import CodeType
 from typing import Any
@@ -84,7 +86,18 @@ def test_torch_export_carries_running_statistics_and_any_batch(name: str) -> Non
         torch.testing.assert_close(program(x), layer.eval()(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def translations() -> Iterator[None]:
+    """Onnxscript's translations of torch's operations are read once, not for each of the layers."""
+    from torch.onnx._internal.exporter._registration import onnxscript_apis as apis
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apis, "get_torchlib_ops", functools.cache(apis.get_torchlib_ops))
+        yield
+
+
 @pytest.mark.skipif(not ONNX, reason="onnx, onnxscript and onnxruntime are not installed")
+@pytest.mark.usefixtures("translations")
 @pytest.mark.parametrize("name", CATALOG)
 def test_onnx_carries_running_statistics_and_any_batch(name: str) -> None:
     import onnxruntime

@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_log_and_another_seed_another() -> None:
 def test_a_search_killed_after_any_event_ends_with_the_same_log(hurdles: str) -> None:
     small = ("budget.evaluations=6", "confirmation.top=2", "confirmation.tune_seeds=1",
              f"checks.hurdles.steps={hurdles}", "checks.hurdles.after=2")  # fmt: skip
-    assert_a_kill_leaves_no_mark(lambda: start(*small), controller, 1, 5)
+    assert_a_kill_leaves_no_mark(lambda: start(*small), controller, 1, 11)
 
 
 def test_recover_equals_the_live_state_and_refuses_gaps() -> None:

@@ -359,7 +359,7 @@ def test_a_whole_script_of_a_users_steers_after_the_end(folder):
         anchors=["my_task.py:TinySeq", "vit"], where="causal_safe and live_nodes <= 6",
         template="x * f(x) / g(x)", start_from=["dyt", "x / rms_token(x)"], seed=0, pool="inline",
         db="sqlite:///runs.db", budget=es.Budget(evaluations=3, hours=10), show=False,
-        settings={"task.steps": 3, "task.batch_size": 16, "checks.stability.steps": 1,
+        settings={"task.steps": 3, "task.batch_size": 16, "task.select_rows": 60, "checks.stability.steps": 1,
                   "checks.quality.accuracy": -9.0, "confirmation.top": 1, "confirmation.seeds": 1,
                   "confirmation.tune_seeds": 1, "confirmation.final_seeds": 3,
                   "confirmation.resamples": 50,

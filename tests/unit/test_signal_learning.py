@@ -213,7 +213,7 @@ def test_a_search_that_learns_replays_and_a_forged_bound_is_found() -> None:
 
 
 def test_a_search_that_learns_ends_with_the_same_log_wherever_it_is_killed() -> None:
-    assert_a_kill_leaves_no_mark(started, controller, 1, 41)
+    assert_a_kill_leaves_no_mark(started, controller, 1, 97)
 
 
 def test_a_snapshot_keeps_what_was_learnt() -> None:

@@ -230,7 +230,7 @@ def test_fewer_are_trained_for_nothing_than_without_it() -> None:
 
 
 def test_a_search_ends_with_the_same_log_wherever_it_is_killed() -> None:
-    assert_a_kill_leaves_no_mark(started, controller, 3, 401)
+    assert_a_kill_leaves_no_mark(started, controller, 3, 701)
 
 
 def test_it_replays_and_a_forged_promise_is_found() -> None:
