@@ -69,7 +69,8 @@ import api.run
 _search = api.run.search
 def small(*args, **kwargs):
     settings = {"task.steps": 4, "task.batch_size": 16, "task.select_rows": 60,
-                "checks.stability.steps": 1, "checks.quality.accuracy": -9.0, "confirmation.top": 1, "confirmation.seeds": 1,
+                "checks.stability.steps": 1, "checks.quality.accuracy": -9.0,
+                "confirmation.top": 1, "confirmation.seeds": 1,
                 "confirmation.tune_seeds": 1, "confirmation.final_seeds": 3,
                 "confirmation.resamples": 50,
                 "confirmation.learning_rates": [0.2]}
