@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from api.process_tree import supervised
+from evosearch.garbage import collect_rarely
 from evosearch.plugins import user_line
 
 SAMPLE_SECONDS = 0.5
@@ -29,6 +30,7 @@ NETWORK = frozenset({"socket.connect", "socket.getaddrinfo", "socket.gethostbyna
 
 def main() -> None:
     """Do what the JSON on standard input says."""
+    collect_rarely()
     wanted = json.loads(sys.stdin.buffer.read())
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     check(wanted)

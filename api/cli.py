@@ -29,6 +29,7 @@ from api import (
     commands_watch,
 )
 from evosearch.errors import EvosearchError
+from evosearch.garbage import collect_rarely
 
 USAGE = 2
 """Exit code of everything that the caller can put right."""
@@ -83,6 +84,7 @@ def _options(
 
 def main() -> None:
     """Entry point of the installed command; always ends in `SystemExit`."""
+    collect_rarely()
     sys.exit(run(sys.argv[1:]))
 
 

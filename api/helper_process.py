@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from evosearch.errors import EvosearchError
+from evosearch.garbage import collect_rarely
 from primitives.graph import Graph
 
 
@@ -99,6 +100,7 @@ def answer(line: str) -> dict[str, Any]:
 
 def main() -> None:
     """Answers until the input ends."""
+    collect_rarely()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not look like an answer
     import torch

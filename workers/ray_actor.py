@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from evosearch.garbage import collect_rarely
+
 SIGNS = "signs"
 """Concurrency group of the methods that are answered while a job runs."""
 DATA_DIR_VARIABLE = "EVOSEARCH_DATA_DIR"
@@ -24,6 +26,7 @@ class Worker:
     """Runs one job after another, with its data, anchors and plug-ins kept between them."""
 
     def __init__(self, name: str, settings: dict[str, Any]) -> None:
+        collect_rarely()
         import torch
 
         from workers.evaluate import Context

@@ -46,7 +46,7 @@ UNCHECKED = Checks(
     signal=Signal(enabled=False), quality=Quality(enabled=False), stability=Stability(enabled=False)
 )
 ID = "aaaa2345"
-HANG = 5.0
+HANG, SHORT = 10.0, 4.0
 FIRST = "max(x / rms_batch(x), zero)"
 """The first candidate of each search, to which things happen."""
 
@@ -217,7 +217,10 @@ def test_a_candidate_that_allocates_without_end(ray_pool: RayPool) -> None:
     assert len(ray_pool._actors) == 2, "both workers live on"
 
 
-def test_a_candidate_that_sleeps_for_ever(ray_pool: RayPool) -> None:
+def test_a_candidate_that_sleeps_for_ever(
+    ray_pool: RayPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_pool, "_hang_seconds", SHORT)
     plugin = load(read_source(str(SLEEPER))).plugin
 
     def change(job: Job) -> Job:
@@ -237,10 +240,13 @@ def test_a_candidate_that_sleeps_for_ever(ray_pool: RayPool) -> None:
     assert failed.quarantined
 
 
-def test_a_training_that_takes_its_time_is_not_taken_for_hung(ray_pool: RayPool) -> None:
+def test_a_training_that_takes_its_time_is_not_taken_for_hung(
+    ray_pool: RayPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_pool, "_hang_seconds", SHORT)
     search = Search(ray_pool, longer, evaluations=2)
     pid, begin = search.worker(), time.monotonic()
-    search.until(lambda: time.monotonic() - begin > HANG + SIGN_SECONDS + 1.0)
+    search.until(lambda: time.monotonic() - begin > SHORT + SIGN_SECONDS + 1.0)
     assert search.kinds("job_lost") == []
     assert search.worker() == pid
     search.controller.let_go()

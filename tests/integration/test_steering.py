@@ -42,7 +42,7 @@ def test_searches_that_wait_for_their_turn_obey(store: SqlStore) -> None:
     control, alerts = controlling(store, idle, max_searches=2)
     for name in ("aaaaaaaa", "bbbbbbbb", "cccccccc", "dddddddd"):
         create(store, name)
-    seconds_until(control, lambda: control.held == ["aaaaaaaa", "bbbbbbbb"])
+    seconds_until(control, lambda: sorted(control.held) == ["aaaaaaaa", "bbbbbbbb"])
     store.send("cccccccc", Pause())
     store.send("dddddddd", Enqueue(graph=parse("tanh(x)"), note="mine"))
     assert seconds_until(control, lambda: status(store, "cccccccc") == "paused") < 2
@@ -53,11 +53,11 @@ def test_searches_that_wait_for_their_turn_obey(store: SqlStore) -> None:
     store.send("cccccccc", Resume())
     assert seconds_until(control, lambda: status(store, "cccccccc") == "running") < 2
     assert Queries(store).search_row("cccccccc").budget == 9
-    assert control.held == ["aaaaaaaa", "bbbbbbbb"]
+    assert sorted(control.held) == ["aaaaaaaa", "bbbbbbbb"]
     store.send("dddddddd", Stop())
     assert seconds_until(control, lambda: status(store, "dddddddd") == "stopped") < 2
     store.send("aaaaaaaa", Stop())  # and now it is the turn of the next one
-    seconds_until(control, lambda: control.held == ["bbbbbbbb", "cccccccc"])
+    seconds_until(control, lambda: sorted(control.held) == ["bbbbbbbb", "cccccccc"])
     control.close()
     alerts.close()
 
