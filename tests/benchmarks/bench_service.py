@@ -226,7 +226,7 @@ def measure(folder: Path, told: argparse.Namespace) -> dict[str, Any]:
     """All figures of a web process over a large search."""
     path = folder / "store.db"
     filled(path, told.candidates)
-    web, children = WebProcess(path), []
+    web, children = WebProcess(path), list[subprocess.Popen[bytes]]()
     try:
         web.start()
         idle = web.memory()
@@ -234,12 +234,13 @@ def measure(folder: Path, told: argparse.Namespace) -> dict[str, Any]:
         # Of a candidate come about three events: its proposal, trainings of some, its outcome.
         pace = str(EVENTS_OF_A_CANDIDATE / told.rate)
         search = process("tests.support.simulated_controller", str(path), "bench", pace, "2")
-        children.append(search)
+        children = [search]
         wait(lambda: last_event(path) > before, "the large search to go on")
         wait(lambda: compared(path), "the large search's baselines")
         load = train(path, told.workers)
-        children += [load] if load else []
-        figures = under_load(path, web, search, told)
+        # The load ends first: it would go on with the large search.
+        children = [load, search] if load else [search]
+        figures = under_load(path, web, children, told)
         figures |= {
             "candidates": told.candidates, "clients": told.clients, "streams": told.streams,
             "ray_workers": told.workers, "nice": load_settings().worker_nice,
@@ -255,9 +256,9 @@ def measure(folder: Path, told: argparse.Namespace) -> dict[str, Any]:
 
 
 def under_load(
-    path: Path, web: WebProcess, search: subprocess.Popen[bytes], told: argparse.Namespace
+    path: Path, web: WebProcess, children: list[subprocess.Popen[bytes]], told: argparse.Namespace
 ) -> dict[str, Any]:
-    """Pages and streams while the search goes on.
+    """Pages and streams while the search goes on; then its children end, in their order.
 
     Raises:
         RuntimeError: a stream missed an event, got one twice, or out of order.
@@ -273,7 +274,8 @@ def under_load(
     for one in others:
         one.start()
     spans: dict[str, list[float]] = asked.recv()
-    end(search)
+    for child in children:
+        end(child)
     seconds, last = time.monotonic() - begun, last_event(path)
     time.sleep(5.0)
     events.send("enough")
