@@ -7,6 +7,7 @@ written here stands in `db.service_writes`.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,6 +37,8 @@ from primitives.printer import format_formula
 LINEAGE_LIMIT = 500
 MOST_CHANGES = 10_000
 """Changes of a budget that are looked through, the newest."""
+SEARCHES_KEPT = 500
+"""Of which it is remembered what was trained."""
 _STANDINGS = ("candidate_evaluated", "job_finished")
 
 
@@ -60,6 +63,14 @@ class LastEvent(NamedTuple):
     updated_at: datetime
 
 
+class Trained(NamedTuple):
+    """Trainings, seconds and steps by purpose, of a search's events up to one of them."""
+
+    seq: int
+    here_since: datetime
+    totals: dict[str, tuple[int, float, int]]
+
+
 @dataclass(frozen=True, slots=True)
 class LogRow:
     """An event as text, for those who pass it on unread."""
@@ -76,6 +87,8 @@ class RestQueries:
 
     def __init__(self, store: SqlStore) -> None:
         self._engine, self.tries, self._now = store.engine, store.tries, store.clock
+        self._trained: dict[str, Trained] = {}
+        self._lock = threading.Lock()  # requests are answered by several threads
 
     @again
     def notes(self, search_ids: Sequence[str]) -> dict[str, Notes]:
@@ -214,23 +227,42 @@ class RestQueries:
 
     @again
     def training_costs(self, search_id: str) -> list[dict[str, Any]]:
-        """Trainings, seconds and steps by purpose."""
-        wanted = (
-            select(
-                evaluations.c.purpose, func.count().label("trainings"),
-                func.sum(evaluations.c.seconds).label("seconds"),
-                func.sum(evaluations.c.steps).label("steps"),
-            )
-            .where(evaluations.c.search_id == search_id)
-            .group_by(evaluations.c.purpose)
-            .order_by(evaluations.c.purpose)
-        )  # fmt: skip
+        """Trainings, seconds and steps by purpose; reads what is new since it was asked before."""
+        added = func.coalesce(searches.c.added_at, searches.c.created_at)
         with begin(self._engine) as connection:
-            return [
-                {"purpose": row.purpose, "trainings": row.trainings,
-                 "seconds": float(row.seconds), "steps": int(row.steps)}
-                for row in connection.execute(wanted)
-            ]  # fmt: skip
+            stands = connection.execute(
+                select(searches.c.last_seq, added).where(searches.c.id == search_id)
+            ).one_or_none()
+            if stands is None:
+                return []
+            last, here_since = stands
+            known = self._trained.get(search_id)
+            if known is None or known.here_since != here_since or known.seq > last:
+                known = Trained(0, here_since, {})
+            fresh = connection.execute(
+                select(
+                    evaluations.c.purpose, func.count(), func.sum(evaluations.c.seconds),
+                    func.sum(evaluations.c.steps),
+                )
+                .where(
+                    evaluations.c.search_id == search_id,
+                    evaluations.c.seq > known.seq, evaluations.c.seq <= last,
+                )
+                .group_by(evaluations.c.purpose)
+            ).all()  # fmt: skip
+        totals = dict(known.totals)
+        for purpose, *found in fresh:
+            trainings, seconds, steps = totals.get(purpose, (0, 0.0, 0))
+            totals[purpose] = trainings + found[0], seconds + float(found[1]), steps + int(found[2])
+        with self._lock:
+            self._trained.pop(search_id, None)
+            self._trained[search_id] = Trained(last, here_since, totals)
+            if len(self._trained) > SEARCHES_KEPT:
+                del self._trained[next(iter(self._trained))]
+        return [
+            {"purpose": purpose, "trainings": trainings, "seconds": seconds, "steps": steps}
+            for purpose, (trainings, seconds, steps) in sorted(totals.items())
+        ]
 
     @again
     def worker_seconds(self, search_id: str) -> float:

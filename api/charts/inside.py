@@ -37,7 +37,8 @@ def inside(
     standing = standing or (standing_of(ledger) if ranges else None)
     for one in ranges:
         values = axis_of(ledger, standing, one.name).values
-        kept &= (values >= one.low) & (values <= one.high)  # NaN is in no range
+        with np.errstate(over="ignore"):  # an end beyond the column's type is infinite
+            kept &= (values >= one.low) & (values <= one.high)  # NaN is in no range
     return kept
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from db.check import check
 from db.queries import Queries
+from db.queries_rest import RestQueries
+from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from evosearch.errors import ConfigError, NotFound
 from evosearch.events import (
@@ -180,6 +183,33 @@ def test_a_made_up_cursor_is_refused(sql_store: SqlStore, cursor: str) -> None:
         queries.candidates(ID, order="score", cursor=cursor)
     with pytest.raises(ConfigError, match="order"):
         queries.candidates(ID, order="colour")
+
+
+def test_what_was_trained_is_read_on_from_where_it_was_left(sql_store: SqlStore) -> None:
+    asked = RestQueries(sql_store)
+    assert asked.training_costs(ID) == []
+    sql_store.create(ID, "a title", CREATED)
+    lease, search = sql_store.acquire(ID, "me", 60), RandomSearch(4)
+    told = []
+    for number, batch in enumerate(itertools.islice(search.batches(), 60)):
+        sql_store.append(lease, batch)
+        if number % 10 == 0:
+            told.append(asked.training_costs(ID))
+            assert_like(told[-1], RestQueries(sql_store).training_costs(ID))
+    assert len({sum(row["trainings"] for row in rows) for rows in told}) > 3
+    assert_like(asked.training_costs(ID), asked.training_costs(ID))
+    sql_store.release(lease)
+    ServiceWrites(sql_store).delete(ID)
+    assert asked.training_costs(ID) == []
+    record(sql_store, [queued(1)], [evaluation(1, ANCHORS[0], 0.5)])  # another one of that name
+    (row,) = asked.training_costs(ID)
+    assert (row["purpose"], row["trainings"]) == ("search", 1)
+
+
+def assert_like(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
+    """The same trainings and steps, and seconds but for the order of their sum."""
+    assert [row | {"seconds": 0} for row in ours] == [row | {"seconds": 0} for row in theirs]
+    assert [row["seconds"] for row in ours] == pytest.approx([row["seconds"] for row in theirs])
 
 
 def test_the_funnel_counts_and_costs(sql_store: SqlStore) -> None:

@@ -93,6 +93,8 @@ def test_a_brush_is_one_filter_for_charts_table_and_download(get: Any, made: Any
     lines = httpx.get(f"{base}/candidates.csv", params=wanted).text.splitlines()
     assert {int(one.split(",")[0]) for one in lines[1:]} == inside
     assert get("/candidates", range="gain:5..9")["candidates"] == []
+    everything = get("/scatter", range=["score.resnet:-1e95..9e95", "memory:0..9e95"])["births"]
+    assert everything == whole["births"]
     for wrong in ("gain:1", "gain:a..b", "colour:0..1", "gain:1e999..2", "x" * 99):
         assert httpx.get(f"{base}/candidates", params={"range": wrong}).status_code == 422
     assert httpx.get(f"{base}/scatter", params={"range": "score.no:0..1"}).status_code == 400
