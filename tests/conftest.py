@@ -16,7 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 from evosearch.garbage import collect_rarely
 
 RAY = frozenset({
-    "test_front_door", "test_kills", "test_ray_faults", "test_ray_pool", "test_ray_search",
+    "test_front_door", "test_ray_faults", "test_ray_pool", "test_ray_search",
     "test_rerank_runs", "test_wheel",
 })  # fmt: skip
 
