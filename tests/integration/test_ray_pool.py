@@ -1,9 +1,12 @@
-"""Ray actors: jobs, death, hanging, cancelling and a clean end."""
+"""Ray actors: jobs, death, hanging, cancelling, decoy folders, Ctrl-C and a clean end."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -211,3 +214,58 @@ class TestOnePool:
         assert {message.job_id for message in messages} == {"after"}
         assert {actor.name for actor in pool._actors} == before, "and no worker is killed"
         assert pool.poll(0.5) == []
+
+
+DECOY_SCRIPT = textwrap.dedent(
+    """
+    import os, signal, sys, time
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
+    sys.path[:] = [entry for entry in sys.path if entry not in ("", os.getcwd())]
+    sys.path.insert(0, ROOT)
+    from evosearch.config import Anchor, Task
+    from evosearch.records import Job, Run, Subject
+    from workers.ray_pool import RayPool
+
+    pool = RayPool(1)
+    print("started", flush=True)
+    work = Job(
+        id="j", purpose="baseline", subject=Subject(baseline="bn-relu"), graph=None,
+        runs=tuple(Run(anchor="resnet", seed=n, learning_rate=0.2) for n in range(8)),
+        task=Task(anchors=(Anchor(name="resnet"),), steps=100),
+    )
+    pool.submit(work)
+    interrupts, messages = 0, []
+    while not messages or messages[-1].kind != "job_done":
+        try:
+            messages += pool.poll(1.0)
+        except KeyboardInterrupt:
+            interrupts += 1
+    print(interrupts, len(messages), messages[-1].failure, flush=True)
+    pool.close()
+    """
+)
+
+
+def test_decoy_folders_are_not_imported_and_ctrl_c_spares_the_workers(tmp_path):
+    for name in ("api", "db", "workers", "primitives", "evosearch"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('decoy')\n")
+    (tmp_path / "own.py").write_text(f"ROOT = {str(ROOT)!r}\n" + DECOY_SCRIPT)
+    process = subprocess.Popen(
+        [sys.executable, "own.py"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout.readline() == "started\n", process.stderr.read()
+        time.sleep(0.7)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the whole group
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert out == "1 9 None\n", err
+    assert err == ""
+    assert process.returncode == 0
