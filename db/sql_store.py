@@ -12,6 +12,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Connection,
     Row,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -27,6 +29,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.sql.dml import Update
 
 from db import engine as engines
 from db.backfill import fill_candidates
@@ -217,8 +220,8 @@ class SqlStore:
 
     def _lock(self, connection: Connection, lease: Lease) -> int:
         """Locks the search for this transaction; returns its last sequence number."""
-        mine = select(searches.c.last_seq).where(*_owned(lease)).with_for_update(key_share=True)
-        last = connection.execute(mine).scalar()
+        mine = {"b_id": lease.search_id, "b_owner": lease.owner, "b_epoch": lease.epoch}
+        last = connection.execute(_LOCK, mine).scalar()
         if last is None:
             raise self._lost(connection, lease)
         return int(last)
@@ -419,9 +422,9 @@ def record(
     for seq, at, event in numbered:
         change.add(seq, at, event)
     write(connection, search_id, change)
-    moved = update(searches).where(searches.c.id == search_id, searches.c.last_seq == last)
-    moved = moved.values(evaluated=searches.c.evaluated + change.evaluated, **change.search)
-    if connection.execute(moved).rowcount != 1:
+    moved = {f"b_{name}": value for name, value in change.search.items()}
+    moved |= {"b_id": search_id, "b_last": last, "b_evaluated": change.evaluated}
+    if connection.execute(_moved(*sorted(change.search)), moved).rowcount != 1:
         raise StateConflict("another writer moved the log", hint="nothing was written")
 
 
@@ -445,6 +448,27 @@ _INFO = select(
     searches.c.id, searches.c.title, searches.c.config, searches.c.status, searches.c.created_at,
     searches.c.updated_at, searches.c.last_seq, searches.c.evaluated, searches.c.hypervolume,
 )  # fmt: skip
+
+
+_LOCK = (
+    select(searches.c.last_seq)
+    .where(
+        searches.c.id == bindparam("b_id"), searches.c.lease_owner == bindparam("b_owner"),
+        searches.c.lease_epoch == bindparam("b_epoch"),
+    )
+    .with_for_update(key_share=True)
+)  # fmt: skip
+
+
+@cache
+def _moved(*names: str) -> Update:
+    """UPDATE of a search after new events; built once for each set of columns that change."""
+    values: dict[str, Any] = {name: bindparam(f"b_{name}") for name in names}
+    return (
+        update(searches)
+        .where(searches.c.id == bindparam("b_id"), searches.c.last_seq == bindparam("b_last"))
+        .values(evaluated=searches.c.evaluated + bindparam("b_evaluated"), **values)
+    )
 
 
 def _info(row: Row[*tuple[Any, ...]]) -> SearchInfo:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, insert, select, update
+from sqlalchemy import Connection, Insert, Select, Table, and_, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Update
 
@@ -28,34 +29,18 @@ def load_candidates(
     connection: Connection, search_id: str, births: Iterable[int]
 ) -> dict[int, KnownCandidate]:
     """What the rules must know of these candidates, as stored."""
-    table = schema.candidates
     found: dict[int, KnownCandidate] = {}
     for part in _chunks(sorted(births)):
-        rows = connection.execute(
-            select(table.c.birth, table.c.state, table.c.on_front, table.c.attempts).where(
-                table.c.search_id == search_id, table.c.birth.in_(part)
-            )
-        )
+        rows = connection.execute(_CANDIDATES, {"b_search": search_id, "b_keys": part})
         found |= {row.birth: KnownCandidate(*row[1:]) for row in rows}
     return found
 
 
 def load_jobs(connection: Connection, search_id: str, ids: Iterable[str]) -> dict[str, KnownJob]:
     """What the rules must know of these jobs, as stored."""
-    table = schema.jobs
     found: dict[str, KnownJob] = {}
     for part in _chunks(sorted(ids)):
-        rows = connection.execute(
-            select(
-                table.c.id,
-                table.c.state,
-                table.c.purpose,
-                table.c.attempt,
-                table.c.birth,
-                table.c.baseline,
-            ).where(table.c.search_id == search_id, table.c.id.in_(part))
-        )
-        for row in rows:
+        for row in connection.execute(_JOBS, {"b_search": search_id, "b_keys": part}):
             subject = row.baseline if row.birth is None else f"c{row.birth}"
             found[row.id] = KnownJob(row.state, row.purpose, subject, row.attempt)
     return found
@@ -96,12 +81,12 @@ class _Writer:
 
     def __init__(self, connection: Connection, search_id: str) -> None:
         self._connection, self._id = connection, search_id
-        self._upsert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+        self._dialect = connection.dialect.name
 
     def insert(self, table: Table, rows: Sequence[Row]) -> None:
         if rows:
             self._connection.execute(
-                insert(table), [{"search_id": self._id, **row} for row in rows]
+                _insert(table), [{"search_id": self._id, **row} for row in rows]
             )
 
     def change(self, statement: Update, key: str, rows: Mapping[Any, Row]) -> None:
@@ -122,14 +107,9 @@ class _Writer:
         self, table: Table, keys: Sequence[str], sums: Sequence[str], rows: Sequence[Row]
     ) -> None:
         """Adds the sums to the rows of these keys; rows that are missing begin at zero."""
-        if not rows:
-            return
-        statement = self._upsert(table)
-        statement = statement.on_conflict_do_update(
-            index_elements=["search_id", *keys],
-            set_={name: table.c[name] + statement.excluded[name] for name in sums},
-        )
-        self._connection.execute(statement, [{"search_id": self._id, **row} for row in rows])
+        if rows:
+            statement = _adding(self._dialect, table, tuple(keys), tuple(sums))
+            self._connection.execute(statement, [{"search_id": self._id, **row} for row in rows])
 
     def scores(self, change: Projection) -> None:
         """One row for each score of the candidates that were scored, new ones and later ones."""
@@ -140,12 +120,7 @@ class _Writer:
             for name, score in json.loads(row["scores"]).items()
         ]  # fmt: skip
         if rows:
-            statement = self._upsert(schema.scores)
-            statement = statement.on_conflict_do_update(
-                index_elements=["search_id", "birth", "name"],
-                set_={"score": statement.excluded.score},
-            )
-            self._connection.execute(statement, rows)
+            self._connection.execute(_score(self._dialect), rows)
 
     def tally(self, change: Projection) -> None:
         kept = self._keep_examples(change.examples)
@@ -177,6 +152,47 @@ class _Writer:
                 kept[code] = kept.get(code, 0) + 1
         self.insert(schema.skip_examples, rows)
         return kept
+
+
+# SQLAlchemy takes far longer to build a statement than to run it, so each is built once.
+
+
+@cache
+def _insert(table: Table) -> Insert:
+    return insert(table)
+
+
+def _upsert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+@cache
+def _adding(dialect: str, table: Table, keys: tuple[str, ...], sums: tuple[str, ...]) -> Insert:
+    new = _upsert(dialect, table)
+    return new.on_conflict_do_update(
+        index_elements=["search_id", *keys],
+        set_={name: table.c[name] + new.excluded[name] for name in sums},
+    )
+
+
+@cache
+def _score(dialect: str) -> Insert:
+    new = _upsert(dialect, schema.scores)
+    return new.on_conflict_do_update(
+        index_elements=["search_id", "birth", "name"], set_={"score": new.excluded.score}
+    )
+
+
+def _read(table: Table, key: str, *names: str) -> Select[Any]:
+    """SELECT of the key and the named columns of the rows with the keys ``b_keys``."""
+    return select(table.c[key], *(table.c[name] for name in names)).where(
+        table.c.search_id == bindparam("b_search"),
+        table.c[key].in_(bindparam("b_keys", expanding=True)),
+    )
+
+
+_CANDIDATES = _read(schema.candidates, "birth", "state", "on_front", "attempts")
+_JOBS = _read(schema.jobs, "id", "state", "purpose", "attempt", "birth", "baseline")
 
 
 def _set(table: Table, key: str, state: str | None, names: Iterable[str]) -> Update:
