@@ -126,20 +126,27 @@ def write_figures(
     from evosearch.calibrate import advice
 
     found = calibrations(config.anchor_names, names, short, long)
-    figures = {
+    data = {
+        "preset": config.preset, "versions": versions(),
+        "config": config.model_dump(mode="json"), "layers": [*names],
+        "scores": short, "scores_of_the_longer_task": long,
+        "calibration": figures(config.anchor_names, names, short, long),
+        "advice": advice(found[MEAN]),
+    }  # fmt: skip
+    out.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def figures(
+    anchors: Sequence[str], names: Sequence[str], short: Scores, long: Scores | None
+) -> dict[str, dict[str, float | None]]:
+    """Anchor, and `MEAN` for the mean of all, -> its figures by name."""
+    return {
         name: {
             "between": one.between, "noise": one.noise, "ratio": plain(one.ratio),
             "seeds_for_one_point": one.seeds, "rank_correlation": plain(one.correlation),
         }
-        for name, one in found.items()
+        for name, one in calibrations(anchors, names, short, long).items()
     }  # fmt: skip
-    data = {
-        "preset": config.preset, "versions": versions(),
-        "config": config.model_dump(mode="json"), "layers": [*names],
-        "scores": short, "scores_of_the_longer_task": long, "calibration": figures,
-        "advice": advice(found[MEAN]),
-    }  # fmt: skip
-    out.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def plain(value: float) -> float | None:

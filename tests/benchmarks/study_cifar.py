@@ -4,9 +4,10 @@
 BN-SiLU, GN-ReLU, EvoNorm-B0, EvoNorm-S0 and plain ReLU, and a layer that diverges, on the preset's
 anchors, one thread. Each layer and seed is a file in FOLDER, so the study may be stopped at any
 time and started again, and several processes may share it. ``--report`` trains nothing: it writes
-``results/cifar10_cpu.json`` and from it ``docs/cifar.md``: the table, whether the preset is good
-enough, and the calibration (``--longer``: the rows of more steps). It prints the preset's reference
-points, which ``--write-references`` sets.
+``results/cifar10_cpu.json``: the rows, whether the preset is good enough, whether its checks reject
+what they should and nothing else, and the calibration (``--longer``: the rows of more steps).
+`docs.make_measured` shows it. It prints the preset's reference points, which ``--write-references``
+sets.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from api.commands_preset import Scores, lines
+from api.commands_preset import Scores, figures, lines
 from evosearch import presets
 from evosearch.config import SearchConfig
 from evosearch.presets import load_preset
@@ -38,7 +39,6 @@ WANTED = 0.50
 """Accuracy of BN-ReLU on select that a proxy of CIFAR-10 should reach on every anchor."""
 LONGEST_SECONDS = 300.0
 """Where it is out of reach, the largest proxy that ends a candidate within this is taken."""
-PAGE = Path(__file__).parents[2] / "docs" / "cifar.md"
 BASELINES = ("bn-relu", "bn-silu", "gn-relu", "evonorm-b0", "evonorm-s0")
 FORMULAS = {"relu": "max(x, zero)", "cube": "x * x * x"}
 """Layers that a check should reject: no normalisation, and one that diverges."""
@@ -140,17 +140,51 @@ def scores_of(rows: list[dict[str, Any]]) -> Scores:
     return found
 
 
+def baseline(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Anchor -> mean score of BN-ReLU.
+
+    Raises:
+        SystemExit: there is none, or a check rejected it: nothing can be compared with it.
+    """
+    found = scores_of(rows).get("bn-relu")
+    if found is None:
+        raise SystemExit("bn-relu is not among the rows, or a check rejected it")
+    return {anchor: statistics.mean(scores) for anchor, scores in found.items()}
+
+
 def references(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Anchor -> reference point, from BN-ReLU's mean."""
-    return {
-        anchor: round(statistics.mean(scores) - BELOW_BASELINE, 2)
-        for anchor, scores in scores_of(rows)["bn-relu"].items()
-    }
+    return {anchor: round(mean - BELOW_BASELINE, 2) for anchor, mean in baseline(rows).items()}
+
+
+def judged(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Whether the checks reject every bad layer with every seed, and no good one with any."""
+    lost = [
+        f"{row['layer']}, seed {row['seed']} ({row['rejected_by']})"
+        for row in rows
+        if row["layer"] in BASELINES and row["rejected_by"]
+    ]
+    passed = [
+        f"{row['layer']}, seed {row['seed']}"
+        for row in rows
+        if row["layer"] in FORMULAS and not row["rejected_by"]
+    ]
+    said = (
+        "The checks reject no good layer with any seed"
+        if not lost
+        else (f"The checks reject good layers: {'; '.join(lost)}")
+    )
+    said += (
+        ", and every bad one with every seed."
+        if not passed
+        else (f". They let pass: {'; '.join(passed)}.")
+    )
+    return {"good_rejected": lost, "bad_passed": passed, "said": said}
 
 
 def decide(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Whether the preset reaches what is wanted, or else ends a candidate soon enough."""
-    means = {a: statistics.mean(scores) for a, scores in scores_of(rows)["bn-relu"].items()}
+    means = baseline(rows)
     full = [row["seconds"] for row in rows if row["rejected_by"] is None]
     seconds = statistics.median(full)
     reached, soon = min(means.values()) >= WANTED, seconds <= LONGEST_SECONDS
@@ -170,27 +204,6 @@ def decide(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {"means": means, "reached": reached, "soon": soon, "seconds": seconds, "said": said}
 
 
-def page(result: dict[str, Any]) -> str:
-    """The page of the docs that the study's result says."""
-    rows, config = result["rows"], result["config"]
-    anchors = tuple(anchor["name"] for anchor in config["task"]["anchors"])
-    task, environment = config["task"], result.get("environment", {})
-    hardware = ", ".join(str(environment[k]) for k in ("processor", "date") if k in environment)
-    seeds = max(row["seed"] for row in rows) + 1
-    lines = [
-        "# Known layers on CIFAR-10", "",
-        "Written by `python -m tests.benchmarks.study_cifar --report`; do not edit.", "",
-        f"Preset `{config['preset']}`: {task['steps']} steps of {task['batch_size']}, rate "
-        f"{task['learning_rate']:g}, crops of {task['augmentation']['crop']}, one CPU thread, up "
-        f"to {seeds} seeds. Accuracy on *select*, mean and standard deviation over seeds.",
-        f"Data: {result['data']}. Hardware: {hardware or 'not recorded'}.", "",
-        *table(rows, anchors), "", result["decision"]["said"], "",
-    ]  # fmt: skip
-    if result["calibration"]:
-        lines += ["What one seed tells apart:", "", "```", *result["calibration"], "```", ""]
-    return "\n".join(lines)
-
-
 def with_references(text: str, found: dict[str, float]) -> str:
     """A preset's text with these reference points; its comments and order stay."""
     for anchor, value in found.items():
@@ -201,48 +214,19 @@ def with_references(text: str, found: dict[str, float]) -> str:
     return text
 
 
-def table(rows: list[dict[str, Any]], anchors: tuple[str, ...]) -> list[str]:
-    """Markdown: mean and standard deviation over seeds per anchor, verdict, cost."""
-    said = [f"| layer | {' | '.join(anchors)} | rejected by | median seconds |"]
-    said.append("|---|" + "---|" * (len(anchors) + 2))
-    for name in (*BASELINES, *FORMULAS):
-        mine = [row for row in rows if row["layer"] == name]
-        if not mine:
-            continue
-        cells = []
-        for anchor in anchors:
-            scores = [row["scores"][anchor] for row in mine if anchor in row["scores"]]
-            if not scores:
-                cells.append("-")
-            elif len(scores) == 1:
-                cells.append(f"{scores[0]:.3f} (n=1)")
-            else:
-                cells.append(
-                    f"{statistics.mean(scores):.3f} +-{statistics.stdev(scores):.3f} "
-                    f"(n={len(scores)})"
-                )
-        codes = sorted({row["rejected_by"].split(":")[0] for row in mine if row["rejected_by"]})
-        count = sum(row["rejected_by"] is not None for row in mine)
-        verdict = f"{', '.join(codes)} ({count} of {len(mine)})" if count else "none"
-        seconds = statistics.median(row["seconds"] for row in mine)
-        said.append(f"| {name} | {' | '.join(cells)} | {verdict} | {seconds:.1f} |")
-    return said
-
-
 def report(config: SearchConfig, overrides: list[str], folder: Path, longer: Path | None) -> None:
-    """Write the result and print what the docs and the preset take from it."""
+    """Write the result and print what the preset takes from it."""
     rows = load_rows(config, folder)
     full = [row["seconds"] for row in rows if row["rejected_by"] is None]
     rejected = [row["seconds"] for row in rows if row["rejected_by"] is not None]
-    print("\n".join(table(rows, config.anchor_names)), "\n")
     short = scores_of(rows)
     seeds = min((len(scores) for by in short.values() for scores in by.values()), default=0)
-    calibration: list[str] = []
+    calibration: dict[str, Any] = {}
     if len(short) > 1 and seeds > 1:
         long = scores_of(load_rows(None, longer)) if longer is not None else None
         names = [name for name in short if long is None or name in long]
-        calibration = lines(config.anchor_names, names, short, long)
-        print("\n".join(calibration), "\n")
+        calibration = figures(config.anchor_names, names, short, long)
+        print("\n".join(lines(config.anchor_names, names, short, long)), "\n")
     result = {
         "data": "rebuilt CIFAR-10 (98 of 60,000 images not exact)",
         "config": config.model_dump(mode="json"),
@@ -251,12 +235,12 @@ def report(config: SearchConfig, overrides: list[str], folder: Path, longer: Pat
         "median_seconds_rejected": statistics.median(rejected) if rejected else None,
         "references": references(rows),
         "decision": decide(rows),
+        "checks": judged(rows),
         "calibration": calibration,
         "rows": rows,
     }
-    path = write_result(config.preset.replace("-", "_"), result)
-    PAGE.write_text(page(json.loads(path.read_text())))
-    print(result["decision"]["said"], path, PAGE, sep="\n")
+    print(write_result(config.preset.replace("-", "_"), result))
+    print(result["decision"]["said"], result["checks"]["said"], sep="\n")
     for anchor, value in references(rows).items():
         print(f"reference of {anchor}: {value:.2f}")
 

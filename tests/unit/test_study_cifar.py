@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from docs import make_measured
 from evosearch.presets import load_preset
 from tests.benchmarks import record, study_cifar
 
@@ -46,7 +47,6 @@ def test_one_anchor_below_half_is_not_enough():
 
 
 def test_the_report_writes_its_result_and_the_page_of_the_docs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(study_cifar, "PAGE", tmp_path / "cifar.md")
     monkeypatch.setattr(
         study_cifar, "write_result", lambda name, data: record.write_result(name, data, tmp_path)
     )
@@ -58,9 +58,28 @@ def test_the_report_writes_its_result_and_the_page_of_the_docs(tmp_path, monkeyp
     study_cifar.report(config, [], folder, None)
     result = json.loads((tmp_path / "cifar10_cpu.json").read_text())
     assert result["decision"]["reached"]
-    text = (tmp_path / "cifar.md").read_text()
-    assert "| bn-relu | 0.521 +-0.001 (n=3) | 0.521 +-0.001 (n=3) |" in text
-    assert "| relu | - | - | - | quality (1 of 1) |" in text
+    text = make_measured.page(tmp_path)
+    assert "| `bn-relu` | 0.521 ± 0.001 (n=3) | 0.521 ± 0.001 (n=3) |" in text
+    assert "| `relu` | - | - | - | quality (1 of 1) | 2.0 |" in text
     assert "reaches 50 % on every anchor" in text
-    assert "one seed tells these layers apart" in text
-    assert "reaches 50 %" in capsys.readouterr().out
+    assert "reject no good layer with any seed, and every bad one with every seed" in text
+    assert "`python -m tests.benchmarks.bench_training` does it" in text
+    said = capsys.readouterr().out
+    assert "one seed tells these layers apart" in said
+    assert "reaches 50 %" in said
+
+
+def test_a_rejected_good_layer_and_a_bad_one_that_passes_are_told():
+    some = rows(0.52, 100.0)
+    some[3]["rejected_by"], some[-1]["rejected_by"] = "quality: 12 %", None
+    found = study_cifar.judged(some)
+    assert found["good_rejected"] == ["bn-silu, seed 0 (quality: 12 %)"]
+    assert found["bad_passed"] == ["relu, seed 0"]
+    assert "The checks reject good layers: bn-silu, seed 0" in found["said"]
+
+
+def test_without_the_baseline_nothing_is_decided():
+    some = rows(0.52, 100.0)
+    some[0]["rejected_by"] = "signal: logit_std 1e9"
+    with pytest.raises(SystemExit, match="bn-relu"):
+        study_cifar.decide(some)

@@ -1,0 +1,279 @@
+"""Writes docs/measured.md from the results of benchmarks and studies.
+
+    python -m docs.make_measured
+
+Every figure of the page stands in ``tests/benchmarks/results``; what has no result yet is named.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+TARGET = Path(__file__).with_name("measured.md")
+PICTURES = Path(__file__).with_name("pictures")
+RESULTS = Path(__file__).parents[1] / "tests" / "benchmarks" / "results"
+PICTURE = "workers.svg"
+
+HEAD = """# Measured
+
+Written by `python -m docs.make_measured` from the results of the scripts that each part names; do
+not edit. Machines are shared and noisy: ratios were taken side by side in one run."""
+
+NO_GPU = (
+    "`cifar10-gpu` with EvoNorm-S0 trains five times as many steps a second as a plain eager loop",
+    "several candidates on one GPU get more done than one",
+    "3,000 candidates on three networks in a night of ten hours",
+    "the share of a GPU's memory that its workers stay within",
+    "the fused layers and the channels-last layout are faster there",
+)
+"""What is claimed or aimed at on a GPU, and has no figure without one."""
+
+
+def page(folder: Path = RESULTS) -> str:
+    """The whole page, of the results that are in the folder."""
+    parts = [HEAD]
+    for name, part in PARTS.items():
+        path = folder / f"{name}.json"
+        found = json.loads(path.read_text()) if path.exists() else None
+        parts.append("\n".join(part(found)))
+    return "\n\n".join(parts) + "\n"
+
+
+def on_cifar(result: Mapping[str, Any] | None) -> Iterator[str]:
+    """Known layers on CIFAR-10: scores over seeds, what the checks say, what a seed tells apart."""
+    yield from ("## Known layers on CIFAR-10", "")
+    if result is None:
+        yield missing("python -m tests.benchmarks.study_cifar")
+        return
+    rows, task = result["rows"], result["config"]["task"]
+    anchors = [anchor["name"] for anchor in task["anchors"]]
+    yield (
+        f"`python -m tests.benchmarks.study_cifar`, preset `{result['config']['preset']}`: "
+        f"{task['steps']} steps of {task['batch_size']}, rate {task['learning_rate']:g}, crops of "
+        f"{task['augmentation']['crop']}, one CPU thread, {task['select_rows']:,} rows of "
+        "*select*; accuracy, mean and standard deviation over seeds; seconds of a whole candidate. "
+        f"Data: {result['data']}. {hardware(result)}"
+    )
+    yield ""
+    yield from table(
+        ("layer", *anchors, "rejected by", "median seconds"),
+        (cifar_row(rows, name, anchors) for name in dict.fromkeys(row["layer"] for row in rows)),
+    )
+    yield from ("", result["decision"]["said"], "", result["checks"]["said"])
+    if result["calibration"]:
+        yield from ("", *calibration(result["calibration"]))
+
+
+def cifar_row(
+    rows: Sequence[Mapping[str, Any]], name: str, anchors: Sequence[str]
+) -> Iterator[str]:
+    """A layer's cells: its scores on each anchor, what rejected it, and its cost."""
+    mine = [row for row in rows if row["layer"] == name]
+    yield f"`{name}`"
+    for anchor in anchors:
+        yield spread([row["scores"][anchor] for row in mine if anchor in row["scores"]])
+    codes = [row["rejected_by"].split(":")[0] for row in mine if row["rejected_by"]]
+    named = ", ".join(sorted(set(codes)))
+    yield f"{named} ({len(codes)} of {len(mine)})" if codes else "nothing"
+    yield f"{statistics.median(row['seconds'] for row in mine):.1f}"
+
+
+def on_quickstart(result: Mapping[str, Any] | None) -> Iterator[str]:
+    """What one seed of the quickstart tells apart."""
+    yield from ("## What the quickstart's proxy tells apart", "")
+    command = "evosearch preset calibrate quickstart"
+    if result is None:
+        yield missing(command)
+        return
+    task, scores = result["config"]["task"], result["scores"]
+    anchors = [anchor["name"] for anchor in task["anchors"]]
+    seeds = len(next(iter(next(iter(scores.values())).values())))
+    yield (
+        f"`{command}`: {task['dataset']}, {task['steps']} steps of {task['batch_size']}, "
+        f"{seeds} seeds a layer; accuracy on *select*, mean and standard deviation over seeds."
+    )
+    yield ""
+    yield from table(
+        ("layer", *anchors),
+        ([f"`{name}`", *(spread(by[anchor]) for anchor in anchors)] for name, by in scores.items()),
+    )
+    yield from ("", *calibration(result["calibration"]))
+    yield ""
+    yield "; ".join(result["advice"]).capitalize() + "."
+
+
+def calibration(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The figures of `evosearch preset calibrate`, an anchor a row."""
+    yield from table(
+        ("", "between layers", "between seeds", "ratio", "seeds for one point",
+         "rank correlation with the longer task"),
+        (
+            (name, f"{one['between']:.4f}", f"{one['noise']:.4f}", number(one["ratio"]),
+             str(one["seeds_for_one_point"]), number(one["rank_correlation"]))
+            for name, one in figures.items()
+        ),
+    )  # fmt: skip
+
+
+def on_training(result: Mapping[str, Any] | None) -> Iterator[str]:
+    """Our training loop beside a plain one, and the cost of a rejection."""
+    yield from ("## Training on a CPU", "")
+    command = "python -m tests.benchmarks.bench_training"
+    if result is None:
+        yield missing(command)
+        return
+    yield (
+        f"`{command}`, preset `{result['preset']}`, one thread, in turns: steps a second of this "
+        "loop and of a plain eager one with the same network and a hand-written layer; medians, "
+        f"and the ratio's range. {hardware(result)}"
+    )
+    yield ""
+    yield from table(
+        ("layer", "network", "ours", "plain", "ratio"),
+        (
+            (one["layer"], one["anchor"], *speeds(one))
+            for one in result["races"]
+        ),
+    )  # fmt: skip
+    cost = result["rejection"]
+    yield ""
+    yield (
+        f"A rejected candidate costs {100 * cost['median_share']:.1f} % of a full evaluation "
+        f"(medians of {cost['rejected']} and {cost['full']} in a real search; means "
+        f"{100 * cost['mean_share']:.1f} %)."
+    )
+
+
+def speeds(race: Mapping[str, Any]) -> Iterator[str]:
+    """Median steps a second of both loops, and their ratio with its range."""
+    for who in ("ours", "plain"):
+        yield f"{statistics.median(race['steps_per_second'][who]):.1f}"
+    yield f"{race['ratio']:.2f} ({race['ratio_low']:.2f} to {race['ratio_high']:.2f})"
+
+
+def on_workers(result: Mapping[str, Any] | None) -> Iterator[str]:
+    """A controller with thousands of workers, and with a million candidates stored."""
+    yield from ("## Thousands of workers", "")
+    command = "python -m tests.benchmarks.study_workers"
+    if result is None:
+        yield missing(command)
+        return
+    found = result["pool"]
+    clock = "by the processor's clock" if result["clock"] == "processor" else "by a real clock"
+    yield (
+        f"`{command}`: one controller with its SQLite store makes real proposals for "
+        f"{result['workers']:,} simulated workers, whose answers and times are those of a real "
+        "search, scaled to ten minutes for a full evaluation. What the controller takes "
+        f"{clock} passes on the simulated clock too. {hardware(result)}"
+    )
+    yield ""
+    yield from table(
+        ("evaluations", "workers idle", "after the first fill", "controller busy",
+         "a queued candidate", "memory"),
+        [(f"{found['evaluated']:,}", f"{100 * found['idle_share']:.2f} %",
+          f"{100 * found['idle_after_first_fill']:.2f} %",
+          f"{100 * found['controller_share']:.0f} %", f"{found['ms_per_candidate']:.1f} ms",
+          f"{found['peak_mib']:,.0f} MiB")],
+    )  # fmt: skip
+    if not result.get("sizes"):
+        return
+    yield from ("", "What a proposal costs with so many candidates stored already:", "")
+    yield from table(
+        ("candidates stored", "a proposal", "of it in checks", "a queued candidate", "opening",
+         "memory"),
+        (
+            (f"{row['stored']:,}", f"{row['us_per_proposal']:.0f} us",
+             f"{row['us_per_proposal_in_checks']:.0f} us", f"{row['ms_per_candidate']:.1f} ms",
+             f"{row['opening_seconds']:.1f} s", f"{row['mib']:,.0f} MiB")
+            for row in result["sizes"]
+        ),
+    )  # fmt: skip
+    yield from ("", f"![Cost of a proposal over candidates stored](pictures/{PICTURE})")
+
+
+def on_gpu(result: Mapping[str, Any] | None) -> Iterator[str]:
+    """The figures of a GPU, or which claims have none."""
+    yield from ("## On a GPU", "")
+    command = "python -m tests.benchmarks.bench_gpu"
+    if result is None:
+        yield (
+            f"`{command}` makes these figures; it has not run on one yet. Training steps are not "
+            "captured as CUDA graphs. Without a figure are:"
+        )
+        yield from ("", *(f"- {one};" for one in NO_GPU[:-1]), f"- {NO_GPU[-1]}.")
+        return
+    yield f"`{command}` on {result['gpu']}:"
+    yield ""
+    yield from table(
+        ("network", "ours", "plain", "ratio"),
+        (
+            (one["anchor"], *speeds(one))
+            for one in result["races"]
+        ),
+    )  # fmt: skip
+    yield ""
+    yield (
+        f"{result['chosen']} candidates a GPU: {result['candidates_per_hour_several']:,.0f} an "
+        f"hour, {result['candidates_per_hour_one']:,.0f} one at a time (trainings alone)."
+    )
+
+
+PARTS = {
+    "cifar10_cpu": on_cifar,
+    "calibrate_quickstart": on_quickstart,
+    "training": on_training,
+    "workers": on_workers,
+    "gpu": on_gpu,
+}
+"""Name of a result -> what the page says of it."""
+
+
+def missing(command: str) -> str:
+    """What is said of a result that is not there."""
+    return f"Not measured yet; `{command}` does it."
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """A Markdown table."""
+    names = list(head)
+    yield f"| {' | '.join(names)} |"
+    yield "|" + "---|" * len(names)
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def spread(scores: Sequence[float]) -> str:
+    """Mean and standard deviation, with the number of seeds."""
+    if not scores:
+        return "-"
+    if len(scores) == 1:
+        return f"{scores[0]:.3f} (n=1)"
+    return f"{statistics.mean(scores):.3f} ± {statistics.stdev(scores):.3f} (n={len(scores)})"
+
+
+def number(value: float | None) -> str:
+    """With two digits; a dash where there is none."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def hardware(result: Mapping[str, Any]) -> str:
+    """Where and when it was measured."""
+    about = result.get("environment", {})
+    if "processor" not in about:
+        return ""
+    return f"{about['processor']}, {about['cores']} cores, {about['date']}."
+
+
+def main() -> None:
+    TARGET.write_text(page(), encoding="utf-8")
+    if (RESULTS / PICTURE).exists():
+        shutil.copy(RESULTS / PICTURE, PICTURES / PICTURE)
+
+
+if __name__ == "__main__":
+    main()
