@@ -17,7 +17,7 @@ from typing import Any
 TARGET = Path(__file__).with_name("measured.md")
 PICTURES = Path(__file__).with_name("pictures")
 RESULTS = Path(__file__).parents[1] / "tests" / "benchmarks" / "results"
-PICTURE = "workers.svg"
+WORKERS_PICTURE, STORE_PICTURE = "workers.svg", "store.svg"
 
 HEAD = """# Measured
 
@@ -193,7 +193,7 @@ def on_workers(result: Mapping[str, Any] | None) -> Iterator[str]:
             for row in result["sizes"]
         ),
     )  # fmt: skip
-    yield from ("", f"![Cost of a proposal over candidates stored](pictures/{PICTURE})")
+    yield from ("", f"![Cost of a proposal over candidates stored](pictures/{WORKERS_PICTURE})")
 
 
 def on_gpu(result: Mapping[str, Any] | None) -> Iterator[str]:
@@ -223,7 +223,50 @@ def on_gpu(result: Mapping[str, Any] | None) -> Iterator[str]:
     )
 
 
+READS = {
+    "first page": "first page of candidates",
+    "deep page by score": "page in the middle, by score",
+    "front": "front",
+    "funnel": "funnel",
+    "population summary": "population summary",
+    "candidate": "one candidate with all it has",
+    "REST: a least score": "page filtered by a least score",
+}
+"""Read of the benchmark -> what the page calls it."""
+
+
+def on_store(result: Mapping[str, Any] | None) -> Iterator[str]:
+    """The SQLite store as a search grows."""
+    yield from ("## A search of a million candidates", "")
+    command = "python -m tests.benchmarks.bench_store"
+    if result is None:
+        yield missing(command)
+        return
+    sizes = result["sizes"]
+    slowest = max(read["median_ms"] for one in sizes for read in one["reads"].values())
+    yield (
+        f"`{command}`: the SQLite store ({result['sqlite']}), half of the candidates evaluated; "
+        f"median milliseconds of {len(sizes[0]['reads'])} reads (the slowest of all takes "
+        f"{slowest:.1f} ms), some of which are shown. An outcome is a durable transaction of three "
+        f"trainings and what follows from them. {hardware(result)}"
+    )
+    yield ""
+    rows = [[name, *(f"{one['reads'][key]['median_ms']:.1f} ms" for one in sizes)]
+            for key, name in READS.items()]  # fmt: skip
+    done = [one["outcomes"] for one in sizes]
+    rows += [
+        ["recording an outcome", *(f"{one['store_median_ms']:.2f} ms" for one in done)],
+        ["outcomes a second", *(f"{one['store_per_s']:,.0f}" for one in done)],
+        ["of what the bare driver does", *(f"{100 * one['ratio']:.0f} %" for one in done)],
+        ["opening the search again", *(f"{one['opening']['open_s']:.1f} s" for one in sizes)],
+        ["file", *(f"{one['file_mib']:,.0f} MiB" for one in sizes)],
+    ]
+    yield from table(("candidates", *(f"{one['candidates']:,}" for one in sizes)), rows)
+    yield from ("", f"![Milliseconds over candidates](pictures/{STORE_PICTURE})")
+
+
 PARTS = {
+    "store": on_store,
     "cifar10_cpu": on_cifar,
     "calibrate_quickstart": on_quickstart,
     "training": on_training,
@@ -271,8 +314,9 @@ def hardware(result: Mapping[str, Any]) -> str:
 
 def main() -> None:
     TARGET.write_text(page(), encoding="utf-8")
-    if (RESULTS / PICTURE).exists():
-        shutil.copy(RESULTS / PICTURE, PICTURES / PICTURE)
+    for name in (WORKERS_PICTURE, STORE_PICTURE):
+        if (RESULTS / name).exists():
+            shutil.copy(RESULTS / name, PICTURES / name)
 
 
 if __name__ == "__main__":
