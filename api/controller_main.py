@@ -19,7 +19,7 @@ from api.disks import least_free
 from api.lease import owner_name
 from api.settings import ServiceSettings
 from api.shared_pool import SharedPool
-from api.wiring import PATIENCE, ray_pool, with_cache
+from api.wiring import PATIENCE, checkpoint_folder, ray_pool, with_cache
 from db.controllers import Controllers
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
@@ -88,9 +88,10 @@ def open_pool(settings: ServiceSettings) -> Pool:
         WorkerError: the workers do not start.
     """
     if settings.pool == "inline":
+        from workers.evaluate import Context
         from workers.inline import InlinePool
 
-        return with_cache(InlinePool())
+        return with_cache(InlinePool(Context(checkpoints=checkpoint_folder(settings))))
     return with_cache(ray_pool(settings))
 
 

@@ -139,6 +139,8 @@ def make_pool(
         ConfigError: a setting is wrong.
         WorkerError: the workers cannot be started.
     """
+    from api.settings import load_settings
+
     if name == "inline":
         if address is not None:
             raise ConfigError(
@@ -150,11 +152,10 @@ def make_pool(
                 "the inline pool has one worker", got=f"--workers {workers}",
                 hint="use --pool ray for more",
             )  # fmt: skip
+        from workers.evaluate import Context
         from workers.inline import InlinePool
 
-        return with_cache(InlinePool())
-    from api.settings import load_settings
-
+        return with_cache(InlinePool(Context(checkpoints=checkpoint_folder(load_settings()))))
     given = {"workers": workers, "ray_address": address, "hang_seconds": hang_seconds}
     return with_cache(ray_pool(load_settings(given)))
 
@@ -168,12 +169,7 @@ def ray_pool(settings: ServiceSettings) -> RayPool:
     """
     from workers.ray_pool import RayPool
 
-    folder = settings.checkpoints
-    if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as err:
-            raise ConfigError("cannot make the folder of checkpoints", got=str(err)) from err
+    folder = checkpoint_folder(settings)
     memory = settings.worker_memory
     return RayPool(
         settings.workers,
@@ -182,9 +178,24 @@ def ray_pool(settings: ServiceSettings) -> RayPool:
         gpu_share=settings.gpus_per_worker,
         gpu_memory_share=settings.gpu_memory_share,
         memory_limit=None if memory is None else memory * 2**20,
-        checkpoints=None if folder is None else str(folder.resolve()),
+        checkpoints=None if folder is None else str(folder),
         nice=settings.worker_nice,
     )
+
+
+def checkpoint_folder(settings: ServiceSettings) -> Path | None:
+    """The settings' folder of checkpoints, made where it is not there.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    if settings.checkpoints is None:
+        return None
+    try:
+        settings.checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise ConfigError("cannot make the folder of checkpoints", got=str(err)) from err
+    return settings.checkpoints.resolve()
 
 
 def with_cache(pool: Pool) -> Pool:

@@ -23,6 +23,7 @@ GraphData = Annotated[
 """A graph that travels as graph JSON."""
 
 Split = Literal["select", "final"]
+Cause = Literal["error", "died", "out_of_memory", "hung", "rubbish", "preempted"]
 Purpose = Literal["search", "remeasure", "baseline", "confirm", "tune", "final"]
 
 
@@ -134,7 +135,7 @@ class Failure(Record):
     ``preempted``: its machine was taken away, or it was told to go; that is no fault of the layer.
     """
 
-    cause: Literal["error", "died", "out_of_memory", "hung", "rubbish", "preempted"]
+    cause: Cause
     detail: str = ""
 
 

@@ -40,7 +40,7 @@ class FailureWatch:
             self._failed = self._lost = 0
         elif isinstance(event, ev.JobFinished) and event.purpose == "baseline":
             failure = event.failure
-            if failure is not None and failure.cause in ("error", *LOSSES):
+            if failure is not None and failure.cause in ("error", "out_of_memory", *LOSSES):
                 self.reason = f"the baseline {event.subject.key} failed: {_said(failure)}"
 
 

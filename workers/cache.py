@@ -3,7 +3,8 @@
 An evaluation is found again by all that decides it: the layer (digest, or the baseline's name), the
 anchor's setting, the data's content, the recipe, seed, rate and split, the kind of device, and the
 version of the code and of torch. A candidate's evaluation is found only under the same checks,
-which it had to pass. This file must not know which pool it stands before.
+which it had to pass; learnt bounds and hurdles move on, so what was found then is judged again by
+those of now. This file must not know which pool it stands before.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +21,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from evosearch.ports import Pool, WorkerReport
-from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Message, Run
+from evosearch.records import EvaluationDone, Job, JobDone, Message, Run
 from primitives.digest import digest
-from workers.anchors import ANCHORS
+from workers.anchors import ANCHORS, can_be_checked
+from workers.checks import judge_hurdle, judge_signal
 from workers.datasets._digest import content_digest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,11 +69,35 @@ def key_of(job: Job, run: Run, device: str = "cpu") -> str | None:
         "device": device,
         "run": run.model_dump(mode="json"),
         "checks": job.checks.model_dump(mode="json") if job.checks is not None else None,
-        "hurdles": job.hurdles,
-        "bounds": {a: {n: [b.low, b.high] for n, b in by.items()} for a, by in job.bounds.items()},
         "code": code_version(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def passes(job: Job, told: Sequence[EvaluationDone]) -> bool:
+    """Whether the job would end well now: no check's run is missing, and all are within bounds."""
+    assert job.checks is not None
+    checks = [check for one in told for check in one.checks]
+    anchors = [run.anchor for run in job.runs if can_be_checked(run.anchor)]
+    wanted = {(name, anchor) for name in ("signal", "quality") for anchor in anchors
+              if getattr(job.checks, name).enabled}  # fmt: skip
+    if job.checks.stability.enabled and anchors:
+        wanted.add(("stability", anchors[0]))
+    if not wanted <= {(check.check, check.anchor) for check in checks}:
+        return False
+    bounds = job.bounds or job.checks.signal.bounds
+    if any(
+        check.check == "signal"
+        and judge_signal(check.anchor, check.findings, bounds.get(check.anchor, {})) is not None
+        for check in checks
+    ):
+        return False
+    return not any(
+        judge_hurdle(one.evaluation.anchor, step, score, least).rejection is not None
+        for one in told
+        for step, score in one.evaluation.milestones.items()
+        if (least := job.hurdles.get(one.evaluation.anchor, {}).get(step)) is not None
+    )
 
 
 class EvaluationCache:
@@ -83,18 +110,19 @@ class EvaluationCache:
         self._folder, self._device = folder, device
         folder.mkdir(parents=True, exist_ok=True)
 
-    def get(self, job: Job, run: Run) -> Evaluation | None:
-        """The evaluation of that run, if it was kept; a broken file counts as none."""
+    def get(self, job: Job, run: Run) -> EvaluationDone | None:
+        """What was told of that run, with its checks, if it was kept; a broken file is none."""
         path = self._path(job, run)
         if path is None:
             return None
         try:
-            return Evaluation.model_validate_json(path.read_text())
+            return EvaluationDone.model_validate_json(path.read_text())
         except (OSError, ValidationError):
             return None
 
-    def put(self, job: Job, evaluation: Evaluation) -> None:
-        """Keep an evaluation; a reader never sees half of it."""
+    def put(self, job: Job, done: EvaluationDone) -> None:
+        """Keep what a worker told of a run; a reader never sees half of it."""
+        evaluation = done.evaluation
         run = Run(
             anchor=evaluation.anchor,
             seed=evaluation.seed,
@@ -106,7 +134,7 @@ class EvaluationCache:
             return
         path.parent.mkdir(exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(evaluation.model_dump_json())
+        part.write_text(done.model_dump_json())
         part.replace(path)
 
     def _path(self, job: Job, run: Run) -> Path | None:
@@ -117,8 +145,9 @@ class EvaluationCache:
 class CachedPool:
     """A `Pool` that answers what it knows from the cache and asks another pool for the rest.
 
-    A job with checks is answered only whole: its rejections are not kept, and cost little.
-    ``saved``: evaluations that were not trained.
+    A job with checks is answered only whole: its rejections are not kept, and cost little. What is
+    answered says the steps and seconds that it once took, so that a search with a budget of steps
+    comes out the same. ``saved``: evaluations that were not trained.
     """
 
     def __init__(self, pool: Pool, kept: EvaluationCache) -> None:
@@ -144,17 +173,28 @@ class CachedPool:
 
     def submit(self, job: Job) -> None:
         """Queue a job, or what of it is not known."""
-        known = {run: found for run in job.runs if (found := self._kept.get(job, run)) is not None}
-        if job.checks is not None and len(known) < len(job.runs):
-            known = {}
+        known = {} if job.signal_only else self._known_runs(job)
         self.saved += len(known)
-        self._known += [EvaluationDone(job_id=job.id, evaluation=one) for one in known.values()]
+        self._known += [one.model_copy(update={"job_id": job.id}) for one in known.values()]
         if known and len(known) == len(job.runs):
             self._known.append(JobDone(job_id=job.id, worker="cache"))
             return
         self._jobs[job.id] = job
         left = tuple(run for run in job.runs if run not in known)
         self._pool.submit(job.model_copy(update={"runs": left}))
+
+    def _known_runs(self, job: Job) -> dict[Run, EvaluationDone]:
+        found = {run: one for run in job.runs if (one := self._kept.get(job, run)) is not None}
+        if job.checks is None:  # whatever they were, nobody asked for them
+            return {run: one.model_copy(update={"checks": ()}) for run, one in found.items()}
+        anchors = {run.anchor for run in job.runs}
+        found = {
+            run: one.model_copy(
+                update={"checks": tuple(c for c in one.checks if c.anchor in anchors)}
+            )
+            for run, one in found.items()
+        }
+        return found if len(found) == len(job.runs) and passes(job, [*found.values()]) else {}
 
     def poll(self, timeout: float) -> list[Message]:
         """Messages that have come; what was known comes first."""
@@ -165,7 +205,7 @@ class CachedPool:
             if job is None:
                 continue
             if isinstance(message, EvaluationDone):
-                self._kept.put(job, message.evaluation)
+                self._kept.put(job, message)
             else:
                 del self._jobs[message.job_id]
         return messages + fresh

@@ -32,7 +32,7 @@ from evosearch.records import (
     Subject,
 )
 from workers import datasets
-from workers.anchors import ANCHORS
+from workers.anchors import ANCHORS, can_be_checked
 from workers.checkpoint import checkpoint_path, resume, save
 from workers.checks import (
     Clock,
@@ -73,7 +73,7 @@ class Context:
     beats: int = 0
     sources: dict[str, Source] = field(default_factory=dict)
     _own: dict[str, OwnData] = field(default_factory=dict)
-    _loaded: dict[str, Dataset] = field(default_factory=dict)
+    _loaded: dict[str, tuple[Dataset, Dataset]] = field(default_factory=dict)
     _references: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def beat(self) -> None:
@@ -81,10 +81,12 @@ class Context:
         self.beats += 1
 
     def dataset(self, name: str) -> Dataset:
-        """The data set on this worker's device, loaded once."""
-        if name not in self._loaded:
-            self._loaded[name] = datasets.load(name, choose(self.device))
-        return self._loaded[name]
+        """The data set on this worker's device, loaded once, and again when its file changed."""
+        source = datasets.load(name)
+        known = self._loaded.get(name)
+        if known is None or known[0] is not source:
+            known = self._loaded[name] = source, source.to(choose(self.device))
+        return known[1]
 
     def own_data(self, own: OwnAnchor, task: Task) -> OwnData:
         """The user's task with its data on this worker's device, made once."""
@@ -207,10 +209,7 @@ class _Work:
 
     def checked(self) -> list[int]:
         """Indices of the runs that checks can look into: a user's evaluator hides its network."""
-        return [
-            index for index, run in enumerate(self.job.runs)
-            if (own := ANCHORS.get(run.anchor).own) is None or own.kind != "evaluator"
-        ]  # fmt: skip
+        return [index for index, run in enumerate(self.job.runs) if can_be_checked(run.anchor)]
 
     def reject(self, checks: Checks) -> JobDone | None:
         """The job's end, if a check rejects the layer, or if nothing else was asked for."""
@@ -321,7 +320,7 @@ class _Work:
         start = self.clock()
         training = self.training(index)
         path = self.path(run)
-        if path is not None and self.job.attempt > 1:
+        if path is not None:
             # Not before: checks look at the first steps, which are done again for them.
             resume(training, path)
         steps = training.advance(self.job.task.steps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evosearch.plugins import user_line
-from evosearch.records import Failure
+from evosearch.records import Cause, Failure
 
 DETAIL_LENGTH = 600
 
@@ -17,6 +17,7 @@ def failure_of(err: BaseException) -> Failure:
     short_of_memory = isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryError"
     # torch's allocator on the CPU has no error class of its own.
     short_of_memory |= isinstance(err, RuntimeError) and "allocate memory" in str(err)
-    return Failure(
-        cause="out_of_memory" if short_of_memory else "error", detail=line[:DETAIL_LENGTH]
-    )
+    # After such an error nothing works on the GPU any more in this process.
+    broken = not short_of_memory and isinstance(err, RuntimeError) and "CUDA error" in str(err)
+    cause: Cause = "out_of_memory" if short_of_memory else "died" if broken else "error"
+    return Failure(cause=cause, detail=line[:DETAIL_LENGTH])

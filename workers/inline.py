@@ -45,7 +45,10 @@ class InlinePool:
         self._waiting.append(job)
 
     def interrupt(self) -> None:
-        """End the job at hand at its next step; it is not lost, it can be submitted again."""
+        """End the job at hand at its next step; it is not lost, it can be submitted again.
+
+        Its training is kept where the context has a folder for that.
+        """
         self._context.preempted = True
 
     def poll(self, timeout: float) -> list[Message]:

@@ -50,10 +50,10 @@ class Worker:
             torch.cuda.set_per_process_memory_fraction(share)
         if settings["memory_limit"]:
             limit_memory(settings["memory_limit"])
-        self._sockets = on_sigterm(self._preempt)
+        self._sockets = on_sigterm(self.leave)
 
-    def _preempt(self) -> None:
-        """A preempted machine says so before the end: what is trained so far is kept."""
+    def leave(self) -> None:
+        """Keep what is trained so far and end: the machine is taken away, or the pool closes."""
         self._context.preempted = True
 
     def ready(self) -> int:
@@ -80,6 +80,8 @@ class Worker:
             receive(data, self._context.sources)
         for message in run_job(Job.model_validate_json(job_text), self._context):
             yield message.model_dump_json()
+        if self._context.cancelled and torch.cuda.is_available():
+            torch.cuda.empty_cache()  # a search that pauses leaves the GPU to others
 
     def alive(self) -> tuple[int, bool]:
         """How far this worker is, a number that grows with every step, and whether it must go."""

@@ -42,6 +42,8 @@ GPU_MEMORY_SHARE = 0.9
 """Of a GPU's memory, what all workers on it may take together."""
 CANCEL_SECONDS = 5.0
 """How long a cancelled job may go on before its worker is replaced: it ends at its next step."""
+LEAVE_SECONDS = 5.0
+"""How long workers may take to keep their trainings when the pool is closed."""
 TICK = 0.5
 REMEMBERED = 10_000
 """Jobs of which the pool remembers where they have been."""
@@ -119,7 +121,7 @@ class RayPool:
             raise WorkerError("bad share of a GPU", expected="0 to 1", got=f"{gpu_share:g}")
         self._fixed = workers is not None
         self._settings: dict[str, Any] = {
-            "device": device,
+            "device": "cpu" if gpu_share == 0 and device == "auto" else device,
             "gpu_share": gpu_share or 0.0,
             "gpu_memory_share": gpu_memory_share,
             "memory_limit": memory_limit,
@@ -277,17 +279,33 @@ class RayPool:
         return self._reports.told([*seen, *((one.name, None, None) for one in self._joining)])
 
     def close(self) -> None:
-        """Stop all workers, and Ray if this pool started it; idempotent."""
+        """Stop all workers, and Ray if this pool started it; idempotent.
+
+        Where trainings are kept, those at hand are kept first.
+        """
         if self._closed:
             return
         self._closed = True
         self._waiting.clear()
+        if self._settings["checkpoints"]:
+            self._leave()
         for actor in self._actors + self._joining:
             ray.kill(actor.handle)
         self._actors, self._joining = [], []
         if self._owns_ray:
             ray.shutdown()
         self._folder.cleanup()
+
+    def _leave(self) -> None:
+        """Have all workers keep what they train, within a few seconds."""
+        busy = [actor for actor in self._actors if actor.jobs]
+        try:
+            for actor in busy:
+                _signs(actor.handle.leave).remote()
+            streams = [actor.jobs[0].stream for actor in busy]
+            ray.wait(streams, num_returns=max(1, len(streams)), timeout=LEAVE_SECONDS)
+        except (RayError, ValueError):
+            pass  # then they are lost, as those of any worker that is gone
 
     def _dispatch(self) -> None:
         """Hand waiting jobs to actors in their order, each to the idlest."""
@@ -407,6 +425,8 @@ class RayPool:
             taken = message.failure is not None and message.failure.cause == "preempted"
             if taken and assigned.cancelled is None:
                 self._renew(actor)  # it was told to go, and will not be there for long
+            elif message.failure is not None and message.failure.cause == "died":
+                self._renew(actor)  # it lives, but its GPU will not work again in this process
         return [] if assigned.cancelled is not None else [message]
 
     def _next(self, actor: _Actor) -> None:

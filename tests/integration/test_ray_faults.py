@@ -79,7 +79,7 @@ def pool(folder):
         logging_level="error", object_store_memory=80 * 2**20,
         runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
     )  # fmt: skip
-    made = RayPool(1, memory_limit=3 * 2**30, checkpoints=str(folder))
+    made = RayPool(1, gpu_share=0.0, memory_limit=3 * 2**30, checkpoints=str(folder))
     yield made
     made.close()
     ray.shutdown()
@@ -101,6 +101,7 @@ def test_a_preempted_training_goes_on_where_it_was(pool, folder):
     assert len(list(folder.iterdir())) == 1
     pool.submit(work.model_copy(update={"attempt": 2}))
     messages = collect(pool, 1)
+    assert pool._settings["device"] == "cpu"  # no share of a GPU is none of it
     evaluation = next(m.evaluation for m in messages if isinstance(m, EvaluationDone))
     steps = sum(check.steps for m in messages for check in m.checks)
     assert steps == 900 - step
@@ -132,12 +133,18 @@ def test_a_worker_that_died_idle_is_replaced_before_a_job_meets_it(pool, monkeyp
     assert ends(collect(pool, 1))["after death"].failure is None
 
 
-def test_a_pool_leaves_a_ray_that_it_did_not_start_running(pool):
+def test_a_pool_that_closes_keeps_its_training_and_leaves_anothers_ray_running(pool, folder):
     """The last of this file, for it closes the pool."""
     up(pool)
+    pid = ray.get(pool._actors[0].handle.ready.remote())
     pool.submit(job("last"))
     assert ends(collect(pool, 1))["last"].failure is None
+    rested = cpu_seconds(pid)
+    pool.submit(job("long", steps=900))
+    while cpu_seconds(pid) < rested + 0.3:
+        assert pool.poll(0.05) == []
     pool.close()
+    assert [path.suffix for path in folder.iterdir()] == [".pt"]
     pool.close()
     assert ray.is_initialized()
     with pytest.raises(WorkerError, match="closed"):

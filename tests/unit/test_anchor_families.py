@@ -16,7 +16,7 @@ from evosearch.records import Job, Run, Subject
 from evosearch.screen import Screen
 from primitives.formula import parse
 from primitives.module import build_layer
-from workers.anchors import ANCHORS
+from workers.anchors import ANCHORS, EMBEDDING_SD, initialise
 from workers.checks import signal_statistics
 from workers.evaluate import Context
 from workers.inline import one_thread
@@ -67,6 +67,14 @@ def test_full_character_transformer_has_nanogpts_number_of_parameters():
     positions = network.body.positions.numel()
     biases = sum(m.bias.numel() for m in network.modules() if isinstance(m, nn.LayerNorm))
     assert count(network) - positions - biases == 10_646_784
+
+
+def test_a_shared_embedding_keeps_the_weights_that_it_was_drawn():
+    network = build("char-transformer", classes=65, image=32, slot="act",
+                    layer=lambda channels: nn.GELU())  # fmt: skip
+    initialise(network, "torch", torch.Generator().manual_seed(0))
+    assert network.classifier.weight is network.stem.weight
+    assert network.stem.weight.std().item() == pytest.approx(EMBEDDING_SD, rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["resnet", "mobilenetv2", "efficientnet"])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from api.wiring import make_pool
-from evosearch.config import Anchor, Bounds, Checks, Task
-from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Run, Subject
+from evosearch.config import Anchor, Bounds, Checks, Stability, Task
+from evosearch.records import CheckRun, Evaluation, EvaluationDone, Job, JobDone, Run, Subject
 from primitives.formula import parse
 from workers import cache as caching
 from workers.cache import CachedPool, EvaluationCache, key_of
@@ -32,6 +32,10 @@ def evaluation(run, score=0.5):
     return Evaluation(**run.model_dump(), score=score, steps=9, seconds=1.0, curve=((9, 0.1),))
 
 
+def told(work, run, checks=()):
+    return EvaluationDone(job_id=work.id, evaluation=evaluation(run), checks=checks)
+
+
 class Trainer:
     """A pool that trains at once, and counts."""
 
@@ -43,7 +47,7 @@ class Trainer:
     def submit(self, work):
         for run in work.runs:
             self.trained.append((work.id, run.seed))
-            self.messages.append(EvaluationDone(job_id=work.id, evaluation=evaluation(run)))
+            self.messages.append(told(work, run))
         self.messages.append(JobDone(job_id=work.id))
 
     def poll(self, timeout):
@@ -60,14 +64,14 @@ class Trainer:
 def test_a_second_search_trains_nothing_again(tmp_path):
     first = CachedPool(Trainer(), EvaluationCache(tmp_path))
     first.submit(job())
-    told = first.poll(0.0)
+    before = first.poll(0.0)
     trainer = Trainer()
     second = CachedPool(trainer, EvaluationCache(tmp_path))
     second.submit(job(job_id="other", subject=Subject(birth=77)))
     again = second.poll(0.0)
     assert trainer.trained == []
     assert second.saved == 2
-    assert [m.evaluation for m in again[:-1]] == [m.evaluation for m in told[:-1]]
+    assert [m.evaluation for m in again[:-1]] == [m.evaluation for m in before[:-1]]
     assert {m.job_id for m in again} == {"other"}
     assert isinstance(again[-1], JobDone)
 
@@ -94,7 +98,6 @@ def test_only_the_unknown_runs_of_a_job_are_trained(tmp_path):
         {"task": Task(anchors=(Anchor(name="resnet"),), dataset="mnist")},
         {"graph": None, "subject": Subject(baseline="bn-relu")},
         {"checks": Checks()},
-        {"bounds": {"resnet": {"loss": Bounds(low=0.0, high=1.0)}}},
     ],
 )
 def test_whatever_decides_a_score_is_in_the_key(changed):
@@ -115,7 +118,7 @@ def test_the_device_is_in_the_key(tmp_path):
     run = Run(anchor="resnet", seed=0, learning_rate=0.2)
     assert key_of(job(), run, "cuda") != key_of(job(), run)
     work = job()
-    EvaluationCache(tmp_path, "cuda").put(work, evaluation(work.runs[0]))
+    EvaluationCache(tmp_path, "cuda").put(work, told(work, work.runs[0]))
     assert EvaluationCache(tmp_path, "cpu").get(work, work.runs[0]) is None
     assert EvaluationCache(tmp_path, "cuda").get(work, work.runs[0]) is not None
 
@@ -143,7 +146,7 @@ def test_data_that_are_not_here_are_neither_kept_nor_found(tmp_path):
     work = job(task=task)
     assert key_of(work, work.runs[0]) is None
     kept = EvaluationCache(tmp_path / "kept")
-    kept.put(work, evaluation(work.runs[0]))
+    kept.put(work, told(work, work.runs[0]))
     assert kept.get(work, work.runs[0]) is None
     assert list((tmp_path / "kept").iterdir()) == []
 
@@ -152,7 +155,7 @@ def test_the_inline_pool_stands_behind_the_cache_too(tmp_path, monkeypatch):
     monkeypatch.setenv("EVOSEARCH_CACHE", str(tmp_path))
     task = Task(anchors=(Anchor(name="resnet"),), steps=2, batch_size=16)
     work = job(task=task, runs=job().runs[:1])
-    told = []
+    both = []
     for _ in range(2):
         pool = make_pool("inline", None)
         assert isinstance(pool, CachedPool)
@@ -160,11 +163,11 @@ def test_the_inline_pool_stands_behind_the_cache_too(tmp_path, monkeypatch):
         messages = []
         while not messages or messages[-1].kind != "job_done":
             messages += pool.poll(0.0)
-        told.append((messages[0].evaluation, pool.saved))
+        both.append((messages[0].evaluation, pool.saved))
         pool.interrupt()
         pool.close()
-    assert [saved for _, saved in told] == [0, 1]
-    assert told[0][0] == told[1][0]
+    assert [saved for _, saved in both] == [0, 1]
+    assert both[0][0] == both[1][0]
 
 
 def test_what_does_not_decide_a_score_is_not_in_the_key():
@@ -176,7 +179,7 @@ def test_what_does_not_decide_a_score_is_not_in_the_key():
 def test_a_broken_file_is_trained_again(tmp_path):
     kept = EvaluationCache(tmp_path)
     work = job()
-    kept.put(work, evaluation(work.runs[0]))
+    kept.put(work, told(work, work.runs[0]))
     assert kept.get(work, work.runs[0]) is not None
     assert kept.get(work, work.runs[1]) is None
     next(tmp_path.rglob("*.json")).write_text('{"anchor": ')
@@ -190,3 +193,59 @@ def test_a_cancelled_job_says_nothing_more(tmp_path):
     pool.submit(job(job_id="k"))
     pool.cancel("k")
     assert pool.poll(0.0) == []
+
+
+CHECKS = Checks(stability=Stability(enabled=False))
+
+
+def checked(loss=1.0, score=0.4, **changed):
+    """A candidate's job, and what a worker told of it: its checks with the first run."""
+    runs = tuple(Run(anchor=a, seed=0, learning_rate=0.2) for a in ("resnet", "mobilenetv2"))
+    work = job(purpose="search", runs=runs, checks=CHECKS, **changed)
+    checks = [CheckRun(check=name, anchor=run.anchor, seconds=0.1, findings={"loss": loss})
+              for name in ("signal", "quality") for run in runs]  # fmt: skip
+    first, second = (told(work, run) for run in runs)
+    milestone = first.evaluation.model_copy(update={"milestones": {40: score}})
+    return work, [
+        first.model_copy(update={"checks": tuple(checks), "evaluation": milestone}),
+        second,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "answered"),
+    [
+        ({}, True),
+        ({"bounds": {"resnet": {"loss": Bounds(low=0.0, high=2.0)}}}, True),
+        ({"bounds": {"mobilenetv2": {"loss": Bounds(low=0.0, high=0.9)}}}, False),
+        ({"hurdles": {"resnet": {40: 0.39}}}, True),
+        ({"hurdles": {"resnet": {40: 0.41}}}, False),
+        ({"signal_only": True}, False),
+    ],
+)
+def test_a_candidate_is_answered_if_it_would_pass_the_checks_of_now(tmp_path, changed, answered):
+    kept = EvaluationCache(tmp_path)
+    work, messages = checked()
+    for message in messages:
+        kept.put(work, message)
+    trainer = Trainer()
+    pool = CachedPool(trainer, kept)
+    pool.submit(checked(**changed)[0])
+    assert (trainer.trained == []) == answered
+    if answered:
+        again = pool.poll(0.0)
+        assert [m.checks for m in again[:-1]] == [m.checks for m in messages]
+
+
+def test_a_candidate_whose_checks_were_told_with_another_network_is_trained(tmp_path):
+    kept = EvaluationCache(tmp_path)
+    work, messages = checked()
+    for message in messages:
+        kept.put(work, message)
+    trainer = Trainer()
+    pool = CachedPool(trainer, kept)
+    pool.submit(work.model_copy(update={"runs": work.runs[1:], "id": "alone"}))
+    assert trainer.trained == [("alone", 0)]
+    pool.submit(work.model_copy(update={"runs": work.runs[:1], "id": "first"}))
+    assert trainer.trained == [("alone", 0)]
+    assert {check.anchor for check in pool.poll(0.0)[0].checks} == {"resnet"}

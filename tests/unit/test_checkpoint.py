@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from evosearch.config import Anchor, Checks, Hurdles, Quality, Signal, Stability, Task
 from evosearch.records import EvaluationDone, Job, Run, Subject
 from workers.evaluate import Context, run_job
 from workers.failures import failure_of
+from workers.inline import InlinePool
 from workers.training import Training
 
 CHECKS = Checks(
@@ -91,6 +93,19 @@ def test_checks_of_a_retry_see_the_first_steps_and_the_training_goes_on(tmp_path
     assert sum(c.steps for c in resumed.checks) == 10 + (20 - max(step, 10))
 
 
+def test_a_service_that_was_stopped_goes_on_where_its_worker_was(tmp_path, told_to_go):
+    """It asks for the job again as for a new one; the inline pool keeps trainings as Ray's does."""
+    told_to_go(7, context := Context(device="cpu", checkpoints=tmp_path))
+    pool = InlinePool(context)
+    pool.submit(job())
+    assert pool.poll(0.0) == []
+    pool.close()
+    told_to_go(None)
+    resumed, done = finished(job(), Context(device="cpu", checkpoints=tmp_path))
+    assert done.failure is None
+    assert sum(check.steps for check in resumed.checks) == 13
+
+
 def test_a_worker_that_must_go_begins_nothing(tmp_path):
     context = Context(device="cpu", checkpoints=tmp_path, preempted=True)
     evaluation, done = finished(job(), context)
@@ -144,3 +159,5 @@ def test_causes_are_told_apart():
     assert failure_of(full).cause == "out_of_memory"
     assert failure_of(MemoryError("no")).cause == "out_of_memory"
     assert failure_of(RuntimeError("shapes differ")).cause == "error"
+    broken = "CUDA error: device-side assert triggered"
+    assert failure_of(torch.AcceleratorError(broken)).cause == "died"

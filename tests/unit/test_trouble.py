@@ -42,3 +42,5 @@ def test_failures_with_nothing_evaluated_in_between_are_seen_and_single_ones_are
     for _ in range(2 * FAILURES):
         large.hear(None, short)
     assert large.reason is None
+    large.hear(None, baseline.model_copy(update={"failure": Failure(cause="out_of_memory")}))
+    assert large.reason == "the baseline bn-relu failed: out_of_memory: "  # no layer fits

@@ -158,6 +158,12 @@ class _Anchors(Registry[AnchorNetwork]):
 ANCHORS: Registry[AnchorNetwork] = _Anchors("anchor", __name__)
 
 
+def can_be_checked(name: str) -> bool:
+    """Whether checks can look into that anchor: a user's evaluator hides its network."""
+    own = ANCHORS.get(name).own
+    return own is None or own.kind != "evaluator"
+
+
 def even(width: float) -> int:
     """The nearest even number of channels, at least 2."""
     return max(2, 2 * round(width / 2))
@@ -210,9 +216,13 @@ def initialise(network: nn.Module, scheme: str, generator: torch.Generator) -> N
     ``he_fan_out``: convolutions normal with variance 2 / fan_out (a group's outputs count for
     its inputs only), biases 0, linear maps as torch draws them. ``torch``: all as torch draws
     them, uniform within 1 / sqrt(fan_in). The draws do not depend on the layers in between, so
-    two layers with one seed start from the same weights.
+    two layers with one seed start from the same weights. A classifier that shares the embedding's
+    weights keeps those.
     """
+    shared: set[int] = set()
     for module in network.modules():
+        if isinstance(module, nn.Linear) and id(module.weight) in shared:
+            continue
         if isinstance(module, nn.Conv2d) and scheme == "he_fan_out":
             area = module.kernel_size[0] * module.kernel_size[1]
             fan_out = area * module.out_channels // module.groups
@@ -221,6 +231,7 @@ def initialise(network: nn.Module, scheme: str, generator: torch.Generator) -> N
                 module.bias.data.zero_()
         elif isinstance(module, nn.Embedding):
             module.weight.data.normal_(0.0, EMBEDDING_SD, generator=generator)
+            shared.add(id(module.weight))
         elif isinstance(module, (nn.Conv2d, nn.Linear)):
             bound = 1.0 / math.sqrt(module.weight[0].numel())
             module.weight.data.uniform_(-bound, bound, generator=generator)
