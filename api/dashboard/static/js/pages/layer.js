@@ -183,7 +183,7 @@ class LayerPage {
       const { curves } = await answer.json();
       if (text === this.asked) showResponse(this.response, curves);
     } catch (err) {
-      if (!(err instanceof DOMException)) this.response.failed(err, () => this.curves(text));
+      if (!(err instanceof DOMException)) this.response.failed(err, () => this.curves(text), { drop: true });
     }
   }
 
