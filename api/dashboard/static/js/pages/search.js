@@ -21,7 +21,7 @@ import { Tray } from "../search/tray.js";
 import { TwoClicks } from "../search/two_clicks.js";
 import { VerdictCard } from "../search/verdict.js";
 import { Visits } from "../search/visits.js";
-import { T } from "../strings.js";
+import { T, WORDS } from "../strings.js";
 import { button, emptyState, errorState, loadingState } from "../ui.js";
 
 /** @type {import("../router.js").Open} */
@@ -123,7 +123,7 @@ class SearchPage {
     fill(this.filterBar, h("strong", {}, T.search.filter),
       wanted && this.model.data.inside && h("span", { class: "quiet small", id: "filter-count" }, T.search.inFilter(this.model.data.inside.total)),
       wanted && h("span", { class: "pill accent" }, range(wanted.xName, wanted.x)), wanted && h("span", { class: "pill accent" }, range(wanted.yName, wanted.y)),
-      stage && h("span", { class: "pill accent" }, T.table.reasons(stage)),
+      stage && h("span", { class: "pill accent", ...(WORDS[stage] ? { tabindex: "0", data: { tip: WORDS[stage] } } : {}) }, T.table.reasons(stage)),
       button(T.search.clearFilter, () => this.clear(), { icon: "cross", kind: "plain" }));
   }
 

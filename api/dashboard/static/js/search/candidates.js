@@ -285,6 +285,7 @@ export class Candidates {
     if (row.on_front) return h("span", { class: "front-mark", data: { tip: WORDS.front } }, T.table.onFront);
     const text = T.table.states[/** @type {"evaluated"} */ (row.state)] ?? row.state;
     const why = row.rejection_code ?? row.failure_cause ?? (row.duplicate_of === null ? null : `= ${row.duplicate_of}`);
-    return h("span", { class: "quiet", title: why ?? "" }, row.state === "evaluated" ? text : (why ?? text));
+    const tip = WORDS[row.rejection_code ?? ""] ?? WORDS[row.state];
+    return h("span", { class: "quiet", ...(tip ? { data: { tip } } : { title: why ?? "" }) }, row.state === "evaluated" ? text : (why ?? text));
   }
 }

@@ -61,7 +61,7 @@ export class Header {
   }
 
   fit() {
-    this.title.style.width = `${Math.max(6, this.title.value.length + 1)}ch`;
+    this.title.style.width = `calc(${Math.max(6, this.title.value.length)}ch + 22px)`;
   }
 
   async rename() {

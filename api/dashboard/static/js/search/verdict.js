@@ -11,7 +11,7 @@ import { gainUnit, meaning } from "../measure.js";
 import { saveButton } from "../pictures.js";
 import { href } from "../router.js";
 import { T } from "../strings.js";
-import { ask, button, emptyState, errorState, loadingState, openMenu, toast, toastProblem } from "../ui.js";
+import { ask, button, emptyState, errorState, loadingState, openMenu, toast, toastProblem, word } from "../ui.js";
 
 /**
  * The menu of exports of a candidate.
@@ -152,10 +152,10 @@ export class VerdictCard {
           h("strong", {}, gainText(leader.gain)), " ",
           h("span", { class: "over" }, T.verdict[behind ? "against" : "over"](verdict.baseline, gainUnit(), meaning())),
           h("span", { class: "small quiet" }, behind && [link, ", "],
-            leader.confirmed ? `${T.verdict.confirmed}, ${T.verdict.seeds(leader.seeds)}` : T.verdict.provisional),
+            leader.confirmed ? [word("confirmed", T.verdict.confirmed), `, ${T.verdict.seeds(leader.seeds)}`] : word("provisional", T.verdict.provisional)),
           h("span", { class: "small quiet" }, T.verdict.others(verdict.ahead_provisional, verdict.ahead_confirmed))),
         verdict.final && h("div", { class: "final-box" },
-          h("span", { class: "small quiet" }, T.verdict.finalTitle),
+          h("span", { class: "small quiet" }, word("final", T.verdict.finalTitle)),
           h("strong", { class: verdict.final.gain.low > 0 ? "good" : "" }, gainText(verdict.final.gain)),
           h("span", { class: "small quiet" }, T.verdict.finalNote(verdict.final.seeds, verdict.final.images, verdict.final.layers_judged)))),
       formulaOf(this.model.id, leader.birth, leader.formula),
