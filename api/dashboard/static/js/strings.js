@@ -349,7 +349,7 @@ export const T = {
   tray: { title: "Compare", open: "Compare", clear: "Clear", remove: "Take out", limit: "At most 8 candidates side by side." },
   events: {
     filter: "Kind of event", all: "all", after: (/** @type {number} */ n) => `after event ${n.toLocaleString("en")}`, anyTime: "Of any time", older: "Older events", none: "No such event", seq: "#", time: "time", what: "what", detail: "detail",
-    groups: { outcomes: "outcomes", front: "front", failures: "failures", steering: "steering" },
+    groups: { outcomes: "outcomes", front: "front", failures: "failures", lost: "workers lost", steering: "steering" },
     kinds: { created: "created", candidate_duplicate: "duplicate", candidate_queued: "queued", enqueued_refused: "refused",
              job_queued: "job queued", job_lost: "worker lost", evaluation_recorded: "trained", candidate_waiting: "waiting", candidate_rejected: "rejected",
              candidate_failed: "failed", candidate_evaluated: "evaluated", job_finished: "job done", phase_entered: "phase",

@@ -23,6 +23,7 @@ const GROUPS = {
            fits: (one) => Boolean(one.event.standing?.front_in?.length || one.event.standing?.front_out?.length) },
   failures: { kinds: ["candidate_failed", "job_lost", "enqueued_refused", "job_finished"],
               fits: (one) => one.kind !== "job_finished" || Boolean(one.event.failure) },
+  lost: { kinds: ["candidate_failed", "job_lost"], fits: (one) => one.kind === "job_lost" || one.event.failure.cause === "died" },
   steering: { kinds: ["created", "phase_entered", "status_changed", "budget_changed", "code_changed", "reported", "job_queued"], fits: () => true },
 };
 /** Pages without a fitting event that are read by themselves. */

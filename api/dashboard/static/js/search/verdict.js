@@ -148,7 +148,7 @@ export class VerdictCard {
     fill(this.body,
       h("div", { class: "verdict-top" },
         h("div", { class: ["headline", tone] },
-          h("span", { class: "small quiet" }, title, " ", !behind && link, " "),
+          h("span", { class: "small quiet" }, title, " ", !behind && [link, " "]),
           h("strong", {}, gainText(leader.gain)), " ",
           h("span", { class: "over" }, T.verdict[behind ? "against" : "over"](verdict.baseline, gainUnit(), meaning())),
           h("span", { class: "small quiet" }, behind && [link, ", "],
@@ -206,7 +206,7 @@ export class VerdictCard {
       found.leader_now !== null && found.leader_now !== found.leader_before
         && { text: T.verdict.sinceLeader(found.leader_now), run: () => this.page.openDrawer(found.leader_now) },
       found.workers_lost && { text: T.verdict.sinceLost(found.workers_lost),
-        run: () => this.page.showTab("events", { kind: "job_lost", after: String(found.event) }) },
+        run: () => this.page.showTab("events", { kind: "lost", after: String(found.event) }) },
     ].filter(Boolean);
   }
 }
