@@ -166,7 +166,8 @@ export class Candidates {
       const found = page.candidates.length;
       this.table.offer(found, page.next && found === PAGE ? T.newRowsAtLeast(found) : undefined);
     } catch {
-      // The filter itself is wrong, which the table says, or the link is lost, which the banner says.
+      // Both conditions may be too long together; a filter that is wrong by itself the table tells of.
+      if (sign === this.sign() + this.since && !this.table.broken) this.table.offer(this.came(), T.newRowsAtMost(this.came()));
     }
   }
 

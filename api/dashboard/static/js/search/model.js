@@ -11,7 +11,7 @@ import { EventFeed } from "../stream.js";
 
 /** Topic -> milliseconds between two requests for it while events come. @type {Record<string, number>} */
 const PACE = { search: 1500, line: 2000, workers: 3000, scatter: 5000, progress: 5000, funnel: 5000,
-               throughput: 5000, costs: 8000, since: 10_000, inside: 5000 };
+               throughput: 5000, costs: 8000, since: 20_000, inside: 5000 };
 
 /** Kinds of events -> what they change. @type {Record<string, Topic[]>} */
 const CHANGES = {
