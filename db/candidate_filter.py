@@ -6,6 +6,7 @@ Filters come as parsed trees and bound values; no text of a request becomes SQL.
 from __future__ import annotations
 
 import json
+import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,12 @@ _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
 
+_WHOLE: dict[str, Callable[[float], int]] = {
+    "<": math.ceil, "<=": math.floor, ">": math.floor, ">=": math.ceil,
+}  # fmt: skip
+"""Comparison -> the whole number that it comes to for whole numbers."""
+MOST = 2.0**62
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -67,6 +74,7 @@ class Conditions:
     """What a request asks for, split by what an index can do for it.
 
     ``few``: conditions that leave few candidates and have an index (the front, births by number).
+    ``along``: bounds of what the page is ordered by: it begins or ends there.
     ``others``: what each candidate must be looked at for, states apart.
     """
 
@@ -75,6 +83,7 @@ class Conditions:
     ) -> None:
         self._scale, self._postgresql = scale, postgresql
         self.few: list[ColumnElement[bool]] = []
+        self.along: list[ColumnElement[bool]] = []
         self.others: list[ColumnElement[bool]] = []
         if wanted.starred is not None:
             given = select(stars.c.birth).where(stars.c.search_id == search_id)
@@ -86,7 +95,10 @@ class Conditions:
             self.few.append(candidates.c.birth.in_(self._listed(wanted.births)))
         for part in _joined(wanted.where):
             narrow = _narrow(part)
-            if narrow:
+            bound = _bound(part) if wanted.sort == "finished_at" else None
+            if bound is not None:
+                self.along.append(bound)
+            elif narrow:
                 self.few += narrow
             else:
                 self.others.append(self._filter(part))
@@ -131,6 +143,8 @@ class Conditions:
             if self._scale is None:
                 return unknown()
             return self._scale.value() if name == "gain" else self._scale.low()
+        if name == "outcome":
+            return candidates.c.outcome_seq
         if name in candidates.c:
             return candidates.c[name]
         fact = self._within(candidates.c.properties)[name]
@@ -157,6 +171,17 @@ def _narrow(tree: Filter) -> list[ColumnElement[bool]]:
     if tree.name == "birth" and tree.op in ("==", "in"):
         return [candidates.c.birth.in_([int(one) for one in tree.values if _is_birth(one)])]
     return []
+
+
+def _bound(tree: Filter) -> ColumnElement[bool] | None:
+    """A bound of the number of the outcome, as whole numbers; None for any other filter."""
+    if not isinstance(tree, Compare) or tree.name != "outcome" or tree.op not in _WHOLE:
+        return None
+    (value,) = tree.values
+    number = max(-MOST, min(MOST, float(value)))
+    found: ColumnElement[bool]
+    found = _OPERATORS[tree.op](candidates.c.outcome_seq, _WHOLE[tree.op](number))
+    return found
 
 
 def _is_birth(value: Value) -> bool:

@@ -71,7 +71,8 @@ def parts_of(
         )
     if asked.few:
         key = _key(sort, scale, asked)
-        return [Part(key, candidates.c.birth, candidates, (*asked.few, key.is_not(None)), ())]
+        conditions = (*asked.few, *asked.along, key.is_not(None))
+        return [Part(key, candidates.c.birth, candidates, conditions, ())]
     if sort.startswith("score."):
         name, columns = sort.removeprefix("score."), scores.c
         order = (columns.score, columns.birth)
@@ -83,7 +84,7 @@ def parts_of(
             for state in dict.fromkeys(wanted.states)
         ]
     if scale is None or sort not in ("gain", "gain_low"):
-        return [_plain(_key(sort, None, asked))]
+        return [_plain(_key(sort, None, asked), tuple(asked.along))]
     return _by_gain(connection, search_id, sort, scale)
 
 
@@ -99,13 +100,13 @@ def _key(sort: str, scale: GainScale | None, asked: Conditions) -> ColumnElement
     return candidates.c["outcome_seq" if sort == "finished_at" else sort]
 
 
-def _plain(key: ColumnElement[Any]) -> Part:
-    """All candidates that have the key, by the index on it."""
+def _plain(key: ColumnElement[Any], within: tuple[ColumnElement[bool], ...]) -> Part:
+    """All candidates that have the key, or a key within bounds, by the index on it."""
     birth = candidates.c.birth
     if key is birth:
         return Part(birth, birth, candidates, (), (birth,))
     known = (key.is_not(None),) if candidates.c[str(key.key)].nullable else ()
-    return Part(key, birth, candidates, known, (key, birth))
+    return Part(key, birth, candidates, (*known, *within), (key, birth))
 
 
 def _by_gain(connection: Connection, search_id: str, sort: str, scale: GainScale) -> list[Part]:

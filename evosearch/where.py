@@ -31,6 +31,7 @@ Kind = Literal["number", "text", "flag"]
 
 PROPERTIES: dict[str, Kind] = {
     "birth": "number",
+    "outcome": "number",
     "state": "text",
     "origin": "text",
     "live_nodes": "number",
@@ -63,6 +64,7 @@ PROPERTIES: dict[str, Kind] = {
 }
 """What may stand in a filter besides ``score.ANCHOR``, which is a number.
 
+``outcome``: number of the event that told an evaluated candidate's scores; others have none.
 ``step_time``: a training step's time beside the search's first baseline, 1.3 for 30 % more.
 ``gain``: mean score over that of the better baseline; ``gain_low``: the bound of its interval.
 """

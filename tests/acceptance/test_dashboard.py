@@ -145,12 +145,7 @@ def test_the_story_from_an_empty_database(tmp_path: Path, chrome: Browser) -> No
         assert_limits(page)
         expect(page.locator("[data-cell=evaluated]")).to_contain_text("/ 5,000")
         assert_enqueued(page)
-        with page.expect_download() as download:
-            page.locator("#export").click()
-            page.get_by_role("menuitem", name="Python module").click()
-        target = tmp_path / "layer.py"
-        download.value.save_as(target)
-        assert_layer_runs(target)
+        assert_taken_home(page, tmp_path)
         page.locator("#stop").click()
         page.locator("dialog [type=submit]").click()
         expect(page.locator(".header-state")).to_contain_text("stopped")
@@ -196,6 +191,24 @@ def assert_enqueued(page: Page) -> None:
     expect(arrived).to_contain_text("sigmoid")
     expect(arrived).to_contain_text("enqueued")
     page.get_by_label("Filter, such as").fill("")
+
+
+def assert_taken_home(page: Page, folder: Path) -> None:
+    """A row leads to its candidate's page, whose Python module imports and runs; and back."""
+    page.get_by_label("State", exact=True).select_option("evaluated")
+    table_settled(page)
+    page.locator(".t-body .t-row code").first.dblclick(position={"x": 5, "y": 5})
+    expect(page).to_have_url(re.compile("/search/[a-z0-9]{8}/candidate/[0-9]+$"))
+    expect(page.locator("h1")).to_have_text(re.compile("^Candidate [0-9]+$"))
+    page.get_by_role("radio", name="Python").click()
+    with page.expect_download() as download:
+        page.locator("#download").click()
+    target = folder / download.value.suggested_filename
+    download.value.save_as(target)
+    assert target.stem.isidentifier()
+    assert_layer_runs(target)
+    page.get_by_role("link", name="the story").click()
+    expect(page.locator(".header-state")).to_contain_text("running")
 
 
 def assert_layer_runs(path: Path) -> None:
@@ -261,6 +274,11 @@ def test_what_goes_wrong_is_said_where_it_happened(service: Running, chrome: Bro
         steps.locator("input").fill("20")  # fewer than the steps of the quality check
         expect(page.locator("form")).to_contain_text("checks.quality.steps is at most task.steps")
         expect(page.locator("#start")).to_be_disabled()
+        page.locator(".all-settings summary").click()  # another field mends it
+        page.locator('[data-key="checks.quality.steps"] input').fill("10")
+        expect(page.locator("form")).not_to_contain_text("is at most task.steps")
+        expect(page.locator(".estimate")).to_be_visible()
+        expect(page.locator("#start")).to_be_enabled()
 
 
 @pytest.mark.parametrize("name", PAGES)

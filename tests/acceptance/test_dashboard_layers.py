@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from db.sql_store import SqlStore
 from primitives.formula import parse
@@ -94,6 +94,14 @@ def test_a_candidate_is_understood_and_taken_home(
         expect(page.locator("main")).to_contain_text("There is no such candidate")
 
 
+def without_curves(route: Route) -> None:
+    """A service that checks layers and cannot compute their curves."""
+    if '"curves":true' in (route.request.post_data or ""):
+        route.fulfill(status=503, json={"status": 503, "detail": "the helper is away"})
+    else:
+        route.continue_()
+
+
 def test_a_layer_is_checked_as_it_is_typed_and_enqueued(
     made: tuple[Running, int], copy: str, chrome: Browser
 ) -> None:
@@ -114,6 +122,17 @@ def test_a_layer_is_checked_as_it_is_typed_and_enqueued(
         expect(page.locator(".check-verdict")).to_be_visible()
         expect(page.locator(".plot .main-svg").first).to_be_visible()
         expect(page).to_have_url(re.compile("formula=x"))
+        page.route("**/layers/check", without_curves)
+        field.fill("x * sigmoid(x)")
+        card = page.get_by_role("region", name="Response curves")
+        expect(card).to_contain_text("the helper is away")  # and not the last layer's curves
+        expect(card.locator(".main-svg")).to_have_count(0)
+        page.unroute("**/layers/check")
+        card.get_by_role("button", name="Try again").click()
+        expect(card.locator(".main-svg").first).to_be_visible()
+        seen.complaints.clear()
+        field.fill(FORMULA)
+        expect(page.locator(".graph .node")).to_have_count(7)
         page.get_by_role("button", name="Insert tanh").click()
         expect(field).to_have_value(FORMULA + "tanh()")
         field.fill(QUEUED)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from db.candidate_pages import CandidatePages, Wanted
 from db.check import check
 from db.queries import Queries
 from db.queries_rest import RestQueries
@@ -25,6 +26,7 @@ from evosearch.events import (
     Skipped,
 )
 from evosearch.records import Evaluation, Failure, Rejection, Subject
+from evosearch.where import parse_where
 from tests.support.events import (
     ANCHORS,
     CREATED,
@@ -320,3 +322,27 @@ def test_a_random_search_reads_as_it_was_written(sql_store: SqlStore) -> None:
     assert info.budget == 100
     log = [json.dumps(row.payload) for row in queries.events(ID, limit=10_000)]
     assert len(log) == info.last_seq
+
+
+@pytest.mark.parametrize("sort", ["finished_at", "birth", "gain_low"])
+def test_what_was_evaluated_after_an_event_is_found(sql_store: SqlStore, sort: str) -> None:
+    """Whatever the order; in that of the outcomes a page ends at the bound."""
+    ended = [event for birth in (5, 3, 4, 1, 2) for event in outcome(birth, birth / 10)]
+    record(sql_store, [*ended, queued(9), rejected(9)])  # the first event is the search's own
+    pages = CandidatePages(sql_store)
+
+    def found(where: str) -> list[int]:
+        rows, following = pages.page(ID, Wanted(where=parse_where(where), sort=sort), 50)
+        assert following is None
+        return [row["birth"] for row in rows]
+
+    assert sorted(found("outcome > 5")) == [1, 2, 4]
+    assert sorted(found("outcome >= 5 and outcome < 9.5")) == [1, 3, 4]
+    assert found("outcome > 11") == []
+    assert sorted(found("not outcome > 5")) == ([3, 5] if sort != "birth" else [3, 5, 9])
+    assert sorted(found("outcome > 5 and birth in (4, 5)")) == [4]
+    rows, following = pages.page(
+        ID, Wanted(where=parse_where("outcome > 5"), sort="finished_at", states=("evaluated",)), 3
+    )
+    assert [row["birth"] for row in rows] == [2, 1, 4]
+    assert following is None

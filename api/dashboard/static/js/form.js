@@ -20,6 +20,8 @@ export class SchemaForm {
     this.options = options;
     /** @type {Map<string, {read: () => any, mark: (text: string) => void, box: HTMLElement, from: any}>} */
     this.fields = new Map();
+    /** Takes back what the service refused. @type {(() => void) | null} */
+    this.refused = null;
   }
 
   /**
@@ -126,8 +128,8 @@ export class SchemaForm {
     };
     control.setAttribute("aria-describedby", `${id}-told`);
     const check = () => {
-      const fault = faultOf(read(), schema);
-      mark(fault);
+      this.forgive();
+      mark(faultOf(read(), schema));
       box.classList.toggle("changed", JSON.stringify(read()) !== JSON.stringify(value ?? null));
       this.options.changed();
     };
@@ -214,8 +216,17 @@ export class SchemaForm {
   refuse(key, text) {
     let name = key;
     while (name && !this.fields.has(name)) name = name.includes(".") ? name.slice(0, name.lastIndexOf(".")) : "";
-    this.fields.get(name)?.mark(text);
+    this.forgive();
+    const field = this.fields.get(name);
+    field?.mark(text);
+    this.refused = field ? () => field.mark("") : null;
     return Boolean(name);
+  }
+
+  /** A value has changed: what the service said of the former ones no longer counts. */
+  forgive() {
+    this.refused?.();
+    this.refused = null;
   }
 }
 

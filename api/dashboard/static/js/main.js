@@ -97,7 +97,10 @@ async function begin() {
     return;
   }
   for (const page of PAGES) {
-    route(page.pattern, page.name, async (...args) => (await page.load()).open(...args));
+    route(page.pattern, page.name, async (place, match, chosen, signal) => {
+      const { open } = await page.load();
+      return signal.aborted ? {} : open(place, match, chosen, signal);
+    });
   }
   route(/.*/, "", (place) => {
     fill(place, h("div", { class: "page" }, emptyState(T.noPage,

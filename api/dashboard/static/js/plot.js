@@ -6,8 +6,9 @@
 import { fill, h } from "./dom.js";
 import { saveButton } from "./pictures.js";
 import { plotly, themed } from "./plotly.js";
+import { T } from "./strings.js";
 import { colour, onTheme } from "./theme.js";
-import { emptyState, errorState } from "./ui.js";
+import { emptyState, errorState, problemText } from "./ui.js";
 
 /** Milliseconds after the reader's last move before a chart may take time to draw. */
 const CALM = 350;
@@ -49,13 +50,14 @@ export class Chart {
     this.options = options;
     this.plot = h("div", { class: "plot", role: "img", tabindex: "0", "aria-label": options.title });
     this.note = h("div", { class: "chart-note small quiet" }, options.note);
+    this.told = h("p", { class: "chart-told small warn", role: "status", hidden: true });
     this.title = h("h2", options.tip ? { data: { tip: options.tip }, tabindex: "0" } : {}, options.title);
     const more = saveButton({ name: options.name, drawn: () => this._make !== null, size: () => [this.plot.clientWidth, this.plot.clientHeight],
       figure: () => (options.exact ?? this._make)?.() ?? { traces: [], layout: {} }, table: () => this.figure().table ?? tableOf(this.figure().traces) });
     this.head = h("div", { class: "card-head" }, this.title, h("div", { class: "spacer" }),
       options.controls, more);
     this.element = h("section", { class: "card chart", "aria-label": options.title },
-      this.head, h("div", { class: "card-body" }, this.plot, this.note));
+      this.head, h("div", { class: "card-body" }, this.plot, this.told, this.note));
     if (options.height) this.plot.style.height = options.height;
     /** @type {(() => Figure) | null} */
     this._make = null;
@@ -109,6 +111,7 @@ export class Chart {
    */
   show(make, options = {}) {
     this._make = make;
+    this.told.hidden = true;
     if (this._drawn && !options.now) {
       this._behind = true;
       if (!this._hovered && this._inView) this._whenCalm();
@@ -138,11 +141,18 @@ export class Chart {
   }
 
   /**
+   * Says what went wrong: in place of the chart, or below what it still shows of before.
    * @param {unknown} err
    * @param {() => void} again
+   * @param {{drop?: boolean}} [options] drop: what is shown is of something else, and goes
    */
-  failed(err, again) {
-    if (this._drawn) return;
+  failed(err, again, options = {}) {
+    if (this._drawn && !options.drop) {
+      this.told.hidden = false;
+      this.told.textContent = T.notNew(problemText(err));
+      return;
+    }
+    this._clear();
     fill(this.plot, errorState(err, again));
   }
 
@@ -159,6 +169,7 @@ export class Chart {
     if (this._drawn) /** @type {any} */ (window).Plotly?.purge(this.plot);
     this._drawn = false;
     this._make = null;
+    this.told.hidden = true;
   }
 
   /** Draws, one at a time: a second one that began before the first had ended would wipe it out. */
@@ -190,7 +201,11 @@ export class Chart {
       this.plot.setAttribute("aria-label", this.options.alt());
       for (const call of this.onDrawn) call(this.plot);
     } catch (err) {
-      this.failed(err, () => this._draw());
+      const make = this._make;
+      this.failed(err, () => {
+        this._make ??= make;
+        this._draw();
+      });
     }
   }
 

@@ -5,10 +5,11 @@
 import { ROOT } from "./api.js";
 
 /**
- * A view fills `host` and returns how to leave it; `change` takes new query parameters of the
- * same path, so that a drawer or a filter does not rebuild the page.
+ * A view fills `host`, which is its own, and returns how to leave it; `change` takes new query
+ * parameters of the same path, so that a drawer or a filter does not rebuild the page. `signal` is
+ * aborted once another page is shown: what waits for an answer then begins nothing more.
  * @typedef {{leave?: () => void, change?: (params: URLSearchParams) => void}} View
- * @typedef {(host: HTMLElement, match: string[], params: URLSearchParams) => View | Promise<View>} Open
+ * @typedef {(host: HTMLElement, match: string[], params: URLSearchParams, signal: AbortSignal) => View | Promise<View>} Open
  */
 
 /** @type {{pattern: RegExp, open: Open, name: string}[]} */
@@ -20,7 +21,7 @@ let shown = "";
 let host;
 /** @type {Set<(name: string) => void>} */
 const told = new Set();
-let visit = 0;
+let visit = new AbortController();
 
 /**
  * @param {RegExp} pattern of the path below the prefix, without its first slash
@@ -97,18 +98,20 @@ async function show() {
     current.change?.(params());
     return;
   }
-  const mine = ++visit;
+  visit.abort();
+  const mine = (visit = new AbortController());
   current.leave?.();
   current = {};
   shown = location.pathname;
-  host.replaceChildren();
+  const place = document.createElement("div");
+  host.replaceChildren(place);
   window.scrollTo(0, 0);
   const path = decodeURIComponent(location.pathname.slice(ROOT.length));
   for (const { pattern, open, name } of routes) {
     const match = pattern.exec(path);
     if (!match) continue;
     for (const call of told) call(name);
-    const made = await open(host, match.slice(1), params());
+    const made = await open(place, match.slice(1), params(), mine.signal);
     if (mine === visit) current = made;
     else made.leave?.();
     return;

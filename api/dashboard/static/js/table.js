@@ -17,7 +17,7 @@ import { emptyState, errorState } from "./ui.js";
  *            load: (cursor: string | null, sort: string, signal: AbortSignal) => Promise<Page>,
  *            sort?: string, empty?: string, total?: () => number | null,
  *            onOpen?: (row: any) => void, onSelect?: (row: any, event: Event) => void,
- *            onSort?: (sort: string) => void, onNews?: () => void, onKey?: (event: KeyboardEvent, row: any) => void,
+ *            onSort?: (sort: string) => string, onNews?: () => void, onKey?: (event: KeyboardEvent, row: any) => void,
  *            rowClass?: (row: any) => string}} Options
  */
 
@@ -94,10 +94,13 @@ export class Table {
     await this._more();
   }
 
-  /** @param {number} count rows that came in since */
-  offer(count) {
+  /**
+   * @param {number} count rows that came in since
+   * @param {string} [text] where the count is not all of it
+   */
+  offer(count, text = T.newRows(count)) {
     this.chip.hidden = count <= 0;
-    if (count > 0) this.chip.textContent = T.newRows(count);
+    if (count > 0) this.chip.textContent = text;
   }
 
   /**
@@ -195,8 +198,7 @@ export class Table {
         ? h("span", one.tip ? { class: "word", tabindex: "-1", data: { tip: one.tip } } : {}, one.title)
         : h("button", { type: "button", data: one.tip ? { tip: one.tip } : {}, onclick: () => {
             const next = mine ? (falling ? by : `-${by}`) : one.sort;
-            this.options.onSort?.(/** @type {string} */ (next));
-            this.reload(next);
+            this.reload(this.options.onSort?.(/** @type {string} */ (next)) ?? next);
           } }, label));
     }));
   }

@@ -85,7 +85,10 @@ export function card(title, options = {}) {
   const head = h("h2", options.tip ? { tabindex: "0", data: { tip: options.tip } } : {}, title);
   const element = h("section", { class: ["card", options.span, options.className], "aria-label": title },
     h("div", { class: "card-head" }, head, h("div", { class: "spacer" }), options.head), body);
-  return { element, body, set: (/** @type {any[]} */ ...children) => fill(body, children) };
+  return { element, body, set: (/** @type {any[]} */ ...children) => fill(body, children),
+           tip: (/** @type {string} */ text) => {
+             head.dataset.tip = text;
+           } };
 }
 
 /**

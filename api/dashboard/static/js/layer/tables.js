@@ -6,7 +6,8 @@ import { h, s } from "../dom.js";
 import { duration, number, score } from "../format.js";
 import { icon } from "../icons.js";
 import { shortTitle } from "../measure.js";
-import { T } from "../strings.js";
+import { T, WORDS } from "../strings.js";
+import { word } from "../ui.js";
 
 /**
  * @typedef {{purpose: string, split: string, anchor: string, learning_rate: number, scores: number[],
@@ -64,8 +65,8 @@ export function checkTable(runs) {
   return h("ul", { class: "check-list" }, runs.map((run) => h("li", { class: run.code ? "bad" : "good" },
     icon(run.code ? "cross" : "check"),
     h("div", {},
-      h("div", { class: "check-name" }, h("strong", {}, run.check_name), " ", h("span", { class: "quiet" }, run.anchor),
-        run.audited && h("span", { class: "pill" }, T.candidatePage.audited), h("span", { class: "spacer" }),
+      h("div", { class: "check-name" }, h("strong", {}, WORDS[run.code ?? ""] ? word(run.code ?? "", run.check_name) : WORDS[run.check_name] ? word(run.check_name) : run.check_name), " ", h("span", { class: "quiet" }, run.anchor),
+        run.audited && h("span", { class: "pill", tabindex: "0", data: { tip: WORDS.audit } }, T.candidatePage.audited), h("span", { class: "spacer" }),
         h("span", { class: "quiet small" }, duration(run.seconds))),
       h("div", { class: "small quiet" }, run.detail || Object.entries(run.findings).map(([name, value]) =>
         `${name.replaceAll("_", " ")} ${typeof value === "number" ? Number(value.toPrecision(3)) : value}`).join(", "))))));

@@ -27,10 +27,11 @@ const P = T.candidatePage;
 const TRAY = "evosearch.tray";
 
 /** @type {import("../router.js").Open} */
-export async function open(host, match) {
+export async function open(host, match, _params, signal) {
   const page = new CandidatePage(host, match[0], Number(match[1]));
+  signal.addEventListener("abort", () => page.close());
   await page.load();
-  return { leave: () => page.close() };
+  return {};
 }
 
 class CandidatePage {
@@ -46,12 +47,16 @@ class CandidatePage {
     this.path = `/searches/${search}/candidates/${birth}`;
     this.title = "";
     this.log = true;
+    this.closed = false;
+    /** Number of the last event that is on the page. */
+    this.place = 0;
+    this.lost = false;
     /** @type {EventFeed | null} */
     this.feed = null;
     this.refresh = throttled(() => this.update(), 1500);
     this.head = h("div", { class: "page-head candidate-head" });
     this.formula = card(T.look.formula, { span: "span-7" });
-    this.gain = card(P.gain, { tip: P.gainTip, span: "span-5" });
+    this.gain = card(P.gain, { tip: P.gainTip(""), span: "span-5" });
     this.graph = card(T.look.graph, { tip: T.look.graphTip, span: "span-5" });
     this.facts = card(T.look.properties, { tip: T.look.propertiesTip });
     this.cost = card(P.cost, { tip: P.costTip });
@@ -70,6 +75,7 @@ class CandidatePage {
   }
 
   close() {
+    this.closed = true;
     this.feed?.close();
     this.refresh.cancel();
     this.response.close();
@@ -81,14 +87,18 @@ class CandidatePage {
     document.title = `${P.title(this.birth)} · evosearch`;
     fill(this.host, h("div", { class: "page" }, loadingState(8)));
     try {
-      const [about, detail, search] = await Promise.all(
-        [get(`${this.path}/about`), get(this.path), get(`/searches/${this.search}`)]);
+      // First how far the log is: the feed goes on from there, so nothing falls between.
+      const search = await get(`/searches/${this.search}`);
+      const [about, detail] = await Promise.all([get(`${this.path}/about`), get(this.path)]);
+      if (this.closed) return;
       this.about = about;
       this.detail = detail;
       this.title = search.title;
       useObjectives(search.objectives);
       this.status = search.status;
+      this.place = search.last_event;
     } catch (err) {
+      if (this.closed) return;
       const missing = /** @type {any} */ (err).status === 404;
       fill(this.host, h("div", { class: "page" }, h("div", { class: "card" }, missing
         ? emptyState(P.noCandidate, h("a", { href: href(`search/${this.search}`) }, P.back), "search")
@@ -145,17 +155,24 @@ class CandidatePage {
     if (this.status !== "running" && this.status !== "paused") return;
     this.feed = new EventFeed(`/searches/${this.search}/events/stream`, (events) => {
       const about = (/** @type {any} */ one) => one.event?.birth ?? one.event?.subject?.birth;
-      if (events.some((one) => about(one) === this.birth)) this.refresh();
-    }, (state, since) => showLink(state, since, () => this.feed?.reconnect()));
+      if (events.some((one) => about(one) === this.birth || one.kind === "status_changed")) this.refresh();
+    }, (state, since) => {
+      showLink(state, since, () => this.feed?.reconnect());
+      if (state === "live" && this.lost) this.refresh();
+      this.lost = state === "lost";
+    }, String(this.place));
   }
 
   async update() {
     try {
-      [this.about, this.detail] = await Promise.all([get(`${this.path}/about`), get(this.path)]);
+      const [about, detail, search] = await Promise.all(
+        [get(`${this.path}/about`), get(this.path), get(`/searches/${this.search}`)]);
+      if (this.closed) return;
+      [this.about, this.detail, this.status] = [about, detail, search.status];
       this.draw();
       await this.loadTrainings();
     } catch (err) {
-      toastProblem(err);
+      if (!this.closed) toastProblem(err);
     }
   }
 
@@ -204,6 +221,7 @@ class CandidatePage {
 
   /** @param {any} about */
   drawGain(about) {
+    this.gain.tip(P.gainTip([gainUnit(), meaning()].filter(Boolean).join(", ")));
     if (!about.gain) {
       this.gain.set(emptyState(P.noGain, P.noGainHelp));
       return;

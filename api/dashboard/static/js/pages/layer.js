@@ -10,8 +10,8 @@ import { exportPanel } from "../layer/exports.js";
 import { card, formulaParts, knownPill, propertyList } from "../layer/facts.js";
 import { responseChart, showResponse } from "../layer/response.js";
 import { go, params, setParams } from "../router.js";
-import { T } from "../strings.js";
-import { ask, button, emptyState, loadingState, problemText, toast, toastProblem } from "../ui.js";
+import { T, WORDS } from "../strings.js";
+import { ask, button, emptyState, loadingState, problemText, toast, toastProblem, word } from "../ui.js";
 
 const L = T.layerPage;
 const LOOK_AFTER = 180;
@@ -183,7 +183,7 @@ class LayerPage {
       const { curves } = await answer.json();
       if (text === this.asked) showResponse(this.response, curves);
     } catch (err) {
-      if (!(err instanceof DOMException)) this.response.failed(err, () => this.curves(text));
+      if (!(err instanceof DOMException)) this.response.failed(err, () => this.curves(text), { drop: true });
     }
   }
 
@@ -201,7 +201,7 @@ class LayerPage {
       this.checks.set(
         h("p", { class: ["check-verdict", bad ? "bad" : "good"] }, icon(bad ? "cross" : "check"), h("strong", {}, bad ? L.wouldReject : L.wouldPass)),
         h("ul", { class: "check-list" }, checks.map((/** @type {any} */ one) => h("li", { class: one.passes ? "good" : "bad" },
-          icon(one.passes ? "check" : "cross"), h("div", {}, h("strong", {}, one.check), h("div", { class: "small quiet" }, one.verdict))))));
+          icon(one.passes ? "check" : "cross"), h("div", {}, h("strong", {}, WORDS[one.check] ? word(one.check) : one.check), h("div", { class: "small quiet" }, one.verdict))))));
     } catch (err) {
       if (err instanceof DOMException && err.name === "AbortError") return;
       this.checks.set(emptyState(problemText(err)));

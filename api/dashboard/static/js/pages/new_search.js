@@ -16,11 +16,12 @@ const FIRST = ["budget.evaluations", "task.dataset", "task.steps", "evolution.po
 const HIDDEN = new Set(["preset", "seed"]);
 
 /** @type {import("../router.js").Open} */
-export async function open(host) {
+export async function open(host, _match, _params, signal) {
   document.title = `${T.fresh.title} · evosearch`;
   fill(host, h("div", { class: "page" }, loadingState(8)));
   try {
     const [presets, datasets, anchors] = await Promise.all([get("/presets"), get("/datasets"), get("/anchors")]);
+    if (signal.aborted) return {};
     const page = new NewSearch(host, presets, { "task.dataset": datasets, "task.anchors.name": anchors });
     return { leave: () => page.close() };
   } catch (err) {
@@ -39,6 +40,7 @@ class NewSearch {
     this.presets = presets.presets;
     this.schema = presets.json_schema;
     this.choices = choices;
+    this.closed = false;
     /** @type {string} */
     this.key = crypto.randomUUID?.() ?? `page-${Date.now()}-${Math.random()}`;
     const wanted = params().get("preset");
@@ -67,6 +69,7 @@ class NewSearch {
   }
 
   close() {
+    this.closed = true;
     this.paced.cancel();
   }
 
@@ -93,7 +96,6 @@ class NewSearch {
     });
     const field = (/** @type {string} */ id, /** @type {string} */ text, /** @type {any} */ control) =>
       h("div", { class: "field" }, h("label", { for: id }, text), control);
-    this.title.placeholder = `${this.preset.name}, seed ${this.seed.value || 0}`;
     const filter = h("input", { class: "input form-filter", type: "search", placeholder: T.form.filter, "aria-label": T.form.filter,
       oninput: () => this.filter(filter.value, all) });
     const all = h("div", {}, Object.entries(this.schema.properties).filter(([name]) => !HIDDEN.has(name) && !FIRST.includes(name)).map(([name, part]) =>
@@ -149,7 +151,9 @@ class NewSearch {
 
   changed() {
     const form = /** @type {SchemaForm} */ (this.form);
-    this.title.placeholder = `${this.preset.name}, seed ${this.seed.value || 0}`;
+    form.forgive();
+    this.told.textContent = "";
+    this.title.placeholder = T.fresh.untitled(this.preset.name, this.seed.value || "0");
     const found = Object.keys(form.changes());
     this.changes.textContent = found.length ? T.fresh.changes(found) : T.fresh.noChanges;
     this.start.disabled = !form.valid();
@@ -191,7 +195,7 @@ class NewSearch {
       // A second press, or a retry after a lost answer, finds the first search.
       const made = await post("/searches", { ...this.body(), title: this.title.value.trim() || null, tags },
         { headers: { "Idempotency-Key": this.key } });
-      go(`search/${made.id}`);
+      if (!this.closed) go(`search/${made.id}`);
     } catch (err) {
       this.refused(err);
       if (err instanceof Problem && err.status === 409) this.key = `page-${Date.now()}-${Math.random()}`;

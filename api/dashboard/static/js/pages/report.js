@@ -22,18 +22,20 @@ const R = T.report;
 const FRONT_SHOWN = 40;
 
 /** @type {import("../router.js").Open} */
-export async function open(host, [ref]) {
+export async function open(host, [ref], _params, signal) {
   forceLight(true);
   fill(host, h("div", { class: "page" }, loadingState(8)));
   const model = new Model(ref);
+  signal.addEventListener("abort", () => leave(model));
   await model.load("search");
+  if (signal.aborted) return {};
   const { search } = model.data;
   if (!search) {
     const err = model.errors.search;
     fill(host, h("div", { class: "page" }, err instanceof Problem && err.status === 404
       ? emptyState(T.search.notFound, h("a", { href: href("") }, T.toSearches), "search")
       : errorState(err, () => location.reload())));
-    return { leave: () => leave(model, []) };
+    return {};
   }
   model.id = search.id;
   model.path = `/searches/${search.id}`;
@@ -62,15 +64,13 @@ export async function open(host, [ref]) {
   for (const topic of /** @type {const} */ (["line", "funnel", "progress"])) model.load(topic);
   loadInto(front, () => frontTable(model), 6);
   loadInto(origin, () => provenance(model), 3);
-  return { leave: () => leave(model, [progress, funnel, config]) };
+  return { leave: () => {
+    for (const one of [progress, funnel, config]) one.close();
+  } };
 }
 
-/**
- * @param {Model} model
- * @param {{close: () => void}[]} parts
- */
-function leave(model, parts) {
-  for (const one of parts) one.close();
+/** @param {Model} model */
+function leave(model) {
   model.close();
   forceLight(false);
 }

@@ -18,22 +18,26 @@ import { ProgressChart } from "../search/progress.js";
 import { Tabs } from "../search/tabs.js";
 import { ThroughputChart } from "../search/throughput.js";
 import { Tray } from "../search/tray.js";
-import { VerdictCard, visit } from "../search/verdict.js";
-import { T } from "../strings.js";
+import { TwoClicks } from "../search/two_clicks.js";
+import { VerdictCard } from "../search/verdict.js";
+import { Visits } from "../search/visits.js";
+import { T, WORDS } from "../strings.js";
 import { button, emptyState, errorState, loadingState } from "../ui.js";
 
 /** @type {import("../router.js").Open} */
-export async function open(host, [ref]) {
+export async function open(host, [ref], _params, signal) {
   fill(host, h("div", { class: "page" }, loadingState(8)));
   const model = new Model(ref);
+  signal.addEventListener("abort", () => model.close());
   await model.load("search");
+  if (signal.aborted) return {};
   if (!model.data.search) {
     const err = model.errors.search;
     const missing = err instanceof Problem && err.status === 404;
     fill(host, h("div", { class: "page" }, missing
       ? emptyState(T.search.notFound, h("a", { href: href("") }, T.toSearches), "search")
       : errorState(err, () => location.reload())));
-    return { leave: () => model.close() };
+    return {};
   }
   return new SearchPage(host, model);
 }
@@ -47,10 +51,12 @@ class SearchPage {
     this.model = model;
     model.id = model.data.search.id;
     model.path = `/searches/${model.id}`;
+    model.last = model.data.search.last_event;
     useObjectives(model.data.search.objectives);
-    const before = visit(model.id, model.data.search.last_event);
-    model.lastVisit = before?.event;
-    model.visitedAt = before?.at;
+    this.visits = new Visits(model.id, () => model.last, (before) => model.cameBack(before));
+    model.lastVisit = this.visits.before?.event;
+    model.visitedAt = this.visits.before?.at;
+    this.clicks = new TwoClicks((birth) => this.openPage(birth));
     this.tray = new Tray(() => this.trayChanged());
     this.header = new Header(model);
     this.verdict = new VerdictCard(model, this);
@@ -80,14 +86,11 @@ class SearchPage {
     model.on("scatter", () => this.drawFilter());
     model.on("inside", () => this.drawFilter());
     this.change();
-    this.remember = setInterval(() => visit(model.id, model.data.search.last_event), 60_000);
   }
 
   leave() {
     document.removeEventListener("keydown", this.keys);
-    clearInterval(this.remember);
-    visit(this.model.id, this.model.data.search.last_event);
-    for (const part of [this.header, this.gain, this.progress, this.funnel, this.throughput, this.tabs, this.drawer]) part.close();
+    for (const part of [this.visits, this.clicks, this.header, this.gain, this.progress, this.funnel, this.throughput, this.tabs, this.drawer]) part.close();
     this.model.close();
     hideLink();
   }
@@ -120,7 +123,7 @@ class SearchPage {
     fill(this.filterBar, h("strong", {}, T.search.filter),
       wanted && this.model.data.inside && h("span", { class: "quiet small", id: "filter-count" }, T.search.inFilter(this.model.data.inside.total)),
       wanted && h("span", { class: "pill accent" }, range(wanted.xName, wanted.x)), wanted && h("span", { class: "pill accent" }, range(wanted.yName, wanted.y)),
-      stage && h("span", { class: "pill accent" }, T.table.reasons(stage)),
+      stage && h("span", { class: "pill accent", ...(WORDS[stage] ? { tabindex: "0", data: { tip: WORDS[stage] } } : {}) }, T.table.reasons(stage)),
       button(T.search.clearFilter, () => this.clear(), { icon: "cross", kind: "plain" }));
   }
 
@@ -139,6 +142,7 @@ class SearchPage {
 
   /** @param {number | null} birth */
   openDrawer(birth) {
+    if (birth !== null) this.clicks.first(birth);
     setParams({ c: birth === null ? null : String(birth) });
   }
 
@@ -162,7 +166,7 @@ class SearchPage {
    * @param {Record<string, string>} [extra]
    */
   showTab(tab, extra = {}) {
-    setParams({ tab: tab === "candidates" ? null : tab, state: null, stage: null, text: null, where: null, ...extra });
+    setParams({ tab: tab === "candidates" ? null : tab, state: null, stage: null, text: null, where: null, after: null, ...extra });
     this.tabs.element.scrollIntoView({ behavior: "smooth", block: "start" });
   }
 

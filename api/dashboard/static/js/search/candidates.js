@@ -16,6 +16,12 @@ import { ranges } from "./filter.js";
 
 const PAGE = 100;
 const BY_GAIN = "-gain_low";
+/** State that is shown -> kinds of events that add a row to it. @type {Record<string, string[]>} */
+const ADDED = {
+  any: ["candidate_queued", "candidate_duplicate", "enqueued_refused"], evaluated: ["candidate_evaluated"],
+  rejected: ["candidate_rejected", "enqueued_refused"], duplicate: ["candidate_duplicate"],
+  failed: ["candidate_failed"], queued: ["candidate_queued"], lost: ["job_lost"],
+};
 
 export class Candidates {
   /**
@@ -36,7 +42,7 @@ export class Candidates {
     this.starred = button(T.table.starred, () => setParams({ starred: params().get("starred") ? null : "true" }), { icon: "star", id: "starred" });
     this.downloads = h("span", { class: "actions" });
     this.table = new Table({
-      label: T.table.label, columns: this.columns(), key: (row) => String(row.birth), sort: chosen.get("sort") ?? BY_GAIN,
+      label: T.table.label, columns: this.columns(), key: (row) => String(row.birth), sort: BY_GAIN,
       load: (cursor, sort, signal) => this.load(cursor, sort, signal), empty: T.table.none, total: () => this.total(),
       onSelect: (row, event) => {
         if (event instanceof MouseEvent && event.shiftKey) page.tray.toggle(this.name(row.birth));
@@ -44,7 +50,10 @@ export class Candidates {
       },
       onOpen: (row) => page.openPage(row.birth),
       onNews: () => this.takeNews(),
-      onSort: (sort) => setParams({ sort: sort === BY_GAIN ? null : sort }),
+      onSort: (sort) => {
+        setParams({ sort: sort === this.usual() ? null : sort });
+        return this.order();
+      },
       onKey: (event, row) => {
         if (event.key === "c") page.tray.toggle(this.name(row.birth));
         if (event.key === "s") this.star(row);
@@ -55,11 +64,10 @@ export class Candidates {
       h("div", { class: "toolbar no-print" }, this.state, this.starred, this.text, this.where, h("div", { class: "spacer" }), this.downloads), this.table.element);
     this.later = throttled(() => this.changed(), 350);
     this.readParams();
+    this.table.sort = this.order();
     this.refill = throttled(() => this.takeNews(), 1500);
-    this.off = model.on("events", () => {
-      if (this.table.rows.length) this.table.offer(this.model.fresh);
-      else if (this.model.fresh) this.refill();
-    });
+    this.count = throttled(() => this.countNews(), 3000);
+    this.off = model.on("events", () => this.news());
     this.offInside = model.on("inside", () => this.table.recount());
     this.offLink = model.on("link", () => {
       if (model.linked === "live" && this.table.broken) this.reload();
@@ -72,8 +80,7 @@ export class Candidates {
     this.off();
     this.offLink();
     this.offInside();
-    this.refill.cancel();
-    this.later.cancel();
+    for (const one of [this.refill, this.later, this.count]) one.cancel();
     this.table.close();
   }
 
@@ -90,6 +97,18 @@ export class Candidates {
     if (document.activeElement !== this.where) this.where.value = chosen.get("where") ?? "";
   }
 
+  /** The order where none was chosen: what has no score has no gain. */
+  usual() {
+    return this.state.value === "evaluated" ? BY_GAIN : "-birth";
+  }
+
+  /** The order that is shown; by what only evaluated ones have, only where there are some. */
+  order() {
+    const chosen = params().get("sort") ?? this.usual();
+    const scored = /^-?(gain|gain_low|mean_score|finished_at|score\..*)$/.test(chosen);
+    return scored && !["evaluated", "any"].includes(this.state.value) ? "-birth" : chosen;
+  }
+
   typed() {
     this.later();
   }
@@ -103,7 +122,7 @@ export class Candidates {
     this.readParams();
     if (this.sign() === this.applied) return;
     this.applied = this.sign();
-    this.table.sort = params().get("sort") ?? BY_GAIN;
+    this.table.sort = this.order();
     this.reload();
   }
 
@@ -112,13 +131,55 @@ export class Candidates {
     return ["state", "starred", "text", "where", "stage", "brush", "sort"].map((key) => chosen.get(key)).join("\n");
   }
 
+  /** Rows that came in since the table was loaded: as many as its filter lets through. */
+  news() {
+    const came = this.came();
+    if (!came) return;
+    if (!this.table.rows.length) this.refill();
+    else if (!this.narrowed()) this.table.offer(came);
+    else if (this.state.value === "evaluated" || ranges().length) this.count();
+    else this.table.offer(came, T.newRowsAtMost(came));
+  }
+
+  /** Events since then that add a row of the state that is shown, and of the check. */
+  came() {
+    const stage = params().get("stage");
+    const { fresh } = this.model;
+    if (stage) return fresh.get(`candidate_rejected/${stage}`) ?? 0;
+    return (ADDED[this.state.value] ?? []).reduce((sum, kind) => sum + (fresh.get(kind) ?? 0), 0);
+  }
+
+  /** Whether the rows are fewer than those of the state: how many are new is not told by events. */
+  narrowed() {
+    const chosen = params();
+    return ["text", "where", "starred"].some((key) => chosen.get(key)) || ranges().length > 0;
+  }
+
+  /** The service says how many evaluated ones are new in the filter. */
+  async countNews() {
+    const filter = this.filter();
+    const where = `${filter.where ? `(${filter.where}) and ` : ""}outcome > ${this.since}`;
+    const sign = this.sign() + this.since;
+    try {
+      const page = await get(`${this.model.path}/candidates`, { ...filter, where, sort: "-finished_at", limit: PAGE });
+      if (sign !== this.sign() + this.since) return;
+      const found = page.candidates.length;
+      this.table.offer(found, page.next && found === PAGE ? T.newRowsAtLeast(found) : undefined);
+    } catch {
+      // Both conditions may be too long together; a filter that is wrong by itself the table tells of.
+      if (sign === this.sign() + this.since && !this.table.broken) this.table.offer(this.came(), T.newRowsAtMost(this.came()));
+    }
+  }
+
   /** The table anew, with what came since. */
   async takeNews() {
     await this.reload();
   }
 
   reload() {
-    this.model.fresh = 0;
+    this.model.fresh.clear();
+    /** Number of the newest event when the table was loaded. */
+    this.since = this.model.last;
     const filter = this.filter();
     this.downloads.replaceChildren(...[["csv", T.table.csv], ["parquet", T.table.parquet]].map(([form, text]) =>
       h("a", { class: "button plain", href: url(`${this.model.path}/candidates.${form}`, filter), download: "" }, icon("download"), text)));
@@ -146,8 +207,7 @@ export class Candidates {
    * @param {AbortSignal} signal
    */
   async load(cursor, sort, signal) {
-    const by = sort === BY_GAIN && this.state.value !== "evaluated" ? "-birth" : sort;
-    const page = await get(`${this.model.path}/candidates`, { ...this.filter(), sort: by, limit: PAGE, cursor }, signal);
+    const page = await get(`${this.model.path}/candidates`, { ...this.filter(), sort, limit: PAGE, cursor }, signal);
     return { rows: page.candidates, next: page.next };
   }
 
@@ -226,6 +286,7 @@ export class Candidates {
     if (row.on_front) return h("span", { class: "front-mark", data: { tip: WORDS.front } }, T.table.onFront);
     const text = T.table.states[/** @type {"evaluated"} */ (row.state)] ?? row.state;
     const why = row.rejection_code ?? row.failure_cause ?? (row.duplicate_of === null ? null : `= ${row.duplicate_of}`);
-    return h("span", { class: "quiet", title: why ?? "" }, row.state === "evaluated" ? text : (why ?? text));
+    const tip = WORDS[row.rejection_code ?? ""] ?? WORDS[row.state];
+    return h("span", { class: "quiet", ...(tip ? { data: { tip } } : { title: why ?? "" }) }, row.state === "evaluated" ? text : (why ?? text));
   }
 }

@@ -5,9 +5,10 @@
 import { get, url } from "../api.js";
 import { h } from "../dom.js";
 import { icon } from "../icons.js";
+import { copyText } from "../layer/facts.js";
 import { T } from "../strings.js";
 import { plainTable } from "../table.js";
-import { button, loadInto, toast } from "../ui.js";
+import { button, loadInto } from "../ui.js";
 
 export class Config {
   /** @param {import("./model.js").Model} model */
@@ -19,10 +20,7 @@ export class Config {
       return [
         h("div", { class: "panel-bar" }, h("p", { class: "panel-help" }, !found.known ? T.config.unknown(found.preset)
           : found.differences.length ? T.config.differs(found.preset) : T.config.same), h("div", { class: "spacer" }),
-        button(T.config.copy, async () => {
-          await navigator.clipboard.writeText(found.toml);
-          toast(T.config.copied);
-        }, { icon: "copy" }),
+        button(T.config.copy, () => copyText(found.toml, T.config.copied), { icon: "copy" }),
         h("a", { class: "button", href: url(`${model.path}/config.toml`), download: "" }, icon("download"), T.config.download)),
         found.known && found.differences.length ? plainTable([{ title: T.config.key }, { title: T.config.preset }, { title: T.config.here }],
           found.differences.map((/** @type {any} */ one) => [h("code", {}, one.key), text(one.preset), h("strong", {}, text(one.here))]), T.tabs.config) : null,

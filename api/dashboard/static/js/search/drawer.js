@@ -5,19 +5,20 @@
 import { get } from "../api.js";
 import { fill, h, s } from "../dom.js";
 import { duration, exactMoment, number, score } from "../format.js";
+import { copyText } from "../layer/facts.js";
 import { formulaOf } from "../mathml.js";
 import { shortTitle } from "../measure.js";
 import { SERIES } from "../plot.js";
 import { href } from "../router.js";
 import { T } from "../strings.js";
-import { button, errorState, loadingState, toast } from "../ui.js";
-import { exportMenu, remeasure } from "./verdict.js";
+import { button, errorState, loadingState } from "../ui.js";
+import { exportMenu, remeasureButton, takesCommands } from "./verdict.js";
 
 export class Drawer {
   /**
    * @param {import("./model.js").Model} model
    * @param {{openDrawer: (birth: number | null) => void, tray: import("./tray.js").Tray,
-   *          openPage: (birth: number) => void}} page
+   *          header: import("./header.js").Header, openPage: (birth: number) => void}} page
    */
   constructor(model, page) {
     this.model = model;
@@ -32,6 +33,19 @@ export class Drawer {
         button("", () => page.openDrawer(null), { icon: "cross", kind: "plain", title: T.drawer.close, tip: T.drawer.close })),
       this.body);
     model.on("events", () => this.maybe());
+    model.on("search", () => {
+      if (this.birth !== null && this._alive !== takesCommands(model)) this.load();
+    });
+    this._place = () => this.place();
+    window.addEventListener("scroll", this._place, { passive: true });
+    this._sizes = new ResizeObserver(this._place);
+    this._sizes.observe(page.header.element);
+    this._sizes.observe(page.header.line);
+  }
+
+  /** Below the header, which holds what stops the search. */
+  place() {
+    if (this.birth !== null) this.element.style.top = `${this.page.header.bottom()}px`;
   }
 
   /** @param {number | null} birth */
@@ -40,6 +54,7 @@ export class Drawer {
     this.birth = birth;
     this.element.hidden = birth === null;
     document.body.classList.toggle("with-drawer", birth !== null);
+    this.place();
     if (birth === null) return;
     this.title.textContent = T.drawer.title(birth);
     this.element.setAttribute("aria-label", T.drawer.title(birth));
@@ -49,6 +64,8 @@ export class Drawer {
   }
 
   close() {
+    window.removeEventListener("scroll", this._place);
+    this._sizes.disconnect();
     document.body.classList.remove("with-drawer");
   }
 
@@ -64,6 +81,7 @@ export class Drawer {
 
   async load() {
     const mine = this.birth;
+    this._alive = takesCommands(this.model);
     try {
       const found = await get(`${this.model.path}/candidates/${mine}`);
       if (mine === this.birth) fill(this.body, this.content(found));
@@ -86,12 +104,9 @@ export class Drawer {
         h("span", { class: "small" }, one.verdict.reason)),
       one.known_as && h("p", { class: "small warn" }, T.drawer.knownAs(one.known_as)),
       h("div", { class: "actions" }, one.graph && exporting,
-        one.state === "evaluated" && button(T.verdict.remeasure, () => remeasure(id, one.birth), { icon: "repeat" }),
+        one.state === "evaluated" && remeasureButton(this.model, one.birth),
         button(T.verdict.compare, () => this.page.tray.toggle(name), { icon: "compare" }),
-        button("", async () => {
-          await navigator.clipboard.writeText(text);
-          toast(T.drawer.copied);
-        }, { icon: "copy", title: T.drawer.copy, tip: T.drawer.copy })),
+        button("", () => copyText(text, T.drawer.copied), { icon: "copy", title: T.drawer.copy, tip: T.drawer.copy })),
       one.evaluations.length ? h("section", {}, h("h3", {}, T.drawer.scores), this.scores(one)) : null,
       one.evaluations.some((/** @type {any} */ e) => e.curve.length) ? h("section", {}, h("h3", {}, T.drawer.curves), this.curves(one)) : null,
       h("section", {}, h("h3", {}, T.drawer.facts), this.facts(one)),

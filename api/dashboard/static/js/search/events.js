@@ -23,6 +23,7 @@ const GROUPS = {
            fits: (one) => Boolean(one.event.standing?.front_in?.length || one.event.standing?.front_out?.length) },
   failures: { kinds: ["candidate_failed", "job_lost", "enqueued_refused", "job_finished"],
               fits: (one) => one.kind !== "job_finished" || Boolean(one.event.failure) },
+  lost: { kinds: ["candidate_failed", "job_lost"], fits: (one) => one.kind === "job_lost" || one.event.failure.cause === "died" },
   steering: { kinds: ["created", "phase_entered", "status_changed", "budget_changed", "code_changed", "reported", "job_queued"], fits: () => true },
 };
 /** Pages without a fitting event that are read by themselves. */
@@ -54,7 +55,7 @@ export function eventText(kind, event) {
     case "status_changed": return `${event.status}${event.reason ? `: ${event.reason}` : ""}`;
     case "budget_changed": return limits(event) + (event.reason ? `: ${event.reason}` : "");
     case "code_changed": return event.reason;
-    case "bounds_learnt": return `${event.passed} layers passed, widened by ${event.factor}`;
+    case "bounds_learnt": return T.events.text.bounds(event.passed, event.factor);
     case "reported": return event.report?.verdict ?? "";
     default: return "";
   }
@@ -62,7 +63,7 @@ export function eventText(kind, event) {
 
 /** @param {any} event */
 function limits(event) {
-  const others = Object.entries(event.limits ?? {}).map(([name, value]) => `${name.replace("_", " ")} ${value ?? T.events.text.noLimit}`);
+  const others = Object.entries(event.limits ?? {}).map(([name, value]) => `${T.events.text.limits[/** @type {"hours"} */ (name)] ?? name} ${value ?? T.events.text.noLimit}`);
   return [...(event.evaluations === null ? [] : [event.evaluations]), ...others].join(", ");
 }
 
@@ -80,17 +81,18 @@ export class Events {
   constructor(model, page) {
     this.model = model;
     this.page = page;
-    /** @type {any[]} */
-    this.older = [];
-    this.oldest = 0;
+    /** Number of the newest event that was looked at. */
+    this.seen = 0;
     this.filter = h("select", { class: "input pick", "aria-label": T.events.filter, onchange: () =>
       setParams({ kind: this.filter.value || null }) },
     [["", T.events.all], ...Object.entries(T.events.groups), ...Object.entries(T.events.kinds)].map(([value, text]) => h("option", { value }, text)));
     this.list = h("div", { class: "event-list", tabindex: "0", role: "log", "aria-live": "off", "aria-label": T.tabs.events }, loadingState(6));
     this.more = button(T.events.older, () => this.loadOlder(), { kind: "plain" });
-    this.element = h("div", { class: "panel" }, h("div", { class: "toolbar" }, this.filter), this.list, this.more);
+    this.after = h("span", { class: "actions", hidden: true });
+    this.element = h("div", { class: "panel" }, h("div", { class: "toolbar" }, this.filter, this.after), this.list, this.more);
     this.paced = throttled(() => this.draw(), 400);
     this.off = model.on("events", () => {
+      this.take();
       if (!this.list.matches(":hover")) this.paced();
     });
     this.list.addEventListener("pointerleave", () => this.paced());
@@ -104,14 +106,28 @@ export class Events {
     this.paced.cancel();
   }
 
-  /** Another kind: its events are asked for anew, from the end of the log. */
+  /** Another kind, or another beginning: its events are asked for anew, from the end of the log. */
   update() {
-    const chosen = params().get("kind") ?? "";
-    this.filter.value = chosen;
+    const kind = params().get("kind") ?? "";
+    const start = Number(params().get("after") ?? 0);
+    this.filter.value = kind;
+    const chosen = `${kind}/${start}`;
     if (chosen === this.chosen) return;
     this.chosen = chosen;
-    this.older = [];
+    this.kind = kind;
+    this.start = Number.isSafeInteger(start) && start > 0 ? start : 0;
+    this.after.hidden = !this.start;
+    fill(this.after, h("span", { class: "pill accent" }, T.events.after(this.start)),
+      button(T.events.anyTime, () => setParams({ after: null }), { icon: "cross", kind: "plain" }));
+    this.again();
+  }
+
+  /** From the end of the log. */
+  again() {
+    /** What the filter lets through of the newest events, without a gap. @type {any[]} */
+    this.rows = [];
     this.oldest = 0;
+    this.room = SHOWN;
     this.loaded = false;
     fill(this.list, loadingState(6));
     this.loadOlder();
@@ -119,7 +135,7 @@ export class Events {
 
   /** What the filter asks the service for, and which of that it shows. */
   wanted() {
-    const chosen = this.chosen ?? "";
+    const chosen = this.kind ?? "";
     if (GROUPS[chosen]) return GROUPS[chosen];
     return { kinds: chosen ? [chosen] : [], fits: () => true };
   }
@@ -128,37 +144,61 @@ export class Events {
   async loadOlder() {
     const { kinds, fits } = this.wanted();
     const { chosen } = this;
+    const { last } = this.model;
     try {
       let found = 0;
       for (let pages = 0; pages < MOST_PAGES && !found; pages++) {
-        const page = await get(`${this.model.path}/events`, { newest: true, limit: PAGE, kind: kinds, before: this.oldest || null });
+        const page = await get(`${this.model.path}/events`,
+          { newest: true, limit: PAGE, kind: kinds, before: this.oldest || null, after: this.start || null });
         if (chosen !== this.chosen) return;
         const events = page.events.reverse();
         const fitting = events.filter(fits);
         found = fitting.length;
-        this.older = [...this.older, ...fitting];
+        this.rows = [...this.rows, ...fitting];
         this.oldest = events.at(-1)?.seq ?? this.oldest;
         this.more.hidden = !page.more;
         if (this.more.hidden) break;
       }
-      this.loaded = true;
+      this.room = Math.max(SHOWN, this.rows.length);
+      if (!this.loaded) {
+        this.loaded = true;
+        this.seen = Math.max(this.rows[0]?.seq ?? 0, last);
+        this.take();
+      }
       this.draw();
     } catch (err) {
       if (chosen === this.chosen) fill(this.list, errorState(err, () => this.loadOlder()));
     }
   }
 
-  draw() {
+  /** Live events go on top, and stay however many of other kinds come after them. */
+  take() {
     if (!this.loaded) return;
     const { kinds, fits } = this.wanted();
-    const first = this.older[0]?.seq ?? 0;
-    const live = this.model.events.filter((one) => one.seq > first && (!kinds.length || kinds.includes(one.kind)) && fits(one));
-    const all = [...live, ...this.older].slice(0, Math.max(SHOWN, this.older.length));
-    if (!all.length) {
+    const known = this.model.events;
+    const fresh = known.filter((one) => one.seq > this.seen);
+    if (!fresh.length) return;
+    const lost = fresh.length === known.length && fresh[fresh.length - 1].seq > this.seen + 1;
+    this.seen = fresh[0].seq;
+    if (lost) {
+      this.again();
+      return;
+    }
+    this.rows = [...fresh.filter((one) => one.seq > this.start && (!kinds.length || kinds.includes(one.kind)) && fits(one)), ...this.rows];
+    if (this.rows.length > this.room) {
+      this.rows.length = this.room;
+      this.oldest = this.rows[this.room - 1].seq;
+      this.more.hidden = false;
+    }
+  }
+
+  draw() {
+    if (!this.loaded) return;
+    if (!this.rows.length) {
       fill(this.list, emptyState(this.more.hidden ? T.events.none : T.events.searching));
       return;
     }
-    fill(this.list, all.map((one) => this.row(one)));
+    fill(this.list, this.rows.map((one) => this.row(one)));
   }
 
   /** @param {any} one */

@@ -50,9 +50,8 @@ export class Header {
       this.cells[key] = { box, value, label: name };
       this.strip.append(box);
     }
-    this.element = h("header", { class: "search-header" },
-      h("div", { class: "header-line" }, this.title, this.state, h("div", { class: "spacer" }), this.actions),
-      this.strip);
+    this.line = h("div", { class: "header-line" }, this.title, this.state, h("div", { class: "spacer" }), this.actions);
+    this.element = h("header", { class: "search-header" }, this.line, this.strip);
     for (const topic of ["search", "line", "workers", "costs"]) model.on(topic, () => this.draw());
     this.clock = setInterval(() => this.drawAge(), 1000);
   }
@@ -62,7 +61,7 @@ export class Header {
   }
 
   fit() {
-    this.title.style.width = `${Math.max(6, this.title.value.length + 1)}ch`;
+    this.title.style.width = `calc(${Math.max(6, this.title.value.length)}ch + 22px)`;
   }
 
   async rename() {
@@ -138,11 +137,42 @@ export class Header {
       setText(cell.value, T.search.soon);
       return;
     }
-    let left = Math.max(0, search.budget - search.evaluated) / rate;
-    const { hours } = search.limits;
-    if (hours) left = Math.min(left, Math.max(0, hours - line.worked_hours));
+    const [by, left] = this.ends(search, line, rate).reduce((one, other) => (other[1] < one[1] ? other : one));
     fill(cell.value, h("strong", {}, moment(Date.now() + 3_600_000 * left)));
-    cell.box.dataset.tip = T.search.finishTip(number(rate));
+    cell.box.dataset.finish = by;
+    const { target, no_gain: noGain } = search.limits;
+    cell.box.dataset.tip = [T.search.finishTip(number(rate)), T.search.finishBy[by],
+      (target ?? noGain) !== null && T.search.finishEarlier].filter(Boolean).join(" ");
+  }
+
+  /**
+   * Hours until each limit is used up, as far as that can be foretold: evaluations at the rate of
+   * late, training steps at so many an evaluation, GPU-hours at so many an hour of work.
+   * @param {any} search
+   * @param {any} line
+   * @param {number} rate evaluations an hour
+   * @returns {["evaluations" | "hours" | "gpu_hours" | "train_steps", number][]}
+   */
+  ends(search, line, rate) {
+    const { limits } = search;
+    const { costs } = this.model.data;
+    const evaluations = Math.max(0, search.budget - search.evaluated);
+    /** @type {["evaluations" | "hours" | "gpu_hours" | "train_steps", number][]} */
+    const found = [["evaluations", evaluations / rate]];
+    if (limits.hours !== null) found.push(["hours", limits.hours - line.worked_hours]);
+    if (limits.gpu_hours !== null && costs?.gpu_hours > 0 && line.worked_hours > 0) {
+      found.push(["gpu_hours", ((limits.gpu_hours - costs.gpu_hours) * line.worked_hours) / costs.gpu_hours]);
+    }
+    const runs = costs?.training ?? [];
+    const steps = (/** @type {any[]} */ some) => some.reduce((sum, one) => sum + one.steps, 0);
+    const each = steps(runs.filter((/** @type {any} */ one) => one.purpose === "search")) / search.evaluated;
+    if (limits.train_steps !== null && each > 0) found.push(["train_steps", (limits.train_steps - steps(runs)) / each / rate]);
+    return found.map(([name, hours]) => [name, Math.max(0, hours)]);
+  }
+
+  /** Where what stays in sight of it ends, in pixels from the window's top. */
+  bottom() {
+    return Math.max(0, this.element.getBoundingClientRect().bottom, this.line.getBoundingClientRect().bottom);
   }
 
   /**

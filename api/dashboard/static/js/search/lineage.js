@@ -157,12 +157,12 @@ export class Lineage {
    */
   node(birth, at, one, best, root) {
     const made = s("g", { transform: `translate(${at.x} ${at.y})`, class: ["kin", one?.on_front && "front", root && "root", one?.origin], tabindex: "0", role: "button",
-      "aria-label": `${T.drawer.title(birth)}: ${one?.formula ?? ""}`, data: { tip: one ? `${one.formula ?? ""}\n${one.origin}, ${one.live_nodes} ${T.table.nodes}` : "" },
+      data: { tip: one ? `${one.formula ?? ""}\n${one.origin}, ${one.live_nodes} ${T.table.nodes}` : "" },
       onclick: () => this.page.openDrawer(birth),
       onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && this.page.openDrawer(birth) },
     s("rect", { width: BOX, height: 27, rx: 6 }),
     one?.origin === "mutation" ? null : s("circle", { cx: BOX - 9, cy: 8, r: 2.5, class: "origin" }),
-    s("text", { x: 8, y: 12 }, String(birth)),
+    s("text", { x: 8, y: 12 }, String(birth)), " ",
     s("text", { x: 8, y: 23, class: "sub" }, one?.mean_score === null || !one ? (one?.state ?? "") : `${score(one.mean_score)} (${points(one.mean_score - best)})`));
     return made;
   }

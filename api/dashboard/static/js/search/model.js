@@ -11,20 +11,20 @@ import { EventFeed } from "../stream.js";
 
 /** Topic -> milliseconds between two requests for it while events come. @type {Record<string, number>} */
 const PACE = { search: 1500, line: 2000, workers: 3000, scatter: 5000, progress: 5000, funnel: 5000,
-               throughput: 5000, costs: 8000, since: 10_000, inside: 5000 };
+               throughput: 5000, costs: 8000, since: 20_000, inside: 5000 };
 
 /** Kinds of events -> what they change. @type {Record<string, Topic[]>} */
 const CHANGES = {
-  candidate_evaluated: ["search", "line", "scatter", "inside", "progress", "funnel", "throughput", "costs"],
+  candidate_evaluated: ["search", "line", "scatter", "inside", "progress", "funnel", "throughput", "costs", "since"],
   candidate_rejected: ["search", "line", "funnel", "throughput"],
   candidate_failed: ["search", "line", "funnel", "throughput"],
   candidate_queued: ["search", "workers"],
   candidate_duplicate: ["search"],
   enqueued_refused: ["funnel"],
   evaluation_recorded: ["workers", "costs"],
-  job_lost: ["line", "workers"],
+  job_lost: ["line", "workers", "since"],
   job_queued: ["workers"],
-  job_finished: ["line", "scatter", "inside", "progress", "costs"],
+  job_finished: ["line", "scatter", "inside", "progress", "costs", "since"],
   phase_entered: ["search", "progress"],
   status_changed: ["search", "line", "progress", "workers"],
   budget_changed: ["search", "progress"],
@@ -52,8 +52,10 @@ export class Model {
     this.ranges = [];
     /** Newest events, the newest first. @type {import("../stream.js").LiveEvent[]} */
     this.events = [];
-    /** Outcomes that came in since the table was loaded. */
-    this.fresh = 0;
+    /** Number of the newest event that is known. */
+    this.last = 0;
+    /** Events since the table was loaded, by kind; rejections by `candidate_rejected/CODE`, too. @type {Map<string, number>} */
+    this.fresh = new Map();
     /** @type {Map<string, Set<() => void>>} */
     this._told = new Map();
     /** @type {Record<string, any>} */
@@ -140,10 +142,11 @@ export class Model {
   listen() {
     this.feed = new EventFeed(`${this.path}/events/stream`, (events) => this._took(events),
       (state, since) => this._linked(state, since), String(this.data.search.last_event));
-    // Not all that changes is an event: workers come and go, and other tabs write titles and notes.
+    // Not all that changes is an event: workers come and go, other tabs write titles and notes, and
+    // failures are no longer of the last hour.
     this._clock = setInterval(() => {
-      this.touch("workers");
-      this.touch("search");
+      for (const topic of /** @type {const} */ (["workers", "search", "line"])) this.touch(topic);
+      this.tell("since");
     }, 20_000);
   }
 
@@ -167,11 +170,28 @@ export class Model {
     const dirty = new Set();
     for (const one of events) {
       for (const topic of CHANGES[one.kind] ?? []) dirty.add(topic);
-      if (["candidate_evaluated", "candidate_rejected", "candidate_failed"].includes(one.kind)) this.fresh += 1;
+      this._count(one.kind);
+      if (one.kind === "candidate_rejected") this._count(`${one.kind}/${one.event.rejection.code}`);
+      this.last = Math.max(this.last, one.seq);
     }
     this.events = [...events.reverse(), ...this.events].slice(0, KEPT_EVENTS);
     for (const topic of dirty) this.touch(topic);
     this.tell("events");
+  }
+
+  /** @param {string} name */
+  _count(name) {
+    this.fresh.set(name, (this.fresh.get(name) ?? 0) + 1);
+  }
+
+  /**
+   * The reader has been away, and is back: what is new since then is asked for.
+   * @param {{event: number, at: number} | null} before
+   */
+  cameBack(before) {
+    this.lastVisit = before?.event;
+    this.visitedAt = before?.at;
+    this.load("since");
   }
 
   close() {

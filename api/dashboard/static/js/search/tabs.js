@@ -47,6 +47,7 @@ export class Tabs {
   }
 
   close() {
+    this.name = "";
     this.panel?.close();
   }
 

@@ -10,12 +10,8 @@ import { formulaOf } from "../mathml.js";
 import { gainUnit, meaning } from "../measure.js";
 import { saveButton } from "../pictures.js";
 import { href } from "../router.js";
-import { keep, recall } from "../storage.js";
 import { T } from "../strings.js";
-import { ask, button, emptyState, errorState, loadingState, openMenu, toast, toastProblem } from "../ui.js";
-
-/** A visit that ended so long ago is the last one, not this one. */
-const VISIT = 30 * 60_000;
+import { ask, button, emptyState, errorState, loadingState, openMenu, toast, toastProblem, word } from "../ui.js";
 
 /**
  * The menu of exports of a candidate.
@@ -35,10 +31,29 @@ export function exportMenu(anchor, search, birth) {
 }
 
 /**
+ * Asks for fresh seeds; where the search takes no commands it says so instead.
+ * @param {import("./model.js").Model} model
+ * @param {number} birth
+ */
+export function remeasureButton(model, birth) {
+  const alive = takesCommands(model);
+  const made = button(T.verdict.remeasure, () => {
+    if (takesCommands(model)) remeasure(model.id, birth);
+    else toast(T.verdict.remeasureOver);
+  }, { icon: "repeat", tip: alive ? undefined : T.verdict.remeasureOver });
+  made.classList.add("remeasure");
+  if (!alive) made.setAttribute("aria-disabled", "true");
+  return made;
+}
+
+/** @param {import("./model.js").Model} model */
+export const takesCommands = (model) => ["running", "paused"].includes(model.data.search?.status);
+
+/**
  * @param {string} search
  * @param {number} birth
  */
-export async function remeasure(search, birth) {
+async function remeasure(search, birth) {
   const field = h("input", { class: "input", id: "seeds", type: "number", min: "1", max: "20", value: "2", required: true });
   const sure = await ask({ title: T.verdict.remeasureTitle, ok: T.verdict.remeasure, body: h("div", { class: "field" },
     h("label", { for: "seeds" }, T.verdict.remeasureLabel), field) });
@@ -75,6 +90,9 @@ export function intervals(rows, label) {
   }));
 }
 
+/** Nothing of the page's filters but what a link sets. @type {Record<string, any>} */
+const UNFILTERED = { brush: null, starred: null };
+
 export class VerdictCard {
   /**
    * @param {import("./model.js").Model} model
@@ -93,18 +111,21 @@ export class VerdictCard {
       this.body, this.since);
     this.body.addEventListener("pointerleave", () => this.draw());
     model.on("line", () => this.draw());
+    model.on("search", () => this.draw());
     /** What is shown, as text. @type {string | null} */
     this._sign = null;
+    /** @type {string | null} */
+    this._since = null;
     model.on("since", () => this.drawSince());
   }
 
   draw() {
     const { line } = this.model.data;
     if (!line) {
-      fill(this.body, errorState(this.model.errors.line, () => this.model.load("line")));
+      if (this.model.errors.line) fill(this.body, errorState(this.model.errors.line, () => this.model.load("line")));
       return;
     }
-    const sign = JSON.stringify(line.verdict);
+    const sign = JSON.stringify([line.verdict, takesCommands(this.model)]);
     if (sign === this._sign || (this._sign && this.body.matches(":hover"))) return;
     this._sign = sign;
     const { verdict } = line;
@@ -119,26 +140,28 @@ export class VerdictCard {
     const tone = { ahead_surely: "good", ahead: "open", behind: "behind" }[outcome] ?? "open";
     const title = { ahead_surely: T.verdict.sure, ahead: T.verdict.unsure(verdict.baseline),
                     behind: T.verdict.nothing(verdict.baseline) }[outcome];
+    const link = h("button", { type: "button", class: "linklike", onclick: () => this.page.openDrawer(leader.birth) },
+      `${T.verdict.candidate} ${leader.birth}`);
+    const behind = outcome === "behind";
     const actions = button(T.verdict.export, () => exportMenu(actions, this.model.id, leader.birth),
       { icon: "download", kind: "primary", id: "export" });
     fill(this.body,
       h("div", { class: "verdict-top" },
         h("div", { class: ["headline", tone] },
-          h("span", { class: "small quiet" }, title, " ", h("button", { type: "button", class: "linklike",
-            onclick: () => this.page.openDrawer(leader.birth) }, `${T.verdict.candidate} ${leader.birth}`)),
-          h("strong", {}, gainText(leader.gain)),
-          h("span", { class: "over" }, T.verdict.over(verdict.baseline, gainUnit(), meaning())),
-          h("span", { class: "small quiet" },
-            leader.confirmed ? `${T.verdict.confirmed}, ${T.verdict.seeds(leader.seeds)}` : T.verdict.provisional),
+          h("span", { class: "small quiet" }, title, " ", !behind && [link, " "]),
+          h("strong", {}, gainText(leader.gain)), " ",
+          h("span", { class: "over" }, T.verdict[behind ? "against" : "over"](verdict.baseline, gainUnit(), meaning())),
+          h("span", { class: "small quiet" }, behind && [link, ", "],
+            leader.confirmed ? [word("confirmed", T.verdict.confirmed), `, ${T.verdict.seeds(leader.seeds)}`] : word("provisional", T.verdict.provisional)),
           h("span", { class: "small quiet" }, T.verdict.others(verdict.ahead_provisional, verdict.ahead_confirmed))),
         verdict.final && h("div", { class: "final-box" },
-          h("span", { class: "small quiet" }, T.verdict.finalTitle),
+          h("span", { class: "small quiet" }, word("final", T.verdict.finalTitle)),
           h("strong", { class: verdict.final.gain.low > 0 ? "good" : "" }, gainText(verdict.final.gain)),
           h("span", { class: "small quiet" }, T.verdict.finalNote(verdict.final.seeds, verdict.final.images, verdict.final.layers_judged)))),
       formulaOf(this.model.id, leader.birth, leader.formula),
       intervals(this.rows(), T.verdict.perAnchor),
       h("div", { class: "actions no-print" }, actions,
-        button(T.verdict.remeasure, () => remeasure(this.model.id, leader.birth), { icon: "repeat" }),
+        remeasureButton(this.model, leader.birth),
         button(T.verdict.compare, () => this.page.addToTray(leader.birth), { icon: "compare" }),
         h("a", { class: "button plain", href: href(`search/${this.model.id}/candidate/${leader.birth}`) }, T.verdict.openPage)));
   }
@@ -150,37 +173,40 @@ export class VerdictCard {
             { name: T.verdict.mean, gain: leader.gain, strong: true }];
   }
 
+  /** What the reader missed; drawn anew where it says something else, and not under the pointer. */
   drawSince() {
     const found = this.model.data.since;
     this.since.hidden = !found || !this.model.visitedAt;
     if (this.since.hidden) return;
     const span = duration((Date.now() - (this.model.visitedAt ?? 0)) / 1000);
-    const link = (/** @type {string} */ text, /** @type {() => void} */ run) =>
-      h("button", { type: "button", class: "linklike", onclick: run }, text);
-    const news = [];
-    if (found.evaluated) news.push(link(T.verdict.sinceEvaluated(found.evaluated), () => this.page.showTab("candidates", { sort: "-birth" })));
-    if (found.new_on_front) news.push(link(T.verdict.sinceFront(found.new_on_front), () => this.page.showTab("candidates", { where: "on_front", sort: "-birth" })));
-    if (found.leader_now !== null && found.leader_now !== found.leader_before) {
-      news.push(link(T.verdict.sinceLeader(found.leader_now), () => this.page.openDrawer(found.leader_now)));
-    }
-    if (found.workers_lost) news.push(link(T.verdict.sinceLost(found.workers_lost), () => this.page.showTab("events", { kind: "failures" })));
-    fill(this.since, h("span", { class: "quiet" }, T.verdict.since(span)),
-      news.length ? news.flatMap((one, i) => (i ? [" · ", one] : [one])) : T.verdict.sinceNothing);
+    const news = this.news(found);
+    const sign = JSON.stringify([found.event, found.leader_now, span, news.map((one) => one.text)]);
+    if (sign === this._since) return;
+    if (this._since && (this.since.matches(":hover") || this.since.contains(document.activeElement))) return;
+    this._since = sign;
+    fill(this.since, h("span", { class: "quiet" }, T.verdict.since(span), " "),
+      news.length ? news.map(({ text, run }, i) => [i ? " · " : "", h("button", { type: "button", class: "linklike", onclick: run }, text)])
+        : T.verdict.sinceNothing);
   }
-}
 
-/**
- * When the reader was here before this visit, and where the log stood; remembers this visit.
- * @param {string} search
- * @param {number} lastEvent
- * @returns {{event: number, at: number} | null}
- */
-export function visit(search, lastEvent) {
-  const key = `evosearch.visit.${search}`;
-  const now = Date.now();
-  const kept = recall(key);
-  const fresh = !kept || now - kept.seen > VISIT;
-  const before = fresh ? (kept ? { event: kept.event, at: kept.seen } : null) : kept.before;
-  keep(key, { seen: now, event: lastEvent, before });
-  return before;
+  /**
+   * Each with the way to just what it speaks of.
+   * @param {any} found
+   * @returns {{text: string, run: () => void}[]}
+   */
+  news(found) {
+    const table = (/** @type {string} */ where) => () => this.page.showTab("candidates", { ...UNFILTERED, where, sort: "-finished_at" });
+    const after = `outcome > ${found.event}`;
+    const births = found.front.map((/** @type {any} */ one) => one.birth);
+    const all = births.length === found.new_on_front;
+    return [
+      found.evaluated && { text: T.verdict.sinceEvaluated(found.evaluated), run: table(after) },
+      found.new_on_front && { text: T.verdict.sinceFront(found.new_on_front),
+        run: table(all ? `birth in (${births.join(", ")})` : `on_front and ${after}`) },
+      found.leader_now !== null && found.leader_now !== found.leader_before
+        && { text: T.verdict.sinceLeader(found.leader_now), run: () => this.page.openDrawer(found.leader_now) },
+      found.workers_lost && { text: T.verdict.sinceLost(found.workers_lost),
+        run: () => this.page.showTab("events", { kind: "lost", after: String(found.event) }) },
+    ].filter(Boolean);
+  }
 }
