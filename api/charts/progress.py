@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.charts.ledger import EVALUATED, FAILED, MARKS_KEPT, REJECTED, Lead, Ledger, Place
+from api.charts.pace import silences
 from api.rest.chart_schemas import (
     MarkView,
     ProgressPoint,
@@ -38,6 +39,7 @@ def progress(
     baseline = better_baseline(ledger.samples, ledger.config.confirmation.rivals)
     better = np.full(len(ledger.anchors), math.nan) if baseline is None else baseline.means
     now = ledger.place(ledger.last, updated)
+    marks = sorted([*ledger.marks, *silences(ledger)], key=lambda one: one.place.at)
 
     def axes(place: Place) -> dict[str, float]:
         hours = (place.at - created).total_seconds() / 3600
@@ -67,7 +69,7 @@ def progress(
             MarkView.model_validate(axes(one.place) | {
                 "at": one.place.at, "seq": one.place.seq, "kind": one.kind, "text": one.text,
             })
-            for one in ledger.marks[-MARKS_KEPT:]
+            for one in marks[-MARKS_KEPT:]
         ],
         now=VolumePoint.model_validate(axes(now) | {"value": ledger.hypervolume}),
     )  # fmt: skip

@@ -154,7 +154,11 @@ class VolumePoint(View):
 
 
 class MarkView(View):
-    """Something done to the search: pause, resume, stop, finish, fail, enqueue, budget, phase."""
+    """Something done to the search: pause, resume, stop, finish, fail, enqueue, budget, phase.
+
+    ``silence``: work goes on after more than a minute without any, pauses left out, as when its
+    controller was away.
+    """
 
     evaluated: int
     hours: float

@@ -13,8 +13,8 @@ import pytest
 from api.charts import ledgers
 from api.charts.genes import NAMES, genes_of
 from api.charts.ledger import Ledger
-from api.charts.pace import pace
-from api.charts.progress import _busy_until, thinned
+from api.charts.pace import pace, silences
+from api.charts.progress import _busy_until, progress, thinned
 from api.charts.scatter import _rounded
 from api.rest.charts import MAX_COMPARED
 from evosearch.events import Event, StatusChanged
@@ -134,6 +134,10 @@ def test_the_pace_leaves_pauses_and_absences_out() -> None:
     ten(11)
     now[0] += timedelta(hours=2)  # nobody ran it, and nobody said so
     ten(21)
+    told = [(one.kind, one.text, one.place.evaluated) for one in silences(ledger)]
+    assert told == [("silence", "no work for 2:00:08", 20)]  # a piece takes 2.5 s of each 10
+    marks = progress(ledger, now[0], now[0], 2, 0.0).marks
+    assert [one.kind for one in marks] == ["pause", "resume", "silence"]
     rate, hours = pace(ledger)
     assert hours == pytest.approx((2.5 + 28 * 10 + 30) / 3600)  # a silence counts 30 s at most
     assert rate == pytest.approx(29 * 3600 / (28 * 10 + 30))

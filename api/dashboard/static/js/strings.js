@@ -297,7 +297,7 @@ export const T = {
     mean: "mean", volume: "hypervolume", gain: (/** @type {string} */ unit) => `leader's gain, ${unit}`, reference: "reference search",
     none: "No leader yet",
     marks: { pause: "paused", resume: "resumed", stop: "stopped", finish: "finished", fail: "failed",
-             enqueue: "enqueued", budget: "budget", phase: "phase" },
+             enqueue: "enqueued", budget: "budget", phase: "phase", silence: "after silence" },
     alt: (/** @type {string} */ unit, /** @type {string} */ gain) => `Gain of the leader over time, now ${gain} ${unit}.`,
   },
   funnel: {
