@@ -283,9 +283,12 @@ def test_what_is_late_does_not_take_another_chart(
         page.get_by_role("button", name="Gain / cost").click()
         field(page)
         for route in held:
-            route.continue_()
+            with page.expect_response("**/scatter?*points=300*"):
+                route.continue_()
         page.unroute("**/scatter?*points=300*")
         page.wait_for_timeout(500)
+        drawn = "document.querySelector('.plot-wrap .plot').layout.annotations?.length ?? 0"
+        assert page.evaluate(drawn) == 0  # the ends of parallel axes
         expect(page.locator(".chart .ytitle").first).to_contain_text("gain over")
         page.get_by_role("button", name="Parallel").click()
         card = page.locator(".chart", has=page.get_by_role("heading", name="Parallel"))
