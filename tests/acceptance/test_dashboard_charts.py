@@ -277,9 +277,11 @@ def test_what_is_late_does_not_take_another_chart(
         page.goto(f"{service.url}/search/{SEARCH}?tab=workers")
         settled(page)
         page.get_by_role("button", name="Parallel").click()
-        until(
-            page, "() => document.querySelector('.chart h2').textContent === 'Parallel coordinates'"
-        )
+        for _ in range(200):
+            if len(held) == 2 + 3:  # an axis for each cost and each anchor
+                break
+            page.wait_for_timeout(50)
+        assert len(held) == 5
         page.get_by_role("button", name="Gain / cost").click()
         field(page)
         for route in held:
