@@ -21,7 +21,9 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    case,
     cast,
+    exists,
     func,
     literal,
     not_,
@@ -31,13 +33,18 @@ from sqlalchemy import (
 )
 
 from db.gain_scale import GainScale, unknown
-from db.schema import candidates
+from db.schema import candidates, check_runs
 from db.schema_service import stars
+from evosearch.screen import SCREEN_CODES
 from evosearch.where import PROPERTIES, Both, Compare, Filter, Not, Value
 
 ON_FRONT: tuple[ColumnElement[bool], ...] = (candidates.c.on_front, candidates.c.birth >= 0)
 """On the front. That births are not negative is always true; it decides for the front's own index
 where a planner without statistics takes any index that begins with the search."""
+
+SURROGATE_CODES = ("unpromising", "outranked")
+"""Codes of candidates that the surrogate left untrained; no check ran that threw them out."""
+HURDLE_CODE = "hurdle"
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
@@ -147,10 +154,38 @@ class Conditions:
             return candidates.c.outcome_seq
         if name in candidates.c:
             return candidates.c[name]
+        if name == "rejected_by":
+            return rejected_by()
         fact = self._within(candidates.c.properties)[name]
         kind = {"flag": fact.as_boolean, "number": fact.as_float, "text": fact.as_string}
         found: ColumnElement[Any] = kind[PROPERTIES[name]]()
         return found
+
+
+def rejected_by() -> ColumnElement[Any]:
+    """Who threw the candidate out, as `evosearch.where` names it; NULL of all but rejected ones."""
+    code = candidates.c.rejection_code
+    mine = (check_runs.c.search_id == candidates.c.search_id,
+            check_runs.c.birth == candidates.c.birth)  # fmt: skip
+    thrown = (
+        select(check_runs.c.check_name)
+        .where(*mine, check_runs.c.code.is_not(None), check_runs.c.audited.is_(False))
+        .order_by(check_runs.c.position.desc())
+        .limit(1)
+        .correlate(candidates)
+        .scalar_subquery()
+    )
+    refused = and_(
+        candidates.c.origin == "enqueued", code.in_(list(SCREEN_CODES)),
+        ~exists().where(*mine).correlate(candidates),
+    )  # fmt: skip
+    return case(
+        (candidates.c.state != "rejected", None),
+        (code == HURDLE_CODE, HURDLE_CODE),
+        (code.in_(SURROGATE_CODES), "surrogate"),
+        (refused, "controller"),
+        else_=func.coalesce(thrown, "training"),
+    )
 
 
 def _joined(tree: Filter | None) -> Iterator[Filter]:

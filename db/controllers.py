@@ -96,6 +96,17 @@ class Controllers:
             for row in rows
         ]  # fmt: skip
 
+    def pool_of(self, search_id: str) -> int | None:
+        """Workers of the controllers that run the search now, dead ones left out.
+
+        Returns:
+            None where no living controller runs it.
+        """
+        rows = [one for one in self.list() if one.alive and search_id in one.searches]
+        if not rows:
+            return None
+        return sum(1 for row in rows for one in row.workers if one.get("state") != "dead")
+
     def offers(self) -> dict[str, Any] | None:
         """What the controller that was seen last offers; None before the first one."""
         wanted = select(controllers.c.offers).order_by(controllers.c.seen_at.desc()).limit(1)

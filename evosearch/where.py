@@ -59,6 +59,7 @@ PROPERTIES: dict[str, Kind] = {
     "bytes_moved": "number",
     "duplicate_of": "number",
     "rejection_code": "text",
+    "rejected_by": "text",
     "failure_cause": "text",
     "worker": "text",
 }
@@ -67,6 +68,8 @@ PROPERTIES: dict[str, Kind] = {
 ``outcome``: number of the event that told an evaluated candidate's scores; others have none.
 ``step_time``: a training step's time beside the search's first baseline, 1.3 for 30 % more.
 ``gain``: mean score over that of the better baseline; ``gain_low``: the bound of its interval.
+``rejected_by``: who threw a rejected candidate out: controller (a refused formula), signal,
+surrogate, quality, stability, hurdle or training (anything else while it was trained).
 """
 
 OPERATORS = ("<=", ">=", "==", "!=", "<", ">", "=")

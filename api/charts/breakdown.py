@@ -23,14 +23,19 @@ from api.rest.chart_schemas import (
 )
 from evosearch.gain import better_baseline
 
+Within = NDArray[np.bool_] | None
+"""Which evaluated candidates a brush holds; None without one."""
 
-def simplest_places(ledger: Ledger) -> list[tuple[int, int, int]]:
+
+def simplest_places(ledger: Ledger, within: Within = None) -> list[tuple[int, int, int]]:
     """(live nodes, candidates, place of the best) by size; the confirmed go before the others."""
     standing = standing_of(ledger)
     if standing is None or not len(standing.rows):
         return []
     nodes = ledger.column("nodes")[standing.rows]
     order = np.lexsort((-standing.mean, ~standing.confirmed(), nodes))
+    if within is not None:
+        order = order[within[order]]
     sizes, firsts, counts = np.unique(nodes[order], return_index=True, return_counts=True)
     return [
         (int(size), int(count), int(order[first]))
@@ -66,10 +71,17 @@ def births_at(ledger: Ledger, places: Iterable[tuple[int, int, int]]) -> list[in
     return [ledger.birth[int(rows[place])] for _, _, place in places]
 
 
-def primitive_shares(ledger: Ledger, bins: int) -> PrimitiveShares:
-    """Share of proposals, survivors and the front that use each primitive, bin by bin."""
+def primitive_shares(ledger: Ledger, bins: int, within: Within = None) -> PrimitiveShares:
+    """Share of proposals, survivors and the front that use each primitive, bin by bin.
+
+    With ``within`` survivors and the front are those of the brush; proposals stay all of them, for
+    only evaluated candidates have a place in a brush.
+    """
     births, masks = ledger.column("birth"), ledger.column("genes")
     evaluated = ledger.column("state") == EVALUATED
+    if within is not None:
+        evaluated = np.zeros(len(births), dtype=bool)
+        evaluated[ledger.members()[within]] = True
     if not len(births):
         return PrimitiveShares(births=[], evaluated=[], rows=[])
     bins = min(bins, len(births))
@@ -79,7 +91,7 @@ def primitive_shares(ledger: Ledger, bins: int) -> PrimitiveShares:
     )
     proposals = _shares(bits, edges, np.ones(len(births), dtype=bool))
     survivors = _shares(bits * evaluated[:, None], edges, evaluated)
-    fronts = _front_shares(ledger, bits, edges)
+    fronts = _front_shares(ledger, bits, edges, None if within is None else evaluated)
     used = [k for k in range(len(NAMES)) if bits[:, k].any()]
     done = np.concatenate(([0], np.cumsum(evaluated)))
     return PrimitiveShares(
@@ -101,7 +113,9 @@ def _shares(bits: NDArray[np.uint8], edges: NDArray[np.int64], among: NDArray[np
         return np.asarray(np.where(counts[:, None] > 0, sums / counts[:, None], np.nan))
 
 
-def _front_shares(ledger: Ledger, bits: NDArray[np.uint8], edges: NDArray[np.int64]) -> Floats:
+def _front_shares(
+    ledger: Ledger, bits: NDArray[np.uint8], edges: NDArray[np.int64], among: Within
+) -> Floats:
     """The front as it stood when the youngest candidate of each bin had its place in the log."""
     outcomes = ledger.column("outcome")
     ends = np.maximum.accumulate(np.maximum.reduceat(outcomes, edges[:-1]))
@@ -112,8 +126,9 @@ def _front_shares(ledger: Ledger, bits: NDArray[np.uint8], edges: NDArray[np.int
         while next_step < len(steps) and steps[next_step].place.seq <= end:
             front = (front - set(steps[next_step].front_out)) | set(steps[next_step].front_in)
             next_step += 1
-        if front:
-            made[place] = bits[[ledger.rows[birth] for birth in front]].mean(axis=0)
+        shown = [row for row in map(ledger.rows.__getitem__, front) if among is None or among[row]]
+        if shown:
+            made[place] = bits[shown].mean(axis=0)
     return made
 
 
@@ -121,8 +136,11 @@ def _listed(values: Floats) -> list[float | None]:
     return [None if np.isnan(one) else float(f"{one:.4g}") for one in values]
 
 
-def ages(ledger: Ledger, most: int) -> AgesView:
-    """The population, age against score; evenly thinned, whoever is on the front kept."""
+def ages(ledger: Ledger, most: int, within: Within = None) -> AgesView:
+    """The population, age against score; evenly thinned, whoever is on the front kept.
+
+    With ``within`` only members in the brush are told; ages stay those among all.
+    """
     rows = ledger.members()
     outcomes = ledger.column("outcome")
     young = rows[np.argsort(outcomes[rows], kind="stable")]
@@ -130,12 +148,13 @@ def ages(ledger: Ledger, most: int) -> AgesView:
     scores = ledger.score_matrix().mean(axis=1)
     baseline = better_baseline(ledger.samples, ledger.config.confirmation.rivals)
     better = None if baseline is None else float(baseline.means.mean())
-    ranks = list(enumerate(reversed(young.tolist())))
+    held = set(young.tolist() if within is None else rows[within].tolist())
+    ranks = [one for one in enumerate(reversed(young.tolist())) if one[1] in held]
     fronts = [one for one in ranks if ledger.birth[one[1]] in ledger.entered][:most]
     others = [one for one in ranks if ledger.birth[one[1]] not in ledger.entered]
     shown = sorted(fronts + thinned(others, max(0, most - len(fronts))))
     return AgesView.model_construct(
-        size=len(young),
+        size=len(young), inside=None if within is None else len(ranks),
         members=[
             AgePoint.model_construct(
                 birth=ledger.birth[row], age=age, score=float(scores[row]),

@@ -7,7 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from api.charts.breakdown import ages, primitive_shares
+from api.charts.breakdown import (
+    ages,
+    births_at,
+    primitive_shares,
+    simplest,
+    simplest_places,
+)
 from api.charts.funnel import funnel_path
 from api.charts.inside import Range, inside
 from api.charts.ledger import Ledger
@@ -20,8 +26,10 @@ from api.rest.chart_schemas import (
     PrimitiveShares,
     ProgressView,
     ScatterView,
+    SimplestView,
     ThroughputView,
 )
+from db.controllers import Controllers
 from db.queries import Queries
 from db.queries_log import LogQueries
 from db.queries_rest import RestQueries
@@ -36,6 +44,7 @@ class Charts:
     def __init__(self, store: SqlStore, gpus_per_worker: Callable[[], float] = lambda: 0.0) -> None:
         self.ledgers = Ledgers(LogQueries(store))
         self._queries, self._rest = Queries(store), RestQueries(store)
+        self._controllers = Controllers(store)
         self._gpus = gpus_per_worker
 
     def scatter(
@@ -73,17 +82,27 @@ class Charts:
     ) -> ThroughputView:
         """Outcomes and busy workers over time."""
         with self.ledgers.of(info) as ledger:
-            return throughput(ledger, bins, within=_within(ledger, ranges))
+            within = _within(ledger, ranges)
+            return throughput(ledger, bins, within=within, pool=self._controllers.pool_of(info.id))
 
-    def primitive_shares(self, info: SearchInfo, bins: int) -> PrimitiveShares:
+    def primitive_shares(
+        self, info: SearchInfo, bins: int, ranges: Sequence[Range] = ()
+    ) -> PrimitiveShares:
         """Share of proposals, survivors and the front that use each primitive, over births."""
         with self.ledgers.of(info) as ledger:
-            return primitive_shares(ledger, bins)
+            return primitive_shares(ledger, bins, _within(ledger, ranges))
 
-    def ages(self, info: SearchInfo, members: int) -> AgesView:
+    def ages(self, info: SearchInfo, members: int, ranges: Sequence[Range] = ()) -> AgesView:
         """The population: age (outcomes since) against score."""
         with self.ledgers.of(info) as ledger:
-            return ages(ledger, members)
+            return ages(ledger, members, _within(ledger, ranges))
+
+    def simplest(self, info: SearchInfo, ranges: Sequence[Range] = ()) -> SimplestView:
+        """The best candidate of each number of live nodes, and what each further node buys."""
+        with self.ledgers.of(info) as ledger:
+            places = simplest_places(ledger, _within(ledger, ranges))
+            births = births_at(ledger, places)
+            return simplest(ledger, places, self.formulas(info, births) if births else {})
 
 
 def _within(ledger: Ledger, ranges: Sequence[Range]) -> NDArray[np.bool_] | None:

@@ -15,8 +15,10 @@ from api.charts.ledger import FOLDED, Ledger, Step
 from db.queries_log import LogQueries
 from evosearch.ports import SearchInfo
 
-KEPT = 32
-"""Searches whose ledger is kept."""
+KEPT = 64
+"""Searches whose ledger is kept: more than a page compares, so that it reads none of them twice."""
+ROWS = 2_000_000
+"""Candidates that the kept ledgers hold together, but for the one that is used: about 400 MB."""
 
 
 class Ledgers:
@@ -33,8 +35,10 @@ class Ledgers:
         with self._lock:
             ledger, lock = self._known.setdefault(info.id, (Ledger(info.config), threading.Lock()))
             self._known.move_to_end(info.id)
-            while len(self._known) > KEPT:
-                self._known.popitem(last=False)
+            rows = sum(len(one.birth) for one, _ in self._known.values())
+            while len(self._known) > 1 and (len(self._known) > KEPT or rows > ROWS):
+                oldest, _ = self._known.popitem(last=False)[1]
+                rows -= len(oldest.birth)
         with lock:
             if ledger.last < info.last_seq:
                 for row in self._queries.after(info.id, ledger.last, FOLDED):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 from numpy.typing import NDArray
 
-from api.charts.ledger import EVALUATED, Ledger
+from api.charts.ledger import EVALUATED, MARKS_KEPT, Ledger, Mark, Place
 
 LEAST_SILENCE, LONGEST_SILENCE = 30.0, 1800.0
 """Seconds; a silence that is longer than work explains counts between the one and the other."""
 PIECES = 2.0
 """Silence that is work, in longest pieces of work."""
+LEAST_QUIET = 60.0
+"""Seconds without any work that are told as a silence."""
 RECENT = 200
 """Evaluations that the pace of late is taken from."""
 
@@ -26,6 +30,32 @@ def worked_until(ledger: Ledger) -> NDArray[np.float64]:
         gaps -= np.clip(np.minimum(ended, last) - np.maximum(ended - gaps, first), 0.0, gaps)
     silence = min(max(PIECES * float(seconds.max()), LEAST_SILENCE), LONGEST_SILENCE)
     return np.asarray(np.cumsum(np.minimum(gaps, silence)))
+
+
+def silences(ledger: Ledger) -> list[Mark]:
+    """When work went on after nobody had worked, pauses left out: a controller was away, or busy
+    with another search. The log knows no controllers; what is shorter than a minute is left out.
+    """
+    ended = np.array(ledger.work.ended)
+    if len(ended) < 2:
+        return []
+    starts = ended - np.array(ledger.work.seconds)
+    # What ends later may have begun earlier: work goes on with the first that begins.
+    again = np.minimum.accumulate(starts[::-1])[::-1][1:]
+    quiet = again - ended[:-1]
+    for start, end in ledger.pauses:
+        first, last = start.timestamp(), end.timestamp()
+        quiet -= np.clip(np.minimum(again, last) - np.maximum(ended[:-1], first), 0.0, None)
+    evaluated = np.cumsum(np.array(ledger.work.kind) == EVALUATED)
+    spent = np.cumsum(np.array(ledger.work.seconds))
+    return [
+        Mark(
+            Place(ledger.work.seq[place], datetime.fromtimestamp(again[place], UTC),
+                  int(evaluated[place]), ledger.work.steps[place], float(spent[place])),
+            "silence", f"no work for {timedelta(seconds=round(quiet[place]))}",
+        )
+        for place in np.flatnonzero(quiet > LEAST_QUIET)[-MARKS_KEPT:].tolist()
+    ]  # fmt: skip
 
 
 def pace(ledger: Ledger) -> tuple[float | None, float]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.charts.ledger import EVALUATED, FAILED, MARKS_KEPT, REJECTED, Lead, Ledger, Place
+from api.charts.pace import silences
 from api.rest.chart_schemas import (
     MarkView,
     ProgressPoint,
@@ -38,6 +39,7 @@ def progress(
     baseline = better_baseline(ledger.samples, ledger.config.confirmation.rivals)
     better = np.full(len(ledger.anchors), math.nan) if baseline is None else baseline.means
     now = ledger.place(ledger.last, updated)
+    marks = sorted([*ledger.marks, *silences(ledger)], key=lambda one: one.place.at)
 
     def axes(place: Place) -> dict[str, float]:
         hours = (place.at - created).total_seconds() / 3600
@@ -67,7 +69,7 @@ def progress(
             MarkView.model_validate(axes(one.place) | {
                 "at": one.place.at, "seq": one.place.seq, "kind": one.kind, "text": one.text,
             })
-            for one in ledger.marks[-MARKS_KEPT:]
+            for one in marks[-MARKS_KEPT:]
         ],
         now=VolumePoint.model_validate(axes(now) | {"value": ledger.hypervolume}),
     )  # fmt: skip
@@ -110,17 +112,19 @@ def throughput(
     bins: int,
     since: datetime | None = None,
     within: NDArray[np.bool_] | None = None,
+    pool: int | None = None,
 ) -> ThroughputView:
     """Outcomes and busy workers in equal bins of time, from the first piece of work to the last.
 
     ``within``: which evaluated candidates a brush holds; they are counted by themselves too.
+    ``pool``: workers that there are now; None where nobody knows.
     """
     ended, seconds = np.array(ledger.work.ended), np.array(ledger.work.seconds)
     kind = np.array(ledger.work.kind)
     if not len(ended):
         return ThroughputView(
             starts=[], bin_seconds=0.0, evaluated=[], rejected=[], failed=[],
-            evaluations_per_hour=[], busy=[], workers=0, busy_share=[], inside=None,
+            evaluations_per_hour=[], busy=[], workers=pool, busy_share=[], inside=None,
         )  # fmt: skip
     first = float((ended - seconds).min())
     if since is not None:
@@ -130,14 +134,18 @@ def throughput(
     width = float(edges[1] - edges[0])
     counts = {k: np.histogram(ended[kind == k], edges)[0] for k in (EVALUATED, REJECTED, FAILED)}
     busy = np.diff(_busy_until(edges, ended - seconds, ended)) / width
-    workers = max(1, math.ceil(round(float(busy.max()), 2)))
+    # Pieces of work are timed by workers and end by the store's clock, hence the slack.
+    known = [pool is not None and one <= pool + 0.05 for one in busy]
     return ThroughputView(
         starts=[datetime.fromtimestamp(one, UTC) for one in edges[:-1]], bin_seconds=width,
         evaluated=counts[EVALUATED].tolist(), rejected=counts[REJECTED].tolist(),
         failed=counts[FAILED].tolist(),
         evaluations_per_hour=(counts[EVALUATED] * 3600 / width).tolist(),
-        busy=[float(f"{one:.4g}") for one in busy], workers=workers,
-        busy_share=[float(f"{min(1.0, one / workers):.4g}") for one in busy],
+        busy=[float(f"{one:.4g}") for one in busy], workers=pool,
+        busy_share=[
+            float(f"{min(1.0, one / pool):.4g}") if there and pool else None
+            for one, there in zip(busy, known, strict=True)
+        ],
         inside=None if within is None else _counted(ledger, within, edges),
     )  # fmt: skip
 

@@ -14,6 +14,8 @@ from evosearch.gain import better_baseline
 from evosearch.ports import SearchInfo
 
 SHOWN = 50
+LEADERS = 5
+"""Of a visit: who led then, and the highest beside it."""
 
 
 def since_view(
@@ -38,10 +40,25 @@ def since_view(
         ],
         new_on_front=len(fresh), workers_lost=counts["workers_lost"],
         leader_before=None if before is None else before.birth,
+        leaders_before=leaders_before(ledger, event, before),
         leader_now=None if now is None else now.birth,
         gain_before=_gain(ledger, before), gain_now=_gain(ledger, now),
         marks=[one for one in marks if one.seq > event][-SHOWN:],
     )  # fmt: skip
+
+
+def leaders_before(ledger: Ledger, event: int, before: Lead | None) -> list[int]:
+    """Births of who led at that event, then of the highest that were evaluated by then.
+
+    The log keeps one leader at a time; the others are the highest by what is known of them now.
+    """
+    rows = ledger.members()
+    rows = rows[ledger.column("outcome")[rows] <= event]
+    if before is None or not len(rows):
+        return []
+    means = ledger.score_matrix()[rows].mean(axis=1)
+    highest = ledger.column("birth")[rows[np.argsort(-means, kind="stable")]][:LEADERS]
+    return list(dict.fromkeys([before.birth, *highest.tolist()]))[:LEADERS]
 
 
 def _gain(ledger: Ledger, lead: Lead | None) -> float | None:

@@ -190,15 +190,15 @@ def show_candidate(
     facts = properties(row.graph)
     scale = service.pages.gains.of(search_id)
     gain = scale and scale.gain(birth, row.mean_score, row.seeds)
-    known = {"gain": gain and gain._asdict(), "starred": given,
-             "gain_seeds": scale.seeds(birth, row.seeds) if scale and gain else 0,
+    seeds = scale.seeds(birth, row.seeds) if scale and gain else 0
+    known = {"gain": gain and gain._asdict(), "starred": given, "gain_seeds": seeds,
              "step_time": step_time_of(service.store.engine, search_id, birth)}  # fmt: skip
     return CandidateDetail(
         **candidate_view(row_of(row, facts | known)).model_dump(exclude={"properties"}),
         graph=row.graph.to_json(), properties=facts | (row.properties or {}),
         latex=latex_of(row.graph),
-        known_as=known_as(row.graph), verdict=verdict(row), parents=list(found.parents),
-        children=list(found.children), repeats=found.repeats,
+        known_as=known_as(row.graph), verdict=verdict(row, seeds),
+        parents=list(found.parents), children=list(found.children), repeats=found.repeats,
         checks=[CheckView.model_validate(one) for one in found.checks],
         evaluations=[
             EvaluationView.model_validate(one).model_copy(

@@ -154,7 +154,11 @@ class VolumePoint(View):
 
 
 class MarkView(View):
-    """Something done to the search: pause, resume, stop, finish, fail, enqueue, budget, phase."""
+    """Something done to the search: pause, resume, stop, finish, fail, enqueue, budget, phase.
+
+    ``silence``: work goes on after more than a minute without any, pauses left out, as when its
+    controller was away.
+    """
 
     evaluated: int
     hours: float
@@ -183,7 +187,10 @@ class ProgressView(View):
 
 
 class FunnelBar(View):
-    """What came as far as a stage. ``share``: of the stage before; ``filter``: for /candidates."""
+    """What came as far as a stage. ``share``: of the stage before.
+
+    ``filter``: the query of /candidates that lists just these; null where they are only counted.
+    """
 
     stage: str
     meaning: str
@@ -204,7 +211,11 @@ class FunnelPath(View):
 
 
 class ThroughputView(View):
-    """Outcomes in bins of time. ``busy``: workers busy on average; the last bin may be partial."""
+    """Outcomes in bins of time; the last bin may be partial.
+
+    ``busy``: workers busy on average. The log does not tell how many there were at the time, so
+    shares are of the pool as it is now.
+    """
 
     starts: list[datetime]
     bin_seconds: float
@@ -213,8 +224,12 @@ class ThroughputView(View):
     failed: list[int]
     evaluations_per_hour: list[float]
     busy: list[float]
-    workers: int = Field(description="most workers that were busy in one bin, rounded up")
-    busy_share: list[float]
+    workers: int | None = Field(
+        description="of the pools that run the search now, dead ones left out; null where none does"
+    )
+    busy_share: list[Number] = Field(
+        description="of those; null where they are unknown, or fewer than were busy"
+    )
     inside: list[int] | None = Field(description="evaluated ones in the ranges, by bin")
 
 
@@ -294,7 +309,8 @@ class AgePoint(View):
 class AgesView(View):
     """Age against score, thinned evenly where the population is large."""
 
-    size: int
+    size: int = Field(description="members of the population, drawn or not")
+    inside: int | None = Field(description="of them in the ranges; null without any")
     members: list[AgePoint]
 
 
@@ -319,6 +335,9 @@ class SinceView(View):
     new_on_front: int
     workers_lost: int
     leader_before: int | None
+    leaders_before: list[int] = Field(
+        description="who led then, and the highest of what was evaluated by then; 5 at most"
+    )
     leader_now: int | None
     gain_before: Number
     gain_now: Number

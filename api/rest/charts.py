@@ -14,7 +14,7 @@ Under ``/api/v1/searches/{ref}``:
   "marks": [{.., "kind"}]}``
 - ``/funnel/path`` -> ``{"bars": [{"stage": "proposed", "count", "share", "worker_seconds",
   "saved_hours", "false_rejection_rate", "filter"}]}``
-- ``/throughput?bins=60`` -> ``{"starts": [..], "evaluated": [..], "busy_share": [..]}``
+- ``/throughput?bins=60`` -> ``{"starts": [..], "evaluated": [..], "busy": [..], "workers": 8}``
 - ``/failures`` -> ``{"causes": [{"cause": "died", "candidates", "jobs", "last", "births"}]}``
 - ``/simplest`` -> ``{"rows": [{"live_nodes": 3, "birth", "formula", "gain", "buys"}]}``
 - ``/primitive-shares?bins=24`` -> ``{"births": [..], "rows": [{"primitive": "rms_batch",
@@ -24,8 +24,8 @@ Under ``/api/v1/searches/{ref}``:
 - ``/config-difference`` -> ``{"differences": [{"key": "task.steps", "preset": 100, "here": 150}],
   "toml": ".."}``
 
-Scatter, progress, funnel and throughput take ``range=gain:0..0.02`` (several times): what of them
-is in all those ranges.
+All but verdict, failures, since and the config take ``range=gain:0..0.02`` (several times): what of
+them is in all those ranges.
 
 Under ``/api/v1``: ``/compare?search=A&search=B`` -> searches in a line each, with verdict and
 sparkline.
@@ -38,10 +38,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from api.charts.breakdown import (
-    births_at,
     counts_since,
-    simplest,
-    simplest_places,
 )
 from api.charts.failures import failures_view
 from api.charts.line import comparable_to, search_line
@@ -147,34 +144,34 @@ def show_failures(service: Here, ref: SearchRef) -> FailuresView:
 
 @router.get(HERE + "/simplest", responses=FOUND | UNCHANGED)
 def show_simplest(
-    service: Here, ref: SearchRef, request: Request, response: Response
+    service: Here, ref: SearchRef, request: Request, response: Response, wanted: Ranges
 ) -> SimplestView:
     """The best candidate of each number of live nodes, and what each further node buys."""
     info = service.store.search(ref)
-    if unchanged(request, response, etag_of("simplest", info.id, info.last_seq)):
+    if unchanged(request, response, etag_of("simplest", info.id, info.last_seq, *wanted)):
         same: SimplestView = not_modified(response)
         return same
-    with service.ledgers.of(info) as ledger:
-        places = simplest_places(ledger)
-        formulas = formulas_of(service, info.id, births_at(ledger, places))
-        return simplest(ledger, places, formulas)
+    return service.charts.simplest(info, wanted)
 
 
 @router.get(HERE + "/primitive-shares", responses=FOUND)
 def show_primitives(
-    service: Here, ref: SearchRef, bins: Annotated[int, Query(ge=1, le=100)] = 24
-) -> PrimitiveShares:
+    service: Here, ref: SearchRef, wanted: Ranges,
+    bins: Annotated[int, Query(ge=1, le=100)] = 24,
+) -> PrimitiveShares:  # fmt: skip
     """Share of proposals, survivors and the front that use each primitive, over births."""
-    return service.charts.primitive_shares(service.store.search(ref), bins)
+    return service.charts.primitive_shares(service.store.search(ref), bins, wanted)
 
 
 @router.get(HERE + "/ages", responses=FOUND)
 def show_ages(
-    service: Here, ref: SearchRef, response: Response,
+    service: Here, ref: SearchRef, response: Response, wanted: Ranges,
     members: Annotated[int, Query(ge=1, le=5000)] = 1000,
 ) -> AgesView:  # fmt: skip
     """The population: age (outcomes since) against score."""
-    made: AgesView = as_json(service.charts.ages(service.store.search(ref), members), response)
+    made: AgesView = as_json(
+        service.charts.ages(service.store.search(ref), members, wanted), response
+    )
     return made
 
 

@@ -89,12 +89,13 @@ def about(
         return same
     look = look_of(row.graph)
     name = f"layer-{info.id}-{birth}"
+    stands = _standing(service, info, row)
     return CandidateAbout(
         **look.model_dump(), birth=birth, state=row.state, origin=row.origin,
-        verdict=verdict(row), scores=seed_scores(found.evaluations),
+        verdict=verdict(row, stands["gain_seeds"]), scores=seed_scores(found.evaluations),
         objectives=objectives_of(info.config),
         usage=[Usage.model_validate(one) for one in usage(name, look.formula)],
-        **_standing(service, info, row),
+        **stands,
     )  # fmt: skip
 
 
@@ -140,6 +141,10 @@ def show_family(
     with service.ledgers.of(info) as ledger:
         standing = standing_of(ledger)
         better = None if standing is None else float(standing.baseline.means.mean())
+        # Where fresh seeds were trained they alone count, as on the candidate's own page.
+        for one, means in ledger.samples.confirmed().items():
+            if one in rows:
+                rows[one]["mean_score"] = float(np.mean(means))
     best = sorted(
         (rows[one] for one in found.children if one in rows),
         key=lambda row: (-(row["mean_score"] if row["mean_score"] is not None else -1e9),

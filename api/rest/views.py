@@ -46,8 +46,13 @@ def properties(graph: Any) -> dict[str, Any]:
     }
 
 
-def verdict(row: CandidateRow) -> Verdict:
-    """Why a candidate was kept or thrown out."""
+def verdict(row: CandidateRow, seeds: int = 0) -> Verdict:
+    """Why a candidate was kept or thrown out.
+
+    ``seeds``: those behind its gain; 0 where no gain is known, and all that it was trained with
+    count.
+    """
+    seeds = seeds or row.seeds
     match row.state:
         case "rejected":
             code = row.rejection_code or ""
@@ -63,7 +68,7 @@ def verdict(row: CandidateRow) -> Verdict:
             return Verdict(outcome=row.state, reason=why)
         case "evaluated":
             place = "on the front: none dominates it" if row.on_front else "dominated by others"
-            certain = "one seed, provisional" if row.seeds == 1 else f"{row.seeds} seeds"
+            certain = "one seed, provisional" if seeds == 1 else f"{seeds} seeds"
             return Verdict(
                 outcome="evaluated", reason=f"trained on every anchor, {place}; {certain}"
             )

@@ -9,10 +9,12 @@ from db.candidate_pages import CandidatePages, Wanted
 from db.engine import begin
 from db.schema import candidates
 from db.sql_store import SqlStore
+from evosearch.events import CandidateRejected, EnqueuedRefused
+from evosearch.records import Rejection
 from evosearch.where import PROPERTIES, parse_where
 from primitives.catalog import CATALOG
 from primitives.properties import stored_properties
-from tests.support.events import CREATED, queued
+from tests.support.events import CREATED, graph, queued, rejected
 
 ID = "k3f9a1c2"
 LAYERS = ("bn-relu", "evonorm-s0", "dyt", "simple-rms-norm", "squared-relu", "poly-norm")
@@ -74,3 +76,23 @@ def test_rows_of_older_versions_fit_no_fact_and_no_denied_one_is_lost(
     assert "dyt" in found(pages, "not bounded")
     rows, _ = pages.page(ID, Wanted(), 50)
     assert [row["birth"] for row in rows if row["properties"] is None] == [2]
+
+
+def test_who_threw_a_candidate_out_can_be_asked_for(
+    pages: CandidatePages, sql_store: SqlStore
+) -> None:
+    codes = ("signal", "hurdle", "outranked", "too_slow")
+    lease = sql_store.acquire(ID, "me", 60)
+    sql_store.append(lease, [
+        rejected(0, "signal"),
+        *(CandidateRejected(birth=birth, rejection=Rejection(code=code))
+          for birth, code in enumerate(codes) if birth),
+        EnqueuedRefused(birth=len(LAYERS), graph=graph(9), rejection=Rejection(code="repeat")),
+    ])  # fmt: skip
+    for name, birth in (("signal", 0), ("hurdle", 1), ("surrogate", 2), ("training", 3),
+                        ("controller", len(LAYERS))):  # fmt: skip
+        rows, _ = pages.page(ID, Wanted(where=parse_where(f"rejected_by = '{name}'")), 50)
+        assert [row["birth"] for row in rows] == [birth]
+    where = parse_where("not rejected_by in ('controller', 'signal')")
+    rows, _ = pages.page(ID, Wanted(where=where), 50)
+    assert sorted(row["birth"] for row in rows) == [1, 2, 3, 4, 5]

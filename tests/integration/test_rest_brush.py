@@ -26,6 +26,12 @@ from tests.support.service import running
 from tests.support.standings import Story
 
 __all__ = ["get", "made"]
+WORDS = ("tanh", "abs", "neg", "square")
+
+
+def uses(birth: int, word: str) -> bool:
+    """Whether the made-up graph of that birth uses the primitive."""
+    return word in [WORDS[(birth // 4**k) % 4] for k in range(6)]
 
 
 def test_the_headline_is_the_confirmed_leader_whoever_is_lucky(tmp_path: Path) -> None:
@@ -78,6 +84,26 @@ def test_a_brush_is_one_filter_for_charts_table_and_download(get: Any, made: Any
     found = get("/throughput", bins=7, **wanted)
     assert sum(found["inside"]) == len(inside)
     assert all(a <= b for a, b in zip(found["inside"], found["evaluated"], strict=True))
+    population = get("/ages", **wanted)
+    assert (population["size"], population["inside"]) == (33, len(inside))
+    assert {one["birth"] for one in population["members"]} == inside
+    all_ages = {one["birth"]: one["age"] for one in get("/ages")["members"]}
+    assert all(one["age"] == all_ages[one["birth"]] for one in population["members"])
+    nodes = dict(zip(whole["births"], whole["x"], strict=True))
+    simple = get("/simplest", **wanted)["rows"]
+    assert sum(one["candidates"] for one in simple) == len(inside)
+    for row in simple:
+        mine = [birth for birth in inside if nodes[birth] == row["live_nodes"]]
+        assert row["birth"] == max(mine, key=gained.__getitem__)
+    shares, every = (get("/primitive-shares", bins=1, **more) for more in (wanted, {}))
+    for row, other in zip(shares["rows"], every["rows"], strict=True):
+        word = row["primitive"]
+        users = [word in WORDS and uses(birth, word) for birth in inside]
+        if word in WORDS:
+            assert row["survivors"] == [pytest.approx(np.mean(users), abs=1e-4)]
+        front = [uses(birth, word) for birth in inside & truth.front if word in WORDS]
+        assert not front or row["front"] == [pytest.approx(np.mean(front), abs=1e-4)]
+        assert row["proposals"] == other["proposals"]
     held = get("/progress", **wanted)["inside"]
     gains = [one["gain"] for one in held]
     assert gains == sorted(gains)

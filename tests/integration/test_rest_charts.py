@@ -12,8 +12,9 @@ import pytest
 from scipy.stats import t as student
 from sqlalchemy import event
 
+from db.controllers import Controllers
 from db.sql_store import SqlStore
-from tests.support.service import Running, fill, running
+from tests.support.service import OFFERS, Running, fill, running
 from tests.support.standings import BASELINES, Story
 
 NAME = "k3f9a1c2"
@@ -145,12 +146,28 @@ def test_the_funnel_counts_down(get: Any, made: Any) -> None:
     assert bars["signal"]["saved_hours"] > 0
 
 
-def test_throughput_counts_every_outcome_and_second(get: Any) -> None:
+def test_throughput_counts_every_outcome_and_second(get: Any, made: Any) -> None:
     found = get("/throughput", bins=7)
     assert (sum(found["evaluated"]), sum(found["rejected"]), sum(found["failed"])) == (33, 6, 1)
     worked = sum(found["busy"]) * found["bin_seconds"]
     assert worked == pytest.approx(33 * 2.5 + 6 * 0.01 + 7 * 2.0, rel=1e-3)
-    assert max(found["busy_share"]) <= 1.0
+    # Nobody runs it: of how many workers they were is not known.
+    assert found["workers"] is None
+    assert set(found["busy_share"]) == {None}
+    told = Controllers(made[0].app.service.store)
+    told.register("pool", "here", 1, "ray", OFFERS)
+    states = ["busy", *["idle"] * 6, "starting", "dead"]
+    workers = [{"name": f"ray-{k}", "state": state, "seconds": 1.0, "failures": {}}
+               for k, state in enumerate(states)]  # fmt: skip
+    told.beat("pool", 8, workers, [NAME])
+    told.register("else", "there", 2, "ray", OFFERS)
+    told.beat("else", 8, workers, ["other001"])
+    found = get("/throughput", bins=7)
+    assert found["workers"] == 8
+    for busy, share in zip(found["busy"], found["busy_share"], strict=True):
+        assert share == (None if busy > 8.05 else pytest.approx(min(1.0, busy / 8), rel=1e-3))
+    told.leave("pool")
+    assert get("/throughput")["workers"] is None
 
 
 def test_simplest_takes_the_best_of_each_size(get: Any, made: Any) -> None:
@@ -199,10 +216,17 @@ def test_since_tells_what_came_after(get: Any, made: Any) -> None:
     assert found["new_on_front"] == 1
     assert found["leader_before"] == found["leader_now"]
     assert found["gain_now"] < found["gain_before"]  # fresh seeds are lower than the first
+    known = {birth: np.mean(scores) for birth, scores in story.truth.scores.items()}
+    known |= {birth: np.mean(scores) for birth, scores in story.truth.confirmed.items()}
+    then = sorted((one for one in known if story.truth.outcome[one] <= visit),
+                  key=lambda birth: -known[birth])  # fmt: skip
+    leads = found["leader_before"]
+    assert found["leaders_before"] == list(dict.fromkeys([leads, *then]))[:5]
     everything = get("/since")
     assert (everything["evaluated"], everything["failed"]) == (33, 1)
     assert everything["workers_lost"] == 1
     assert everything["leader_before"] is None
+    assert everything["leaders_before"] == []
     assert get("/since", event=story.truth.last)["marks"] == []
 
 
@@ -268,3 +292,17 @@ def test_answers_take_as_many_statements_at_any_size(tmp_path: Path, kind: str) 
         store.close()
     assert found[10] == found[1000]
     assert max(found[10].values()) <= 14
+
+
+def test_a_confirmed_candidate_says_the_same_everywhere(get: Any, made: Any) -> None:
+    (best,) = made[1].truth.confirmed
+    about = get(f"/candidates/{best}/about")
+    assert about["gain"]["value"] == pytest.approx((np.mean(FRESH, axis=1) - better()).mean())
+    assert about["gain_seeds"] == 3
+    assert about["verdict"]["reason"].endswith("; 3 seeds")
+    assert get(f"/candidates/{best}")["verdict"] == about["verdict"]
+    (parent,) = get(f"/candidates/{best + 1}/family")["parents"]
+    assert (parent["birth"], parent["mean_score"]) == (best, pytest.approx(np.mean(FRESH)))
+    assert parent["gain"] == pytest.approx(about["gain"]["value"])
+    (child,) = get("/candidates/1/family")["children"]
+    assert child["gain"] == pytest.approx(about["gain"]["value"])

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
+from api.charts import ledgers
 from api.charts.genes import NAMES, genes_of
 from api.charts.ledger import Ledger
-from api.charts.pace import pace
-from api.charts.progress import _busy_until, thinned
+from api.charts.pace import pace, silences
+from api.charts.progress import _busy_until, progress, thinned
 from api.charts.scatter import _rounded
+from api.rest.charts import MAX_COMPARED
 from evosearch.events import Event, StatusChanged
 from evosearch.gain import Noise, Samples, better_baseline, gains, margins
+from evosearch.ports import SearchInfo
 from primitives.catalog import CATALOG
 from primitives.ops import typed_name
 from primitives.properties import properties
@@ -129,6 +134,10 @@ def test_the_pace_leaves_pauses_and_absences_out() -> None:
     ten(11)
     now[0] += timedelta(hours=2)  # nobody ran it, and nobody said so
     ten(21)
+    told = [(one.kind, one.text, one.place.evaluated) for one in silences(ledger)]
+    assert told == [("silence", "no work for 2:00:08", 20)]  # a piece takes 2.5 s of each 10
+    marks = progress(ledger, now[0], now[0], 2, 0.0).marks
+    assert [one.kind for one in marks] == ["pause", "resume", "silence"]
     rate, hours = pace(ledger)
     assert hours == pytest.approx((2.5 + 28 * 10 + 30) / 3600)  # a silence counts 30 s at most
     assert rate == pytest.approx(29 * 3600 / (28 * 10 + 30))
@@ -136,6 +145,35 @@ def test_the_pace_leaves_pauses_and_absences_out() -> None:
         fold(queued(birth))
         fold(rejected(birth), 10.0)
     assert pace(ledger)[0] == pytest.approx(29 * 3600 / (38 * 10 + 30))
+
+
+def test_as_many_ledgers_are_kept_as_a_page_compares(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    class Log:
+        """A log of one event for each search."""
+
+        def after(self, search_id: str, seq: int, kinds: object) -> Iterator[tuple[Any, ...]]:
+            read.append(search_id)
+            event = queued(1)
+            yield 1, datetime(2026, 1, 1, tzinfo=UTC), event.kind, event.model_dump_json()
+
+    kept = ledgers.Ledgers(Log())  # type: ignore[arg-type]
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    infos = [SearchInfo(id=f"s{k}", title="", config=CONFIG, status="running",
+                        evaluated=0, hypervolume=0.0, created_at=now, updated_at=now, last_seq=1)
+             for k in range(MAX_COMPARED)]  # fmt: skip
+    for _ in range(3):  # as a page asks again and again
+        for info in infos:
+            with kept.of(info) as ledger:
+                assert len(ledger.birth) == 1
+    assert len(read) == MAX_COMPARED
+    monkeypatch.setattr(ledgers, "ROWS", 10)
+    with kept.of(infos[0]):
+        assert len(kept._known) == 10
+    monkeypatch.setattr(ledgers, "ROWS", 0)
+    with kept.of(infos[1]):
+        assert list(kept._known) == ["s1"]  # what is used stays, however large
 
 
 def test_a_confirmed_leader_stands_until_another_is_surer() -> None:

@@ -8,6 +8,8 @@ import { hideTip } from "./ui.js";
 /** Pixels within which a point counts as meant. */
 const NEAR = 14;
 const CELL = 24;
+/** Pixels that a pointer may stray before a press is a drag. */
+const SLOP = { mouse: 4, pen: 6, touch: 10 };
 
 /**
  * @typedef {import("./points.js").Frame} Frame
@@ -18,7 +20,8 @@ export class Field {
   /**
    * @param {HTMLElement} host
    * @param {{label: (index: number) => string, click: (index: number, event: PointerEvent | KeyboardEvent) => void,
-   *          open: (index: number) => void, brush: (box: [Place, Place] | null) => void}} told
+   *          open: (index: number) => void, brush: (box: [Place, Place] | null) => void, corner: string}} told
+   *   corner: what is said when a corner of a box is set by keys
    * @param {string} name what it is and which keys it takes, for those who do not see it
    */
   constructor(host, told, name) {
@@ -32,6 +35,10 @@ export class Field {
     /** Points by axis, made when the keys are used. @type {Record<string, number[]> | null} */
     this._ways = null;
     this._hovered = -1;
+    /** What `showBox` was told. @type {[Place, Place] | null} */
+    this._shown = null;
+    /** The first corner of a box that is drawn by keys. @type {Place | null} */
+    this._corner = null;
     this.box = h("div", { class: "brush-box", hidden: true });
     this.ring = h("div", { class: "point-ring", hidden: true });
     this.tip = h("div", { class: "tip", hidden: true });
@@ -46,9 +53,13 @@ export class Field {
     this.element.addEventListener("pointerup", (/** @type {PointerEvent} */ e) => this._up(e));
     this.element.addEventListener("pointercancel", () => {
       this._from = null;
+      this.showBox(this._shown);
     });
     this.element.addEventListener("keydown", (/** @type {KeyboardEvent} */ e) => this._key(e));
-    this.element.addEventListener("blur", () => this._hover(-1));
+    this.element.addEventListener("blur", () => {
+      this._hover(-1);
+      this._drop();
+    });
     this.element.addEventListener("dblclick", (/** @type {MouseEvent} */ e) => {
       const near = this._near(e.offsetX, e.offsetY);
       if (near >= 0) told.open(near);
@@ -89,6 +100,8 @@ export class Field {
     const at = this._hovered;
     if (at >= 0 && event.key === "Enter") this.told.open(at);
     else if (at >= 0 && (event.key === " " || event.key === "c")) this.told.click(at, event);
+    else if (at >= 0 && event.key === "b") this._mark(at);
+    else if (this._corner && event.key === "Escape") this._drop();
     else if (["ArrowRight", "ArrowLeft", "ArrowUp", "ArrowDown", "Home", "End"].includes(event.key)) this._walk(event.key, at);
     else return;
     event.preventDefault();
@@ -108,6 +121,51 @@ export class Field {
       : from < 0 ? this._way("y")[last] : way[Math.max(0, Math.min(last, way.indexOf(from) + step))];
     this._hover(next);
     this.said.textContent = this.told.label(next);
+    if (this._corner) this._drawBox(...this._spanned(next));
+  }
+
+  /**
+   * A box from one point to another: the first time its corner is set, the second time it filters.
+   * @param {number} at index of a point
+   */
+  _mark(at) {
+    if (!this._corner) {
+      this._corner = this.toPlace(this._pixels[at]);
+      this.said.textContent = this.told.corner;
+      this._drawBox(...this._spanned(at));
+      return;
+    }
+    const [a, b] = this._spanned(at);
+    this._corner = null;
+    this._brush(a, b);
+  }
+
+  /**
+   * Pixels of the box from the corner to the point, both well inside.
+   * @param {number} at index of a point
+   * @returns {[{x: number, y: number}, {x: number, y: number}]}
+   */
+  _spanned(at) {
+    const from = this.toPixel(/** @type {Place} */ (this._corner));
+    const to = this._pixels[at];
+    return [{ x: Math.min(from.x, to.x) - 2, y: Math.min(from.y, to.y) - 2 },
+            { x: Math.max(from.x, to.x) + 2, y: Math.max(from.y, to.y) + 2 }];
+  }
+
+  /** No box by keys any more. */
+  _drop() {
+    if (!this._corner) return;
+    this._corner = null;
+    this.showBox(this._shown);
+  }
+
+  /**
+   * @param {{x: number, y: number}} from pixels
+   * @param {{x: number, y: number}} to
+   */
+  _brush(from, to) {
+    const [a, b] = [this.toPlace(from), this.toPlace(to)];
+    this.told.brush([{ x: Math.min(a.x, b.x), y: Math.min(a.y, b.y) }, { x: Math.max(a.x, b.x), y: Math.max(a.y, b.y) }]);
   }
 
   /**
@@ -134,6 +192,7 @@ export class Field {
 
   /** @param {[Place, Place] | null} corners */
   showBox(corners) {
+    this._shown = corners;
     this.box.hidden = !corners || !this.frame;
     if (!corners || !this.frame) return;
     const [a, b] = corners.map((one) => this.toPixel(one));
@@ -177,13 +236,13 @@ export class Field {
   _down(event) {
     if (event.button !== 0) return;
     this._from = { x: event.offsetX, y: event.offsetY };
-    if (event.pointerType === "mouse") this.element.setPointerCapture(event.pointerId);
+    this.element.setPointerCapture(event.pointerId);
   }
 
   /** @param {PointerEvent} event */
   _move(event) {
     const at = { x: event.offsetX, y: event.offsetY };
-    if (this._from && event.pointerType === "mouse" && apart(this._from, at)) {
+    if (this._from && apart(this._from, at, event.pointerType)) {
       this._hover(-1);
       this._drawBox(this._from, this._inside(at));
       return;
@@ -197,9 +256,8 @@ export class Field {
     this._from = null;
     if (!from || !this.frame) return;
     const at = this._inside({ x: event.offsetX, y: event.offsetY });
-    if (event.pointerType === "mouse" && apart(from, at)) {
-      const [a, b] = [this.toPlace(from), this.toPlace(at)];
-      this.told.brush([{ x: Math.min(a.x, b.x), y: Math.min(a.y, b.y) }, { x: Math.max(a.x, b.x), y: Math.max(a.y, b.y) }]);
+    if (apart(from, at, event.pointerType)) {
+      this._brush(from, at);
       return;
     }
     const near = this._near(at.x, at.y);
@@ -243,7 +301,9 @@ function cellOf(x, y) {
 /**
  * @param {{x: number, y: number}} a
  * @param {{x: number, y: number}} b
+ * @param {string} pointer mouse, pen or touch
  */
-function apart(a, b) {
-  return Math.abs(a.x - b.x) > 4 || Math.abs(a.y - b.y) > 4;
+function apart(a, b, pointer) {
+  const slop = SLOP[/** @type {"mouse"} */ (pointer)] ?? SLOP.mouse;
+  return Math.abs(a.x - b.x) > slop || Math.abs(a.y - b.y) > slop;
 }

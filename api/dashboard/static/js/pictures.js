@@ -62,11 +62,15 @@ function csv(table) {
   return new Blob([`${lines.join("\n")}\n`], { type: "text/csv" });
 }
 
-/** @param {any} value */
+/**
+ * A cell of a table; text that a spreadsheet would take for a formula is led by an apostrophe.
+ * @param {any} value
+ */
 function cell(value) {
   if (value === null || value === undefined) return "";
-  const text = String(value);
-  return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  const plain = String(value);
+  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(plain) && Number.isNaN(Number(plain)) ? `'${plain}` : plain;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 /**

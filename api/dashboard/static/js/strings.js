@@ -154,6 +154,7 @@ export const T = {
   comparePage: {
     title: "Compare", searches: "Searches", candidates: "Candidates",
     choose: "Choose searches", chooseHelp: "Mark two or more; candidates are put beside each other from the table of a search (shift and click).",
+    leftOut: (/** @type {number} */ n, /** @type {number} */ more) => `Only the first ${n} are compared: there are no more colours to tell them apart. ${more} ${more === 1 ? "is" : "are"} left out.`,
     go: "Compare", none: "There is nothing to compare yet", change: "Change the choice",
     notComparable: "other task", notComparableTip: "Other data, anchors, recipe or rivals than the first: scores do not mean the same.",
     rows: { verdict: "Verdict", final: "Final, read once", evaluated: "Evaluated", hours: "Worker time", dataset: "Data", anchors: "Anchors", leader: "Leader" },
@@ -208,7 +209,7 @@ export const T = {
     cloneHelp: (/** @type {number} */ last) => `1 to ${last.toLocaleString("en")}; the copy begins paused.`,
     cloned: "The copy is there; it begins paused.",
     compare: (/** @type {number} */ n) => `Compare ${n}`, pick: "Mark for comparison",
-    noVerdict: "no verdict yet",
+    reading: "its log is being read", unread: "its log could not be read",
   },
 
   search: {
@@ -283,14 +284,16 @@ export const T = {
     gainAxis: (/** @type {string} */ unit) => `gain over the better baseline, ${unit}`,
     gainOn: (/** @type {string} */ anchor, /** @type {string} */ unit) => `gain on ${anchor}, ${unit}`,
     legend: { provisional: "provisional", confirmed: "confirmed", front: "on the front", baseline: "baseline",
-              leader: "leader", before: "leader at your last visit" },
+              leader: "leader", before: "leaders at your last visit" },
     note: (/** @type {number} */ shown, /** @type {number} */ total) => shown < total
       ? `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} drawn as points, the others as shades. Drag to filter.`
       : `${total.toLocaleString("en")} candidates. Drag to filter, click for details.`,
     none: "No candidate is evaluated yet", noneHelp: "Points appear as trainings end.",
     alt: (/** @type {number} */ n, /** @type {string} */ x, /** @type {string} */ y) =>
       `${n} evaluated candidates: ${y} against ${x}. The table below lists them.`,
-    keys: "Points: arrow keys go from one to the next, Space shows details, Enter opens the page, c compares",
+    keys: "Points: arrow keys go from one to the next, Space shows details, Enter opens the page, c compares, b sets a corner of a box",
+    corner: "A corner is set: go on to another point and press b once more, and what lies between is the filter; Esc drops it",
+    lines: (/** @type {number} */ n) => `${n.toLocaleString("en")} candidates as lines: the front, and the highest of each axis.`,
     rest: "others",
   },
   progress: {
@@ -302,13 +305,14 @@ export const T = {
     mean: "mean", volume: "hypervolume", gain: (/** @type {string} */ unit) => `leader's gain, ${unit}`, reference: "reference search",
     none: "No leader yet",
     marks: { pause: "paused", resume: "resumed", stop: "stopped", finish: "finished", fail: "failed",
-             enqueue: "enqueued", budget: "budget", phase: "phase" },
+             enqueue: "enqueued", budget: "budget", phase: "phase", silence: "after silence" },
     alt: (/** @type {string} */ unit, /** @type {string} */ gain) => `Gain of the leader over time, now ${gain} ${unit}.`,
   },
   funnel: {
-    title: "Funnel", tip: "What came as far as each stage, on a logarithmic scale. Click a bar to filter the table.",
-    stages: { proposed: "proposed", fresh: "new functions", signal: "signal", quality: "quality",
-              stability: "stability", hurdles: "hurdles", evaluated: "evaluated", front: "front" },
+    title: "Funnel", tip: "What came as far as each stage, on a logarithmic scale. Click a bar to list its candidates in the table; what is only counted cannot be listed.",
+    stages: { proposed: "proposed", own_checks: "own checks", fresh: "new functions", signal: "signal", surrogate: "surrogate",
+              quality: "quality", stability: "stability", hurdles: "hurdles", evaluated: "evaluated", front: "front" },
+    counted: "Only counted: most of these are stored nowhere.",
     saved: (/** @type {string} */ time) => `${time} saved`,
     wrong: (/** @type {string} */ rate, /** @type {string} */ low, /** @type {string} */ high) =>
       `wrongly rejected ${rate} [${low}, ${high}], audited`,
@@ -317,8 +321,8 @@ export const T = {
     alt: "Candidates by stage", share: "of the stage before", workerTime: "of worker time",
   },
   throughput: {
-    title: "Throughput", tip: "Outcomes an hour by kind; below, the share of workers that were busy.",
-    evaluated: "evaluated", rejected: "rejected", failed: "failed", busy: "busy", perHour: "outcomes / h", evaluationsPerHour: "evaluations / h", all: "all outcomes", which: "Outcomes shown",
+    title: "Throughput", tip: "Outcomes an hour by kind; below, how many workers were busy; dashed: how many there are now.",
+    evaluated: "evaluated", rejected: "rejected", failed: "failed", busy: "workers busy", pool: (/** @type {number} */ n) => `${n} now`, perHour: "outcomes / h", evaluationsPerHour: "evaluations / h", all: "all outcomes", which: "Outcomes shown",
     none: "No outcome yet", alt: (/** @type {string} */ rate) => `Outcomes over time; ${rate} evaluations an hour in the last bin.`,
   },
   tabs: { label: "Details", candidates: "Candidates", simplest: "Simplest", primitives: "Primitives",
@@ -367,11 +371,12 @@ export const T = {
   },
   simplest: {
     help: "For each number of live nodes the best candidate, confirmed ones first, and what it gains over the best simpler one.",
-    nodes: "live nodes", candidates: "candidates", gain: "gain", buys: "buys", none: "No candidate is evaluated yet",
+    nodes: "live nodes", candidates: "candidates", gain: "gain", buys: "buys", none: "No candidate is evaluated yet", noneInside: "No candidate is in the filter",
     chart: "Gain by live nodes",
   },
   primitives: {
     title: "Primitives over time", help: "Share of layers that use each primitive, from the first births (left) to the latest (right).",
+    inside: "Survivors and front are those in the filter; proposals are all, for only what is evaluated has a place in it.",
     sets: { proposals: "proposals", survivors: "survivors", front: "front" }, setLabel: "Among",
     none: "Too few candidates yet", primitive: "primitive", now: "now", first: "first", last: "latest", trend: "over time",
   },
@@ -384,8 +389,11 @@ export const T = {
   },
   population: {
     title: "Age against score", help: "Members of the population: those that may become parents. The oldest leaves next.",
-    age: "age: outcomes since", score: "mean score", gain: (/** @type {string} */ unit) => `gain, ${unit}`, none: "Nobody is in the population yet", front: "on the front",
-    size: (/** @type {number} */ n) => `${n} members`,
+    age: "age: outcomes since", gain: (/** @type {string} */ unit) => `gain, ${unit}`, none: "Nobody is in the population yet", front: "on the front",
+    noneInside: "No member of the population is in the filter",
+    size: (/** @type {number} */ n, /** @type {number | null} */ inside, /** @type {number} */ drawn) =>
+      [`${n.toLocaleString("en")} ${n === 1 ? "member" : "members"}`, inside !== null && `${inside.toLocaleString("en")} in the filter`,
+       drawn < (inside ?? n) && `${drawn.toLocaleString("en")} drawn`].filter(Boolean).join(", "),
     alt: (/** @type {number} */ n) => `${n} members of the population by age and gain`,
   },
   workers: {

@@ -287,18 +287,25 @@ export function loadingState(lines = 3) {
   return made;
 }
 
+/** Box -> what it was last to be filled for. @type {WeakMap<HTMLElement, object>} */
+const fillings = new WeakMap();
+
 /**
- * Fills a box with what `load` makes, through its loading and error states.
+ * Fills a box with what `load` makes, through its loading and error states; an answer that a later
+ * question has overtaken is dropped.
  * @param {HTMLElement} box
  * @param {() => Promise<any>} load returns the children
  * @param {number} [lines]
  */
 export async function loadInto(box, load, lines = 3) {
+  const mine = {};
+  fillings.set(box, mine);
   fill(box, loadingState(lines));
   try {
-    fill(box, await load());
+    const made = await load();
+    if (fillings.get(box) === mine) fill(box, made);
   } catch (err) {
-    fill(box, errorState(err, () => loadInto(box, load, lines)));
+    if (fillings.get(box) === mine) fill(box, errorState(err, () => loadInto(box, load, lines)));
   }
 }
 

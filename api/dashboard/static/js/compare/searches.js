@@ -6,7 +6,7 @@ import { get } from "../api.js";
 import { fill, h } from "../dom.js";
 import { count, duration, gainText } from "../format.js";
 import { tone } from "../layer/gain.js";
-import { gainFactor, gainUnit, scoreTitle, useObjectives, valueFactor } from "../measure.js";
+import { gainDigits, gainFactor, gainUnit, scoreTitle, useObjectives, valueFactor } from "../measure.js";
 import { statePill } from "../parts.js";
 import { Chart, series } from "../plot.js";
 import { go, href } from "../router.js";
@@ -20,10 +20,12 @@ export class SearchComparison {
   /**
    * @param {HTMLElement} page
    * @param {string[]} ids
+   * @param {number} leftOut searches that were asked for beyond these
    */
-  static async make(page, ids) {
+  static async make(page, ids, leftOut) {
     const { searches } = await get("/compare", { search: ids });
     const made = new SearchComparison(searches);
+    made.leftOut = leftOut;
     made.draw(page);
     made.load();
     return made;
@@ -33,6 +35,7 @@ export class SearchComparison {
   constructor(searches) {
     this.searches = searches;
     useObjectives(searches[0].objectives);
+    this.leftOut = 0;
     this.unit = "evaluated";
     /** @type {any[]} */
     this.progress = [];
@@ -87,6 +90,7 @@ export class SearchComparison {
   draw(page) {
     fill(page,
       h("div", { class: "page-head" }, h("h1", {}, C.title), h("div", { class: "spacer" }), button(C.change, () => go("compare"))),
+      this.leftOut > 0 && h("p", { class: "pill warn", role: "status", id: "left-out", style: { margin: "0 0 12px" } }, C.leftOut(this.searches.length, this.leftOut)),
       h("div", { class: "grid" },
         h("section", { class: "card span-12", "aria-label": C.searches }, h("div", { class: "table-box", tabindex: "0", role: "group", "aria-label": C.searches }, this.table())),
         Object.values(this.charts).map((one) => one.element),
@@ -160,12 +164,12 @@ export class SearchComparison {
         const name = this.searches[place].title;
         return [{
           x: points.map((point) => point[unit]), y: points.map((point) => gainFactor() * point.gain), name, mode: "lines",
-          line: { shape: "hv", color: look.colour, dash: look.dash, width: one.leader.length ? 2 : 1 }, hovertemplate: `%{y:+.1f}<extra>${name}</extra>`,
+          line: { shape: "hv", color: look.colour, dash: look.dash, width: one.leader.length ? 2 : 1 }, hovertemplate: `%{y:+.${gainDigits()}f}<extra>${name}</extra>`,
         }, {
           x: one.leader.filter(sure).map((/** @type {any} */ point) => point[unit]),
           y: one.leader.filter(sure).map((/** @type {any} */ point) => gainFactor() * point.gain), name: `${name}, ${T.candidatePage.purposes.confirm}`,
           mode: "markers", marker: { color: look.colour, symbol: look.symbol, size: 9 }, showlegend: false,
-          hovertemplate: `%{y:+.1f}<extra>${name}</extra>`,
+          hovertemplate: `%{y:+.${gainDigits()}f}<extra>${name}</extra>`,
         }];
       }),
       layout: { showlegend: true, xaxis: { title }, yaxis: { title: gainUnit(), zeroline: true } },
@@ -221,6 +225,9 @@ export class SearchComparison {
       }),
       layout: { showlegend: true, barmode: "group", bargap: 0.25, xaxis: { type: "log", tickformat: "~s", dtick: 1 },
                 yaxis: { autorange: "reversed", nticks: 20 }, margin: { l: 92, r: 12, t: 8, b: 34 } },
+      // None is drawn as a stump, for there is no logarithm of nothing.
+      table: { columns: ["search", "stage", "count"], rows: paths.flatMap((one, place) =>
+        one.bars.map((/** @type {any} */ bar) => [this.searches[place].title, bar.stage, bar.count])) },
     }));
   }
 

@@ -6,6 +6,7 @@ import { allSearches } from "../api.js";
 import { fill, h } from "../dom.js";
 import { count, moment } from "../format.js";
 import { statePill } from "../parts.js";
+import { SERIES } from "../plot.js";
 import { go } from "../router.js";
 import { T } from "../strings.js";
 import { button, emptyState, errorState, loadingState } from "../ui.js";
@@ -13,7 +14,8 @@ import { CandidateComparison } from "../compare/candidates.js";
 import { SearchComparison } from "../compare/searches.js";
 
 const C = T.comparePage;
-const MOST = 6;
+/** Searches beside each other: as many as there are colours and shapes. */
+const MOST = SERIES.length;
 
 /** @type {import("../router.js").Open} */
 export async function open(host, _match, params) {
@@ -50,9 +52,10 @@ export async function open(host, _match, params) {
  */
 async function build(page, wanted) {
   const candidates = [...new Set(wanted.getAll("candidate"))].slice(0, 8);
-  const searches = [...new Set(wanted.getAll("search"))].slice(0, MOST);
+  const asked = [...new Set(wanted.getAll("search"))];
+  const searches = asked.slice(0, MOST);
   if (candidates.length) return CandidateComparison.make(page, candidates);
-  if (searches.length > 1) return SearchComparison.make(page, searches);
+  if (searches.length > 1) return SearchComparison.make(page, searches, asked.length - searches.length);
   await choose(page, new Set(searches));
   return null;
 }

@@ -2,17 +2,19 @@
  * All searches: how each stands, in a line; start, clone, archive, delete.
  * @module
  */
-import { allSearches, get, patch, post, remove } from "../api.js";
+import { Problem, allSearches, get, patch, post, remove } from "../api.js";
 import { fill, h, throttled } from "../dom.js";
 import { ago, count, moment } from "../format.js";
 import { icon } from "../icons.js";
 import { hideLink, showLink } from "../live.js";
 import { progressBar, sparkline, statePill } from "../parts.js";
 import { go, href, params, setParams } from "../router.js";
+import { Still } from "../still.js";
 import { EventFeed } from "../stream.js";
 import { T } from "../strings.js";
 import { ask, button, emptyState, errorState, loadingState, openMenu, toast, toastProblem } from "../ui.js";
 
+/** Searches whose lines one request brings. */
 const MOST_LINES = 50;
 
 /** @type {import("../router.js").Open} */
@@ -20,7 +22,7 @@ export function open(host) {
   document.title = `${T.searches.title} · evosearch`;
   const page = new Searches(host);
   page.load();
-  return { leave: () => page.close(), change: () => page.draw() };
+  return { leave: () => page.close(), change: () => page.draw({ asked: true }) };
 }
 
 class Searches {
@@ -28,11 +30,27 @@ class Searches {
   constructor(host) {
     /** @type {any[] | null} */
     this.searches = null;
-    /** @type {Map<string, any>} */
+    /** Search -> its line as of an event, or why there is none. @type {Map<string, {event: number, line?: any, failed?: boolean}>} */
     this.lines = new Map();
+    /** Search -> its row. @type {Map<string, HTMLElement>} */
+    this.rows = new Map();
+    /** Searches whose rows are on the screen, or near it. @type {Set<string>} */
+    this.near = new Set();
+    this.reading = false;
+    this.again = false;
     /** @type {Set<string>} */
     this.picked = new Set();
     this.list = h("div", {}, loadingState(6));
+    this.still = new Still(this.list);
+    const look = throttled(() => this.loadLines(), 100);
+    this.views = new IntersectionObserver((seen) => {
+      for (const one of seen) {
+        const { id } = /** @type {HTMLElement} */ (one.target).dataset;
+        if (one.isIntersecting) this.near.add(id ?? "");
+        else this.near.delete(id ?? "");
+      }
+      look();
+    }, { rootMargin: "400px" });
     const chosen = params();
     this.filter = h("input", { class: "input search-filter", type: "search", value: chosen.get("q") ?? "",
       placeholder: T.searches.filter, "aria-label": T.searches.filter,
@@ -61,6 +79,7 @@ class Searches {
   close() {
     this.feed.close();
     this.refresh.cancel();
+    this.views.disconnect();
     clearInterval(this.clock);
     hideLink();
   }
@@ -75,12 +94,47 @@ class Searches {
     }
   }
 
-  /** Verdicts and sparklines, which cost more than the list, and only of what is on the screen. */
+  /** Verdicts and sparklines, which cost more than the list: of what is on the screen and has changed. */
   async loadLines() {
-    const wanted = this.shown().slice(0, MOST_LINES).map((one) => one.id);
-    if (!wanted.length) return;
-    for (const line of (await get("/compare", { search: wanted })).searches) this.lines.set(line.id, line);
-    this.draw();
+    if (this.reading) {
+      this.again = true;
+      return;
+    }
+    this.reading = true;
+    try {
+      const wanted = this.shown().filter((one) => this.near.has(one.id) && this.lines.get(one.id)?.event !== one.last_event);
+      for (let at = 0; at < wanted.length; at += MOST_LINES) {
+        await this.ask(wanted.slice(at, at + MOST_LINES));
+        this.draw();
+      }
+    } catch {
+      // The service is away: the banner says so, and what was read stands until it is back.
+    }
+    this.reading = false;
+    if (this.again) {
+      this.again = false;
+      await this.loadLines();
+    }
+  }
+
+  /**
+   * Lines of some searches; one that cannot be read leaves the others theirs.
+   * @param {any[]} wanted
+   */
+  async ask(wanted) {
+    try {
+      const found = (await get("/compare", { search: wanted.map((one) => one.id) })).searches;
+      wanted.forEach((one, place) => this.lines.set(one.id, { event: one.last_event, line: found[place] }));
+    } catch (err) {
+      const away = !(err instanceof Problem) || ![400, 404, 409, 422, 500].includes(err.status);
+      if (away) throw err;
+      if (wanted.length === 1) this.lines.set(wanted[0].id, { event: wanted[0].last_event, failed: true });
+      else {
+        const half = Math.ceil(wanted.length / 2);
+        await this.ask(wanted.slice(0, half));
+        await this.ask(wanted.slice(half));
+      }
+    }
   }
 
   /** The searches that the filter lets through, starred ones first. */
@@ -92,22 +146,66 @@ class Searches {
     return found.sort((a, b) => Number(b.starred) - Number(a.starred));
   }
 
-  draw() {
+  /**
+   * Rows stay the elements that they are, and of a row what has changed alone is made anew. Under
+   * the pointer or the focus nothing moves, unless the reader asked for it.
+   * @param {{asked?: boolean}} [options]
+   */
+  draw({ asked = false } = {}) {
     if (this.searches === null) return;
     const rows = this.shown();
-    if (!this.searches.length) {
-      fill(this.list, h("div", { class: "card" }, emptyState(T.searches.none, [T.searches.noneHelp, h("p", {},
-        h("a", { class: "button primary first-search", href: href("new") }, icon("plus"), T.searches.fresh))], "search")));
-      return;
-    }
     if (!rows.length) {
-      const told = params().get("q") ? T.searches.noMatch : T.searches.hasArchived;
-      fill(this.list, h("div", { class: "card" }, emptyState(told)));
+      this.forget([]);
+      fill(this.list, h("div", { class: "card" }, this.searches.length
+        ? emptyState(params().get("q") ? T.searches.noMatch : T.searches.hasArchived)
+        : emptyState(T.searches.none, [T.searches.noneHelp, h("p", {},
+          h("a", { class: "button primary first-search", href: href("new") }, icon("plus"), T.searches.fresh))], "search")));
       return;
     }
-    const focused = /** @type {HTMLElement} */ (document.activeElement)?.dataset?.keep;
-    fill(this.list, h("div", { class: "search-list", role: "list" }, rows.map((one) => this.row(one))));
-    if (focused) /** @type {HTMLElement} */ (this.list.querySelector(`[data-keep="${focused}"]`))?.focus();
+    const ids = rows.map((one) => one.id);
+    const same = ids.join() === [...this.rows.keys()].join();
+    const free = asked || !this.still.held;
+    let whole = same || free;
+    const key = /** @type {HTMLElement} */ (document.activeElement)?.dataset?.keep;
+    for (const one of rows) {
+      const old = this.rows.get(one.id);
+      if (old && !renew(old, this.row(one), free)) whole = false;
+    }
+    if (!same && free) this.arrange(rows);
+    if (key && !(document.activeElement?.closest(".search-list"))) /** @type {HTMLElement} */ (this.list.querySelector(`[data-keep="${key}"]`))?.focus();
+    if (!whole) this.still.run(() => this.draw());
+  }
+
+  /**
+   * All rows in their order, the new ones among them.
+   * @param {any[]} rows searches
+   */
+  arrange(rows) {
+    const made = new Map(rows.map((one) => [one.id, this.rows.get(one.id) ?? this.row(one)]));
+    this.forget([...made.keys()]);
+    for (const [id, row] of made) {
+      if (!this.rows.has(id)) this.views.observe(row);
+    }
+    this.rows = made;
+    fill(this.list, h("div", { class: "search-list", role: "list" }, ...made.values()));
+  }
+
+  /** @param {string[]} kept searches whose rows stay */
+  forget(kept) {
+    for (const [id, row] of this.rows) {
+      if (kept.includes(id)) continue;
+      this.views.unobserve(row);
+      this.near.delete(id);
+      this.rows.delete(id);
+    }
+  }
+
+  /**
+   * The search as the service last told it.
+   * @param {string} id
+   */
+  of(id) {
+    return this.searches?.find((one) => one.id === id);
   }
 
   ages() {
@@ -118,7 +216,7 @@ class Searches {
 
   /** @param {any} one a search */
   row(one) {
-    const line = this.lines.get(one.id);
+    const { line, failed } = this.lines.get(one.id) ?? {};
     const updated = Date.parse(one.updated_at);
     const pick = h("input", { type: "checkbox", "aria-label": `${T.searches.pick}: ${one.title}`,
       checked: this.picked.has(one.id), data: { keep: `pick-${one.id}` }, onchange: () => {
@@ -129,8 +227,8 @@ class Searches {
       } });
     const star = h("button", { type: "button", class: ["star", one.starred && "on"], data: { keep: `star-${one.id}`, tip: T.searches.starTip },
       "aria-pressed": String(one.starred), "aria-label": `${T.searches.starTip}: ${one.title}`,
-      onclick: () => this.change(one, { starred: !one.starred }) }, icon("star"));
-    const menu = button("", () => this.menu(menu, one), { icon: "dots", kind: "plain",
+      onclick: () => this.change(one, { starred: !this.of(one.id)?.starred }) }, icon("star"));
+    const menu = button("", () => this.menu(menu, this.of(one.id) ?? one), { icon: "dots", kind: "plain",
       title: `${T.searches.actions}: ${one.title}` });
     menu.dataset.keep = `menu-${one.id}`;
     const volume = line ? sparkline(line.sparkline, T.searches.volume, { width: 130, height: 30 }) : null;
@@ -149,7 +247,7 @@ class Searches {
       h("div", { class: "search-verdict" }, line
         ? [h("span", { class: ["verdict-line", line.verdict.outcome] }, line.verdict.text),
            line.verdict.leader?.formula && h("div", { class: "formula small quiet clip" }, line.verdict.leader.formula)]
-        : h("span", { class: "quiet small" }, T.searches.noVerdict)),
+        : h("span", { class: "quiet small" }, failed ? T.searches.unread : T.searches.reading)),
       h("div", { class: "search-spark", data: { tip: T.searches.volume } }, volume),
       h("div", { class: "search-progress" },
         h("div", { class: "small" }, h("strong", {}, count(one.evaluated)), ` / ${count(one.budget)} `,
@@ -182,7 +280,7 @@ class Searches {
     try {
       const now = await patch(`/searches/${one.id}`, changes);
       this.searches = (this.searches ?? []).map((old) => (old.id === now.id ? now : old));
-      this.draw();
+      this.draw({ asked: true });
     } catch (err) {
       toastProblem(err);
     }
@@ -215,10 +313,31 @@ class Searches {
     try {
       await remove(`/searches/${one.id}`);
       this.picked.delete(one.id);
+      this.searches = (this.searches ?? []).filter((old) => old.id !== one.id);
+      this.draw({ asked: true });
       toast(T.searches.removed(one.title));
       await this.load();
     } catch (err) {
       toastProblem(err);
     }
   }
+}
+
+/**
+ * Puts what a row should show into the row that is there, cell by cell.
+ * @param {HTMLElement} row
+ * @param {HTMLElement} wanted
+ * @param {boolean} free whether cells under the pointer or the focus may change, too
+ * @returns {boolean} whether it shows all of it now
+ */
+function renew(row, wanted, free) {
+  row.className = wanted.className;
+  let whole = true;
+  [...wanted.children].forEach((cell, place) => {
+    const old = row.children[place];
+    if (old.isEqualNode(cell)) return;
+    if (!free && (old.matches(":hover") || old.contains(document.activeElement))) whole = false;
+    else old.replaceWith(cell);
+  });
+  return whole;
 }

@@ -5,6 +5,7 @@
 import { fill, h } from "../dom.js";
 import { count, duration, number, percent } from "../format.js";
 import { saveButton } from "../pictures.js";
+import { Still } from "../still.js";
 import { T, WORDS } from "../strings.js";
 import { colour } from "../theme.js";
 import { emptyState, errorState, loadingState } from "../ui.js";
@@ -23,9 +24,13 @@ export class FunnelChart {
     this.element = h("section", { class: "card chart", "aria-label": T.funnel.title },
       h("div", { class: "card-head" }, h("h2", { tabindex: "0", data: { tip: T.funnel.tip } }, T.funnel.title),
         h("div", { class: "spacer" }), more), this.body);
-    this.body.addEventListener("pointerleave", () => this.draw());
+    const still = new Still(this.body);
+    /** The ranges that the drawn bars were asked for. @type {string[]} */
+    this.ranges = [];
     model.on("funnel", () => {
-      if (!this.body.matches(":hover") || !this.body.querySelector(".funnel")) this.draw();
+      const asked = this.ranges !== model.ranges || !this.body.querySelector(".funnel");
+      this.ranges = model.ranges;
+      still.run(() => this.draw(), asked);
     });
   }
 
@@ -61,7 +66,8 @@ export class FunnelChart {
     const rate = bar.false_rejection_rate;
     const tip = [bar.meaning, WORDS[bar.stage], bar.share !== null && `${percent(bar.share)} ${T.funnel.share}`,
       bar.worker_seconds > 0 && `${duration(bar.worker_seconds)} ${T.funnel.workerTime}`,
-      rate && T.funnel.wrong(percent(rate.value, 0), percent(rate.low, 0), percent(rate.high, 0))].filter(Boolean).join("\n");
+      rate && T.funnel.wrong(percent(rate.value, 0), percent(rate.low, 0), percent(rate.high, 0)),
+      bar.filter ? null : T.funnel.counted].filter(Boolean).join("\n");
     const saved = [bar.saved_hours ? T.funnel.saved(duration(3600 * bar.saved_hours)) : null,
       rate ? T.funnel.wrongShort(percent(rate.value, 0), number(100 * rate.low), number(100 * rate.high)) : null].filter(Boolean);
     const inner = [
@@ -76,15 +82,18 @@ export class FunnelChart {
       h("span", { class: "funnel-time small quiet" }, bar.worker_seconds > 0 ? duration(bar.worker_seconds) : ""),
     ];
     const props = { class: "funnel-row", role: "listitem", data: { tip } };
-    return bar.filter === null || bar.filter === undefined
+    return !bar.filter
       ? h("div", { ...props, tabindex: "0" }, inner)
       : h("div", { role: "listitem" }, h("button", { ...props, role: null, type: "button", data: { tip, stage: bar.stage },
-          onclick: () => this.page.filterTable(bar.filter) }, inner));
+          onclick: () => this.page.filterTable(anyState(bar.filter)) }, inner));
   }
 
   table() {
-    return { columns: ["stage", "count", "share", "worker_seconds", "saved_hours", "in_filter"],
-             rows: this.model.data.funnel.bars.map((/** @type {any} */ one) => [one.stage, one.count, one.share, one.worker_seconds, one.saved_hours, one.inside]) };
+    return { columns: ["stage", "count", "share", "worker_seconds", "saved_hours", "false_rejection_rate", "rate_low", "rate_high", "in_filter"],
+             rows: this.model.data.funnel.bars.map((/** @type {any} */ one) => {
+               const rate = one.false_rejection_rate;
+               return [one.stage, one.count, one.share, one.worker_seconds, one.saved_hours, rate?.value, rate?.low, rate?.high, one.inside];
+             }) };
   }
 
   figure() {
@@ -93,4 +102,14 @@ export class FunnelChart {
                         text: bars.map((one) => count(one.count)), marker: { color: colour("c1") } }],
              layout: { margin: { l: 110, r: 30, t: 20, b: 40 }, xaxis: { type: "log" }, yaxis: {} } };
   }
+}
+
+/**
+ * The query of a bar; without a state of its own it is of candidates in any.
+ * @param {string} filter
+ */
+function anyState(filter) {
+  const wanted = new URLSearchParams(filter);
+  if (!wanted.has("state")) wanted.set("state", "any");
+  return wanted.toString();
 }

@@ -83,14 +83,17 @@ export class GainChart {
       label: (index) => this.label(index),
       click: (index, event) => (event.shiftKey || ("key" in event && event.key === "c") ? page.addToTray(this.birth(index)) : page.openDrawer(this.birth(index))),
       open: (index) => page.openPage(this.birth(index)),
-      brush: (corners) => this.brushed(corners),
+      brush: (corners) => this.brushed(corners), corner: T.gain.corner,
     }, T.gain.keys);
     this.chart.onDrawn.push(() => this.overlay());
-    this.parallel = new Parallel(model, this.chart);
+    this.parallel = new Parallel(model, this.chart, () => this.kind === "parallel");
     model.on("inside", () => this.filtered());
     this.sizes = new ResizeObserver(() => requestAnimationFrame(() => this.overlay()));
     this.sizes.observe(this.wrap);
     model.on("scatter", () => this.draw());
+    model.on("since", () => {
+      if (this.kind !== "parallel") this.draw({ now: true });
+    });
     this.axes();
     this.drawPickers();
   }
@@ -207,7 +210,7 @@ export class GainChart {
       this.chart.empty(T.gain.none, T.gain.noneHelp);
       return;
     }
-    this.chart.note.textContent = T.gain.note(scatter.shown, scatter.total);
+    if (!shownKind) this.chart.note.textContent = T.gain.note(scatter.shown, scatter.total);
     if (shownKind) this.parallel.show();
     else this.chart.show(() => this.figure(false), options);
   }
@@ -239,20 +242,22 @@ export class GainChart {
   }
 
   /**
-   * The leader, and who led at the last visit.
+   * The leader, and those that led at the last visit.
    * @param {any} found
    * @param {number[]} xs
    * @param {number[]} ys
    */
   special(found, xs, ys) {
-    const mark = (/** @type {number | null} */ birth, /** @type {any} */ style, /** @type {string} */ name) => {
-      const at = birth === null || birth === undefined ? -1 : found.births.indexOf(birth);
-      return at < 0 ? null : { type: "scatter", mode: "markers", x: [xs[at]], y: [ys[at]], name, hoverinfo: "skip", marker: style };
+    const mark = (/** @type {number[]} */ births, /** @type {any} */ style, /** @type {string} */ name) => {
+      const at = births.map((birth) => found.births.indexOf(birth)).filter((place) => place >= 0);
+      return at.length ? { type: "scatter", mode: "markers", x: at.map((place) => xs[place]), y: at.map((place) => ys[place]),
+                           customdata: at.map((place) => found.births[place]), name, hoverinfo: "skip", marker: style } : null;
     };
-    const before = this.model.data.since?.leader_before;
+    /** @type {number[]} */
+    const before = this.model.data.since?.leaders_before ?? [];
     return [
-      before === found.leader ? null : mark(before, { symbol: "star-open", size: 15, color: colour("c4"), opacity: 0.6 }, T.gain.legend.before),
-      mark(found.leader, { symbol: "star", size: 16, color: colour("c2"), line: { width: 1.2, color: colour("surface") } }, T.gain.legend.leader),
+      mark(before.filter((birth) => birth !== found.leader), { symbol: "star-open", size: 15, color: colour("c4"), opacity: 0.6 }, T.gain.legend.before),
+      mark(found.leader === null ? [] : [found.leader], { symbol: "star", size: 16, color: colour("c2"), line: { width: 1.2, color: colour("surface") } }, T.gain.legend.leader),
     ].filter(Boolean);
   }
 

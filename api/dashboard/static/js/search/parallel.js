@@ -15,20 +15,28 @@ export class Parallel {
   /**
    * @param {import("./model.js").Model} model
    * @param {import("../plot.js").Chart} chart
+   * @param {() => boolean} wanted whether the reader still looks at it
    */
-  constructor(model, chart) {
+  constructor(model, chart, wanted) {
     this.model = model;
+    this.wanted = wanted;
+    this._asked = 0;
     this.chart = chart;
     /** @type {any} */
     this.data = null;
   }
 
   async show() {
+    const mine = ++this._asked;
+    const late = () => mine !== this._asked || !this.wanted();
     try {
-      this.data = await this.load();
+      const found = await this.load();
+      if (late()) return;
+      this.data = found;
+      this.chart.note.textContent = T.gain.lines(found.rows.length);
       this.chart.show(() => this.figure(), { now: true });
     } catch (err) {
-      this.chart.failed(err, () => this.show());
+      if (!late()) this.chart.failed(err, () => this.show());
     }
   }
 

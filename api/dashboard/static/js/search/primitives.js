@@ -18,19 +18,33 @@ export class Primitives {
     this.set = "survivors";
     this.element = h("div", { class: "panel" });
     this.rows = h("div", {});
+    this.model = model;
+    this.off = model.on("inside", () => {
+      if (this.ranges !== model.ranges) this.load();
+    });
+    this.load();
+  }
+
+  close() {
+    this.off();
+  }
+
+  load() {
+    const ranges = this.ranges = this.model.ranges;
     loadInto(this.element, async () => {
-      this.found = await get(`${model.path}/primitive-shares`, { bins: 24 });
+      const found = await get(`${this.model.path}/primitive-shares`, { bins: 24, range: ranges });
+      if (ranges !== this.ranges) return null;
+      this.found = found;
       if (!this.found.rows.length) return emptyState(T.primitives.none);
       this.draw();
-      return [h("div", { class: "panel-bar" }, h("p", { class: "quiet panel-help" }, T.primitives.help), h("div", { class: "spacer" }),
+      const help = ranges.length ? `${T.primitives.help} ${T.primitives.inside}` : T.primitives.help;
+      return [h("div", { class: "panel-bar" }, h("p", { class: "quiet panel-help" }, help), h("div", { class: "spacer" }),
         segments(Object.entries(T.primitives.sets).map(([value, text]) => ({ value, text })), this.set, (value) => {
           this.set = /** @type {"front"} */ (value);
           this.draw();
         }, T.primitives.setLabel), saveButton({ name: "primitives", figure: () => this.figure(), table: () => this.table(), size: () => [900, 120 + 16 * this.found.rows.length] })), this.rows];
     }, 6);
   }
-
-  close() {}
 
   /** The chosen set over births, as shades. */
   figure() {

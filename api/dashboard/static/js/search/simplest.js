@@ -19,15 +19,26 @@ export class Simplest {
    */
   constructor(model, page) {
     this.page = page;
+    this.model = model;
     this.element = h("div", { class: "panel" });
-    loadInto(this.element, async () => this.content(await get(`${model.path}/simplest`)), 5);
+    this.off = model.on("inside", () => {
+      if (this.ranges !== model.ranges) this.load();
+    });
+    this.load();
   }
 
-  close() {}
+  close() {
+    this.off();
+  }
+
+  load() {
+    const ranges = this.ranges = this.model.ranges;
+    loadInto(this.element, async () => this.content(await get(`${this.model.path}/simplest`, { range: ranges })), 5);
+  }
 
   /** @param {any} found */
   content(found) {
-    if (!found.rows.length) return emptyState(T.simplest.none);
+    if (!found.rows.length) return emptyState(this.ranges?.length ? T.simplest.noneInside : T.simplest.none);
     const rows = found.rows.map((/** @type {any} */ row) => ({ name: String(row.live_nodes), gain: row.gain, strong: row.confirmed }));
     const open = (/** @type {any} */ row) => h("button", { type: "button", class: "linklike mono", onclick: () => this.page.openDrawer(row.birth) }, row.birth);
     const buys = (/** @type {any} */ row) => (row.buys === null ? "" : h("span", { class: row.buys > 0 ? "good" : "quiet" }, points(row.buys)));

@@ -1,5 +1,5 @@
 /**
- * Throughput: outcomes an hour by kind, stacked, and how busy the workers were.
+ * Throughput: outcomes an hour by kind, stacked, and how many workers were busy.
  * @module
  */
 import { number } from "../format.js";
@@ -57,6 +57,7 @@ export class ThroughputChart {
     const at = found.starts.map((/** @type {string} */ one) => localTime(Date.parse(one) + half));
     const hourly = (/** @type {number[]} */ counts) => counts.map((one) => (3600 * one) / found.bin_seconds);
     const mine = found.inside;
+    const most = Math.max(found.workers ?? 1, ...found.busy);
     const bar = (/** @type {"evaluated" | "rejected" | "failed"} */ kind, /** @type {string} */ tone, /** @type {string} */ pattern) => ({
       type: "bar", x: at, y: hourly(kind === "evaluated" && mine ? found[kind].map((/** @type {number} */ one, /** @type {number} */ i) => one - mine[i]) : found[kind]),
       opacity: mine ? 0.4 : 1, name: T.throughput[kind], width: 2 * half * 0.9,
@@ -65,19 +66,34 @@ export class ThroughputChart {
     return {
       traces: [...(mine ? [{ type: "bar", x: at, y: hourly(mine), name: T.funnel.inBrush, width: 2 * half * 0.9, marker: { color: colour("c2") },
         hovertemplate: `%{y:.0f} / h · ${T.funnel.inBrush}<extra></extra>` }] : []), bar("evaluated", "c3", ""), ...(found.failed.some(Boolean) ? [bar("failed", "c2", "/")] : []), ...(this.whole ? [bar("rejected", "c0", "")] : []),
-        { type: "scatter", mode: "lines", x: at, y: found.busy_share.map((/** @type {number} */ one) => 100 * one), yaxis: "y2", name: T.throughput.busy,
-          fill: "tozeroy", fillcolor: `${colour("c1")}22`, line: { width: 1.3, color: colour("c1"), shape: "hvh" }, hovertemplate: "%{y:.0f} %<extra></extra>" }],
+        { type: "scatter", mode: "lines", x: at, y: found.busy, yaxis: "y2", name: T.throughput.busy,
+          fill: "tozeroy", fillcolor: `${colour("c1")}22`, line: { width: 1.3, color: colour("c1"), shape: "hvh" }, hovertemplate: `%{y:.1f} ${T.throughput.busy}<extra></extra>` }],
       layout: {
         barmode: "stack", bargap: 0.1, showlegend: true, hovermode: "x", margin: { l: 46, r: 12, t: 22, b: 34 },
         legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 10.5, color: colour("ink-2") }, itemwidth: 22, traceorder: "normal" },
         xaxis: { type: "date", anchor: "y2", fixedrange: true },
         yaxis: { title: this.whole ? T.throughput.perHour : T.throughput.evaluationsPerHour, domain: [0.3, 1], fixedrange: true, rangemode: "tozero" },
-        yaxis2: { domain: [0, 0.22], range: [0, 105], fixedrange: true, tickvals: [0, 50, 100], ticksuffix: " %" },
+        yaxis2: { domain: [0, 0.22], range: [0, 1.08 * most], fixedrange: true, nticks: 3 },
+        ...pool(found.workers, most),
       },
-      table: { columns: ["start", "evaluated", "rejected", "failed", "busy_share", ...(mine ? ["in_filter"] : [])],
-               rows: found.starts.map((/** @type {string} */ one, /** @type {number} */ i) => [one, found.evaluated[i], found.rejected[i], found.failed[i], found.busy_share[i], ...(mine ? [mine[i]] : [])]) },
+      table: { columns: ["start", "evaluated", "rejected", "failed", "busy", "workers_now", ...(mine ? ["in_filter"] : [])],
+               rows: found.starts.map((/** @type {string} */ one, /** @type {number} */ i) => [one, found.evaluated[i], found.rejected[i], found.failed[i], found.busy[i], found.workers, ...(mine ? [mine[i]] : [])]) },
     };
   }
+}
+
+/**
+ * The size of the pool, which is known of this moment alone, as a line over the busy workers.
+ * @param {number | null} workers
+ * @param {number} most that the axis holds
+ */
+function pool(workers, most) {
+  if (!workers) return {};
+  return {
+    shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, yref: "y2", y0: workers, y1: workers, line: { dash: "dash", width: 1.1, color: colour("ink-3") } }],
+    annotations: [{ x: 0.012, xref: "paper", xanchor: "left", y: workers, yref: "y2", yanchor: 2 * workers > most ? "top" : "bottom", showarrow: false,
+                    text: T.throughput.pool(workers), font: { size: 10, color: colour("ink-3") } }],
+  };
 }
 
 /**

@@ -5,6 +5,7 @@
 import { get } from "../api.js";
 import { fill, h, throttled } from "../dom.js";
 import { ago, count, duration, exactMoment } from "../format.js";
+import { Still } from "../still.js";
 import { T } from "../strings.js";
 import { plainTable } from "../table.js";
 import { emptyState, errorState, loadingState } from "../ui.js";
@@ -21,7 +22,9 @@ export class Workers {
     this.failures = h("div", {});
     this.element = h("div", { class: "panel" }, this.controllers, h("h3", {}, T.workers.failures), this.failures);
     const again = throttled(() => this.loadFailures(), 5000);
-    const offs = [model.on("workers", () => this.draw()), model.on("line", () => again())];
+    this.still = new Still(this.controllers);
+    this.stillFailures = new Still(this.failures);
+    const offs = [model.on("workers", () => this.still.run(() => this.draw())), model.on("line", () => again())];
     this.off = () => {
       offs.forEach((one) => one());
       again.cancel();
@@ -37,19 +40,24 @@ export class Workers {
   async loadFailures() {
     try {
       const found = await get(`${this.model.path}/failures`);
-      if (!found.total) {
-        fill(this.failures, h("p", { class: "quiet" }, T.workers.noFailures));
-        return;
-      }
-      fill(this.failures, plainTable([{ title: T.workers.cause }, { title: T.workers.candidates, align: "right" }, { title: T.workers.jobs, align: "right" },
+      this.stillFailures.run(() => this.drawFailures(found));
+    } catch (err) {
+      this.stillFailures.run(() => fill(this.failures, errorState(err, () => this.loadFailures())));
+    }
+  }
+
+  /** @param {any} found */
+  drawFailures(found) {
+    if (!found.total) {
+      fill(this.failures, h("p", { class: "quiet" }, T.workers.noFailures));
+      return;
+    }
+    fill(this.failures, plainTable([{ title: T.workers.cause }, { title: T.workers.candidates, align: "right" }, { title: T.workers.jobs, align: "right" },
         { title: T.workers.last }, { title: T.workers.candidate }],
       found.causes.map((/** @type {any} */ one) => [one.cause, count(one.candidates), count(one.jobs), exactMoment(one.last),
         one.births.map((/** @type {number} */ birth) => [h("button", { type: "button", class: "linklike", onclick: () => this.page.openDrawer(birth) }, birth), " "])]), T.workers.failures),
       found.workers.length ? [h("h3", {}, T.workers.byWorker), plainTable([{ title: T.workers.worker }, { title: T.workers.failures }],
         found.workers.slice(0, 20).map((/** @type {any} */ one) => [one.worker, causes(one.causes)]), T.workers.byWorker)] : null);
-    } catch (err) {
-      fill(this.failures, errorState(err, () => this.loadFailures()));
-    }
   }
 
   draw() {
