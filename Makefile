@@ -62,7 +62,7 @@ ifdef DATA
 endif
 
 # How much training the default search saves: a table of five seeds (some four hours), searches on it
-# (hours), and real searches on Fashion-MNIST where DATA=<folder of idx files> is given (a day). Each
+# (hours), and real searches on Fashion-MNIST where DATA=<folder of idx files> is given (days). Each
 # goes on where it was stopped, but for the searches on the table. Then the pages are written.
 RESULTS := tests/benchmarks/results
 search-study: export EVOSEARCH_DATA_DIR = $(DATA)

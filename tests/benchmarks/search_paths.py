@@ -108,8 +108,8 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
             "exhausted": sum(row["exhausted"] for row in some),
             "ended_at_nothing": sum(row["hypervolume"] <= 0.0 for row in some),
             "outside_share": sum(row["outside"] for row in some) / max(1, asked),
-            "fresh_seeds": sum(row.get("fresh", 0) for row in some),
-            "fresh_seeds_refused": sum(row.get("ran_out", 0) for row in some),
+            "fresh_seeds": sum(row.get("fresh_seeds", 0) for row in some),
+            "fresh_seeds_refused": sum(row.get("fresh_seeds_refused", 0) for row in some),
             "against": {one: compare(rows, one, variant) for one in RIVALS if one in variants},
         }
     return found

@@ -327,7 +327,10 @@ def main() -> None:
     verb.add_argument("--out", type=Path, default=RESULTS)
     verb.set_defaults(do=report)
     options = parser.parse_args()
-    options.do(options)
+    try:
+        options.do(options)
+    except ConfigError as err:
+        raise SystemExit(str(err)) from err
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def search(task: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
         "seconds": round(pool.now, 1), "controller_seconds": round(own, 1),
         "exhausted": steps < budget, "hypervolume": points[-1][2] if points else 0.0,
         "proposals": state.next_birth, "asked": pool.asked, "outside": pool.outside,
-        "fresh": pool.fresh, "ran_out": pool.ran_out,
+        "fresh_seeds": pool.fresh, "fresh_seeds_refused": pool.ran_out,
         "evaluated": state.evaluated, "rejected": dict(state.rejected),
         "own_seconds": round(time.process_time() - begin, 2), "path": points,
     }  # fmt: skip

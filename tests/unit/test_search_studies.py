@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,8 @@ def row(variant: str, seed: int, path: list[tuple[int, float, float]], **more: A
     return {
         "variant": variant, "seed": seed, "budget": 100, "steps": 100, "seconds": 10.0,
         "path": path, "hypervolume": path[-1][2] if path else 0.0, "evaluated": 3, "asked": 5,
-        "outside": 1, "proposals": 9, "exhausted": False, "fresh": 2, "ran_out": 1, **more,
+        "outside": 1, "proposals": 9, "exhausted": False, "fresh_seeds": 2,
+        "fresh_seeds_refused": 1, **more,
     }  # fmt: skip
 
 
@@ -170,6 +172,34 @@ def test_rows_of_several_studies_are_not_mixed() -> None:
             study_search.refuse_mixed([of_study(), of_study(**other)])
     with pytest.raises(ConfigError, match="several studies"):
         study_search.refuse_mixed([of_study(), row("default", 9, PEAK)])
+
+
+def test_a_report_is_made_of_the_rows_of_one_study(tmp_path: Path) -> None:
+    def kept(variant: str, seed: int, unseen: float | None) -> dict[str, Any]:
+        own = {"dataset": "d", "data": "1", "steps": 100, "code": "c", "config": variant}
+        return row(
+            variant, seed, [] if variant in study_search.ALONE else PEAK, settings=own,
+            references={"resnet": 0.5}, audit={"audited": 3, "wrong": 1}, leader="x", fresh=unseen,
+            unseen=unseen,
+        )  # fmt: skip
+
+    names = ("default", "random", *study_search.ALONE)
+    rows = [kept(name, seed, 0.1 if seed else None) for name in names for seed in (0, 1, 2)]
+    file, again = tmp_path / "rows.jsonl", tmp_path / "again.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    options = Namespace(files=[file, tmp_path / "none.jsonl"], out=tmp_path)
+    study_search.report(options)
+    told = json.loads((tmp_path / "search.json").read_text())
+    assert told["seconds_are"] == "processor seconds"
+    assert told["summary"].keys() == {"default", "random"}
+    assert told["signal"]["in_the_searches"] == {"audited": 45, "wrong": 15}
+    assert told["unseen_network"]["three_minus_one"]["left_out"] == 1
+    assert (tmp_path / "search_steps.svg").exists()
+    (tmp_path / "search_seconds.svg").unlink()
+    assert "processor seconds" in efficiency.page(tmp_path)
+    again.write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(ConfigError, match="each search once"):
+        study_search.report(Namespace(files=[file, again], out=tmp_path))
 
 
 def test_searches_without_a_leader_are_counted_and_left_out() -> None:

@@ -401,6 +401,7 @@ def test_the_commands_build_and_show(
     assert run([*command, "--dry-run", "--limit", "2"]) == 0
     said = capsys.readouterr().out
     assert "live graphs" in said
+    assert "known layers inside: power-norm" in said
     assert "hours of one core" in said
     assert not list(tmp_path.iterdir())
     assert run([*command, "--limit", "4"]) == 0
@@ -409,6 +410,8 @@ def test_the_commands_build_and_show(
     assert "better than bn-relu" in capsys.readouterr().out
     assert run(["bench", "table", "show", "shown.npz", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["space"]["in_the_table"] == 4
+    assert run([*command, "--dry-run", "--primitives", "neg", "--live", "1"]) == 0
+    assert "warning: no known layer is inside" in capsys.readouterr().err
     assert run([*command, "--primitives", "max,maxx"]) != 0
     assert "no such primitive" in capsys.readouterr().err
 
