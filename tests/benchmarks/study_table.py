@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def _loaded(path: str) -> Table:
     return load_table(Path(path))
 
 
-@cache
+@lru_cache(maxsize=2)
 def _screen(path: str, variant: str, more: tuple[str, ...]) -> Screen:
     """One for all seeds: what it remembers are answers of pure functions."""
     return Screen(configured(_loaded(path), variant, 0, more))
