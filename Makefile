@@ -10,7 +10,7 @@ ARGS ?=
 TIMM := timm==1.0.31 huggingface_hub==0.36.2 safetensors==0.8.0 tqdm==4.67.1
 
 .DEFAULT_GOAL := run
-.PHONY: run test lint types reference bench soak clean
+.PHONY: run test lint types reference bench soak search-study clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/evosearch serve --start $(PRESET) $(ARGS)
@@ -57,7 +57,27 @@ ifdef DATA
 	$(SIGNAL) fit build/polarity.json.gz build/polarity2.json.gz build/fashion.json.gz \
 		--out build/bounds.json
 	$(SIGNAL) judge build/mnist.json.gz --bounds build/bounds.json
+	$(SIGNAL) fit build/polarity.json.gz build/polarity2.json.gz --out build/polarity_bounds.json
+	$(SIGNAL) judge build/fashion.json.gz --bounds build/polarity_bounds.json --name signal_polarity
 endif
+
+# How much training the default search saves: a table of five seeds (some four hours), searches on it
+# (hours), and real searches on Fashion-MNIST where DATA=<folder of idx files> is given (days). Each
+# goes on where it was stopped, but for the searches on the table. Then the pages are written.
+RESULTS := tests/benchmarks/results
+search-study: export EVOSEARCH_DATA_DIR = $(DATA)
+search-study: export OMP_NUM_THREADS = 1
+search-study: $(VENV)/test.stamp
+	mkdir -p build
+	test -e build/table.npz || $(BIN)/evosearch bench table build --out build/table.npz
+	$(BIN)/evosearch bench table show build/table.npz --json > $(RESULTS)/table_figures.json
+	$(BIN)/python -m docs.make_table
+	$(BIN)/python -m tests.benchmarks.study_table build/table.npz
+ifdef DATA
+	$(BIN)/python -m tests.benchmarks.study_search run --rows build/search.jsonl
+	$(BIN)/python -m tests.benchmarks.study_search report build/search.jsonl
+endif
+	$(BIN)/python -m docs.make_search_efficiency
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

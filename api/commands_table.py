@@ -46,7 +46,7 @@ def build_table(
     live: Annotated[
         int, typer.Option("--live", min=1, max=6, help="Most live nodes of a graph.")
     ] = DEFAULT_LIVE,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds of every function.")] = 3,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds of every function.")] = 5,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Measure a random few functions only.")
     ] = None,
@@ -72,6 +72,7 @@ def build_table(
     few = limit if limit is not None or not dry_run else 20
     plan = make_plan(config, seeds, few, _said())
     _count(plan)
+    _say_published(plan)
     if dry_run:
         _estimate(plan)
         return
@@ -106,6 +107,21 @@ def _count(plan: Plan) -> None:
     )
     for code, (count, chance) in found.refused.items():
         typer.echo(f"  {code:14} {count:>9,} graphs, {100 * chance:.1f} % of random ones")
+
+
+def _say_published(plan: Plan) -> None:
+    """Which known layers the sub-space holds; a loud word where it holds none."""
+    from workers.table.build import published_in
+
+    known = published_in(plan)
+    if known:
+        typer.echo("known layers inside: " + ", ".join(known))
+        return
+    typer.secho(
+        "warning: no known layer is inside this sub-space, so a search on it cannot be seen to "
+        "find one again; allow more --primitives or more --live nodes",
+        err=True, fg="yellow",
+    )  # fmt: skip
 
 
 def _estimate(plan: Plan) -> None:
@@ -157,6 +173,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         "verdicts in the mean over seeds: "
         + ", ".join(f"{code} {count:,.0f}" for code, count in found["verdicts"].items()),
         *(_known(name, one) for name, one in found["published"].items()),
+        *(() if found["published"] else ("no known layer is in the table",)),
         *(
             f"better than {name}: {one['mean']:,} in the mean, {one['every_anchor']:,} everywhere"
             for name, one in found["beats"].items()

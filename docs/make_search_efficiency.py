@@ -2,8 +2,10 @@
 
     python -m docs.make_search_efficiency
 
-Reads ``table.json`` of `tests.benchmarks.study_table` and, where it is there, ``search.json`` of
-`tests.benchmarks.study_search`; every figure of the page comes from them.
+Reads ``table.json`` of `tests.benchmarks.study_table` and ``search.json`` of
+`tests.benchmarks.study_search`; every figure of the page comes from them. What is not there is
+named as not measured yet. Where a target is missed, ``search_tried.md`` beside the results says
+what else was tried.
 """
 
 from __future__ import annotations
@@ -14,118 +16,315 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.rivals import INGREDIENTS, KINDS, OTHERS, RIVALS, WANTED
+
 TARGET = Path(__file__).with_name("search-efficiency.md")
 PICTURES = Path(__file__).with_name("pictures")
 RESULTS = Path(__file__).parents[1] / "tests" / "benchmarks" / "results"
-WANTED = {"random": 1 / 3, "paper": 1 / 2}
-RIVAL_NAMES = {"random": "random search", "paper": "the paper's algorithm"}
-MEASURES = {"steps": "training steps", "seconds": "seconds of a worker"}
+KIND_NAMES = {"random": "random search", "paper": "the paper's algorithm"}
+STEPS, SECONDS = "training steps", "seconds"
+PLOTS = ("table_steps", "table_seconds", "search_steps", "search_seconds")
 
 HEAD = """# How much training the search saves
 
-Three searches with the same checks on the same task: the default, the paper's aging evolution,
-and random search. Every training step counts, those of rejected and audited candidates too. What a
-search is worth at a moment is the hypervolume of the front that it would return then, on seeds that
-it never saw. The question is how soon the default has what a rival has at the end of the budget.
-"""
+The default search, random search and the paper's aging evolution on the same task. Every training
+step counts, those of rejected and audited candidates too. What a search is worth at a moment is the
+hypervolume of the front that it would return then, on seeds that it never saw. The question is how
+soon the default has, *and keeps*, what a rival has at the end of its budget; how soon it touches
+that for the first time stands beside it, for a lucky peak counts there.
+
+- **random**: random graphs; signal, quality and stability as the default has them.
+- **random with hurdles**: the same with all checks of the default, hurdles and the limit on layers
+  that begin alike included.
+- **paper**: the evolution of the preset `paper-b` ([sources](paper-settings.md)); signal, quality
+  and stability as the default has them. It races no candidate against others, as in the paper.
+- **paper with hurdles**: the same with all checks of the default.
+- **paper, our population**: `paper` with the default's population and tournament, for a population
+  of 2,500 never ages within such a budget.
+- **paper with hurdles, our population**: both.
+
+A target is judged against the hardest rival of its kind: the one of whose spending the default
+needs the largest share. Seeds on which a rival's front is worth nothing have nothing to be reached;
+they count for nobody and are told apart. Intervals are bootstrap intervals of the median."""
 
 
 def page(folder: Path = RESULTS) -> str:
     """The whole page."""
-    parts = [HEAD.strip()]
-    table = _read(folder, "table")
-    parts.append("\n".join(on_table(table)))
-    if (folder / "search.json").exists():
-        parts.append("\n".join(on_real_runs(_read(folder, "search"))))
-    return "\n\n".join(parts) + "\n"
+    found = {name: _read(folder, name) for name in ("table", "search")}
+    parts = [HEAD, "\n".join(verdicts(found))]
+    parts.append("\n".join(on_table(found["table"], folder)))
+    parts.append("\n".join(on_real_runs(found["search"], folder)))
+    parts.append("\n".join(one_or_three(found["search"])))
+    tried = "\n".join(what_was_tried(found, folder))
+    return "\n\n".join([*parts, *([tried] if tried else [])]) + "\n"
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
+    """The result of that name; empty where it is not measured yet."""
+    path = folder / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
 
 
-def on_table(result: Mapping[str, Any]) -> Iterator[str]:
-    """The tabular benchmark: the two rivals, then every ingredient."""
-    about, options, found = result["table"], result["options"], result["summary"]
-    searches = found["default"]["searches"]
-    yield from ("## On a tabular benchmark", "")
-    yield (
-        f"{about['functions']:,} functions of at most {about['nodes']} live nodes of "
-        f"{', '.join(f'`{name}`' for name in about['primitives'])}, each trained before with "
-        f"{about['seeds']} seeds ([what a table is](table.md)); {searches} searches a variant, "
-        f"{options['steps']:,} training steps each, {options['held_out']} seed held out. "
-        f"{100 * found['default']['outside_share']:.1f} % of the candidates were outside the table."
-    )
-    yield ""
-    yield from verdict_rows(found)
-    yield ""
-    yield "![Hypervolume on held-out seeds over training steps](pictures/table_steps.svg)"
-    yield ""
-    yield "### Every ingredient"
-    yield ""
-    yield (
-        "The default without one ingredient, or with another one: what each needs to reach what "
-        "the paper's algorithm has at the end, as a share of what that spent, and its own end."
-    )
-    yield ""
-    yield "| variant | training steps | seconds | hypervolume at the end | evaluated |"
-    yield "|---|---|---|---|---|"
-    for name, one in found.items():
-        against = one["against"].get("paper")
-        cells = [share(against[axis]["share"]) for axis in MEASURES] if against else ["", ""]
-        value = number(one["hypervolume"], 5)
-        yield f"| {name} | {' | '.join(cells)} | {value} | {number(one['evaluated'], 0)} |"
-
-
-def verdict_rows(found: Mapping[str, Any]) -> Iterator[str]:
-    """What the default needs to reach each rival's end, with the bar and the verdict."""
-    yield "| to reach the end of | in | share of what it spent | wanted | reached by | |"
+def verdicts(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The targets with their verdicts, study by study."""
+    yield "| where | to have what this has at the end | in | share of what it spent | wanted | |"
     yield "|---|---|---|---|---|---|"
-    for rival, most in WANTED.items():
+    for where, name in (("on the table", "table"), ("in real runs", "search")):
+        result = found[name]
+        for kind, wanted in WANTED.items():
+            judged = result.get("targets", {}).get(kind, {})
+            for axis in ("steps", "seconds"):
+                unit = STEPS if axis == "steps" else result.get("seconds_are", SECONDS)
+                one = judged.get(axis)
+                told = "not measured yet" if not result else "nothing to reach on any seed"
+                rival, cell, verdict = f"{KIND_NAMES[kind]}", told, ""
+                if one:
+                    rival, cell = one["hardest"], share(one["share"])
+                    verdict = "met" if one["met"] else "**missed**"
+                yield f"| {where} | {rival} | {unit} | {cell} | {wanted:.2f} | {verdict} |"
+    for where, name in (("On the table", "table"), ("In real runs", "search")):
+        for kind in KINDS:
+            left = found[name].get("targets", {}).get(kind, {}).get("unmeasured", [])
+            if left:
+                yield from ("", f"{where} these rivals gave nothing to compare: {'; '.join(left)}.")
+
+
+def against_rivals(found: Mapping[str, Any], seconds: str) -> Iterator[str]:
+    """What the default needs to have each rival's end."""
+    yield (
+        "| to have what this has at the end | in | share of what it spent | first touch | "
+        "of what it spent until then itself | come there for good | seeds | nothing to reach |"
+    )
+    yield "|---|---|---|---|---|---|---|---|"
+    for rival in RIVALS:
         against = found["default"]["against"].get(rival)
         if against is None:
+            yield f"| {rival} | not measured yet | | | | | | |"
             continue
-        for axis, name in MEASURES.items():
+        counts = f"{against['seeds']} | {against['nothing_to_reach']} |"
+        if not against["seeds"]:
+            yield f"| {rival} | | | | | | {counts}"
+        for axis, unit in (("steps", STEPS), ("seconds", seconds)) if against["seeds"] else ():
             one = against[axis]
-            value = one["share"]["value"]
-            met = "met" if value is not None and value <= most else "missed"
             yield (
-                f"| {RIVAL_NAMES[rival]} | {name} | {share(one['share'])} | {most:.2f} | "
-                f"{100 * one['reached_by']:.0f} % | {met} |"
+                f"| {rival} | {unit} | {share(one['share'])} | {share(one['first_touch'])} | "
+                f"{share(one['of_rivals_own'])} | {100 * one['reached_by']:.0f} % | {counts}"
             )
 
 
-def on_real_runs(result: Mapping[str, Any]) -> Iterator[str]:
-    """Real searches on a data set that nothing was tuned on, and the unseen network."""
-    found = result["summary"]
-    yield from ("## In real runs", "")
+def ends(found: Mapping[str, Any], names: Mapping[str, Any]) -> Iterator[str]:
+    """How each search ended."""
+    yield "| variant | searches | hypervolume at the end | worth nothing | exhausted early |"
+    yield "|---|---|---|---|---|"
+    for name in (name for name in ("default", *names) if name in found):
+        one = found[name]
+        yield (
+            f"| {name} | {one['searches']} | {number(one['hypervolume'], 5)} | "
+            f"{one['ended_at_nothing']} | {one['exhausted']} |"
+        )
+    yield ""
     yield (
-        f"{found['default']['searches']} searches a variant on {result['dataset']}, which nothing "
-        f"was tuned on, with the quickstart's micro networks and {result['budget']:,} training "
-        f"steps each; fronts are judged by {result['held_out_seeds']} held-out seeds."
+        "A search that finds nothing new ends before its budget; it counts as staying as it is "
+        "from there on."
+    )
+
+
+def pictures(name: str, folder: Path) -> Iterator[str]:
+    """The plots that there are, over training steps and over time."""
+    for axis, what in (("steps", STEPS), ("seconds", "time")):
+        if (folder / f"{name}_{axis}.svg").exists():
+            text = f"Hypervolume on held-out seeds over {what}"
+            yield from (f"![{text}](pictures/{name}_{axis}.svg)", "")
+
+
+def on_table(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    """The tabular benchmark: the rivals, then every ingredient."""
+    yield from ("## On a tabular benchmark", "")
+    if not result or "default" not in result["summary"]:
+        yield "Not measured yet: `make search-study`."
+        return
+    about, options, found = result["table"], result["options"], result["summary"]
+    given, default = result["conditions"], found["default"]
+    yield (
+        f"{about['functions']:,} functions of at most {about['nodes']} live nodes of "
+        f"{', '.join(f'`{name}`' for name in about['primitives'])}, each trained before with "
+        f"{given['stored_seeds']} seeds ([what a table is](table.md)); {default['searches']} "
+        f"searches a variant, {options['steps']:,} training steps each, {given['held_out']} seeds "
+        f"held out. {100 * default['outside_share']:.1f} % of the default's candidates were "
+        "outside the table."
     )
     yield ""
-    yield from verdict_rows(found)
+    yield from how_it_counts(result)
+    yield from against_rivals(found, result["seconds_are"])
     yield ""
-    yield "![Hypervolume on held-out seeds over training steps](pictures/search_steps.svg)"
-    unseen = result["unseen_network"]
-    if "three_minus_one" not in unseen:
+    yield from pictures("table", folder)
+    yield from ends(found, RIVALS)
+    yield ""
+    yield from ingredients(result)
+
+
+def how_it_counts(result: Mapping[str, Any]) -> Iterator[str]:
+    """What the table's intervals and seconds are, and how often fresh seeds ran out."""
+    given, costs = result["conditions"], result["controller_costs"]
+    default = result["summary"]["default"]
+    yield (
+        f"**What the intervals are conditional on.** This one table. Its {given['stored_seeds']} "
+        f"stored seeds can be dealt in {given['arrangements']} ways to first training, fresh seeds "
+        f"and judging, and the searches had {given['met']} of them. The intervals say how much the "
+        "median moves over seeds of the search, not what another table, task or set of stored "
+        "seeds would give."
+    )
+    yield ""
+    yield (
+        "**How the simulated clock counts.** One worker and the controller take turns. A training "
+        "costs the processor seconds that it took when the table was built: making the network, "
+        "signal, each step, each score. A random graph costs the controller "
+        f"{1e6 * costs['random']:.0f} microseconds and a mutation {1e6 * costs['child']:.0f}, "
+        "checks included; comparing a new function with what was tried "
+        f"{1e3 * costs['compared']:.2f} milliseconds more; what a surrogate says of a candidate "
+        f"{1e3 * costs['promise']:.1f} milliseconds, and fitting it up to "
+        f"{max(costs['fits'].values()):.2f} seconds. These are what "
+        "`bench_propose` and `bench_controller` measured. Writing to a store is not counted."
+    )
+    yield ""
+    yield (
+        f"Fresh seeds run out: of {default['fresh_seeds']:,} that the default's searches asked "
+        f"for, {default['fresh_seeds_refused']:,} had no stored seed left and were refused, at no "
+        "cost."
+    )
+    yield ""
+
+
+def ingredients(result: Mapping[str, Any]) -> Iterator[str]:
+    """One line for each way in which the default may differ from the paper, and for others."""
+    found, targets = result["summary"], result["targets"]
+    yield from ("### Every ingredient", "")
+    yield (
+        "The default with the paper's value of one ingredient, or without it, and then with what "
+        "is off in it: the share of what the hardest rivals spent that each needs to have their "
+        "end for good. An ingredient earns its place where the line without it is worse."
+    )
+    hardest = {kind: one["steps"]["hardest"] for kind, one in targets.items() if "steps" in one}
+    yield ""
+    yield (
+        f"| variant | {''.join(f'of {rival}: steps | seconds | ' for rival in hardest.values())}"
+        "hypervolume at the end | evaluated | exhausted early |"
+    )
+    yield "|---|" + "---|---|" * len(hardest) + "---|---|---|"
+    rest = "| " * (2 + 2 * len(hardest)) + "|"
+    for name in ("default", *INGREDIENTS, *OTHERS):
+        if name in result["left_out"]:
+            yield f"| {name} | left out: {result['left_out'][name]} {rest}"
+        elif name not in found:
+            yield f"| {name} | not measured yet {rest}"
+        else:
+            one = found[name]
+            cells = [
+                share(one["against"][rival][axis]["share"])
+                for rival in hardest.values() for axis in ("steps", "seconds")
+            ]  # fmt: skip
+            cells += [number(one["hypervolume"], 5), number(one["evaluated"], 0)]
+            yield f"| {name} | {' | '.join(cells)} | {one['exhausted']} |"
+
+
+def on_real_runs(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
+    """Real searches on Fashion-MNIST."""
+    yield from ("## In real runs", "")
+    if not result or "default" not in result["summary"]:
+        yield "Not measured yet: `make search-study DATA=...`."
         return
-    yield from ("", "## One network or three", "")
+    found, signal = result["summary"], result["signal"]
+    judged, audits = signal["judged"], signal["in_the_searches"]
+    data = " and ".join(dict.fromkeys(one["dataset"] for one in signal["fitted_on"]))
+    yield (
+        f"{found['default']['searches']} searches a variant on {result['dataset']} with the "
+        f"quickstart's micro networks and {result['budget']:,} training steps each, fixed "
+        f"beforehand; fronts are judged by {result['held_out_seeds']} held-out seeds. Seconds are "
+        f"{result['seconds_are']} of one process, controller included."
+    )
+    yield ""
+    yield (
+        f"The preset's own signal bounds were fitted on Fashion-MNIST too. So all searches here "
+        f"have the same other ones, fitted on {data} alone. On {judged['candidates']:,} candidates "
+        f"of {' and '.join(one['dataset'] for one in signal['judged_on'])} these reject "
+        f"{100 * judged['failures_rejected']:.0f} % of what fails quality and wrongly "
+        f"{judged['good_wrongly_rejected_count']} of the {judged['pass_quality']} that pass it; in "
+        f"the searches {audits['wrong']} of {audits['audited']} audited rejections were wrong. The "
+        "factor that widens them is the preset's; what factors do on Fashion-MNIST was known when "
+        "it was set."
+    )
+    yield ""
+    yield from against_rivals(found, result["seconds_are"])
+    yield ""
+    yield from pictures("search", folder)
+    yield from ends(found, RIVALS)
+
+
+def one_or_three(result: Mapping[str, Any]) -> Iterator[str]:
+    """Leaders of one anchor against those of three, in a network that neither search saw."""
+    yield from ("## One network or three", "")
+    unseen = result.get("unseen_network", {})
+    if "three_minus_one" not in unseen:
+        yield "Not measured yet: `make search-study DATA=...`."
+        return
+    seeds = result["unseen_seeds"]
     yield (
         "The paper's claim: layers that are searched on several networks at once carry over "
         "better. Leaders of searches on one network and on all three, with the same training "
         "steps, in a plain stack of convolutions that no search saw; accuracy over BN-ReLU's, in "
-        "points, mean and 95 % interval over searches."
+        "points, mean and 95 % interval over searches. Layer and BN-ReLU each have their own best "
+        f"of the learning rates {', '.join(map(str, result['unseen_rates']))}, chosen by "
+        f"{seeds['to choose the rate']} seeds; {seeds['reported']} other seeds are reported. A "
+        "search without a leader tells nothing and is left out."
     )
     yield ""
-    yield "| searched on | over BN-ReLU in the unseen network |"
-    yield "|---|---|"
+    yield "| searched on | over BN-ReLU in the unseen network | searches | without a leader |"
+    yield "|---|---|---|---|"
     for name in (name for name in unseen if name == "default" or name.endswith(" alone")):
         label = "all three" if name == "default" else name.removesuffix(" alone")
-        yield f"| {label} | {points(unseen[name])} |"
-    yield f"| three minus the mean of one | {points(unseen['three_minus_one'])} |"
+        one = unseen[name]
+        told = points(one) if one["searches"] else ""
+        yield f"| {label} | {told} | {one['searches']} | {one['without_a_leader']} |"
+    one = unseen["three_minus_one"]
+    yield (
+        f"| three minus the mean of one | {points(one)} | {one['seeds']} seeds | "
+        f"{one['left_out']} left out |"
+    )
+
+
+def what_was_tried(found: Mapping[str, Mapping[str, Any]], folder: Path) -> Iterator[str]:
+    """Where a target is missed: what came closest on the table, and what else was tried."""
+    missed = [
+        (name, kind, axis)
+        for name in ("table", "search") for kind in WANTED for axis in ("steps", "seconds")
+        if not found[name].get("targets", {}).get(kind, {}).get(axis, {"met": True})["met"]
+    ]  # fmt: skip
+    if not missed:
+        return
+    yield from ("## What was tried where a ratio is missed", "")
+    for name, kind, axis in missed:
+        one = found[name]["targets"][kind][axis]
+        where = "on the table" if name == "table" else "in real runs"
+        yield (
+            f"- {where}, {axis}: {share(one['share'])} of what {one['hardest']} spent, wanted "
+            f"{one['wanted']:.2f}. {_closest(found['table'], one['hardest'], axis)}"
+        )
+    notes = folder / "search_tried.md"
+    yield from ("", notes.read_text().strip() if notes.exists() else "No other trial is recorded.")
+
+
+def _closest(table: Mapping[str, Any], rival: str, axis: str) -> str:
+    """The variants on the table that need the least of that rival's spending."""
+    shares = []
+    for name, one in table.get("summary", {}).items():
+        against = one["against"].get(rival, {})
+        if name not in RIVALS and axis in against and against[axis]["share"]["value"] is not None:
+            shares.append((against[axis]["share"]["value"], name))
+    if not shares:
+        return "No variant on the table was compared with it."
+    best = ", ".join(f"{name} ({value:.2f})" for value, name in sorted(shares)[:3])
+    return f"Of all variants on the table these need the least of it: {best}."
 
 
 def share(one: Mapping[str, float | None]) -> str:
@@ -151,7 +350,7 @@ def points(one: Mapping[str, float]) -> str:
 
 def main() -> None:
     TARGET.write_text(page(), encoding="utf-8")
-    for name in ("table_steps", "search_steps"):
+    for name in PLOTS:
         if (RESULTS / f"{name}.svg").exists():
             shutil.copy(RESULTS / f"{name}.svg", PICTURES / f"{name}.svg")
 

@@ -21,12 +21,14 @@ Tried = Sequence[tuple[int, Graph]]
 class Alike:
     """Counts layers whose outputs correlate by ``least`` or more at the initial v0 and v1.
 
-    It remembers the responses of what was tried, which are pure functions of the graphs.
+    It remembers the responses of what was tried, with their graphs, for they follow from nothing
+    else: one may serve several searches.
     """
 
     def __init__(self, least: float) -> None:
         self._least = least
-        self._rows: dict[int, NDArray[np.float64] | None] = {}
+        self._tried: list[tuple[int, Graph]] = []
+        self._rows: dict[int, tuple[Graph, NDArray[np.float64] | None]] = {}
         self._table = np.zeros((0, 0))
 
     def count(self, graph: Graph, tried: Tried) -> int:
@@ -39,12 +41,11 @@ class Alike:
 
     def _learn(self, tried: Tried) -> None:
         """Bring the table to what was tried until now."""
-        births = [birth for birth, _ in tried]
-        if births == [*self._rows]:
+        if self._tried == [*tried]:
             return
-        known = self._rows
-        self._rows = {
-            birth: known[birth] if birth in known else initial_response(graph)
-            for birth, graph in tried
-        }
-        self._table = np.array([row for row in self._rows.values() if row is not None])
+        self._tried, known = [*tried], self._rows
+        self._rows = {}
+        for birth, graph in tried:
+            of, row = known.get(birth, (None, None))
+            self._rows[birth] = graph, row if of == graph else initial_response(graph)
+        self._table = np.array([row for _, row in self._rows.values() if row is not None])

@@ -5,15 +5,22 @@ of the quickstart with another data set, under the inline pool, until a number o
 spent (every step counts: rejected and audited candidates too). Then whatever was ever on a search's
 front is trained with held-out seeds, and the front that the search would have returned at each
 moment is judged by these alone. Each search is a line of FILE; what it holds is not done again, so
-a study may be stopped, started again, and shared out with one file a process.
-``... report FILES``: the training steps and processor seconds that the default needs to reach what
-each rival has at the end, and the paper's claim about several anchors: layers that were searched on
-one anchor against those of three, in a network that neither saw. Writes ``results/search.json``.
+a study may be stopped, started again, and shared out with one file a process. Rows of other
+settings, data or code are refused.
+``... report FILES``: the training steps and processor seconds that the default needs to have, for
+good, what each rival has at the end, and the paper's claim about several anchors: layers that were
+searched on one anchor against those of three, in a network that neither saw. Writes
+``results/search.json``.
+
+By default the data are Fashion-MNIST. The quickstart's own signal bounds were fitted on it beside
+polarity digits, so every search of the study has other ones, fitted in the same way on polarity
+digits alone (``results/signal_polarity.json``, where what they lose on Fashion-MNIST stands, too).
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -22,36 +29,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
 
-import evosearch as es
 from db.memory import MemoryStore
 from evosearch import events as ev
-from evosearch.config import Anchor, SearchConfig, Task
+from evosearch.config import SearchConfig
 from evosearch.controller import Controller
+from evosearch.errors import ConfigError
 from evosearch.pareto import hypervolume
 from evosearch.presets import load_preset
-from evosearch.records import EvaluationDone, Job, Run, Subject
 from evosearch.state import State
 from evosearch.stats import paired_interval
 from evosearch.streams import evaluation_seed
-from primitives.graph import Graph
 from primitives.printer import format_formula
 from tests.benchmarks.chart import write_bands
 from tests.benchmarks.record import RESULTS, write_result
-from tests.benchmarks.study_table import PAPER, bands, summary
-from workers.evaluate import Context, run_job
-from workers.inline import InlinePool, one_thread
+from tests.benchmarks.rivals import RIVALS
+from tests.benchmarks.search_paths import bands, summary, targets
+from tests.benchmarks.unseen_network import RATES, REPORT_SEEDS, TUNE_SEEDS, over_bn_relu, scores
+from workers.cache import ROOT, code_version
+from workers.datasets._digest import content_digest
+from workers.evaluate import Context
+from workers.inline import InlinePool
 
 ANCHORS = ("resnet", "mobilenetv2", "efficientnet")
-VARIANTS: dict[str, tuple[str, ...]] = {
-    "default": (),
-    "paper": PAPER,
-    "random": (*PAPER, "evolution.random_share=1.0"),
-}
-"""Name -> overrides of the quickstart. ``paper`` and ``random`` have the same checks."""
+VARIANTS: dict[str, tuple[str, ...]] = {"default": (), **RIVALS}
+"""Name -> overrides of the quickstart."""
 ALONE = tuple(f"{name} alone" for name in ANCHORS)
 """The default on one anchor, with the training steps that the others spend on three."""
+BOUNDS = RESULTS / "signal_polarity.json"
+SEARCH_CODE = ("evosearch/*.py", "tests/benchmarks/rivals.py", "tests/benchmarks/study_search.py",
+               "tests/benchmarks/unseen_network.py")  # fmt: skip
+"""Files whose change may change a search or how it is judged, beside those that train."""
 TOP, FRESH = 5, 3
 """Candidates that get fresh seeds at the end, and how many; the best of them is the leader."""
 HELD_OUT = 2
@@ -59,22 +67,7 @@ HELD_OUT = 2
 BELOW = 0.1
 """The reference point lies so far below BN-ReLU's mean, as the presets' do."""
 REFERENCE_SEEDS = 3
-UNSEEN = "plain"
-
-
-def plain_network(layer: Any, num_classes: int, in_channels: int) -> nn.Module:
-    """A plain stack of convolutions without a shortcut, which no search of the study trains."""
-    widths, parts, before = (8, 16, 16, 32), [], in_channels
-    for number, width in enumerate(widths):
-        stride = 2 if number % 2 else 1
-        parts += [nn.Conv2d(before, width, 3, stride, 1, bias=False), layer(width)]
-        before = width
-    return nn.Sequential(
-        *parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, num_classes)
-    )
-
-
-es.anchor(UNSEEN, build=plain_network, slot="norm_act", baselines=["bn-relu"])
+SECONDS_ARE = "processor seconds"
 
 
 def configured(variant: str, seed: int, dataset: str) -> SearchConfig:
@@ -92,8 +85,10 @@ def configured(variant: str, seed: int, dataset: str) -> SearchConfig:
         one.model_copy(update={"reference": known[one.name]})
         for one in config.task.anchors if alone in (None, one.name)
     )  # fmt: skip
-    task = config.task.model_copy(update={"anchors": anchors})
-    return config.model_copy(update={"task": task})
+    data = config.model_dump(mode="json")
+    data["task"]["anchors"] = [one.model_dump(mode="json") for one in anchors]
+    data["checks"]["signal"]["bounds"] = json.loads(BOUNDS.read_text())["bounds"]
+    return SearchConfig.model_validate(data)
 
 
 @cache
@@ -105,22 +100,39 @@ def references(dataset: str) -> dict[str, float]:
     return {name: round(float(mean) - BELOW, 3) for name, mean in zip(ANCHORS, means, strict=True)}
 
 
-def scores(
-    graph: Graph | None, task: Task, anchors: Sequence[str], seeds: Iterable[int], context: Context
-) -> list[list[float]]:
-    """Scores (seeds, anchors) of the layer on ``select``; of BN-ReLU where there is no graph."""
-    subject = Subject(birth=0) if graph is not None else Subject(baseline="bn-relu")
-    rows = []
-    for seed in seeds:
-        runs = [Run(anchor=a, seed=seed, learning_rate=task.learning_rate) for a in anchors]
-        job = Job(
-            id="s", purpose="confirm", subject=subject, graph=graph, runs=tuple(runs), task=task
-        )
-        with one_thread():
-            messages = list(run_job(job, context))
-        rows.append([m.evaluation.score for m in messages if isinstance(m, EvaluationDone)])
-        assert len(rows[-1]) == len(anchors), messages[-1]
-    return rows
+@cache
+def settings_of(variant: str, dataset: str, steps: int) -> dict[str, Any]:
+    """What rows must share to be compared: all of it but ``config``, which each variant has."""
+    config = configured(variant, 0, dataset).model_dump_json()
+    code = hashlib.sha256(code_version().encode())
+    for pattern in SEARCH_CODE:
+        for path in sorted(ROOT.glob(pattern)):
+            code.update(path.name.encode() + b"\0" + path.read_bytes())
+    return {
+        "dataset": dataset, "data": content_digest(dataset), "steps": steps,
+        "code": code.hexdigest()[:16], "config": hashlib.sha256(config.encode()).hexdigest()[:16],
+    }  # fmt: skip
+
+
+def refuse_mixed(rows: Iterable[dict[str, Any]]) -> None:
+    """Refuse rows that are not of one study.
+
+    Raises:
+        ConfigError: two differ in data, steps or code, or two of one variant in their config.
+    """
+    known: dict[str, Any] = {}
+    for row in rows:
+        settings = row.get("settings", {"code": "unknown"})
+        name = f"config of {row['variant']}"
+        shared = {key: value for key, value in settings.items() if key != "config"}
+        for key, value in (("settings", shared), (name, settings.get("config"))):
+            first = known.setdefault(key, value)
+            if first != value:
+                raise ConfigError(
+                    "searches of several studies are not compared", where=key,
+                    expected=str(first), got=f"{value}, seed {row['seed']} of {row['variant']}",
+                    hint="one file of rows for each data set, budget and version of the code",
+                )  # fmt: skip
 
 
 def search(variant: str, seed: int, dataset: str, steps: int) -> dict[str, Any]:
@@ -139,11 +151,13 @@ def search(variant: str, seed: int, dataset: str, steps: int) -> dict[str, Any]:
         if not fronts or state.front.members != fronts[-1][2]:
             moment = (state.train_steps.total(), time.process_time() - begin)
             fronts.append((*moment, state.front.members))
+    spent = state.train_steps.total()
     row: dict[str, Any] = {
-        "variant": variant, "seed": seed, "steps": state.train_steps.total(),
+        "variant": variant, "seed": seed, "budget": steps, "steps": spent,
         "seconds": round(time.process_time() - begin, 1), "evaluated": state.evaluated,
         "proposals": state.next_birth, "asked": sum(1 for _ in state.fingerprints), "outside": 0,
-        "exhausted": False, "rejected": dict(state.rejected),
+        "exhausted": spent < steps, "rejected": dict(state.rejected),
+        "audit": {"audited": state.audit.audited, "wrong": state.audit.wrongly_rejected},
     }  # fmt: skip
     row["path"] = _judged(state, config, fronts, context) if variant not in ALONE else []
     row["hypervolume"] = row["path"][-1][2] if row["path"] else 0.0
@@ -184,23 +198,32 @@ def _leader(state: State, config: SearchConfig, context: Context) -> dict[str, A
     }
     best = max(fresh, key=lambda birth: float(fresh[birth]))
     graph = state.members[best].graph
-    task = config.task.model_copy(update={"anchors": (Anchor(name=UNSEEN),)})
-    ours, theirs = (np.array(scores(one, task, [UNSEEN], seeds, context)) for one in (graph, None))
     return {
         "leader": format_formula(graph), "fresh": round(float(fresh[best]), 4),
-        "unseen": round(float(ours.mean() - theirs.mean()), 4),
+        **over_bn_relu(graph, config.task, config.seed + 10_000, context),
     }  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> None:
-    """The searches that the file of rows does not hold yet."""
-    done = {(row["variant"], row["seed"]) for row in read([options.rows])}
+    """The searches that the file of rows does not hold yet.
+
+    Raises:
+        ConfigError: it holds searches with other settings, data or code.
+    """
+    rows = read([options.rows])
+    wanted = [
+        {"variant": one, "seed": options.seeds[0],
+         "settings": settings_of(one, options.dataset, options.steps)}
+        for one in options.variants
+    ]  # fmt: skip
+    refuse_mixed([*wanted, *rows])
+    done = {(row["variant"], row["seed"]) for row in rows}
     for seed in options.seeds:
         for variant in options.variants:
             if (variant, seed) in done:
                 continue
             row = search(variant, seed, options.dataset, options.steps)
-            row |= {"dataset": options.dataset, "budget": options.steps}
+            row["settings"] = settings_of(variant, options.dataset, options.steps)
             row["references"] = references(options.dataset)
             with options.rows.open("a") as file:
                 file.write(json.dumps(row) + "\n")
@@ -218,15 +241,21 @@ def read(files: Iterable[Path]) -> list[dict[str, Any]]:
 def transfer(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Variant -> its leaders' mean score over BN-ReLU's in the unseen network, with 95 % intervals.
 
-    ``three_minus_one``: of the default's leader and the mean of those of its seed's single anchors.
+    ``searches``: those with a leader; ``without_a_leader``: the others, which tell nothing and are
+    left out. ``three_minus_one``: of the default's leader and the mean of those of its seed's
+    single anchors; ``left_out``: seeds of which one of the four has no leader, or was not searched.
     """
     by = {(row["variant"], row["seed"]): row["unseen"] for row in rows}
     found: dict[str, Any] = {}
     for variant in dict.fromkeys(row["variant"] for row in rows):
-        some = np.array([row["unseen"] or 0.0 for row in rows if row["variant"] == variant])
-        found[variant] = paired_interval(some)._asdict()
+        some = [row["unseen"] for row in rows if row["variant"] == variant]
+        known = [value for value in some if value is not None]
+        found[variant] = {"searches": len(known), "without_a_leader": len(some) - len(known)}
+        if known:
+            found[variant] |= paired_interval(np.array(known))._asdict()
+    seeds = sorted({row["seed"] for row in rows if row["variant"] in ("default", *ALONE)})
     whole = [
-        seed for seed in sorted({row["seed"] for row in rows})
+        seed for seed in seeds
         if all(by.get((one, seed)) is not None for one in ("default", *ALONE))
     ]  # fmt: skip
     if whole:
@@ -234,25 +263,49 @@ def transfer(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             by["default", seed] - float(np.mean([by[one, seed] for one in ALONE])) for seed in whole
         ]
         found["three_minus_one"] = {
-            "seeds": len(whole),
+            "seeds": len(whole), "left_out": len(seeds) - len(whole),
             **paired_interval(np.array(differences))._asdict(),
-        }
+        }  # fmt: skip
     return found
 
 
+def audits(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Of all searches: audited rejections of the signal check, and how many were wrong."""
+    told = [row["audit"] for row in rows]
+    return {name: sum(one[name] for one in told) for name in ("audited", "wrong")}
+
+
 def report(options: argparse.Namespace) -> None:
-    """The result of all rows."""
+    """The result of all rows.
+
+    Raises:
+        ConfigError: they are of several studies, there is none, or one stands there twice.
+    """
     rows = read(options.files)
+    refuse_mixed(rows)
+    searches = {(row["variant"], row["seed"]) for row in rows if "settings" in row}
+    if not rows or len(searches) < len(rows):
+        raise ConfigError(
+            "each search once, with its settings", expected=f"{len(rows) or 'some'} searches",
+            got=str(len(searches)), where=", ".join(map(str, options.files)),
+        )  # fmt: skip
     judged = [row for row in rows if row["variant"] in VARIANTS]
+    found = summary(judged)
+    known = json.loads(BOUNDS.read_text())
     result = {
-        "dataset": rows[0]["dataset"], "budget": rows[0]["budget"],
-        "references": rows[0]["references"], "held_out_seeds": HELD_OUT,
+        "dataset": rows[0]["settings"]["dataset"], "budget": rows[0]["budget"],
+        "seconds_are": SECONDS_ARE, "references": rows[0]["references"],
+        "held_out_seeds": HELD_OUT, "unseen_rates": list(RATES),
+        "unseen_seeds": {"to choose the rate": TUNE_SEEDS, "reported": REPORT_SEEDS},
+        "signal": {"fitted_on": known["fitted_on"], "judged_on": known["judged_on"],
+                   "judged": known["result"]["all"], "in_the_searches": audits(rows)},
         "variants": {name: list(more) for name, more in VARIANTS.items()},
-        "summary": summary(judged), "unseen_network": transfer(rows), "runs": rows,
+        "targets": targets(found), "summary": found, "unseen_network": transfer(rows), "runs": rows,
     }  # fmt: skip
-    print(json.dumps({key: result[key] for key in ("summary", "unseen_network")}, indent=1))
+    shown = ("targets", "summary", "unseen_network")
+    print(json.dumps({key: result[key] for key in shown}, indent=1))
     print(write_result("search", result, options.out))
-    for axis, name in enumerate(("training steps", "processor seconds")):
+    for axis, name in enumerate(("training steps", SECONDS_ARE) if judged else ()):
         target = options.out / f"search_{name.split()[1]}.svg"
         write_bands(target, "Front on held-out seeds", name, "hypervolume", bands(judged, axis))
 
@@ -274,7 +327,10 @@ def main() -> None:
     verb.add_argument("--out", type=Path, default=RESULTS)
     verb.set_defaults(do=report)
     options = parser.parse_args()
-    options.do(options)
+    try:
+        options.do(options)
+    except ConfigError as err:
+        raise SystemExit(str(err)) from err
 
 
 if __name__ == "__main__":

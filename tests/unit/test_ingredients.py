@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 
+from evosearch.alike import Alike
 from evosearch.jobs import hurdles
 from evosearch.ports import Enqueue
 from evosearch.state import State, recover
@@ -46,6 +47,14 @@ def test_no_more_layers_that_begin_alike_are_tried_than_asked() -> None:
 
     assert most_alike("evolution.alike=0.999") <= 3
     assert most_alike("evolution.alike=1.0") > 3
+
+
+def test_births_of_another_search_are_not_taken_for_ones_own() -> None:
+    relu, norm = parse("max(x, zero)"), parse("x / std_batch(x)")
+    alike = Alike(0.9)
+    assert alike.count(relu, [(1, relu), (2, norm)]) == 1
+    assert alike.count(relu, [(1, norm), (2, norm)]) == 0
+    assert alike.count(relu, [(1, relu), (2, relu)]) == 2
 
 
 def test_without_a_gain_evolution_begins_anew_and_forgets_its_parents() -> None:

@@ -22,12 +22,14 @@ from evosearch.errors import ConfigError, NotFound, WorkerError
 from evosearch.presets import load_preset
 from evosearch.records import Job, JobDone, Message, Run, Subject
 from evosearch.state import State
+from evosearch.streams import evaluation_seed
 from evosearch.subspace import Enumeration, Function
 from primitives.digest import digest
 from primitives.fingerprint import fingerprint
 from primitives.graph import Graph, Node
 from tests.benchmarks import study_table
 from tests.benchmarks.chart import write_bands
+from tests.benchmarks.search_paths import median, reached
 from workers.evaluate import Context, run_job
 from workers.inline import one_thread
 from workers.table import build as building
@@ -297,6 +299,29 @@ def test_seeds_are_drawn_from_the_searchs_and_kept_apart() -> None:
         plan_seeds(0, 2, 2)
 
 
+def test_no_stored_seed_is_given_out_twice(full_table: Table) -> None:
+    often = ("evolution.remeasure_every=1", "evolution.remeasure_share=1.0",
+             'space.allow=["max", "div", "rms_batch"]', "evolution.random_share=1.0",
+             "evolution.challenge_top=5", "evolution.max_proposals=20000")  # fmt: skip
+    found = verdicts(full_table)
+    good = next(place for place in (0, 1) if any(row[place][0] == "passes" for row in found))
+    search_seed = next(one for one in range(9) if plan_seeds(one, 2, 1).answers == (good,))
+    state, pool = searched(full_table, *often, seed=search_seed)
+    # One stored seed is held out, and the other one was the first.
+    assert pool.ran_out == pool.fresh > 0
+    assert state.failures["error"] == pool.ran_out
+    assert all(member.seeds == 1 for member in state.members.values() if member.evaluated)
+    assert state.train_steps["remeasure"] == 0
+    whole = TablePool(full_table, search_seed=3)
+    drawn = [evaluation_seed(3, "search", 0), evaluation_seed(3, "remeasure", 1)]
+    assert sorted(whole._place(seed) for seed in drawn) == [0, 1]
+    job = first_job(full_table, full_table.viable()[0], 0)
+    for seed in (job.runs[0].seed, evaluation_seed(3, "remeasure", 2), 12345):
+        runs = tuple(run.model_copy(update={"seed": seed}) for run in job.runs)
+        seconds, told = whole.answer(job.model_copy(update={"runs": runs}))
+        assert (seconds, [one.kind for one in told]) == (0.0, ["job_done"])
+
+
 def test_jobs_of_another_task_are_refused(table: Table) -> None:
     pool, job = TablePool(table), first_job(table, 0, 0)
     run = job.runs[0]
@@ -376,6 +401,7 @@ def test_the_commands_build_and_show(
     assert run([*command, "--dry-run", "--limit", "2"]) == 0
     said = capsys.readouterr().out
     assert "live graphs" in said
+    assert "known layers inside: power-norm" in said
     assert "hours of one core" in said
     assert not list(tmp_path.iterdir())
     assert run([*command, "--limit", "4"]) == 0
@@ -384,6 +410,8 @@ def test_the_commands_build_and_show(
     assert "better than bn-relu" in capsys.readouterr().out
     assert run(["bench", "table", "show", "shown.npz", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["space"]["in_the_table"] == 4
+    assert run([*command, "--dry-run", "--primitives", "neg", "--live", "1"]) == 0
+    assert "warning: no known layer is inside" in capsys.readouterr().err
     assert run([*command, "--primitives", "max,maxx"]) != 0
     assert "no such primitive" in capsys.readouterr().err
 
@@ -401,6 +429,7 @@ def test_the_study_compares_searches_seed_by_seed(full_table: Table, tmp_path: P
     assert all(row["outside"] == 0 for row in rows)
     again = study_table.search((str(path), "default", 1, options))
     assert {**again, "own_seconds": 0} == {**rows[0], "own_seconds": 0}
+    assert all(0.0 < row["controller_seconds"] < row["seconds"] for row in rows)
     found = study_table.summary(rows)
     assert found["random"]["against"]["random"]["steps"]["reached_by"] == 1.0
     assert found["default"]["searches"] == 3
@@ -411,9 +440,28 @@ def test_the_study_compares_searches_seed_by_seed(full_table: Table, tmp_path: P
 
 def test_where_a_path_reaches_a_level() -> None:
     path = [(10, 1.0, 0.2), (20, 2.0, 0.5), (30, 3.0, 0.4), (40, 4.0, 0.6)]
-    assert study_table.reached(path, 0.5, 0, stays=False) == 20
-    assert study_table.reached(path, 0.5, 1, stays=True) == 4.0
-    assert study_table.reached(path, 0.7, 0, stays=False) == math.inf
-    assert study_table.reached([], 0.0, 0, stays=True) == 0.0
-    middle = study_table.median([1.0, 2.0, math.inf])
+    assert reached(path, 0.5, 0, stays=False) == 20
+    assert reached(path, 0.5, 1, stays=True) == 4.0
+    assert reached(path, 0.7, 0, stays=False) == math.inf
+    assert reached([], 0.0, 0, stays=True) == 0.0
+    middle = median([1.0, 2.0, math.inf])
     assert (middle["value"], middle["high"]) == (2.0, None)
+
+
+def test_searches_that_share_their_checks_do_not_see_each_other(
+    full_table: Table, tmp_path: Path
+) -> None:
+    path = tmp_path / "full.npz"
+    save_table(path, full_table)
+    crowded = ["evolution.same_start=1", "evolution.alike=0.5"]
+    options = {"steps": 300, "workers": 1, "held_out": 1, "set": crowded}
+
+    def in_order(*seeds: int) -> dict[int, dict[str, Any]]:
+        study_table._screen.cache_clear()
+        rows = {one: study_table.search((str(path), "default", one, options)) for one in seeds}
+        return {seed: {**row, "own_seconds": 0} for seed, row in rows.items()}
+
+    once = in_order(1, 2, 3, 4, 5)
+    assert once == in_order(5, 4, 3, 2, 1)
+    assert len({row["proposals"] for row in once.values()}) > 2
+    assert all(row["asked"] < len(full_table.functions) for row in once.values())

@@ -1,6 +1,7 @@
 """Fashion-MNIST: photographs of clothes at the micro size, read from idx files in a folder.
 
-It is there to judge on data that nothing was tuned on; no default may use it.
+It is there to judge on data of another kind; no default trains on it. The quickstart's signal
+bounds were fitted on it beside polarity digits, so a study that judges by it must take other ones.
 """
 
 from __future__ import annotations

@@ -16,6 +16,9 @@ from evosearch.config import SearchConfig
 from evosearch.ports import Progress, unseen
 from evosearch.streams import evaluation_seed, sample, stream
 from evosearch.subspace import Enumeration, enumerate_functions
+from primitives.catalog import CATALOG
+from primitives.digest import digest
+from primitives.fingerprint import fingerprint
 from primitives.graph import Graph
 from workers import datasets
 from workers.evaluate import Context
@@ -71,6 +74,20 @@ def make_plan(
         tuple(order if limit is None else order[:limit]),
         tuple(names),
     )
+
+
+def published_in(plan: Plan) -> list[str]:
+    """Known layers whose function is in the sub-space, whether or not all of it is measured."""
+    functions = plan.found.functions
+    digests = {name for one in functions for name in one.digests}
+    prints = {one.fingerprint for one in functions}
+    affine = plan.config.evolution.modulo_affine
+    return [
+        name
+        for name, entry in CATALOG.items()
+        if digest(entry.graph) in digests
+        or fingerprint(entry.graph, modulo_affine=affine) in prints
+    ]
 
 
 def build_folder(out: Path) -> Path:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from evosearch.config import Checks, Stability, Task
 from evosearch.errors import ConfigError, WorkerError
-from evosearch.records import Job, JobDone, Message, Rejection, Run, Split
+from evosearch.records import Failure, Job, JobDone, Message, Rejection, Run, Split
 from evosearch.screen import WORKER_CODES
 from evosearch.streams import evaluation_seed, sample, stream
 from workers.checks import derived_statistics
@@ -23,8 +23,8 @@ from workers.table.form import Ascent, Row, Stored, Table
 from workers.training import Score, Training
 
 OUTSIDE = "outside_table"
-FRESH = 64
-"""Fresh seeds of a purpose that are told apart; further ones are drawn by their number."""
+NO_SEED = "the table has no further seed"
+"""Why a training with a seed that no stored one stands for fails."""
 
 
 class Seeds(NamedTuple):
@@ -51,10 +51,12 @@ def plan_seeds(search_seed: int, stored: int, held_out: int) -> Seeds:
 class TablePool(SimulatedPool):
     """Simulated workers that know what the table holds.
 
-    ``search_seed``, ``held_out``: of `plan_seeds`; the search's first seed and its fresh ones are
-    then distinct stored seeds as long as there are any. Without a ``search_seed`` a stored seed
-    answers for itself, and any other number for one that is drawn by it.
+    ``search_seed``, ``held_out``: of `plan_seeds`; the search's first seed and the fresh ones of
+    its re-measurements are then distinct stored seeds. Without a ``search_seed`` a stored seed
+    answers for itself. A job with any other seed fails at once and costs nothing, for a number that
+    was given before is no new measurement.
     ``asked``: first jobs of candidates so far; ``outside``: of these, not in the table.
+    ``fresh``: re-measurements so far; ``ran_out``: of these, without a stored seed.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class TablePool(SimulatedPool):
     ) -> None:
         super().__init__(self.answer, workers, backlog)
         self.table, self.asked, self.outside = table, 0, 0
+        self.fresh = self.ran_out = 0
         self.seeds = Seeds(tuple(range(len(table.header.seeds))), ())
         self._drawn = {seed: index for index, seed in enumerate(table.header.seeds)}
         if search_seed is not None:
@@ -85,8 +88,7 @@ class TablePool(SimulatedPool):
 
     def _place(self, seed: int) -> int:
         """Position of the stored seed that answers for the run's."""
-        answers = self.seeds.answers
-        return self._drawn.get(seed, answers[seed % len(answers)])
+        return self._drawn[seed]
 
     def answer(self, job: Job) -> tuple[float, Sequence[Message]]:
         """Seconds of a worker, and the messages that it would send.
@@ -96,6 +98,13 @@ class TablePool(SimulatedPool):
             WorkerError: a training was not carried so far.
         """
         self._refuse_unfit(job)
+        known = all(run.seed in self._drawn for run in job.runs)
+        if job.purpose == "remeasure":
+            self.fresh += 1
+            self.ran_out += not known
+        if not known:
+            failure = Failure(cause="error", detail=NO_SEED)
+            return 0.0, [JobDone(job_id=job.id, failure=failure, worker="table")]
         if job.graph is not None:
             inside = self.table.find(job.graph) is not None
             if job.purpose == "search" and job.id not in self._known:
@@ -149,14 +158,12 @@ class TablePool(SimulatedPool):
 
 
 def _drawn(search_seed: int, answers: tuple[int, ...]) -> dict[int, int]:
-    """Seed of a training -> position of the stored seed: the first one, then fresh ones in turn."""
-    fresh = answers[1:] or answers
-    drawn = {evaluation_seed(search_seed, "search", 0): answers[0]}
-    for index in range(1, FRESH):
-        place = fresh[(index - 1) % len(fresh)]
-        drawn[evaluation_seed(search_seed, "remeasure", index)] = place
-        drawn[evaluation_seed(search_seed, "confirm", index - 1)] = place
-    return drawn
+    """Seed of a training -> position of the stored seed: the first one, then one a fresh seed."""
+    drawn = {
+        evaluation_seed(search_seed, "remeasure", index): place
+        for index, place in enumerate(answers[1:], 1)
+    }
+    return drawn | {evaluation_seed(search_seed, "search", 0): answers[0]}
 
 
 def _measured(task: Task) -> Task:

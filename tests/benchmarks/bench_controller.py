@@ -1,0 +1,102 @@
+"""Processor seconds of the controller's dearer parts: a benchmark, no test.
+
+How long a new function takes to be compared with what was tried (`evosearch.alike`, one more tried
+each time), and the surrogate to be fitted and asked. Simulated clocks charge these figures. Run
+with ``make bench`` or ``python -m tests.benchmarks.bench_controller [--runs R]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Callable
+from time import process_time
+
+import numpy as np
+
+from evosearch.alike import Alike
+from evosearch.presets import load_preset
+from evosearch.screen import Screen
+from evosearch.streams import stream
+from evosearch.surrogate import KEPT, NAMES, Lesson, promise
+from evosearch.variation import draw_table, random_graph
+from primitives.graph import Graph
+from tests.benchmarks.record import write_result
+from workers.checks import SIGNAL_STATISTICS
+
+FITTED = (30, 100, 300, KEPT)
+"""Lessons that a forest is fitted to."""
+CONFIG = load_preset("quickstart", ("surrogate.enabled=true",))
+
+
+def functions(seed: int, count: int) -> list[Graph]:
+    """Random graphs that the checks in the controller let through."""
+    table, screen, found = draw_table(CONFIG.space), Screen(CONFIG), list[Graph]()
+    birth = 0
+    while len(found) < count:
+        birth += 1
+        graph = random_graph(stream(seed, "propose", birth), table, CONFIG.space.nodes)
+        if screen.judge(graph, {}, {}).code is None:
+            found.append(graph)
+    return found
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Of one core, by the process's clock."""
+    begin = process_time()
+    work()
+    return process_time() - begin
+
+
+def compared(seed: int, asked: int = 100) -> float:
+    """Of one comparison with as many as a search of the quickstart keeps in mind."""
+    kept = 4 * CONFIG.evolution.population_size
+    graphs = functions(seed, kept + 2 * asked)
+    tried = list(enumerate(graphs[: kept + asked]))
+    alike = Alike(CONFIG.evolution.alike)
+    alike.count(graphs[-1], tried[:kept])
+
+    def work() -> None:
+        for place, graph in enumerate(graphs[kept + asked :], 1):
+            alike.count(graph, tried[place : place + kept])
+
+    return seconds(work) / asked
+
+
+def forest(seed: int, count: int) -> tuple[float, float]:
+    """Of fitting a forest to so many lessons, and of asking it once."""
+    rng = np.random.default_rng(seed)
+    width = len(CONFIG.task.anchors) * len(SIGNAL_STATISTICS) + len(NAMES) + 5
+    rows = rng.normal(size=(count, width))
+    lessons = [
+        Lesson(tuple(row.tolist()), float(row[0]) if row[1] > 0 else None, False, None)
+        for row in rows
+    ]
+    settings = CONFIG.surrogate.model_copy(update={"after": count})
+
+    def ask() -> object:
+        return promise(lessons, count, settings, lessons[0].features)
+
+    return seconds(ask), seconds(ask)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    forest(99, 10)  # the first one imports scikit-learn
+    told = {count: [forest(run, count) for run in range(options.runs)] for count in FITTED}
+    found = {
+        "compared": [compared(run) for run in range(options.runs)],
+        "promise": [again for pairs in told.values() for _, again in pairs],
+        "fits": {count: [first for first, _ in pairs] for count, pairs in told.items()},
+    }
+    for name in ("compared", "promise"):
+        print(f"{name}: {1000 * statistics.median(found[name]):.2f} ms")
+    for count, some in found["fits"].items():
+        print(f"a fit to {count} lessons: {statistics.median(some):.2f} s")
+    write_result("controller", {"seconds": found})
+
+
+if __name__ == "__main__":
+    main()

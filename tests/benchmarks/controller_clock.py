@@ -1,0 +1,74 @@
+"""What the controller costs on a simulated clock, by what was measured of its parts.
+
+Proposals are charged what ``results/propose.json`` has for random graphs and for mutations, all
+checks in the controller but one included; the comparison with what was tried, and the surrogate,
+what ``results/controller.json`` has. The real clock is not read here, so that a search repeats.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from evosearch.state import State
+from evosearch.surrogate import KEPT, fitted_at
+from tests.benchmarks.record import RESULTS
+
+
+class Costs(NamedTuple):
+    """Seconds of one core.
+
+    ``random``, ``child``: of a proposal. ``compared``: of a new function against what was tried.
+    ``promise``: of what the surrogate says of a candidate. ``fits``: lessons -> of fitting to them.
+    """
+
+    random: float
+    child: float
+    compared: float
+    promise: float
+    fits: dict[int, float]
+
+
+def measured_costs(folder: Path = RESULTS) -> Costs:
+    """What the benchmarks of proposals and of the controller have found, medians over runs."""
+    rates = json.loads((folder / "propose.json").read_text())["proposals_per_second"]
+    others = json.loads((folder / "controller.json").read_text())["seconds"]
+    random, child = (1.0 / statistics.median(rates[name]) for name in ("random", "mutation"))
+    compared, promise = (statistics.median(others[name]) for name in ("compared", "promise"))
+    fits = {int(count): statistics.median(some) for count, some in others["fits"].items()}
+    return Costs(random, child, compared, promise, fits)
+
+
+class ControllerClock:
+    """Adds up what the controller of one search has cost so far."""
+
+    def __init__(self, costs: Costs) -> None:
+        self._costs, self._fitted, self._fits = costs, 0, 0.0
+
+    def seconds(self, state: State) -> float:
+        """Of one core, until now; only grows if it is asked of one search in its order."""
+        costs, evolution = self._costs, state.config.evolution
+        proposals = sum(one.proposals for one in state.operators.values())
+        at_random = state.operators["random"].proposals if "random" in state.operators else 0
+        total = at_random * costs.random + (proposals - at_random) * costs.child
+        if evolution.same_start and evolution.alike < 1.0:
+            queued = sum(one.queued for one in state.operators.values())
+            crowded = state.funnel["crowded"].count if "crowded" in state.funnel else 0
+            total += (queued + crowded) * costs.compared
+        if state.config.surrogate.enabled:
+            self._fit(state)
+            total += self._fits + state.waits * costs.promise
+        return total
+
+    def _fit(self, state: State) -> None:
+        """Charge the forest in use, if it is another one than before."""
+        last = fitted_at(state.taught, state.config.surrogate.after)
+        if last is not None and last != self._fitted:
+            self._fitted = last
+            known = sorted(self._costs.fits)
+            seconds = [self._costs.fits[count] for count in known]
+            self._fits += float(np.interp(min(last, KEPT), known, seconds))

@@ -1,0 +1,309 @@
+"""What the studies of search compare, how they judge, and the page that is made of it."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from docs import make_search_efficiency as efficiency
+from docs import make_table
+from evosearch.config import Evolution, SearchConfig
+from evosearch.errors import ConfigError
+from evosearch.presets import load_preset
+from tests.benchmarks import study_search
+from tests.benchmarks.controller_clock import ControllerClock, Costs, measured_costs
+from tests.benchmarks.rivals import INGREDIENTS, KINDS, OURS, RIVALS, THE_PAPERS, VARIANTS
+from tests.benchmarks.rivals import same_search as same
+from tests.benchmarks.search_paths import bands, compare, summary, targets
+from tests.unit.test_controller import finished, start
+
+DECIDES_NOTHING = ("max_proposals", "remeasure_share", "challenge_seeds")
+"""Settings of evolution that say nothing alone: fresh seeds are all off in the paper's."""
+
+
+def having(variant: str, *more: str) -> SearchConfig:
+    return load_preset("quickstart", (*VARIANTS[variant], *more))
+
+
+def test_the_paper_is_the_papers_preset() -> None:
+    fields = set(Evolution.model_fields) - {"max_proposals"}
+    paper = having("paper")
+    assert all(
+        getattr(paper.evolution, one) == getattr(THE_PAPERS.evolution, one) for one in fields
+    )
+    assert paper.evolution.population_size == 2500
+    assert paper.space == THE_PAPERS.space
+    assert paper.checks.hurdles.steps == ()
+    for name in RIVALS:  # with the default's checks before the training, whatever else
+        assert having(name).checks.signal == OURS.checks.signal
+        assert having(name).checks.quality == OURS.checks.quality
+
+
+def test_rivals_with_hurdles_have_every_check_of_the_default() -> None:
+    for name in (one for one in RIVALS if "hurdles" in one):
+        config = having(name)
+        assert config.checks == OURS.checks
+        assert config.evolution.same_start == OURS.evolution.same_start > 0
+        assert config.evolution.alike == OURS.evolution.alike < 1.0
+    ours = having("paper, our population").evolution
+    assert ours.population_size == OURS.evolution.population_size
+    assert ours.tournament_share == OURS.evolution.tournament_share
+    assert ours.random_share == THE_PAPERS.evolution.random_share
+    assert {one for kind in KINDS.values() for one in kind} == set(RIVALS)
+
+
+def test_every_difference_from_the_paper_has_a_line_of_its_own() -> None:
+    default, paper = OURS.evolution, THE_PAPERS.evolution
+    differ = {
+        one for one in set(Evolution.model_fields) - set(DECIDES_NOTHING)
+        if getattr(default, one) != getattr(paper, one)
+    }  # fmt: skip
+    assert {"operators", "warm_up", "random_share", "tournament_share"} <= differ
+    lines = {name: having(name) for name in INGREDIENTS}
+
+    def changed(config: SearchConfig) -> set[str]:
+        fields = Evolution.model_fields
+        return {one for one in fields if getattr(config.evolution, one) != getattr(default, one)}
+
+    together = {"tournament_share", "tournament_min"}
+    for field in differ:
+        mine = [one for one in lines.values() if changed(one) <= {field} | together
+                and getattr(one.evolution, field) == getattr(paper, field)]  # fmt: skip
+        assert mine, field
+    left = {frozenset(one.evolution.operators) for one in lines.values()}
+    assert left >= {frozenset(default.operators) - {one} for one in default.operators}
+
+
+def test_variants_that_cannot_differ_are_known() -> None:
+    whole = having("default")
+    assert not same(having("primitives drawn by rows"), whole)
+    single = 'space.allow=["max", "div", "rms_batch", "std_batch"]'
+    assert same(having("primitives drawn by rows", single), having("default", single))
+    several = 'space.allow=["max", "div", "rms_batch", "rms_group"]'
+    assert not same(having("primitives drawn by rows", several), having("default", several))
+    others = VARIANTS.keys() - {"default", "primitives drawn by rows"}
+    assert not any(same(having(name, single), having("default", single)) for name in others)
+
+
+def row(variant: str, seed: int, path: list[tuple[int, float, float]], **more: Any) -> Any:
+    return {
+        "variant": variant, "seed": seed, "budget": 100, "steps": 100, "seconds": 10.0,
+        "path": path, "hypervolume": path[-1][2] if path else 0.0, "evaluated": 3, "asked": 5,
+        "outside": 1, "proposals": 9, "exhausted": False, "fresh_seeds": 2,
+        "fresh_seeds_refused": 1, **more,
+    }  # fmt: skip
+
+
+PEAK = [(10, 1.0, 0.5), (20, 2.0, 0.1), (40, 4.0, 0.6)]
+ROWS = [
+    *(row("default", seed, PEAK) for seed in (1, 2, 3)),
+    row("random", 1, [(80, 8.0, 0.5)]), row("random", 2, []), row("random", 3, []),
+    *(row("random with hurdles", seed, [(50, 5.0, 0.3)]) for seed in (1, 2, 3)),
+    *(row("paper", seed, [(30, 3.0, 0.2), (60, 6.0, 0.7)]) for seed in (1, 2, 3)),
+    *(row("no hurdles", seed, [(90, 9.0, 0.5)], steps=95, exhausted=True) for seed in (1, 2, 3)),
+]  # fmt: skip
+
+
+def test_a_lucky_peak_is_not_the_headline_and_nothing_is_not_won() -> None:
+    found = compare(ROWS, "random", "default")
+    assert (found["seeds"], found["nothing_to_reach"]) == (1, 2)
+    assert found["steps"]["share"]["value"] == 0.4
+    assert found["steps"]["first_touch"]["value"] == 0.1
+    assert found["steps"]["of_rivals_own"]["value"] == 0.5
+    assert compare([*ROWS[:3], row("random", 1, [])], "random", "default") == {
+        "seeds": 0, "nothing_to_reach": 1
+    }  # fmt: skip
+    never = compare(ROWS, "paper", "default")
+    assert never["steps"]["share"]["value"] is None
+    assert never["steps"]["reached_by"] == 0.0
+
+
+def test_targets_are_judged_by_the_hardest_rival() -> None:
+    judged = targets(summary(ROWS))
+    assert judged["random"]["unmeasured"] == []
+    assert judged["random"]["steps"]["hardest"] in ("random", "random with hurdles")
+    assert judged["random"]["steps"]["met"] is False  # .4 of both
+    assert judged["paper"]["steps"]["met"] is False  # never reached
+    assert len(judged["paper"]["unmeasured"]) == 3
+    easy = [one for one in ROWS if one["variant"] != "paper"]
+    assert "steps" not in targets(summary(easy))["paper"]
+    assert summary(ROWS)["no hurdles"]["exhausted"] == 3
+
+
+def test_a_line_is_drawn_until_the_budget_and_not_beyond() -> None:
+    rows = [row("a", 1, PEAK), row("a", 2, PEAK, seconds=7.0),
+            row("b", 1, PEAK, exhausted=True, steps=50, seconds=5.0)]  # fmt: skip
+    steps, seconds = bands(rows, 0), bands(rows, 1)
+    assert (steps["a"][-1].x, steps["b"][-1].x) == (100.0, 100.0)
+    assert steps["b"][-1].middle == 0.6
+    assert (seconds["a"][-1].x, seconds["b"][-1].x) == (7.0, 5.0)
+
+
+def test_the_controllers_clock_charges_what_was_measured() -> None:
+    costs = measured_costs()
+    assert (
+        0.0 < costs.random < costs.child < costs.compared < costs.promise < max(costs.fits.values())
+    )
+    state = finished(start("budget.evaluations=20", "evolution.random_share=0.5"))
+    proposals = {name: one.proposals for name, one in state.operators.items()}
+    children = sum(proposals.values()) - proposals["random"]
+    assert children > 0
+    clock = ControllerClock(Costs(1.0, 100.0, 0.0, 0.0, {1: 0.0}))
+    assert clock.seconds(state) == proposals["random"] + 100.0 * children
+    new = sum(one.queued for one in state.operators.values()) + state.funnel["crowded"].count
+    crowding = ControllerClock(Costs(0.0, 0.0, 1.0, 0.0, {1: 0.0})).seconds(state)
+    assert crowding == (new if state.config.evolution.same_start else 0.0)
+
+
+def of_study(**more: Any) -> dict[str, Any]:
+    settings = {"dataset": "d", "data": "1", "steps": 100, "code": "c", "config": "x", **more}
+    return row("default", len(str(more)), PEAK, settings=settings)
+
+
+def test_rows_of_several_studies_are_not_mixed() -> None:
+    study_search.refuse_mixed([of_study(), of_study()])
+    study_search.refuse_mixed([of_study(), {**of_study(config="y"), "variant": "paper"}])
+    for other in ({"dataset": "e"}, {"data": "2"}, {"steps": 7}, {"code": "d"}, {"config": "y"}):
+        with pytest.raises(ConfigError, match="several studies"):
+            study_search.refuse_mixed([of_study(), of_study(**other)])
+    with pytest.raises(ConfigError, match="several studies"):
+        study_search.refuse_mixed([of_study(), row("default", 9, PEAK)])
+
+
+def test_a_report_is_made_of_the_rows_of_one_study(tmp_path: Path) -> None:
+    def kept(variant: str, seed: int, unseen: float | None) -> dict[str, Any]:
+        own = {"dataset": "d", "data": "1", "steps": 100, "code": "c", "config": variant}
+        return row(
+            variant, seed, [] if variant in study_search.ALONE else PEAK, settings=own,
+            references={"resnet": 0.5}, audit={"audited": 3, "wrong": 1}, leader="x", fresh=unseen,
+            unseen=unseen,
+        )  # fmt: skip
+
+    names = ("default", "random", *study_search.ALONE)
+    rows = [kept(name, seed, 0.1 if seed else None) for name in names for seed in (0, 1, 2)]
+    file, again = tmp_path / "rows.jsonl", tmp_path / "again.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    options = Namespace(files=[file, tmp_path / "none.jsonl"], out=tmp_path)
+    study_search.report(options)
+    told = json.loads((tmp_path / "search.json").read_text())
+    assert told["seconds_are"] == "processor seconds"
+    assert told["summary"].keys() == {"default", "random"}
+    assert told["signal"]["in_the_searches"] == {"audited": 45, "wrong": 15}
+    assert told["unseen_network"]["three_minus_one"]["left_out"] == 1
+    assert (tmp_path / "search_steps.svg").exists()
+    (tmp_path / "search_seconds.svg").unlink()
+    assert "processor seconds" in efficiency.page(tmp_path)
+    again.write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(ConfigError, match="each search once"):
+        study_search.report(Namespace(files=[file, again], out=tmp_path))
+
+
+def test_searches_without_a_leader_are_counted_and_left_out() -> None:
+    values = {
+        "default": [0.1, 0.3, None], "resnet alone": [0.0, 0.1, 0.2],
+        "mobilenetv2 alone": [0.0, 0.1, None], "efficientnet alone": [0.0, None, 0.2],
+    }  # fmt: skip
+    rows = [
+        {"variant": name, "seed": seed, "unseen": value}
+        for name, some in values.items() for seed, value in enumerate(some)
+    ]  # fmt: skip
+    found = study_search.transfer(rows)
+    assert found["default"]["value"] == pytest.approx(0.2)
+    assert found["default"]["without_a_leader"] == 1
+    assert (found["three_minus_one"]["seeds"], found["three_minus_one"]["left_out"]) == (1, 2)
+    nobody = study_search.transfer([{"variant": "default", "seed": 1, "unseen": None}])
+    assert nobody == {"default": {"searches": 0, "without_a_leader": 1}}
+
+
+def test_the_studys_signal_bounds_never_saw_its_data() -> None:
+    known = json.loads(study_search.BOUNDS.read_text())
+    assert {one["dataset"] for one in known["fitted_on"]} == {"polarity-digits"}
+    assert {one["dataset"] for one in known["judged_on"]} == {"fashion-mnist"}
+    assert known["bounds"].keys() == OURS.checks.signal.bounds.keys()
+
+
+def table_result() -> dict[str, Any]:
+    found = summary(ROWS)
+    return {
+        "table": {"primitives": ["max"], "nodes": 2, "functions": 9, "held": 9},
+        "conditions": {"tables": 1, "stored_seeds": 5, "held_out": 2, "arrangements": 60, "met": 7},
+        "seconds_are": "simulated seconds", "controller_costs": measured_costs()._asdict(),
+        "options": {"steps": 100}, "left_out": {"primitives drawn by rows": "the same"},
+        "targets": targets(found), "summary": found,
+    }  # fmt: skip
+
+
+def search_result() -> dict[str, Any]:
+    one = {"searches": 3, "without_a_leader": 1, "value": 0.1, "low": -0.1, "high": 0.3}
+    share = {"candidates": 9, "failures_rejected": 0.9, "good_wrongly_rejected_count": 1,
+             "pass_quality": 5}  # fmt: skip
+    data = [{"dataset": "polarity-digits"}]
+    return {
+        "dataset": "fashion-mnist", "budget": 100, "seconds_are": "processor seconds",
+        "held_out_seeds": 2, "unseen_rates": [0.1, 0.2],
+        "unseen_seeds": {"to choose the rate": 3, "reported": 5},
+        "signal": {"fitted_on": data, "judged_on": data, "judged": share,
+                   "in_the_searches": {"audited": 4, "wrong": 1}},
+        "targets": targets(summary(ROWS)), "summary": summary(ROWS),
+        "unseen_network": {"default": one, "resnet alone": one,
+                           "three_minus_one": {**one, "seeds": 2, "left_out": 1}},
+    }  # fmt: skip
+
+
+def cells(page: str) -> list[int]:
+    """Cells of each row of each table, where a table's rows do not agree."""
+    widths: list[list[int]] = [[]]
+    for line in page.splitlines():
+        if line.startswith("|"):
+            widths[-1].append(line.count("|"))
+        elif widths[-1]:
+            widths.append([])
+    return [len(set(one)) for one in widths if one]
+
+
+def test_the_page_says_what_there_is_and_names_what_is_not(tmp_path: Path) -> None:
+    empty = efficiency.page(tmp_path)
+    assert empty.count("Not measured yet") == 3
+    assert "What was tried" not in empty
+    (tmp_path / "table.json").write_text(json.dumps(table_result()))
+    half = efficiency.page(tmp_path)
+    assert half.count("Not measured yet") == 2
+    assert "60 ways" in half
+    assert "No other trial is recorded" in half
+    (tmp_path / "search.json").write_text(json.dumps(search_result()))
+    (tmp_path / "search_tried.md").write_text("A larger tournament: no better.\n")
+    (tmp_path / "search_seconds.svg").write_text("<svg/>")
+    whole = efficiency.page(tmp_path)
+    assert "Not measured yet" not in whole
+    assert "A larger tournament: no better." in whole
+    assert "| on the table | paper | training steps | not reached [" in whole
+    assert "(pictures/search_seconds.svg)" in whole
+    assert "(pictures/search_steps.svg)" not in whole
+    assert "processor seconds" in whole
+    assert "simulated seconds" in whole
+    for page in (empty, half, whole):
+        assert set(cells(page)) == {1}
+
+
+def test_the_tables_statistics_are_written_into_its_page() -> None:
+    begin, end = make_table.BEGIN, make_table.END
+    text = f"before\n{begin}\nstale\n{end}\nafter"
+    figures = {
+        "space": {"functions": 10, "in_the_table": 9}, "seeds": 5, "viable": 4,
+        "published": {"relu": {}}, "beats": {"bn-relu": {"mean": 3, "every_anchor": 1}},
+        "rank_correlation": {"a and b": 0.5, "a and c": None},
+        "noise": {"a": {"between": 0.1, "noise": 0.02, "seeds": 16}},
+        "random_proposals": {"viable": {"half": 7, "nine_tenths": 70, "all": 700}, "functions": {}},
+    }  # fmt: skip
+    for found, word in ((figures, "| bn-relu | 3 | 1 |"), ({}, "Not measured yet")):
+        page = make_table.with_statistics(text, found)
+        assert word in page
+        assert "stale" not in page
+        assert page.startswith("before")
+        assert page.endswith("after")
+        assert make_table.with_statistics(page, found) == page
+    assert make_table.BEGIN in make_table.TARGET.read_text()
