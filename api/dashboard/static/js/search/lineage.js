@@ -13,7 +13,7 @@ import { emptyState, loadInto, loadingState, segments } from "../ui.js";
 const DEPTH = 14;
 /** How many of the front are drawn, as the reader chooses; each takes a request. */
 const CHOICES = [8, 16, 32, 64];
-const STEP = 176;
+const STEP = 200;
 const BOX = 94;
 const HIGH = 40;
 
@@ -104,8 +104,15 @@ export class Lineage {
     const links = new Map(answers.flatMap((one) => one.ancestors).map((one) => [`${one.parent}-${one.child}`, one]));
     /** @type {Map<number, number>} */
     const depth = new Map(roots.map((birth) => [birth, 0]));
-    for (const link of [...links.values()].sort((a, b) => a.distance - b.distance)) {
-      depth.set(link.parent, Math.max(depth.get(link.parent) ?? 0, Math.min(DEPTH, (depth.get(link.child) ?? link.distance - 1) + 1)));
+    // Each parent left of all its children: one may be known by a short way before its long one.
+    for (let moved = true; moved;) {
+      moved = false;
+      for (const { parent, child, distance } of links.values()) {
+        const least = Math.min(DEPTH, (depth.get(child) ?? distance - 1) + 1);
+        if ((depth.get(parent) ?? -1) >= least) continue;
+        depth.set(parent, least);
+        moved = true;
+      }
     }
     const deepest = Math.max(...depth.values());
     /** @type {Map<number, {x: number, y: number}>} */
@@ -117,7 +124,7 @@ export class Lineage {
     const height = Math.max(...used) * HIGH + 16;
     const width = deepest * STEP + BOX + 16;
     const best = Math.max(...[...known.values()].map((one) => one.mean_score ?? 0));
-    return h("div", { class: "lineage", tabindex: "0", role: "region", "aria-label": T.tabs.lineage },
+    const made = h("div", { class: "lineage", tabindex: "0", role: "region", "aria-label": T.tabs.lineage },
       s("svg", { width, height, viewBox: `0 0 ${width} ${height}` },
         [...links.values()].map(({ parent, child }) => {
           const a = places.get(parent);
@@ -130,6 +137,8 @@ export class Lineage {
             this.change(known.get(parent), known.get(child), middle, (from[1] + to[1]) / 2 - 3)];
         }),
         [...places].map(([birth, at]) => this.node(birth, at, known.get(birth), best, roots.includes(birth)))));
+    requestAnimationFrame(() => (made.scrollLeft = made.scrollWidth)); // who was asked for is in sight
+    return made;
   }
 
   /**
