@@ -5,8 +5,9 @@ quickstart is really run; its candidates' outcomes and times, scaled so that a f
 ten minutes in the mean (``--mean-of jobs``: so that a job does), are what simulated workers answer
 with. Then the real controller with the real SQLite store makes real proposals for them; what it
 takes by the real clock passes on the simulated one too. ``--sizes``: what a proposal costs with so
-many candidates stored already. Writes ``results/workers.json`` and ``.svg``; figures of a busy
-machine are worth little (``--cpu-clock`` counts processor time in place of real time).
+many candidates stored already. Writes ``results/workers.json`` and ``.svg``; a run of one part
+(``--evaluations 0``, or ``--sizes ""``) leaves the figures of the other as they are. Figures of a
+busy machine are worth little (``--cpu-clock`` counts processor time in place of real time).
 """
 
 from __future__ import annotations
@@ -270,6 +271,13 @@ def chart(rows: list[dict[str, Any]], path: Path) -> None:
     write_chart(path, "Controller", "candidates stored", "cost", lines)
 
 
+def kept(folder: Path) -> dict[str, Any]:
+    """The parts that an earlier run measured."""
+    path = folder / "workers.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return {key: found[key] for key in ("pool", "sizes") if key in found}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=5000)
@@ -315,7 +323,7 @@ def main() -> None:
         profiler.disable()
         if told.profile:
             pstats.Stats(profiler).sort_stats("tottime").print_stats(35)
-    print(write_result("workers", result, told.out))
+    print(write_result("workers", kept(told.out) | result, told.out))
 
 
 if __name__ == "__main__":
