@@ -141,7 +141,8 @@ class Anchor(Settings):
     quality: float | None = None
     """Smallest score after the first steps; where none is set, that of ``checks.quality``."""
     references: dict[str, float] = Field(default_factory=dict)
-    """Further objective -> its coordinate of the reference point (a score)."""
+    """Further objective -> its coordinate of the reference point (a score); by default that of the
+    objective's ``worst``."""
 
     @property
     def objective(self) -> Objective:
@@ -436,7 +437,8 @@ class SearchConfig(Settings):
         for anchor in anchors:
             for one in anchor.objectives[1:]:
                 name = f"{anchor.name}{SEPARATOR}{one.name}"
-                found[name] = (one, anchor.references.get(one.name, 0.0))
+                least = 0.0 if one.worst is None else one.score(one.worst)
+                found[name] = (one, anchor.references.get(one.name, least))
         return found
 
     def objective(self, coordinate: str) -> Objective:

@@ -48,7 +48,7 @@ from workers.datasets import Dataset
 from workers.device import choose
 from workers.failures import DETAIL_LENGTH, failure_of
 from workers.layers import LayerFactory, layer_factory
-from workers.measures import measure_all, measure_of
+from workers.measures import measure_of
 from workers.own_evaluator import OwnEvaluation
 from workers.own_task import OwnData, OwnTraining
 from workers.training import Training, anchor_setting
@@ -156,9 +156,7 @@ def _worst(goal: Objective, setting: Anchor, training: Training | None) -> float
     if goal.direction == "max":
         return 0.0
     if training is not None and measure_of(goal.name) is not None:
-        own = isinstance(training, OwnTraining)
-        model = training.network.model if own else training.network
-        return measure_all([goal], model, setting.name)[goal.name]
+        return training.further([goal])[goal.name]
     raise PluginError(
         f"a training on {setting.name} diverged, and nothing says what {goal.name} is then",
         hint=f'say the value of knowing nothing: es.Objective("{goal.name}", "min", worst=...)',
