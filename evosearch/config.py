@@ -81,7 +81,8 @@ class Evolution(Settings):
     random_of: Literal["proposals", "functions"] = "proposals"
     """What ``random_share`` is a share of: of all proposals (M), or of those that hold a new
     function. Random graphs are refused much more often than children, at hardly any cost; a share
-    of the proposals lets few of them through."""
+    of the proposals lets few of them through. After a hundredth of ``max_proposals`` without a new
+    function it is drawn anew."""
     remeasure_every: Annotated[int, Field(ge=0)] = 0
     """Repeats of an evaluated candidate's function before it gets a fresh seed; 0: never."""
     remeasure_share: Share = 0.2
@@ -89,6 +90,9 @@ class Evolution(Settings):
     challenge_top: Annotated[int, Field(ge=0)] = 0
     """Members with the highest mean scores that get fresh seeds, so that luck with one seed does
     not stay unchallenged; within ``remeasure_share``; 0: none."""
+    challenge_front: bool = False
+    """Whether, after those of ``challenge_top``, members of the front get fresh seeds too, whatever
+    their mean: who leads on one anchor alone may be lucky there."""
     challenge_seeds: Count = 3
     """Seeds that those members are brought to."""
     modulo_affine: bool = False

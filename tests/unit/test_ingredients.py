@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from typing import Any
 
 import numpy as np
+import pytest
 
 from evosearch.jobs import hurdles
+from evosearch.members import Member
 from evosearch.ports import Enqueue
+from evosearch.propose import Proposer, _Draft
+from evosearch.replay import replay
 from evosearch.state import State, recover
 from primitives.fingerprint import initial_fingerprint, initial_response
 from primitives.formula import parse
@@ -49,7 +55,7 @@ def test_no_more_layers_that_begin_alike_are_tried_than_asked() -> None:
 
 
 def test_without_a_gain_evolution_begins_anew_and_forgets_its_parents() -> None:
-    store = start("evolution.restart_after=5", "evolution.warm_up=3", "budget.evaluations=40",
+    store = start("evolution.restart_after=5", "evolution.warm_up=3", "budget.evaluations=60",
                   "evolution.remeasure_every=0", "confirmation.enabled=false")  # fmt: skip
     finished(store)
     folded, begun, restarts = State(next(iter(store.events("search01"))).event), 0, 0
@@ -68,6 +74,22 @@ def test_without_a_gain_evolution_begins_anew_and_forgets_its_parents() -> None:
             assert folded.evaluated - folded.gained_at < 5
             assert list(folded.population) == evaluated  # which the front and pages go on from
     assert restarts >= 2
+
+
+def test_an_exhausted_neighbourhood_does_not_end_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parents_again(
+        self: Proposer, rng: random.Random, state: State, hunt: Any, parent: Member
+    ) -> _Draft:
+        return _Draft(parent.graph, "mutation", "swap", (parent.birth,))
+
+    monkeypatch.setattr(Proposer, "_edited", parents_again)
+    store = start("evolution.max_proposals=20000", "evolution.random_share=0.3",
+                  "budget.evaluations=12")  # fmt: skip
+    state = finished(store)
+    assert state.evaluated == 12
+    assert state.operators["swap"].proposals >= 200
+    assert state.operators["swap"].queued == 0
+    assert replay(store.events("search01")).difference is None
 
 
 def test_primitives_of_layers_that_come_through_are_drawn_more_often() -> None:

@@ -9,7 +9,7 @@ from evosearch.config import Anchor, SearchConfig, Task
 from evosearch.errors import ConfigError
 from evosearch.objectives import ACCURACY, Objective
 from evosearch.own import REGISTER, collecting
-from evosearch.records import EvaluationDone, Job, Run, Subject
+from evosearch.records import Evaluation, EvaluationDone, Job, Run, Subject
 from workers.evaluate import Context, run_job
 from workers.inline import InlinePool
 from workers.measures import BUILT_IN, TIMED, goal_of
@@ -25,11 +25,15 @@ def job_of(layer: str, *objectives: Objective, anchor: str = "resnet") -> Job:
     return Job(id="j", purpose="baseline", subject=subject, graph=graph, runs=(run,), task=task)
 
 
+def outcome(job: Job) -> Evaluation:
+    messages = [*run_job(job, Context(device="cpu"))]
+    return next(one.evaluation for one in messages if isinstance(one, EvaluationDone))
+
+
 def measured(layer: str, *names: str) -> dict[str, float]:
     goals = [goal_of(name) for name in names]
-    messages = [*run_job(job_of(layer, ACCURACY, *goals), Context(device="cpu"))]
-    found = next(one for one in messages if isinstance(one, EvaluationDone))
-    return {goal.name: goal.value(found.evaluation.more[goal.name]) for goal in goals}
+    more = outcome(job_of(layer, ACCURACY, *goals)).more
+    return {goal.name: goal.value(more[goal.name]) for goal in goals}
 
 
 def test_live_nodes_and_saved_bytes_are_counted_and_repeat_bit_for_bit():
@@ -42,9 +46,8 @@ def test_live_nodes_and_saved_bytes_are_counted_and_repeat_bit_for_bit():
 
 
 def test_measuring_changes_nothing_of_the_score():
-    plain = [*run_job(job_of("dear", ACCURACY), Context(device="cpu"))][0].evaluation
-    every = [*run_job(job_of("dear", ACCURACY, *(goal for goal, _ in BUILT_IN.values())),
-                      Context(device="cpu"))][0].evaluation  # fmt: skip
+    plain = outcome(job_of("dear", ACCURACY))
+    every = outcome(job_of("dear", ACCURACY, *(goal for goal, _ in BUILT_IN.values())))
     assert (every.score, every.curve) == (plain.score, plain.curve)
 
 
@@ -87,7 +90,6 @@ def test_an_evaluator_has_live_nodes_and_may_return_the_rest_itself():
     REGISTER.replace(register.entries())
     goals = (es.Objective("a", worst=0.0), goal_of("live_nodes"), goal_of("saved_bytes"))
     job = job_of("dear", *goals, anchor="hidden")
-    found = [*run_job(job, Context(device="cpu"))][0].evaluation
-    assert found.more == {"live_nodes": -6.0, "saved_bytes": -2.5}
+    assert outcome(job).more == {"live_nodes": -6.0, "saved_bytes": -2.5}
     failed = [*run_job(job_of("dear", *goals, TIMED, anchor="hidden"), Context(device="cpu"))][-1]
     assert "hides its network" in failed.failure.detail
