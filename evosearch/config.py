@@ -197,7 +197,8 @@ class Task(Settings):
     """A built-in data set or one of a plug-in (P: CIFAR-10); a task of a user's own has its own
     data."""
     anchors: Annotated[tuple[Anchor, ...], Field(min_length=1)]
-    """Trained in this order; put the cheapest first."""
+    """Checked and trained in this order; put the cheapest first, as every preset does. It is no
+    measured order, for then a search would not repeat; the report says what a step of each cost."""
     steps: Count = 100
     """Training steps of a candidate on each anchor (M: 2,000 for series B, 5,000 for S)."""
     batch_size: Count = 64
@@ -312,6 +313,9 @@ class Hurdles(Settings):
     """Share of the latest candidates at that step that would miss it."""
     after: Count = 20
     """Candidates that came to the step before a hurdle is set there."""
+    spare_front: bool = False
+    """Whether a candidate goes on all the same that stands on the front of the latest candidates'
+    scores at that step, over the anchors up to that one."""
 
 
 class Checks(Settings):

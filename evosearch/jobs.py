@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evosearch import events as ev
+from evosearch.pareto import non_dominated
 from evosearch.records import Job, Run, Subject
 from evosearch.streams import evaluation_seed
 
@@ -32,6 +35,7 @@ def first_job(state: State, event: ev.CandidateQueued) -> Job:
         task=config.task,
         checks=config.checks,
         hurdles=hurdles(state),
+        fronts=fronts(state),
         bounds=state.bounds,
         audit=event.audit,
         signal_only=config.surrogate.enabled and event.origin in ("random", "mutation"),
@@ -49,3 +53,47 @@ def hurdles(state: State) -> dict[str, dict[int, float]]:
         }
         for anchor, by_step in state.milestones.items()
     }
+
+
+def fronts(state: State) -> dict[str, dict[int, tuple[tuple[float, ...], ...]]]:
+    """Anchor -> step -> the front of the latest candidates' scores there, on the anchors up to it.
+
+    Empty where no hurdle spares the front.
+    """
+    anchors = state.config.anchor_names
+    found: dict[str, dict[int, tuple[tuple[float, ...], ...]]] = {}
+    for place, anchor in enumerate(anchors):
+        rows: dict[int, list[tuple[float, ...]]] = {}
+        for by_step in state.early.values():
+            for step, scores in by_step.items():
+                if all(name in scores for name in anchors[: place + 1]):
+                    row = tuple(scores[name] for name in anchors[: place + 1])
+                    rows.setdefault(step, []).append(row)
+        if rows:
+            found[anchor] = {step: _front(of) for step, of in sorted(rows.items())}
+    return found
+
+
+def _front(rows: list[tuple[float, ...]]) -> tuple[tuple[float, ...], ...]:
+    distinct = sorted(set(rows))
+    keep = non_dominated(-np.array(distinct))
+    return tuple(row for row, on_front in zip(distinct, keep, strict=True) if on_front)
+
+
+def least_score(
+    job: Job, anchor: str, step: int, reached: Mapping[str, Mapping[int, float]]
+) -> float | None:
+    """The score at a hurdle below which a candidate is given up; None where there is no hurdle.
+
+    It is the hurdle, or less where a lower score still puts the candidate on the front: beaten by
+    nobody who did at least as well on every anchor before. ``reached``: what it had there.
+    """
+    hurdle = job.hurdles.get(anchor, {}).get(step)
+    rows = job.fronts.get(anchor, {}).get(step, ())
+    before = [one.name for one in job.task.anchors]
+    before = before[: before.index(anchor)]
+    if hurdle is None or not rows or any(step not in reached.get(name, {}) for name in before):
+        return hurdle
+    mine = [reached[name][step] for name in before]
+    better = [row[-1] for row in rows if all(a >= b for a, b in zip(row, mine, strict=False))]
+    return min(hurdle, max(better, default=-math.inf))

@@ -67,6 +67,7 @@ def key_of(job: Job, run: Run, device: str = "cpu") -> str | None:
         "run": run.model_dump(mode="json"),
         "checks": job.checks.model_dump(mode="json") if job.checks is not None else None,
         "hurdles": job.hurdles,
+        "fronts": job.fronts,
         "bounds": {a: {n: [b.low, b.high] for n, b in by.items()} for a, by in job.bounds.items()},
         "code": code_version(),
     }

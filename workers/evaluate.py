@@ -16,6 +16,7 @@ from pathlib import Path
 
 from evosearch.config import Anchor, Checks, Stability, Task
 from evosearch.errors import ConfigError, PluginError, Stopped
+from evosearch.jobs import least_score
 from evosearch.objectives import Objective
 from evosearch.own import OwnAnchor
 from evosearch.plugins import Source, ensure
@@ -173,6 +174,7 @@ class _Work:
         self.trainings: dict[int, tuple[Training, LayerFactory]] = {}
         self.seconds = [0.0] * len(job.runs)
         self.early: dict[int, float] = {}
+        self.reached = {anchor: dict(scores) for anchor, scores in job.reached.items()}
         self.mark = self.start
         """When the stage at hand began."""
 
@@ -278,7 +280,8 @@ class _Work:
             return None
         score = quality.findings["accuracy"]
         self.early[index] = score
-        least = self.job.hurdles.get(run.anchor, {}).get(step)
+        least = self.least(run, step)
+        self.reached.setdefault(run.anchor, {})[step] = score
         goal = anchor_setting(run, self.job.task).objective
         return self.record(judge_hurdle(run.anchor, step, score, least, goal), index)
 
@@ -291,7 +294,6 @@ class _Work:
         milestones: dict[int, float] = {}
         if self.job.checks is None or self.job.purpose != "search":
             return milestones
-        least = self.job.hurdles.get(run.anchor, {})
         for step in sorted(self.job.checks.hurdles.steps):
             if index in self.early and step == self.job.checks.quality.steps:
                 milestones[step] = self.early[index]
@@ -299,11 +301,16 @@ class _Work:
             training = self.training(index)
             if training.diverged or step >= self.job.task.steps:
                 break
-            result = check_hurdle(training, step, least.get(step), self.clock)
+            result = check_hurdle(training, step, self.least(run, step), self.clock)
             if self.record(result, index) is not None:
                 return None
             milestones[step] = result.findings["score"]
+            self.reached.setdefault(run.anchor, {})[step] = milestones[step]
         return milestones
+
+    def least(self, run: Run, step: int) -> float | None:
+        """The score that the candidate needs at a hurdle of that run."""
+        return least_score(self.job, run.anchor, step, self.reached)
 
     def train(self, index: int, run: Run) -> Evaluation | None:
         """The run's training to its end; its check run says what was left to do.
@@ -387,13 +394,15 @@ class _Work:
         assert own is not None
         hurdles = {}
         if self.job.checks is not None and self.job.purpose == "search":
-            known = self.job.hurdles.get(run.anchor, {})
-            hurdles = {at: known.get(at, -math.inf) for at in self.job.checks.hurdles.steps}
+            for at in self.job.checks.hurdles.steps:
+                least = self.least(run, at)
+                hurdles[at] = -math.inf if least is None else least
         work = OwnEvaluation(
             own, run, self.job.task, layer, choose(self.context.device), self.clock, hurdles,
             self.leave_if_told,
         )  # fmt: skip
         score, more = work.evaluate()
+        self.reached[run.anchor] = dict(work.milestones)
         rejection = None
         if work.diverged and self.job.purpose == "search":
             rejection = Rejection(code="not_finite", detail=f"the evaluation on {run.anchor}")

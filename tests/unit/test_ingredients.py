@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evosearch.jobs import hurdles
+from evosearch.jobs import fronts, hurdles
 from evosearch.members import Member
 from evosearch.ports import Enqueue
 from evosearch.propose import Proposer, _Draft
 from evosearch.replay import replay
+from evosearch.report import contributions
 from evosearch.state import State, recover
 from primitives.fingerprint import initial_fingerprint, initial_response
 from primitives.formula import parse
@@ -35,6 +36,20 @@ def test_hurdles_rise_with_what_was_evaluated_and_end_candidates_early() -> None
     # what it lets through.
     reached = state.evaluated + state.rejected["hurdle"]
     assert 0.75 < state.rejected["hurdle"] / reached < 0.95
+
+
+def test_early_scores_of_the_latest_make_the_fronts_that_spare() -> None:
+    store = start("checks.hurdles.steps=[40]", "evolution.population_size=12")
+    state = finished(store)
+    assert len(state.early) == 12
+    rows = [tuple(one[40].values()) for one in state.early.values() if len(one.get(40, ())) == 3]
+    found = fronts(state)
+    assert [len(found[name][40][0]) for name in state.config.anchor_names] == [1, 2, 3]
+    best = np.array(found["efficientnet"][40])
+    assert all((best >= np.array(row)).all(axis=1).any() for row in rows)
+    assert {tuple(row) for row in best.tolist()} <= set(rows)
+    assert recover(store.events("search01")).early == state.early
+    assert fronts(finished(start("checks.hurdles.spare_front=false"))) == {}
 
 
 def test_no_more_layers_that_begin_alike_are_tried_than_asked() -> None:
@@ -168,3 +183,12 @@ def test_operators_are_told_with_what_each_contributed() -> None:
     assert sum(y.evaluated for y in state.operators.values()) == state.evaluated
     assert state.report is not None
     assert state.report["operators"]["random"]["proposals"] > 0
+    each = contributions(state.report["operators"])
+    assert {name for name in each if "+" in name} == set()
+    assert set(each) >= {"random", "paper", "cross"}
+    both = [row for label, row in state.report["operators"].items() if "paper" in label.split("+")]
+    assert each["paper"].proposals == sum(row["proposals"] for row in both)
+    assert each["paper"].new_share == sum(row["new_functions"] for row in both) / sum(
+        row["proposals"] for row in both
+    )
+    assert 0.0 < each["paper"].survivor_share < each["paper"].new_share
