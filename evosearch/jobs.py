@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from evosearch import events as ev
-from evosearch.pareto import non_dominated
 from evosearch.records import Job, Run, Subject
 from evosearch.streams import evaluation_seed
 
@@ -61,23 +60,28 @@ def fronts(state: State) -> dict[str, dict[int, tuple[tuple[float, ...], ...]]]:
     Empty where no hurdle spares the front.
     """
     anchors = state.config.anchor_names
-    found: dict[str, dict[int, tuple[tuple[float, ...], ...]]] = {}
-    for place, anchor in enumerate(anchors):
-        rows: dict[int, list[tuple[float, ...]]] = {}
-        for by_step in state.early.values():
-            for step, scores in by_step.items():
-                if all(name in scores for name in anchors[: place + 1]):
-                    row = tuple(scores[name] for name in anchors[: place + 1])
-                    rows.setdefault(step, []).append(row)
-        if rows:
-            found[anchor] = {step: _front(of) for step, of in sorted(rows.items())}
-    return found
+    rows: dict[str, dict[int, list[tuple[float, ...]]]] = {name: {} for name in anchors}
+    for by_step in state.early.values():
+        for step, scores in by_step.items():
+            row: tuple[float, ...] = ()
+            for name in anchors:
+                if name not in scores:
+                    break
+                row = (*row, scores[name])
+                rows[name].setdefault(step, []).append(row)
+    return {
+        name: {step: _front(found) for step, found in sorted(of.items())}
+        for name, of in rows.items() if of
+    }  # fmt: skip
 
 
 def _front(rows: list[tuple[float, ...]]) -> tuple[tuple[float, ...], ...]:
-    distinct = sorted(set(rows))
-    keep = non_dominated(-np.array(distinct))
-    return tuple(row for row, on_front in zip(distinct, keep, strict=True) if on_front)
+    kept: list[tuple[float, ...]] = []
+    # The largest first: whoever beats a row comes before it. Of so few rows arrays would be slower.
+    for row in sorted(set(rows), reverse=True):
+        if not any(all(a >= b for a, b in zip(one, row, strict=True)) for one in kept):
+            kept.append(row)
+    return tuple(reversed(kept))
 
 
 def least_score(

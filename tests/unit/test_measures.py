@@ -76,7 +76,7 @@ def test_the_inline_pool_refuses_a_time_before_anything_is_trained():
 def test_the_front_measures_its_volume_from_the_worst_of_an_objective():
     anchor = Anchor(name="resnet", objectives=(ACCURACY, goal_of("live_nodes")))
     config = SearchConfig(task=Task(anchors=(anchor,)))
-    assert config.coordinates["resnet#live_nodes"][1] == -65.0
+    assert config.coordinates["resnet#live_nodes"][1] == -1.0
     told = anchor.model_copy(update={"references": {"live_nodes": -10.0}})
     config = SearchConfig(task=Task(anchors=(told,)))
     assert config.coordinates["resnet#live_nodes"][1] == -10.0
@@ -93,6 +93,6 @@ def test_an_evaluator_has_live_nodes_and_may_return_the_rest_itself():
     REGISTER.replace(register.entries())
     goals = (es.Objective("a", worst=0.0), goal_of("live_nodes"), goal_of("saved_bytes"))
     job = job_of("dear", *goals, anchor="hidden")
-    assert outcome(job).more == {"live_nodes": -6.0, "saved_bytes": -2.5}
+    assert outcome(job).more == {"live_nodes": -6.0 / 64.0, "saved_bytes": -2.5 / 8.0}
     failed = [*run_job(job_of("dear", *goals, TIMED, anchor="hidden"), Context(device="cpu"))][-1]
     assert "hides its network" in failed.failure.detail
