@@ -60,9 +60,13 @@ def rerank(
         list[str] | None,
         typer.Option(
             "--transfer", metavar="NAME",
-            help="An anchor or data set that the search never used, besides; may be repeated.",
+            help="An anchor or data set that the search never used, besides; may be repeated. "
+            "Default: one anchor, where that is cheap.",
         ),
     ] = None,
+    no_transfer: Annotated[
+        bool, typer.Option("--no-transfer", help="What the search used, and nothing besides.")
+    ] = False,
     pool: Pool = "ray",
     workers: Workers = None,
     kept: Annotated[
@@ -86,8 +90,11 @@ def rerank(
     from db.studies import Studies
     from evosearch.plugins import ensure
 
-    asked = Asked(top, steps, seeds, rates_of(rates), names_of(anchors), dataset,
-                  tuple(transfer or ()))  # fmt: skip
+    if no_transfer and transfer:
+        raise ConfigError("a transfer, and none", got=f"--no-transfer --transfer {transfer[0]}",
+                          expected="one of the two")  # fmt: skip
+    wanted = () if no_transfer else tuple(transfer) if transfer else None
+    asked = Asked(top, steps, seeds, rates_of(rates), names_of(anchors), dataset, wanted)
     check(out, pool, workers)
     console = Console(stderr=True)
     with sql_database(db) as store:

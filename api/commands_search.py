@@ -97,7 +97,7 @@ def start(
 ) -> int:
     """Start a search; the same command goes on with an unfinished one of the same config."""
     from api.own_config import complete, file_config
-    from api.wiring import check_names
+    from api.wiring import check_names, refuse_unrepeatable
     from evosearch.presets import repeatable
 
     use_data_dir(data_dir)
@@ -108,6 +108,7 @@ def start(
 
     config = complete(config)
     check_names(config)
+    refuse_unrepeatable(config, pool)
     if dry_run:
         return tell_plan(config)
     from api.code_change import unfinished

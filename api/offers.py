@@ -23,7 +23,7 @@ def offers() -> dict[str, Any]:
     from workers.anchors import ANCHORS
     from workers.datasets import DATASETS
     from workers.layers import TORCH_BASELINES
-    from workers.measures import goal_of
+    from workers.measures import BUILT_IN, goal_of
 
     plugins = []
     for source in registered_sources():
@@ -40,7 +40,7 @@ def offers() -> dict[str, Any]:
         })  # fmt: skip
     return {
         "plugins": plugins,
-        "objectives": {"parameters": goal_of("parameters").model_dump(mode="json")},
+        "objectives": {name: goal_of(name).model_dump(mode="json") for name in BUILT_IN},
         "anchors": list(ANCHORS.names()),
         "datasets": list(DATASETS.names()),
         "baselines": list(dict.fromkeys((*CATALOG, *TORCH_BASELINES, ORIGINAL))),

@@ -36,7 +36,10 @@ LOST = ("died", "hung")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the caller wants otherwise than by default; None or empty is the search's own."""
+    """What the caller wants otherwise than by default; None or empty is the search's own.
+
+    ``transfer``: None for one anchor that the search did not use, where that is cheap.
+    """
 
     top: int | None = None
     steps: int | None = None
@@ -44,7 +47,26 @@ class Asked:
     rates: tuple[float, ...] = ()
     anchors: tuple[str, ...] = ()
     dataset: str | None = None
-    transfer: tuple[str, ...] = ()
+    transfer: tuple[str, ...] | None = None
+
+
+TRANSFERS = ("resnet", "mobilenetv2", "efficientnet", "convnext")
+"""Anchors that a re-ranking transfers to by default, the cheapest first."""
+
+
+def default_transfer(task: Task) -> tuple[str, ...]:
+    """The cheapest anchor that the search did not use, at the size of its own; none where that is
+    dear (full size), or where layers do not move (texts, and anchors of a user's own)."""
+    from workers.anchors import ANCHORS
+
+    own = {anchor.name: anchor for anchor in task.anchors}
+    networks = [ANCHORS.get(name) for name in own]
+    moves = all(one.own is None and one.kind == "image" and not one.forbids for one in networks)
+    size = task.anchors[0].size
+    if not moves or size == "full":
+        return ()
+    unused = [name for name in TRANSFERS if name not in own]
+    return tuple(f"{name}:{size}" for name in unused[:1])
 
 
 def make_plan(facts: Facts, asked: Asked) -> Plan:
@@ -106,7 +128,10 @@ def _settings(task: Task, asked: Asked) -> Iterable[Setting]:
     base = asked.dataset or task.dataset
     anchors = [_anchor(text, own) for text in asked.anchors] or list(task.anchors)
     more, datasets = list[Anchor](), list[str]()
-    for text in asked.transfer:
+    transfer = asked.transfer
+    if transfer is None:
+        transfer = () if asked.anchors or asked.dataset else default_transfer(task)
+    for text in transfer:
         name = text.partition(":")[0]
         if text in DATASETS.names() or name == "folder" or text.endswith(".npz"):
             datasets.append(text)

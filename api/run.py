@@ -28,6 +28,7 @@ from api.wiring import (
     make_pool,
     new_id,
     open_database,
+    refuse_unrepeatable,
     versions,
 )
 from evosearch.config import Budget, SearchConfig
@@ -420,6 +421,7 @@ def search(
         config = repeatable(config, preset, given)
     config = complete(config)
     check_names(config)
+    refuse_unrepeatable(config, pool)
     store = open_database(db, create=True)
     make = _pool_maker(pool, workers, address, hang_seconds)
     run = Run(store, _begun(store, config, new, _assent(accept_changed_code)), make, show)

@@ -14,6 +14,7 @@ from api.reporting.blocks import Table as Block
 from api.text import changed, cost, count, goal_of, heading, shown
 from evosearch.objectives import ACCURACY, Objective
 from evosearch.ports import SearchInfo
+from evosearch.report import contributions
 
 PROVISIONAL = "~ provisional: one seed on select"
 
@@ -101,14 +102,19 @@ def funnel_table(rows: Sequence[FunnelRow]) -> Table:
 
 
 def yield_table(rows: Mapping[str, Mapping[str, int]]) -> Table:
-    """What random graphs and each operator contributed, most evaluated first."""
-    made = table("where candidates came from")
+    """What random graphs and each operator contributed, most evaluated first.
+
+    ``rows``: by the edits made, of which ``a+b`` counts for both.
+    """
+    made = table("where candidates came from", caption="each: a proposal; two edits count for both")
     made.add_column("operator")
-    for name in ("proposals", "new functions", "evaluated", "on the front"):
+    for name in ("proposals", "new functions", "each", "evaluated", "each", "on the front"):
         made.add_column(name, justify="right", no_wrap=True)
-    for label, row in rows.items():
-        numbers = (row["proposals"], row["new_functions"], row["evaluated"], row["on_front"])
-        made.add_row(label, *(count(number) for number in numbers))
+    for name, one in contributions(rows).items():
+        made.add_row(
+            name, count(one.proposals), count(one.new_functions), f"{one.new_share:.3f}",
+            count(one.evaluated), f"{one.survivor_share:.4f}", count(one.on_front),
+        )  # fmt: skip
     return made
 
 

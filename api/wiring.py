@@ -239,6 +239,18 @@ def check_names(config: SearchConfig) -> None:
         layer_graph(formula)
 
 
+def refuse_unrepeatable(config: SearchConfig, pool: object) -> None:
+    """Refuse for the inline pool an objective that would not repeat, before anything is stored.
+
+    Raises:
+        ConfigError: the search has one.
+    """
+    from workers.measures import refuse_timed
+
+    if pool == "inline":
+        refuse_timed(config.task)
+
+
 def versions() -> dict[str, str]:
     """Versions of what computes: Python, torch, numpy and evosearch itself."""
     packages = ("evosearch", "torch", "numpy", "ray")

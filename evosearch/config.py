@@ -81,7 +81,8 @@ class Evolution(Settings):
     random_of: Literal["proposals", "functions"] = "proposals"
     """What ``random_share`` is a share of: of all proposals (M), or of those that hold a new
     function. Random graphs are refused much more often than children, at hardly any cost; a share
-    of the proposals lets few of them through."""
+    of the proposals lets few of them through. After a hundredth of ``max_proposals`` without a new
+    function it is drawn anew."""
     remeasure_every: Annotated[int, Field(ge=0)] = 0
     """Repeats of an evaluated candidate's function before it gets a fresh seed; 0: never."""
     remeasure_share: Share = 0.2
@@ -89,6 +90,13 @@ class Evolution(Settings):
     challenge_top: Annotated[int, Field(ge=0)] = 0
     """Members with the highest mean scores that get fresh seeds, so that luck with one seed does
     not stay unchallenged; within ``remeasure_share``; 0: none."""
+    sure_edits: bool = False
+    """Whether edits of the live graph (all operators but ``paper``) are drawn anew until they
+    change it and keep the output varying with ``x``; only operators that can change the parent are
+    drawn then."""
+    challenge_front: bool = False
+    """Whether, after those of ``challenge_top``, members of the front get fresh seeds too, whatever
+    their mean: who leads on one anchor alone may be lucky there."""
     challenge_seeds: Count = 3
     """Seeds that those members are brought to."""
     modulo_affine: bool = False
@@ -141,7 +149,8 @@ class Anchor(Settings):
     quality: float | None = None
     """Smallest score after the first steps; where none is set, that of ``checks.quality``."""
     references: dict[str, float] = Field(default_factory=dict)
-    """Further objective -> its coordinate of the reference point (a score)."""
+    """Further objective -> its coordinate of the reference point (a score); by default that of the
+    objective's ``worst``."""
 
     @property
     def objective(self) -> Objective:
@@ -192,7 +201,8 @@ class Task(Settings):
     """A built-in data set or one of a plug-in (P: CIFAR-10); a task of a user's own has its own
     data."""
     anchors: Annotated[tuple[Anchor, ...], Field(min_length=1)]
-    """Trained in this order; put the cheapest first."""
+    """Checked and trained in this order; put the cheapest first, as every preset does. It is no
+    measured order, for then a search would not repeat; the report says what a step of each cost."""
     steps: Count = 100
     """Training steps of a candidate on each anchor (M: 2,000 for series B, 5,000 for S)."""
     batch_size: Count = 64
@@ -307,6 +317,9 @@ class Hurdles(Settings):
     """Share of the latest candidates at that step that would miss it."""
     after: Count = 20
     """Candidates that came to the step before a hurdle is set there."""
+    spare_front: bool = False
+    """Whether a candidate goes on all the same that stands on the front of the latest candidates'
+    scores at that step, over the anchors up to that one."""
 
 
 class Checks(Settings):
@@ -436,7 +449,8 @@ class SearchConfig(Settings):
         for anchor in anchors:
             for one in anchor.objectives[1:]:
                 name = f"{anchor.name}{SEPARATOR}{one.name}"
-                found[name] = (one, anchor.references.get(one.name, 0.0))
+                least = 0.0 if one.worst is None else one.score(one.worst)
+                found[name] = (one, anchor.references.get(one.name, least))
         return found
 
     def objective(self, coordinate: str) -> Objective:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +34,7 @@ def first_job(state: State, event: ev.CandidateQueued) -> Job:
         task=config.task,
         checks=config.checks,
         hurdles=hurdles(state),
+        fronts=fronts(state),
         bounds=state.bounds,
         audit=event.audit,
         signal_only=config.surrogate.enabled and event.origin in ("random", "mutation"),
@@ -49,3 +52,52 @@ def hurdles(state: State) -> dict[str, dict[int, float]]:
         }
         for anchor, by_step in state.milestones.items()
     }
+
+
+def fronts(state: State) -> dict[str, dict[int, tuple[tuple[float, ...], ...]]]:
+    """Anchor -> step -> the front of the latest candidates' scores there, on the anchors up to it.
+
+    Empty where no hurdle spares the front.
+    """
+    anchors = state.config.anchor_names
+    rows: dict[str, dict[int, list[tuple[float, ...]]]] = {name: {} for name in anchors}
+    for by_step in state.early.values():
+        for step, scores in by_step.items():
+            row: tuple[float, ...] = ()
+            for name in anchors:
+                if name not in scores:
+                    break
+                row = (*row, scores[name])
+                rows[name].setdefault(step, []).append(row)
+    return {
+        name: {step: _front(found) for step, found in sorted(of.items())}
+        for name, of in rows.items() if of
+    }  # fmt: skip
+
+
+def _front(rows: list[tuple[float, ...]]) -> tuple[tuple[float, ...], ...]:
+    kept: list[tuple[float, ...]] = []
+    # The largest first: whoever beats a row comes before it. Of so few rows arrays would be slower.
+    for row in sorted(set(rows), reverse=True):
+        if not any(all(a >= b for a, b in zip(one, row, strict=True)) for one in kept):
+            kept.append(row)
+    return tuple(reversed(kept))
+
+
+def least_score(
+    job: Job, anchor: str, step: int, reached: Mapping[str, Mapping[int, float]]
+) -> float | None:
+    """The score at a hurdle below which a candidate is given up; None where there is no hurdle.
+
+    It is the hurdle, or less where a lower score still puts the candidate on the front: beaten by
+    nobody who did at least as well on every anchor before. ``reached``: what it had there.
+    """
+    hurdle = job.hurdles.get(anchor, {}).get(step)
+    rows = job.fronts.get(anchor, {}).get(step, ())
+    before = [one.name for one in job.task.anchors]
+    before = before[: before.index(anchor)]
+    if hurdle is None or not rows or any(step not in reached.get(name, {}) for name in before):
+        return hurdle
+    mine = [reached[name][step] for name in before]
+    better = [row[-1] for row in rows if all(a >= b for a, b in zip(row, mine, strict=False))]
+    return min(hurdle, max(better, default=-math.inf))

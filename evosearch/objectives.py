@@ -23,7 +23,8 @@ class Objective(BaseModel):
 
     ``scale``: how much of the unit counts as one; by default 100 for per cent and 1 for all else,
     so that a mean over anchors adds shares to shares. ``worst``: the value of knowing nothing,
-    which a training that diverged gets; where it is not said, an untrained network is measured.
+    which a training that diverged gets; where it is not said, an untrained network is measured. The
+    hypervolume is measured from it, where the settings say no other reference.
 
     Example:
         >>> Objective("bpc", "min", "bit/char").score(2.0)

@@ -1,7 +1,9 @@
 """The operators that make a child from parents: a table of small edits of the live graph.
 
-The paper's own operator, one op node drawn anew, is a row like the others. Nothing here looks at
-what a graph computes; the checks do.
+The paper's own operator, one op node drawn anew, is a row like the others, and the only one that is
+never held to account: all others may be asked to change the live graph, and to keep the output
+varying with ``x`` over space. Beyond its structure nothing here looks at what a graph computes; the
+checks do.
 """
 
 from __future__ import annotations
@@ -9,16 +11,31 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from evosearch.config import Operator as Name
 from evosearch.streams import below, pick
 from evosearch.variation import Table, mutate, random_node
+from primitives.digest import digest
 from primitives.graph import FIRST_OP, Graph, Node
+from primitives.ops import TypedPrimitive
 from primitives.rewrite import live_form
+from primitives.structure import structural_fault
+
+TRIES = 8
+"""Edits of one parent that are drawn until one gives a child to look at."""
 
 Edit = Callable[[random.Random, Table, Graph, Graph], Graph | None]
 """From the parent's and a second parent's live graph to an edited one; None: it does not apply."""
+
+
+Applies = Callable[[Table, Graph, int], bool]
+"""Whether an operator can change that live graph where so many more nodes have room."""
+
+
+def _always(table: Table, graph: Graph, room: int) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +46,54 @@ class Operator:
     meaning: str
     live: bool = True
     parents: int = 1
+    applies: Applies = _always
 
 
 def apply_operator(
-    rng: random.Random, table: Table, name: Name, parent: Graph, other: Graph, nodes: int
+    rng: random.Random,
+    table: Table,
+    name: Name,
+    parent: Graph,
+    other: Graph,
+    nodes: int,
+    *,
+    sure: bool = True,
 ) -> Graph:
     """The child of ``parent`` (and ``other``), with at most ``nodes`` op nodes.
 
+    ``sure``: an edit that leaves the canonical graph as it was, makes it too large, or cuts the
+    output off from ``x`` is drawn anew; otherwise the first one is taken, if it is not too large.
+
     Returns:
-        The parent itself where the operator does not apply or the child would be too large; it
-        then counts as a repeat.
+        The parent itself where the operator does not apply, or after `TRIES` such edits; it then
+        counts as a repeat.
     """
     row = OPERATORS[name]
     if not row.live:
         child = row.edit(rng, table, parent, other)
         return parent if child is None else child
-    child = row.edit(rng, table, live_form(parent), live_form(other))
-    if child is None:
-        return parent
-    child = live_form(child)
-    return parent if len(child.nodes) > nodes else child
+    mine, others = live_form(parent), live_form(other)
+    for _ in range(TRIES if sure else 1):
+        edited = row.edit(rng, table, mine, others) if mine.nodes else None
+        if edited is None or (sure and structural_fault(edited) is not None):
+            continue
+        child = live_form(edited)
+        if len(child.nodes) <= nodes and not (sure and digest(child) == digest(parent)):
+            return child
+    return parent
+
+
+def applicable(
+    weights: Mapping[Name, float], table: Table, parent: Graph, nodes: int
+) -> Mapping[Name, float]:
+    """Of the operators those that can change this parent, with their weights; all, if none can."""
+    live = live_form(parent)
+    room = nodes - len(live.nodes)
+    found = {
+        name: weight for name, weight in weights.items()
+        if not OPERATORS[name].live or OPERATORS[name].applies(table, live, room)
+    }  # fmt: skip
+    return found or weights
 
 
 def pick_operator(rng: random.Random, weights: Mapping[Name, float]) -> Name:
@@ -68,18 +113,28 @@ def _redraw(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph:
 def _swap(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph | None:
     position = below(rng, len(graph.nodes))
     node = graph.nodes[position]
-    fresh = _primitive(rng, table, node.inputs)
+    fresh = _primitive(rng, table, node.inputs, but=(node.op, node.over))
     return None if fresh is None else _replaced(graph, position, fresh)
 
 
+def _can_swap(table: Table, graph: Graph, room: int) -> bool:
+    return any(_kinds(table, len(one.inputs)) - {(one.op, one.over)} for one in graph.nodes)
+
+
 def _rewire(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph | None:
-    position = below(rng, len(graph.nodes))
-    node = graph.nodes[position]
-    if not node.inputs:
+    reading = [at for at, node in enumerate(graph.nodes) if node.inputs]
+    if not reading:
         return None
+    position = pick(rng, reading)
+    node = graph.nodes[position]
     slot = below(rng, len(node.inputs))
-    fresh = _rewired(node, slot, below(rng, FIRST_OP + position))
-    return _replaced(graph, position, fresh)
+    source = below(rng, FIRST_OP + position - 1)
+    source += source >= node.inputs[slot]  # another one than it reads now
+    return _replaced(graph, position, _rewired(node, slot, source))
+
+
+def _can_rewire(table: Table, graph: Graph, room: int) -> bool:
+    return any(node.inputs for node in graph.nodes)
 
 
 def _insert(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph:
@@ -105,11 +160,11 @@ def _branch(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph |
 
 def _delete(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph | None:
     """One node is bypassed: who read it reads one of its inputs."""
-    position = below(rng, len(graph.nodes))
-    node = graph.nodes[position]
-    if not node.inputs or len(graph.nodes) == 1:
+    reading = [at for at, node in enumerate(graph.nodes) if node.inputs]
+    if not reading or len(graph.nodes) == 1:
         return None
-    source, gone = pick(rng, node.inputs), FIRST_OP + position
+    position = pick(rng, reading)
+    source, gone = pick(rng, graph.nodes[position].inputs), FIRST_OP + position
     if gone == graph.output and source < FIRST_OP:
         return None
     rest = [
@@ -119,6 +174,10 @@ def _delete(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph |
     if gone == graph.output:
         rest = rest[: source - FIRST_OP + 1]
     return Graph(tuple(rest))
+
+
+def _can_delete(table: Table, graph: Graph, room: int) -> bool:
+    return len(graph.nodes) > 1 and _can_rewire(table, graph, room)
 
 
 def _cross(rng: random.Random, table: Table, graph: Graph, other: Graph) -> Graph:
@@ -160,15 +219,23 @@ def _edge(rng: random.Random, graph: Graph) -> _Edge:
     return pick(rng, edges)
 
 
-def _primitive(rng: random.Random, table: Table, inputs: tuple[int, ...]) -> Node | None:
-    """A random primitive of as many inputs, reading these; None where the table has none."""
+def _primitive(
+    rng: random.Random, table: Table, inputs: tuple[int, ...], but: TypedPrimitive | None = None
+) -> Node | None:
+    """A random primitive of as many inputs, reading these; None where the table has no other."""
     arity = len(inputs)
-    if not any(count == arity for row in table for _, count in row):
+    if not _kinds(table, arity) - {but}:
         return None
     while True:
-        (op, over), count = pick(rng, pick(rng, table))
-        if count == arity:
-            return Node(op, inputs, over)
+        kind, count = pick(rng, pick(rng, table))
+        if count == arity and kind != but:
+            return Node(kind[0], inputs, kind[1])
+
+
+@lru_cache(maxsize=64)
+def _kinds(table: Table, arity: int) -> frozenset[TypedPrimitive]:
+    """The typed primitives of so many inputs."""
+    return frozenset(kind for row in table for kind, count in row if count == arity)
 
 
 def _spliced(graph: Graph, edge: _Edge, fresh: tuple[Node, ...]) -> Graph:
@@ -195,11 +262,19 @@ def _replaced(graph: Graph, position: int, node: Node) -> Graph:
 OPERATORS: dict[Name, Operator] = {
     "paper": Operator(_redraw, "any op node drawn anew, dead ones included", live=False),
     "redraw": Operator(_redraw, "a live node drawn anew, primitive and inputs"),
-    "swap": Operator(_swap, "a live node's primitive replaced by one with as many inputs"),
-    "rewire": Operator(_rewire, "one input of a live node drawn anew"),
-    "insert": Operator(_insert, "a new node on an edge"),
-    "branch": Operator(_branch, "a new node of two inputs on an edge, the other input new as well"),
-    "delete": Operator(_delete, "a node bypassed"),
+    "swap": Operator(
+        _swap, "a live node's primitive replaced by another with as many inputs", applies=_can_swap
+    ),
+    "rewire": Operator(_rewire, "one input of a live node reads another", applies=_can_rewire),
+    "insert": Operator(
+        _insert, "a new node on an edge", applies=lambda table, graph, room: room >= 1
+    ),
+    "branch": Operator(
+        _branch,
+        "a new node of two inputs on an edge, the other input new as well",
+        applies=lambda table, graph, room: room >= 2 and bool(_kinds(table, 2)),
+    ),
+    "delete": Operator(_delete, "a node bypassed", applies=_can_delete),
     "cross": Operator(_cross, "a node replaced by a sub-graph of another parent", parents=2),
 }
 """Name -> operator. Weights are settings of the search."""

@@ -10,11 +10,13 @@ import heapq
 import math
 import random
 from collections import ChainMap, Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from evosearch import events as ev
+from evosearch.config import Operator
 from evosearch.members import Member
-from evosearch.operators import OPERATORS, apply_operator, pick_operator
+from evosearch.operators import OPERATORS, applicable, apply_operator, pick_operator
 from evosearch.records import Rejection, Run, Subject
 from evosearch.screen import SCREEN_CODES, Clock, Screen, Verdict
 from evosearch.selection import tournament
@@ -26,6 +28,8 @@ from primitives.graph import Graph
 from primitives.structure import analyse
 
 Origin = Literal["random", "mutation"]
+ROUNDS = 100
+"""Times that a hunt for the next new function may change its mind, of ``max_proposals`` in all."""
 
 
 def no_clock() -> float:
@@ -79,10 +83,12 @@ class Proposer:
         if hunt is None or hunt.seq != state.seq:
             hunt = self._hunt = _Hunt(state, self.table, self.drawer)
         last = state.next_birth + state.config.evolution.max_proposals
-        begun = hunt.birth
+        begun, patience = hunt.birth, max(1, state.config.evolution.max_proposals // ROUNDS)
         while hunt.birth < last:
             if hunt.birth > begun and self.clock() >= until:
                 return None
+            if (hunt.birth - state.next_birth) % patience == 0:
+                hunt.at_random = _draws_at_random(state, hunt.birth)
             if self._try(state, hunt):
                 break
             hunt.birth += 1
@@ -160,13 +166,18 @@ class Proposer:
         evolution, nodes = state.config.evolution, state.config.space.nodes
         graph, parents, names = parent.graph, [parent.birth], []
         for _ in range(1 + below(rng, evolution.mutations)):
-            name = pick_operator(rng, evolution.operators)
+            weights: Mapping[Operator, float] = evolution.operators
+            if evolution.sure_edits:
+                weights = applicable(weights, hunt.table, graph, nodes)
+            name = pick_operator(rng, weights)
             names.append(name)
             other = parent
             if OPERATORS[name].parents > 1:
                 other = _parent(rng, state, hunt)
                 parents.append(other.birth)
-            graph = apply_operator(rng, hunt.table, name, graph, other.graph, nodes)
+            graph = apply_operator(
+                rng, hunt.table, name, graph, other.graph, nodes, sure=evolution.sure_edits
+            )
         return _Draft(graph, "mutation", "+".join(names), tuple(dict.fromkeys(parents)))
 
     def _queued(
@@ -229,7 +240,7 @@ class _Hunt:
         weights = state.primitive_weights()
         self.table = weighted(table, weights) if weights else table
         self.drawer = drawer.drawing(self.table) if weights else drawer
-        self.at_random = _draws_at_random(state)
+        self.at_random = _draws_at_random(state, self.birth)
         self.skipped = _Skips(state)
         self.fresh: dict[str, int] = {}
         self.digests = ChainMap(self.fresh, state.digests)
@@ -244,14 +255,18 @@ def _parent(rng: random.Random, state: State, hunt: _Hunt) -> Member:
     return state.members[tournament(rng, hunt.parents, points, evolution, live_nodes)]
 
 
-def _draws_at_random(state: State) -> bool | None:
-    """Whether the next new function comes from nothing; None: each proposal decides for itself."""
+def _draws_at_random(state: State, birth: int) -> bool | None:
+    """Whether proposals from that one on come from nothing; None: each decides for itself.
+
+    It holds until a new function is found, but is drawn anew where a round of proposals held none:
+    a parent's neighbourhood may be exhausted, while random graphs are not.
+    """
     evolution = state.config.evolution
     if not state.parents or state.evaluated - state.begun_at < evolution.warm_up:
         return True
     if evolution.random_of == "proposals":
         return None
-    return stream(state.config.seed, "origin", state.next_birth).random() < evolution.random_share
+    return stream(state.config.seed, "origin", birth).random() < evolution.random_share
 
 
 def _audited(state: State, birth: int) -> bool:
@@ -270,16 +285,26 @@ def remeasurement_due(state: State) -> Member | None:
 
 
 def _unchallenged(state: State) -> Member | None:
-    """Of the members with the highest mean scores the first that has too few seeds."""
-    evolution = state.config.evolution
+    """The member with the highest mean score, and then that of the front with the fewest seeds, of
+    those that have too few."""
+    evolution, points = state.config.evolution, state.front.points
+    anchors = len(state.config.task.anchors)
+
+    def rank(birth: int) -> tuple[float, int]:
+        return float(points[birth][:anchors].sum()), birth
+
+    def doubted(births: Iterable[int]) -> Iterator[Member]:
+        members = (state.members[birth] for birth in births)
+        return (one for one in members if one.measured < evolution.challenge_seeds)
+
     if not evolution.challenge_top:
         return None
-    anchors, points = len(state.config.task.anchors), state.front.points
-    leading = heapq.nsmallest(
-        evolution.challenge_top, state.population, key=lambda b: (points[b][:anchors].sum(), b)
-    )
-    members = (state.members[birth] for birth in leading)
-    return next((one for one in members if one.measured < evolution.challenge_seeds), None)
+    leading = heapq.nsmallest(evolution.challenge_top, state.population, key=rank)
+    found = next(doubted(leading), None)
+    if found is not None:
+        return found
+    front = doubted(state.front.members if evolution.challenge_front else ())
+    return min(front, key=lambda one: (one.measured, *rank(one.birth)), default=None)
 
 
 def _popular(state: State) -> Member | None:

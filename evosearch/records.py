@@ -60,10 +60,12 @@ class Job(Record):
     ``graph`` is the candidate's graph; a baseline has none and is built from its name.
     With ``checks`` the runs pass signal, quality and stability before any is trained to its end,
     and the first steps of each run are quality's own. ``audit``: a layer that signal rejects is
-    put through quality all the same. ``hurdles``: anchor -> step -> least score. ``bounds``: of the
-    signal check, where the search has learnt them. ``attempt`` counts from 1, and ``preempted``
-    how many attempts ended because a machine was taken away. ``signal_only``: the job ends with the
-    signal check, and its runs are for later.
+    put through quality all the same. ``hurdles``: anchor -> step -> least score. ``fronts``: anchor
+    -> step -> scores there of other candidates, on the anchors up to that one, that spare who is
+    not below them all. ``reached``: anchor -> step -> score, of runs that have ended. ``bounds``:
+    of the signal check, where the search has learnt them. ``attempt`` counts from 1, and
+    ``preempted`` how many attempts ended because a machine was taken away. ``signal_only``: the job
+    ends with the signal check, and its runs are for later.
     """
 
     id: str
@@ -74,6 +76,8 @@ class Job(Record):
     task: Task
     checks: Checks | None = None
     hurdles: dict[str, dict[int, float]] = {}
+    fronts: dict[str, dict[int, tuple[tuple[float, ...], ...]]] = {}
+    reached: dict[str, dict[int, float]] = {}
     bounds: dict[str, dict[str, Bounds]] = {}
     audit: bool = False
     signal_only: bool = False

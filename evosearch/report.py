@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ from primitives.errors import FormulaError
 from primitives.fingerprint import fingerprint
 from primitives.graph import Graph
 from primitives.printer import format_formula
+
+KINDS = ("proposals", "new_functions", "evaluated", "on_front")
+"""What is counted of each operator."""
 
 
 def formula_of(graph: Graph) -> str:
@@ -69,6 +73,39 @@ def operator_yields(state: State) -> dict[str, dict[str, int]]:
             state.operators.items(), key=lambda item: (-item[1].evaluated, item[0])
         )
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one operator (or ``random``, or another origin) brought, alone or with others."""
+
+    proposals: int
+    new_functions: int
+    evaluated: int
+    on_front: int
+
+    @property
+    def new_share(self) -> float:
+        """New functions per proposal."""
+        return self.new_functions / self.proposals if self.proposals else 0.0
+
+    @property
+    def survivor_share(self) -> float:
+        """Candidates that came through all checks, per proposal."""
+        return self.evaluated / self.proposals if self.proposals else 0.0
+
+
+def contributions(yields: Mapping[str, Mapping[str, int]]) -> dict[str, Contribution]:
+    """`operator_yields` by operator: who took part in a proposal of two edits is counted for each.
+
+    So the counts add up to more than there are; the ratios are each operator's own.
+    """
+    found: dict[str, Counter[str]] = {}
+    for label, row in yields.items():
+        for name in dict.fromkeys(label.split("+")):
+            found.setdefault(name, Counter()).update(row)
+    made = {name: Contribution(**{key: row[key] for key in KINDS}) for name, row in found.items()}
+    return dict(sorted(made.items(), key=lambda item: (-item[1].evaluated, item[0])))
 
 
 def lineage(state: State, birth: int) -> list[dict[str, Any]]:

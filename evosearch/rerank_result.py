@@ -2,7 +2,8 @@
 
 Rows of one data set make a table of their own, apart for what the search trained on and for what it
 never used. Each candidate is compared with the better baseline of each anchor, so that it has to
-beat the best of them everywhere; p-values are corrected for the number of candidates. Pure
+beat the best of them everywhere; p-values, of the mean over anchors and of each anchor alone, are
+corrected for the number of candidates. Where a baseline has no number nobody is called better. Pure
 functions from evaluations to plain JSON data.
 """
 
@@ -22,6 +23,8 @@ from evosearch.streams import stream
 
 BETTER, WORSE, NEITHER = "better", "worse", "no difference shown"
 ONE_SEED, MISSING = "one seed tells nothing", "not comparable: a row is missing"
+UNPROVED = "not shown: a baseline is missing"
+"""Better than the baselines that have a number, where another one has none."""
 
 Finals = Mapping[str, Mapping[int, Evaluation]]
 """Row -> seed -> evaluation on ``final``."""
@@ -115,7 +118,12 @@ def _table(
             for layer in plan.layers
         },
         "comparisons": _comparisons(plan, anchors, rights),
+        "missing_baselines": [one.key for one in _baselines(plan) if one.key not in rights],
     }  # fmt: skip
+
+
+def _baselines(plan: Plan) -> list[Layer]:
+    return [layer for layer in plan.layers if layer.graph is None]
 
 
 def _row(
@@ -137,9 +145,13 @@ def _row(
 def _comparisons(
     plan: Plan, anchors: Sequence[str], rights: Mapping[str, Rights]
 ) -> dict[str, dict[str, Any]]:
-    """Each candidate against the better baseline of each anchor."""
+    """Each candidate against the better baseline of each anchor.
+
+    Nobody is called better where a baseline has no number: it may be the better one.
+    """
     candidates = [layer.key for layer in plan.layers if layer.graph is not None]
-    baselines = [one.key for one in plan.layers if one.graph is None and one.key in rights]
+    baselines = [one.key for one in _baselines(plan) if one.key in rights]
+    complete = len(baselines) == len(_baselines(plan))
     made: dict[str, dict[str, Any]] = {key: {"verdict": MISSING} for key in candidates}
     ranked = [key for key in candidates if key in rights]
     if not baselines or not ranked:
@@ -147,20 +159,43 @@ def _comparisons(
     means = np.stack([rights[name].mean(axis=(1, 2)) for name in baselines])
     better = [baselines[int(place)] for place in means.argmax(axis=0)]
     strongest = np.stack([rights[name][place] for place, name in enumerate(better)])
-    tests = [paired_test(rights[key], strongest) for key in ranked]
     # Corrected for all that were chosen, also those that failed: they were looked at too.
-    corrected = holm([test.p for test in tests] + [1.0] * (len(candidates) - len(ranked)))
-    for key, test, p in zip(ranked, tests, corrected, strict=False):
+    failed = len(candidates) - len(ranked)
+    tested = _tested({key: rights[key] for key in ranked}, strongest, failed)
+    alone = [
+        _tested({key: rights[key][[at]] for key in ranked}, strongest[[at]], failed)
+        for at in range(len(anchors))
+    ]
+
+    def said(difference: float, p: float) -> str:
+        found = word(difference, p, plan.level)
+        return UNPROVED if found == BETTER and not complete else found
+
+    for key in ranked:
         each, overall = _bootstrap(plan, rights[key], strongest)
+        p, corrected = tested[key]
         made[key] = {
             "better_baseline": dict(zip(anchors, better, strict=True)),
             "difference": overall._asdict(),
-            "anchors": {name: one._asdict() for name, one in zip(anchors, each, strict=True)},
-            "p": _finite(test.p),
-            "p_corrected": _finite(p),
-            "verdict": word(overall.value, p, plan.level),
-        }
+            "anchors": {
+                name: {**one._asdict(), "p": _finite(by[key][0]),
+                       "p_corrected": _finite(by[key][1]), "verdict": said(one.value, by[key][1])}
+                for name, one, by in zip(anchors, each, alone, strict=True)
+            },
+            "p": _finite(p),
+            "p_corrected": _finite(corrected),
+            "verdict": said(overall.value, corrected),
+        }  # fmt: skip
     return made
+
+
+def _tested(
+    ours: Mapping[str, Rights], theirs: Rights, failed: int
+) -> dict[str, tuple[float, float]]:
+    """Candidate -> p of its paired test, and p corrected for them all and so many that failed."""
+    found = {key: paired_test(one, theirs).p for key, one in ours.items()}
+    corrected = holm([*found.values(), *[1.0] * failed])
+    return {key: (p, by) for (key, p), by in zip(found.items(), corrected, strict=False)}
 
 
 def _finite(value: float) -> float | None:
@@ -187,10 +222,18 @@ def _verdict(plan: Plan, tables: Sequence[Mapping[str, Any]]) -> str:
     anchors = list(main["anchors"])
     where = f"the mean of {len(anchors)} anchors" if len(anchors) > 1 else anchors[0]
     on = f"on {main['dataset']}, {where}"
+    gone = ", ".join(main["missing_baselines"])
+    if any(one["verdict"] == UNPROVED for one in main["comparisons"].values()):
+        return f"no verdict: {gone} has no number {on}, and may be the better baseline ({alpha})"
     if not winners:
-        return f"not better: no candidate beats the better baseline {on} ({alpha})"
+        fewer = f"; {gone} has no number" if gone else ""
+        return f"not better: no candidate beats the better baseline {on} ({alpha}){fewer}"
     shown = ", ".join(key.removeprefix("c") for key in winners)
     told = f"better: candidate {shown} beats the better baseline {on} ({alpha})"
+    if len(anchors) > 1:
+        alone = [main["comparisons"][key]["anchors"].values() for key in winners]
+        won = [f"{sum(one['verdict'] == BETTER for one in each)} of {len(each)}" for each in alone]
+        told += f"; on its own it is better on {', '.join(won)} anchors"
     others = tables[1:]
     if not others:
         return told + "; no transfer was trained"

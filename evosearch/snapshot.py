@@ -26,7 +26,7 @@ from evosearch.surrogate import Discards, Lesson, Waiting
 from primitives.errors import EvosearchError
 from primitives.graph import Graph
 
-VERSION = 6
+VERSION = 7
 """Raise it whenever `State` folds an event differently or remembers something else."""
 
 LEAST_EVENTS = 5000
@@ -184,6 +184,14 @@ def _load_milestones(data: Mapping[str, Any], state: State) -> Any:
     }
 
 
+def _dump_early(early: Mapping[int, Mapping[int, Mapping[str, float]]]) -> list[Any]:
+    return [[birth, [*by_step.items()]] for birth, by_step in early.items()]
+
+
+def _load_early(data: list[Any], _state: State) -> Any:
+    return {birth: {step: dict(scores) for step, scores in by_step} for birth, by_step in data}
+
+
 def _dump_pending(pending: Mapping[str, Job]) -> list[Any]:
     return [job.model_dump(mode="json") for job in pending.values()]
 
@@ -285,6 +293,7 @@ _PARTS: dict[str, _Part] = {
     "learnt": _Part(_dump_learnt, _load_learnt),
     "bounds": _Part(_dump_bounds, _load_bounds),
     "milestones": _Part(_dump_milestones, _load_milestones),
+    "early": _Part(_dump_early, _load_early),
     "waiting": _Part(_dump_waiting, _load_waiting),
     "lessons": _Part(list, _load_lessons),
     "discards": _Part(

@@ -15,7 +15,7 @@ import numpy as np
 from evosearch import events as ev
 from evosearch.config import Bounds, Budget, Limits, SearchConfig
 from evosearch.errors import StateConflict
-from evosearch.jobs import first_job, hurdles
+from evosearch.jobs import first_job, fronts, hurdles
 from evosearch.members import Audit, Member, Tally, Yield
 from evosearch.objectives import SEPARATOR
 from evosearch.pareto import Front, Points
@@ -107,6 +107,8 @@ class State:
         self.duplicates = 0
         self.train_steps: Counter[str] = Counter()
         self.milestones: dict[str, dict[int, deque[float]]] = {}
+        self.early: dict[int, dict[int, dict[str, float]]] = {}
+        """Birth -> step of a hurdle -> anchor -> score, of the latest; for hurdles that spare."""
         self.learnt = Learnt()
         self.bounds: dict[str, dict[str, Bounds]] = {}
         self.waiting: dict[int, Waiting] = {}
@@ -272,7 +274,10 @@ class State:
         # A job with finished runs has passed its checks: they are not made again after a restart.
         # Hurdles are: the trainings that are left begin anew, and tell their milestones again.
         checks = self._hurdles_alone if job.checks is not None else None
-        self.pending[event.job_id] = job.model_copy(update={"runs": left, "checks": checks})
+        reached = {**job.reached, done.anchor: done.milestones} if job.fronts else job.reached
+        self.pending[event.job_id] = job.model_copy(
+            update={"runs": left, "checks": checks, "reached": reached}
+        )
         birth = event.subject.birth
         if birth is not None and event.purpose in SCORED:
             self.members[birth].scores[done.anchor].append(done.score)
@@ -287,11 +292,13 @@ class State:
             self._learn(event)
             self._count_checks(event.checks)
             for step, score in done.milestones.items():
-                self._reach(done.anchor, step, score)
+                self._reach(event.subject.birth, done.anchor, step, score)
 
     def _on_candidate_waiting(self, event: ev.CandidateWaiting) -> None:
         job_id = f"c{event.birth}"
-        fresh = {"attempt": 1, "preempted": 0, "hurdles": hurdles(self)}
+        fresh = {
+            "attempt": 1, "preempted": 0, "hurdles": hurdles(self), "fronts": fronts(self),
+        }  # fmt: skip
         self.pending[job_id] = self._job(job_id).model_copy(
             update={"signal_only": False, "checks": self._without_signal, **fresh}
         )
@@ -320,7 +327,8 @@ class State:
         for run in event.checks:
             self.train_steps["audit" if run.audited else "quality"] += run.steps
             if run.check == "training" and "step" in run.findings:
-                self._reach(run.anchor, int(run.findings["step"]), run.findings["score"])
+                found = run.findings
+                self._reach(event.birth, run.anchor, int(found["step"]), found["score"])
         self._count_checks(event.checks)
         if event.audit_passed is not None:
             self.audit.audited += 1
@@ -440,8 +448,12 @@ class State:
         if member is not None and member.evaluated:
             member.repeats += count
 
-    def _reach(self, anchor: str, step: int, score: float) -> None:
+    def _reach(self, birth: int | None, anchor: str, step: int, score: float) -> None:
         """A candidate's score at a hurdle. Those that fail it count too, or it would only rise."""
+        if birth is not None and self.config.checks.hurdles.spare_front:
+            self.early.setdefault(birth, {}).setdefault(step, {})[anchor] = score
+            if len(self.early) > (self.population.maxlen or 1):
+                del self.early[next(iter(self.early))]
         by_step = self.milestones.setdefault(anchor, {})
         by_step.setdefault(step, deque(maxlen=self.population.maxlen)).append(score)
 

@@ -6,7 +6,9 @@ The rule:
   time, and the one with the highest *promise* is trained next.
 - Its promise is the rank from 0 to 1 that a random forest expects of it among the candidates that
   the search has trained. The forest is fitted to this very search's outcomes: what the signal check
-  measured, what the graph is made of, and what its parents were worth.
+  measured (two steps of the very training, which are all of its curve that is there when the queue
+  is ordered: who has a longer one is in training already, and hurdles judge it), what the graph is
+  made of, and what its parents were worth.
 - Nobody waits for ever: who has been passed over often enough is trained next, whatever its
   promise. So, by itself, the surrogate delays and discards nothing.
 - It earns the right to discard by what it said of candidates that were trained all the same. The

@@ -20,7 +20,8 @@ from evosearch.streams import below, pick
 from evosearch.variation import Table, draw_table, mutate, random_graph
 from primitives.formula import parse
 from primitives.graph import FIRST_OP, Graph, Node
-from primitives.ops import OPS, typed_name
+from primitives.ops import OPS, primitive, typed_name
+from primitives.rewrite import live_form
 
 MAX_HOLES = 8
 MAX_NODES = 64
@@ -157,6 +158,63 @@ class TemplateSpace:
         # The argument twice, so that a hole reads it as often as a free graph reads x and itself.
         sources = (hole.argument, hole.argument, 1, 2, 3, *range(first, first + step))
         return Node(op, tuple(pick(rng, sources) for _ in range(arity)), over)
+
+
+def has_form(text: str, graph: Graph) -> bool:
+    """Whether the graph's live part is the template with something in each hole.
+
+    Judged by structure, with the inputs of commutative primitives in either order.
+    """
+    frame, live = _frame(text)[0], live_form(graph)
+    reads = [{index} for index in range(FIRST_OP)]
+    for node in live.nodes:
+        reads.append(set().union(*(reads[source] for source in node.inputs)))
+
+    def fits(mine: int, theirs: int, known: dict[int, int]) -> dict[int, int] | None:
+        """Frame node -> live node, with that pair in it; None where it cannot be."""
+        if mine in known or mine < FIRST_OP:
+            return known if known.get(mine, mine) == theirs else None
+        if theirs < FIRST_OP:
+            return None
+        known = {**known, mine: theirs}
+        argument = _argument(frame, mine)
+        if argument is not None:
+            return _filled(argument, theirs, known)
+        ours, other = frame.node(mine), live.node(theirs)
+        if (ours.op, ours.over) != (other.op, other.over):
+            return None
+        commutes = "commutative" in primitive(ours.op).properties
+        for inputs in (other.inputs, other.inputs[::-1]) if commutes else (other.inputs,):
+            found: dict[int, int] | None = known
+            for ours_in, other_in in zip(ours.inputs, inputs, strict=True):
+                found = None if found is None else fits(ours_in, other_in, found)
+            if found is not None:
+                return found
+        return None
+
+    def _filled(argument: int, theirs: int, known: dict[int, int]) -> dict[int, int] | None:
+        """A hole of that argument: what it reads of ``x`` goes through the argument."""
+        if argument < FIRST_OP:
+            return known if reads[theirs] <= {argument, 1, 2, 3} else None
+        for inner in range(theirs - 1, FIRST_OP - 1, -1):
+            found = fits(argument, inner, known)
+            if found is not None and _leaves(live, theirs, inner) <= {1, 2, 3}:
+                return found
+        return None
+
+    return bool(live.nodes) and fits(frame.output, live.output, {}) is not None
+
+
+def _leaves(graph: Graph, root: int, cut: int) -> set[int]:
+    """The initial nodes that ``root`` reads other than through ``cut``."""
+    found, waiting = set[int](), {root}
+    while waiting:
+        index = waiting.pop()
+        if index < FIRST_OP:
+            found.add(index)
+        elif index != cut:
+            waiting.update(graph.node(index).inputs)
+    return found
 
 
 def _frame(text: str) -> tuple[Graph, list[str]]:

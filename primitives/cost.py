@@ -6,6 +6,7 @@ A look, not a benchmark: few runs, one shape, whatever else the machine is doing
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -57,15 +58,25 @@ def _seconds(layer: nn.Module, x: Tensor) -> tuple[float, float, float]:
 
 
 def saved_bytes(layer: nn.Module, x: Tensor) -> int:
-    """Bytes that autograd keeps for backward; a storage that is kept twice counts once."""
+    """Bytes that autograd keeps of the layer's forward pass."""
+    return kept_bytes(lambda: layer(x))
+
+
+def kept_bytes(forward: Callable[[], Tensor], but: Iterable[Tensor] = ()) -> int:
+    """Bytes that autograd keeps for backward; a storage that is kept twice counts once.
+
+    ``but``: tensors that are there anyway, such as weights.
+    """
+    known = {tensor.untyped_storage().data_ptr() for tensor in but}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        value = layer(x)
+        value = forward()
     # While the value lives, nothing that was kept can be freed and counted for another.
     return sum(kept.values()) if value.requires_grad else 0

@@ -20,6 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from evosearch.jobs import least_score
 from evosearch.ports import Pool, WorkerReport
 from evosearch.records import EvaluationDone, Job, JobDone, Message, Run
 from primitives.digest import digest
@@ -92,11 +93,11 @@ def passes(job: Job, told: Sequence[EvaluationDone]) -> bool:
         for check in checks
     ):
         return False
+    reached = {one.evaluation.anchor: one.evaluation.milestones for one in told}
     return not any(
-        judge_hurdle(one.evaluation.anchor, step, score, least).rejection is not None
-        for one in told
-        for step, score in one.evaluation.milestones.items()
-        if (least := job.hurdles.get(one.evaluation.anchor, {}).get(step)) is not None
+        judge_hurdle(anchor, step, score, least_score(job, anchor, step, reached)).rejection
+        for anchor, by_step in reached.items()
+        for step, score in by_step.items()
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from evosearch.config import Anchor, Checks, Stability, Task
 from evosearch.errors import ConfigError, PluginError, Stopped
+from evosearch.jobs import least_score
 from evosearch.objectives import Objective
 from evosearch.own import OwnAnchor
 from evosearch.plugins import Source, ensure
@@ -48,7 +49,7 @@ from workers.datasets import Dataset
 from workers.device import choose
 from workers.failures import DETAIL_LENGTH, failure_of
 from workers.layers import LayerFactory, layer_factory
-from workers.measures import measure_all, measure_of
+from workers.measures import measure_of
 from workers.own_evaluator import OwnEvaluation
 from workers.own_task import OwnData, OwnTraining
 from workers.training import Training, anchor_setting
@@ -158,9 +159,7 @@ def _worst(goal: Objective, setting: Anchor, training: Training | None) -> float
     if goal.direction == "max":
         return 0.0
     if training is not None and measure_of(goal.name) is not None:
-        own = isinstance(training, OwnTraining)
-        model = training.network.model if own else training.network
-        return measure_all([goal], model, setting.name)[goal.name]
+        return training.further([goal])[goal.name]
     raise PluginError(
         f"a training on {setting.name} diverged, and nothing says what {goal.name} is then",
         hint=f'say the value of knowing nothing: es.Objective("{goal.name}", "min", worst=...)',
@@ -177,6 +176,7 @@ class _Work:
         self.trainings: dict[int, tuple[Training, LayerFactory]] = {}
         self.seconds = [0.0] * len(job.runs)
         self.early: dict[int, float] = {}
+        self.reached = {anchor: dict(scores) for anchor, scores in job.reached.items()}
         self.mark = self.start
         """When the stage at hand began."""
 
@@ -279,7 +279,8 @@ class _Work:
             return None
         score = quality.findings["accuracy"]
         self.early[index] = score
-        least = self.job.hurdles.get(run.anchor, {}).get(step)
+        least = self.least(run, step)
+        self.reached.setdefault(run.anchor, {})[step] = score
         goal = anchor_setting(run, self.job.task).objective
         return self.record(judge_hurdle(run.anchor, step, score, least, goal), index)
 
@@ -292,7 +293,6 @@ class _Work:
         milestones: dict[int, float] = {}
         if self.job.checks is None or self.job.purpose != "search":
             return milestones
-        least = self.job.hurdles.get(run.anchor, {})
         for step in sorted(self.job.checks.hurdles.steps):
             if index in self.early and step == self.job.checks.quality.steps:
                 milestones[step] = self.early[index]
@@ -300,11 +300,16 @@ class _Work:
             training = self.training(index)
             if training.diverged or step >= self.job.task.steps:
                 break
-            result = check_hurdle(training, step, least.get(step), self.clock)
+            result = check_hurdle(training, step, self.least(run, step), self.clock)
             if self.record(result, index) is not None:
                 return None
             milestones[step] = result.findings["score"]
+            self.reached.setdefault(run.anchor, {})[step] = milestones[step]
         return milestones
+
+    def least(self, run: Run, step: int) -> float | None:
+        """The score that the candidate needs at a hurdle of that run."""
+        return least_score(self.job, run.anchor, step, self.reached)
 
     def train(self, index: int, run: Run) -> Evaluation | None:
         """The run's training to its end; its check run says what was left to do.
@@ -388,13 +393,15 @@ class _Work:
         assert own is not None
         hurdles = {}
         if self.job.checks is not None and self.job.purpose == "search":
-            known = self.job.hurdles.get(run.anchor, {})
-            hurdles = {at: known.get(at, -math.inf) for at in self.job.checks.hurdles.steps}
+            for at in self.job.checks.hurdles.steps:
+                least = self.least(run, at)
+                hurdles[at] = -math.inf if least is None else least
         work = OwnEvaluation(
             own, run, self.job.task, layer, choose(self.context.device), self.clock, hurdles,
             self.leave_if_told,
         )  # fmt: skip
         score, more = work.evaluate()
+        self.reached[run.anchor] = dict(work.milestones)
         rejection = None
         if work.diverged and self.job.purpose == "search":
             rejection = Rejection(code="not_finite", detail=f"the evaluation on {run.anchor}")

@@ -13,6 +13,7 @@ from evosearch.ports import WorkerReport
 from evosearch.records import Job, JobDone, Message
 from workers.device import choose
 from workers.evaluate import Context, run_job
+from workers.measures import refuse_timed
 
 
 class InlinePool:
@@ -38,9 +39,11 @@ class InlinePool:
 
         Raises:
             WorkerError: the pool is closed.
+            ConfigError: the job measures a time, which would not repeat.
         """
         if self._closed:
             raise WorkerError("the pool is closed", hint="make a new one")
+        refuse_timed(job.task)
         self._context.preempted = False
         self._waiting.append(job)
 

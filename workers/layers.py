@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from evosearch.config import Forbidden, Slot
+from evosearch.config import Forbidden, Slot, Task
 from evosearch.errors import ConfigError
 from evosearch.own import ORIGINAL
 from evosearch.records import Job
@@ -57,6 +57,9 @@ TORCH_BASELINES = (
 """Baselines made of torch's own modules; ``ln`` is GroupNorm with one group, over (w, h, c), and
 ``token_ln`` LayerNorm over the channels of each position, as transformers have it."""
 KEEPS_POSITIONS_APART = ("token_ln",)
+
+STANDARD = "bn-relu"
+"""What costs are told relative to."""
 
 FORMULAS: dict[Slot, tuple[str, ...]] = {
     "norm_act": ("bn-relu", "gn-relu", "rms-relu"), "norm": ("layer-norm",), "act": ("swish",),
@@ -157,6 +160,19 @@ def formula_for(anchor: str) -> str:
     wanted = [name for name in named if name in CATALOG] + [*FORMULAS[network.slots[0]]]
     fitting = (name for name in wanted if not _mixed_by(CATALOG[name].graph) & network.forbids)
     return next(fitting, wanted[-1])
+
+
+def standard_layer(task: Task, anchor: str) -> LayerFactory:
+    """BN-ReLU for an anchor of the task, or another known layer where the anchor forbids that."""
+    setting = next(one for one in task.anchors if one.name == anchor)
+    network = ANCHORS.get(anchor)
+    slot = setting.slot or network.slots[0]
+    names = (STANDARD, formula_for(anchor))
+    made = [
+        LayerFactory(None, name, task.groups, slot, authors_rule=task.group_rule == "authors")
+        for name in names
+    ]
+    return next((one for one in made if not one.mixes() & network.forbids), made[-1])
 
 
 def _catalog_graph(name: str) -> Graph:

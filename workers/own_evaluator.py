@@ -22,10 +22,10 @@ from evosearch.own import ORIGINAL, OwnAnchor
 from evosearch.records import Run
 from workers.anchors import Layer
 from workers.datasets import DATA_DIR_VARIABLE
-from workers.measures import measure_of
+from workers.measures import Trained, measure_all
 from workers.own_batches import seeded
 from workers.own_network import in_layout
-from workers.own_task import scores_of
+from workers.own_task import given, scores_of
 from workers.training import Score, anchor_setting, stream_seed
 
 
@@ -108,11 +108,14 @@ class OwnEvaluation:
                 expected="the evaluator calls layer(num_features) where it wants one",
             )  # fmt: skip
         goals = anchor_setting(self.run, self.task).objectives or self.own.objectives
-        given = [goal for goal in goals if measure_of(goal.name) is None]
-        scores = scores_of(found, given, self.own.line(), "the evaluator")
+        scores = scores_of(found, given(goals, found), self.own.line(), "the evaluator")
+        graph = getattr(self.layer, "graph", None)
+        scores |= measure_all(
+            [goal for goal in goals if goal.name not in scores], Trained(self.run.anchor, graph)
+        )
         self.step = self.step or self.task.steps
         self.diverged = not all(math.isfinite(one) for one in scores.values())
-        first, *others = given
+        first, *others = goals
         return Score(scores[first.name], ""), {one.name: scores[one.name] for one in others}
 
     def _counted(self, channels: int) -> nn.Module:

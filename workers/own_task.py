@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from workers.anchors import ANCHORS, Layer
 from workers.datasets import DATA_DIR_VARIABLE
 from workers.device import autocast, precision
 from workers.finite import watch
-from workers.measures import measure_all, measure_of
+from workers.layers import standard_layer
+from workers.measures import Trained, measure_all, measure_of
 from workers.optimizers import FlatParameters
 from workers.own_batches import Batches, batches_of, seeded
 from workers.own_network import OwnNetwork, build_model, first_weight
@@ -215,15 +216,32 @@ class OwnTraining(Training):
                     self._reestimate()
                 network.eval()
                 found = self.instance.evaluate(network.model, data.all())
-            scores = scores_of(found, self._evaluated(), self.own.line("evaluate"), "evaluate")
-            measured = [goal for goal in self.goals if goal.name not in scores]
-            scores |= measure_all(measured, network.model, self.run.anchor)
+            evaluated = given(self.goals, found)
+            scores = scores_of(found, evaluated, self.own.line("evaluate"), "evaluate")
+            network.train()
+            scores |= measure_all(
+                [goal for goal in self.goals if goal.name not in scores], self.trained()
+            )
         network.train()
         return scores
 
-    def _evaluated(self) -> list[Objective]:
-        """Objectives that come from the user's evaluation."""
-        return [goal for goal in self.goals if measure_of(goal.name) is None]
+    def further(self, goals: Iterable[Objective]) -> dict[str, float]:
+        """Scores of those of the objectives that are measured on the network, as if unseen."""
+        self.network.train()
+        with undisturbed(self.network), seeded(stream_seed(self.run.seed, 6)):
+            return measure_all(goals, self.trained())
+
+    def trained(self) -> Trained:
+        """What objectives are measured on."""
+        batch, model = self.own_batch(0), self.network.model
+        graph = getattr(self.layer, "graph", None)
+        return Trained(
+            self.run.anchor, graph, model, lambda: self.own_loss(model, batch), self._standard
+        )
+
+    def _standard(self) -> Trained:
+        layer = standard_layer(self.task, self.run.anchor)
+        return OwnTraining(self.run, self.task, layer, self.own_data).trained()
 
     @property
     def worst(self) -> float:
@@ -262,6 +280,12 @@ class OwnTraining(Training):
             self.own_loss(self.network.model, batch)
         for module, momentum in zip(found, momenta, strict=True):
             module.momentum = momentum
+
+
+def given(goals: Iterable[Objective], found: Any) -> list[Objective]:
+    """Objectives that come from the user's evaluation: all that it names, or nothing measures."""
+    named = found if isinstance(found, Mapping) else {}
+    return [goal for goal in goals if goal.name in named or measure_of(goal.name) is None]
 
 
 def scores_of(found: Any, goals: list[Objective], where: str, what: str) -> dict[str, float]:

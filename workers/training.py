@@ -8,7 +8,7 @@ global random state and thread counts must not change here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,13 +20,15 @@ from torch.nn import functional as F
 
 from evosearch.config import Anchor, Task
 from evosearch.errors import ConfigError
+from evosearch.objectives import Objective
 from evosearch.records import Run, Split
 from workers.anchors import ANCHORS, Layer, initialise
 from workers.augment import Crops, crop_side, wanted
 from workers.datasets import Dataset, SplitData
 from workers.device import autocast, precision
 from workers.finite import watch
-from workers.measures import measure_all
+from workers.layers import standard_layer
+from workers.measures import Trained, measure_all
 from workers.optimizers import AdamW, FlatParameters, Guarded, Optimizer, Sgd
 
 CURVE_POINTS = 8
@@ -305,7 +307,25 @@ class Training:
         """The score on a split, and those of the anchor's further objectives."""
         further = anchor_setting(self.run, self.task).objectives[1:]
         found = self.score(split)
-        return found, measure_all(further, self.network, self.run.anchor)
+        return found, self.further(further) if further else {}
+
+    def further(self, goals: Iterable[Objective]) -> dict[str, float]:
+        """Scores of those of the objectives that are measured on the network, as if unseen."""
+        self.network.train()
+        with undisturbed(self.network):
+            return measure_all(goals, self.trained())
+
+    def trained(self) -> Trained:
+        """What objectives are measured on."""
+        x, y = self.batch(0)
+        graph = getattr(self.layer, "graph", None)
+        return Trained(
+            self.run.anchor, graph, self.network, lambda: self.loss(self(x), y), self._standard
+        )
+
+    def _standard(self) -> Trained:
+        layer = standard_layer(self.task, self.run.anchor)
+        return Training(self.run, self.task, layer, self.data).trained()
 
     @property
     def worst(self) -> float:

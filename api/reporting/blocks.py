@@ -22,6 +22,7 @@ class Table:
 
     ``name``: of its files. ``left``: columns that hold words, the others are numbers. ``bold``:
     places of rows that stand out. ``folded``: long, and shut at first where a page can do that.
+    ``svg``: a picture of its numbers, if there is one.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Table:
     left: frozenset[int] = frozenset({0})
     bold: frozenset[int] = frozenset()
     folded: bool = False
+    svg: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from api.progress import funnel
 from api.report_text import audit_line
 from api.reporting.blocks import Block, Code, Document, Formula, Picture, Section, Table, Text
+from api.reporting.drawings import Bar, bars, counts
 from api.reporting.gather import Facts
 from api.reporting.rerank_tables import rerank_section
 from api.reporting.scores import final_scores, select_scores
@@ -20,8 +23,9 @@ from api.text import cost, count, duration
 from api.wiring import versions
 from evosearch.confirm import leader
 from evosearch.presets import to_toml
-from evosearch.report import formula_of, lineage, operator_yields
+from evosearch.report import KINDS, contributions, formula_of, lineage, operator_yields
 from evosearch.streams import SEED_PURPOSES, evaluation_seed
+from evosearch.surrogate import calibration
 from primitives.digest import digest
 from primitives.errors import EvosearchError
 from primitives.fingerprint import fingerprint
@@ -167,22 +171,72 @@ def _funnel(facts: Facts) -> Section:
          cost(row.seconds))
         for row in funnel(state)
     )  # fmt: skip
-    yields = tuple(
-        (label, *(count(row[name]) for name in ("proposals", "new_functions", "evaluated",
-                                                "on_front")))
-        for label, row in operator_yields(state).items()
-    )  # fmt: skip
+    thrown = [(row.stage, row.rejected) for row in funnel(state) if row.rejected]
     line = audit_line(state)
     return Section(
         "Funnel",
         (
             Table("funnel", "what each check threw out",
-                  ("check", "runs", "rejected", "cost"), rows),
+                  ("check", "runs", "rejected", "cost"), rows,
+                  svg=counts("Rejected by each check (bars grow with the digits)", thrown)),
             Text(f"{line[0].upper()}{line[1:]}."),
-            Table("operators", "where candidates came from",
-                  ("operator", "proposals", "new functions", "evaluated", "on the front"), yields),
+            *_surrogate(facts),
+            *_operators(facts),
         ),
     )  # fmt: skip
+
+
+def _operators(facts: Facts) -> list[Block]:
+    yields = operator_yields(facts.state)
+    each = tuple(
+        (name, count(one.proposals), count(one.new_functions), count(one.evaluated),
+         count(one.on_front), f"{one.new_share:.3f}", f"{one.survivor_share:.4f}")
+        for name, one in contributions(yields).items()
+    )  # fmt: skip
+    blocks: list[Block] = [
+        Table(
+            "operators", "what each operator contributed",
+            ("operator", "proposals", "new functions", "evaluated", "on the front",
+             "new functions per proposal", "survivors per proposal"), each,
+            caption="A proposal of two edits counts for both operators. Survivors came through all "
+            "checks and were evaluated.",
+        )
+    ]  # fmt: skip
+    if any("+" in label for label in yields):
+        rows = tuple(
+            (label, *(count(row[kind]) for kind in KINDS)) for label, row in yields.items()
+        )
+        head = ("edits", "proposals", "new functions", "evaluated", "on the front")
+        blocks.append(Table("edits", "the same by edits made", head, rows, folded=True))
+    return blocks
+
+
+def _surrogate(facts: Facts) -> list[Block]:
+    """How far the surrogate could be trusted."""
+    state = facts.state
+    if not state.config.surrogate.enabled:
+        return []
+    found = calibration(state)
+    share = found["useful_share"]
+    correlation = found["correlation"]
+    rows = (
+        ("candidates foretold and trained", count(int(found["foretold"] or 0))),
+        ("rank correlation of promise and outcome (Spearman)",
+         "-" if correlation is None else f"{correlation:.2f}"),
+        ("discarded as unpromising", count(state.discards.discarded)),
+        ("audited: below the cut and trained all the same", count(state.discards.audited)),
+        ("of these better than half of the population",
+         f"{state.discards.useful}" + ("" if share is None else f" ({100 * share:.1f} %)")),
+    )  # fmt: skip
+    return [
+        Table(
+            "surrogate",
+            "calibration of the surrogate",
+            ("what", "number"),
+            rows,
+            caption="It only delays what it has not earned the right to discard.",
+        )
+    ]
 
 
 def _cost(facts: Facts) -> Section:
@@ -204,13 +258,48 @@ def _cost(facts: Facts) -> Section:
                 "cost", "training by purpose",
                 ("purpose", "trainings ended", "training steps", "worker time"), tuple(rows),
                 bold=frozenset({len(rows) - 1}),
+                svg=bars("Worker time by purpose", [
+                    Bar(name, facts.seconds[name], duration(facts.seconds[name]))
+                    for name in names if name in facts.seconds
+                ]),
                 caption="Steps of quality and audit are those of candidates that were rejected; "
                 "the worker time of all these is under rejected.",
             ),
             Text(f"From its creation to its last change the search took {duration(wall)} by the "
                  "wall clock, pauses included."),
+            *_anchor_costs(facts),
         ),
     )  # fmt: skip
+
+
+def _anchor_costs(facts: Facts) -> list[Block]:
+    """What a step took on each anchor, in the order in which the search trained them."""
+    times = facts.samples.step_times
+    found = [
+        [seconds for by_anchor in times.values() for seconds in by_anchor[place]]
+        for place in range(len(facts.state.config.anchor_names))
+    ]
+    if not all(found):
+        return []
+    steps = [float(np.median(one)) for one in found]
+    order = sorted(range(len(steps)), key=lambda place: steps[place])
+    told = "They stand in the order of their cost."
+    if order != sorted(order):
+        names = ", ".join(facts.state.config.anchor_names[place] for place in order)
+        told = f"Cheaper in this order: {names}; what fails on a cheap one costs less."
+    rows = tuple(
+        (name, f"{1000 * seconds:.3g} ms", count(len(one)))
+        for name, seconds, one in zip(
+            facts.state.config.anchor_names, steps, found, strict=True
+        )
+    )  # fmt: skip
+    return [
+        Table(
+            "anchors", "a training step by anchor, in the order of training",
+            ("anchor", "median of a step", "trainings"), rows,
+            caption=f"Of the baselines, checks and scoring included. {told}",
+        )
+    ]  # fmt: skip
 
 
 def _again(facts: Facts, best: int | None) -> Section:

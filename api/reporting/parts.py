@@ -1,5 +1,5 @@
-"""Each table of a report as CSV and LaTeX, each picture as SVG, each formula as LaTeX: files that
-go into a paper. Numbers in CSV stand as the report shows them.
+"""Each table of a report as CSV and LaTeX (and as SVG where it has a picture), each picture as SVG,
+each formula as LaTeX: files that go into a paper. Numbers in CSV stand as the report shows them.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ def parts(made: Document) -> Iterator[tuple[str, str]]:
                 if block.data is not None:
                     yield from _both(block.data)
             elif isinstance(block, Table):
+                if block.svg:
+                    yield f"{block.name}.svg", block.svg
                 yield from _both(block)
             elif isinstance(block, Formula) and block.latex:
                 yield f"formula-{block.name}.tex", block.latex + "\n"

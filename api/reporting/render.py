@@ -81,15 +81,20 @@ def _table(block: Table) -> str:
     )
     caption = f'<p class="note">{escape(block.caption)}</p>' if block.caption else ""
     table = f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
-    return _folded(block.title, table + caption, block.folded)
+    image = f"<figure>{_image(block.svg, block.title)}</figure>" if block.svg else ""
+    return _folded(block.title, image + table + caption, block.folded)
+
+
+def _image(svg: str, title: str) -> str:
+    # As an image, for the style rules of one picture must not reach the page or another.
+    source = f"data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}"
+    return f'<img src="{source}" alt="{escape(title)}">'
 
 
 def _picture(block: Picture) -> str:
     data = _table(block.data) if block.data is not None else ""
     caption = f'<p class="note">{escape(block.caption)}</p>' if block.caption else ""
-    # As an image, for the style rules of one picture must not reach the page or another.
-    source = f"data:image/svg+xml;base64,{b64encode(block.svg.encode()).decode()}"
-    image = f'<img src="{source}" alt="{escape(block.title)}">'
+    image = _image(block.svg, block.title)
     return f"<h3>{escape(block.title)}</h3><figure>{image}</figure>{caption}{data}"
 
 
@@ -124,7 +129,7 @@ def _markdown(block: Block, parts: str | None) -> list[str]:
     if isinstance(block, Code):
         return [f"### {_inline(block.title)}", "", _fence(block.text, block.language)]
     if isinstance(block, Table):
-        return _markdown_table(block)
+        return _markdown_table(block, parts)
     lines = [f"### {_inline(block.title)}", ""]
     if parts is not None:
         lines += [f"![{_inline(block.title)}]({parts}/{block.name}.svg)", ""]
@@ -143,9 +148,16 @@ def _fence(text: str, language: str) -> str:
     return f"{mark}{language}\n{text.rstrip()}\n{mark}"
 
 
-def _markdown_table(block: Table) -> list[str]:
+def _markdown_table(block: Table, parts: str | None = None) -> list[str]:
     rule = ["---" if place in block.left else "---:" for place in range(len(block.head))]
-    lines = [f"### {_inline(block.title)}", "", _line(block.head), f"|{'|'.join(rule)}|"]
+    drawn = [f"![{_inline(block.title)}]({parts}/{block.name}.svg)", ""]
+    lines = [
+        f"### {_inline(block.title)}",
+        "",
+        *(drawn if block.svg and parts else []),
+        _line(block.head),
+        f"|{'|'.join(rule)}|",
+    ]
     for place, cells in enumerate(block.rows):
         shown = [_inline(cell) for cell in cells]
         if place in block.bold:

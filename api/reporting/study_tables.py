@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 
 from api.reporting.blocks import Block, Section, Table, Text
+from api.reporting.drawings import differences
 from api.reporting.studies import LEADER, Study
 from evosearch.report import formula_of
 from evosearch.stats import Interval, paired_interval
@@ -19,6 +20,14 @@ TITLES = {
     "knock-out": "Knock-out: what each node is worth",
     "robustness": "Robustness: learning rate, batch size, depth",
     "transfer": "Transfer: anchors and data that the search never used",
+}
+
+
+_RATES = {
+    "robustness": "All layers have the same learning rate in a row: compare a layer's best rates, "
+    "not the rows, to say which layer is better.",
+    "transfer": "All layers have the task's learning rate, at which a layer that was not tuned for "
+    "it may look worse than it is; `evosearch rerank` tunes each layer's rate in each row.",
 }
 
 
@@ -39,21 +48,25 @@ def _knocked_out(study: Study) -> Table:
     ranked = []
     for (node, by), part in study.parts.items():
         found = study.by_seed((node, by), LEADER)
+        lost = None if part.fault else _difference(found, whole)
         cells = ("no layer", part.fault) if part.fault else _scored(found, whole)
-        order = -np.inf if part.fault else _difference(found, whole).value
-        ranked.append((order, (node, by, formula_of(part.graph), *cells)))
-    rows += [row for _, row in sorted(ranked, key=lambda one: one[0])]
+        order = -np.inf if lost is None else lost.value
+        ranked.append((order, (node, by, formula_of(part.graph), *cells), lost))
+    ranked.sort(key=lambda one: one[0])
+    rows += [row for _, row, _ in ranked]
+    drawn = [(f"{row[0]} by {row[1]}", found) for _, row, found in ranked if found is not None]
     return Table(
         "knock-out", f"the leader without each of its nodes, {len(whole)} seeds",
         (*study.head, "what is left", "score", "difference to the leader"), tuple(rows),
         left=frozenset({0, 1, 2}), bold=frozenset({0}), caption=INTERVALS,
+        svg=differences("What the leader's score is without each of its nodes", drawn),
     )  # fmt: skip
 
 
 def _beside_rivals(study: Study) -> Table:
     layers = list(dict.fromkeys(trial.layer for trial in study.trials))
     rivals = layers[1:]
-    rows = []
+    rows, drawn = [], []
     for row in dict.fromkeys(trial.row for trial in study.trials):
         found = {layer: study.by_seed(row, layer) for layer in layers}
         means = {layer: float(np.mean(list(one.values()))) for layer, one in found.items() if one}
@@ -61,7 +74,9 @@ def _beside_rivals(study: Study) -> Table:
         known = [name for name in rivals if name in means]
         if LEADER in means and known:
             better = max(known, key=lambda name: means[name])
-            cells += [better, _shown(_difference(found[LEADER], found[better]))]
+            gain = _difference(found[LEADER], found[better])
+            cells += [better, _shown(gain)]
+            drawn.append((", ".join(row), gain))
         else:
             cells += ["-", "-"]
         rows.append((*row, *cells))
@@ -70,7 +85,8 @@ def _beside_rivals(study: Study) -> Table:
         study.name, "leader and rivals in other settings",
         (*study.head, *layers, "better rival", "leader minus it"), tuple(rows),
         left=frozenset({*range(count), count + len(layers)}),
-        caption=INTERVALS + " All layers have the same learning rate in a row.",
+        caption=f"{INTERVALS} {_RATES[study.name]}",
+        svg=differences("The leader minus the better rival", drawn),
     )  # fmt: skip
 
 

@@ -95,6 +95,9 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "restarts": ("evolution.restart_after=60",),
     "learnt priorities": ("evolution.primitive_floor=0.25",),
     "a surrogate": ("surrogate.enabled=true",),
+    "edits drawn until they change something": ("evolution.sure_edits=true",),
+    "the front challenged": ("evolution.challenge_front=true",),
+    "hurdles that spare the front": ("checks.hurdles.spare_front=true",),
 }
 """The default with what is off in it, or with another way."""
 VARIANTS: dict[str, tuple[str, ...]] = {"default": (), **RIVALS, **INGREDIENTS, **OTHERS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -111,6 +112,12 @@ def test_a_knock_out_is_paired_with_the_leader(evonorm: Facts) -> None:
     assert rows["x / std_group(x)"][-1] == "-0.300 [-0.300, -0.300]"
     assert rows["std_group(x)"][-2:] == ("no layer", "no_spatial")
     assert "4 seeds" in table.title
+    drawn = ElementTree.fromstring(table.svg)
+    shown = [one.text for one in drawn.iter() if one.tag.endswith("text")]
+    assert "-0.500 [-0.500, -0.500]" in shown
+    assert sum(one.tag.endswith("circle") for one in drawn.iter()) == sum(
+        "[" in row[-1] for row in table.rows
+    )
 
 
 def test_a_row_compares_with_the_better_rival_and_tells_failures(evonorm: Facts) -> None:
@@ -124,6 +131,9 @@ def test_a_row_compares_with_the_better_rival_and_tells_failures(evonorm: Facts)
     (table,) = study_section(study).blocks
     assert {row[-1] for row in table.rows} == {"+0.200 [+0.200, +0.200]"}
     assert len(table.rows) == 24
+    drawn = ElementTree.fromstring(table.svg)
+    assert sum(one.tag.endswith("circle") for one in drawn.iter()) == 24
+    assert "the same learning rate in a row" in table.caption
     failing = robustness_study(evonorm, best_of(evonorm), 2)
     run_study(failing, Planted({whole: -1.0}), unseen)
     table, *told = study_section(failing).blocks

@@ -135,7 +135,7 @@ def test_the_report_tells_results_and_progress(
     search: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["rerank", search, "--top", "1", "--steps", "4", "--seeds", "2", "--rates", "0.2",
-             "--pool", "inline"]  # fmt: skip
+             "--no-transfer", "--pool", "inline"]  # fmt: skip
     with monkeypatch.context() as patch:
         Counted(patch, 4)
         assert run(words) == 130
@@ -164,6 +164,7 @@ def test_the_report_tells_results_and_progress(
         (("--anchors", "char-transformer"), "forbids"),
         (("--transfer", "resnet"), "no transfer"),
         (("--transfer", "vgg"), "neither an anchor"),
+        (("--transfer", "convnext", "--no-transfer"), "a transfer, and none"),
         (("--dataset", "nothing"), "nothing"),
         (("--dataset", "tinyshakespeare"), "tinyshakespeare"),
         (("--out", "no/a.json"), "folder that exists"),
@@ -184,9 +185,13 @@ def test_nonsense_is_refused_before_anything_is_kept(
 def test_a_dry_run_says_what_it_takes(
     search: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["rerank", search, *SMALL, "--dry-run"]) == 0
+    assert run(["rerank", search, *SMALL, "--no-transfer", "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "4 layers on polarity-digits/resnet: 12 trainings of at most 8 steps" in said
+    assert run(["rerank", search, *SMALL, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    told = "4 layers on polarity-digits/resnet, polarity-digits/mobilenetv2: 24 trainings"
+    assert told in said, "one anchor that the search did not use is part of it by default"
     assert items(tmp_path, search, "tune") == {}
 
 
@@ -235,7 +240,8 @@ def ended(folder: Path, search: str) -> dict[str, Item]:
 def test_ray_tune_is_killed_and_goes_on(search: str, tmp_path: Path) -> None:
     """What had ended before the kill is not trained again: the store holds what it held."""
     words = ["rerank", search, "--top", "2", "--steps", "60", "--seeds", "2", "--rates",
-             "0.1,0.2,0.4", "--pool", "ray", "--workers", "2", "--out", "result.json"]  # fmt: skip
+             "0.1,0.2,0.4", "--no-transfer", "--pool", "ray", "--workers", "2", "--out",
+             "result.json"]  # fmt: skip
     process = subprocess.Popen(
         [*COMMAND, *words], cwd=tmp_path, env=environment(), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,

@@ -213,6 +213,13 @@ def test_the_parts_are_files_for_a_paper(
     assert run(["report", finished[1], *words]) == 0
     for link in re.findall(r"\]\((.*?)\)", out.read_text()):
         ElementTree.fromstring((tmp_path / link).read_text())
+    for name in ("funnel", "cost", "winners-curve", "graph"):
+        drawing = ElementTree.fromstring((folder / f"{name}.svg").read_text())
+        assert len([one for one in drawing.iter() if one.tag.endswith("text")]) > 3
+    assert read(folder / "anchors.csv")[1][0] == "resnet"
+    assert read(folder / "operators.csv")[0][-2:] == [
+        "new functions per proposal", "survivors per proposal",
+    ]  # fmt: skip
     for name in ("final", "select", "winners-curve", "numbers"):
         rows = read(folder / f"{name}.csv")
         assert len({len(row) for row in rows}) == 1

@@ -142,6 +142,26 @@ def test_the_leading_members_are_brought_to_several_seeds_and_no_others() -> Non
     assert finished(start(*asked, "evolution.challenge_top=0")).remeasured == 0
 
 
+def test_who_enters_the_front_by_one_anchor_alone_gets_fresh_seeds_too() -> None:
+    store = start("evolution.challenge_top=1", "evolution.challenge_front=true",
+                  "evolution.remeasure_every=0", "evolution.remeasure_share=0.5")  # fmt: skip
+    state = finished(store)
+    folded, outside = recover(iter([next(iter(store.events("search01")))])), 0
+    for entry in [*store.events("search01")][1:]:
+        event = entry.event
+        if event.kind == "job_queued" and event.purpose == "remeasure":
+            birth = event.subject.birth
+            first = min(folded.population, key=lambda b: (-folded.mean_score(b), b))
+            assert birth == first or birth in folded.front.members
+            fewest = min(folded.members[b].measured for b in folded.front.members)
+            assert birth == first or folded.members[birth].measured == fewest
+            outside += birth != first
+        folded.apply(event)
+    assert outside >= 3
+    assert state.remeasured <= 0.5 * state.evaluated + 1
+    assert replay(store.events("search01")).difference is None
+
+
 def test_parents_are_earlier_evaluated_candidates_and_duplicates_name_originals() -> None:
     store = start("budget.evaluations=30", "evolution.random_share=0.1")
     finished(store)

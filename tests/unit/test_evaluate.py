@@ -345,6 +345,30 @@ def test_the_hurdle_at_qualitys_step_is_judged_before_the_next_anchor_is_tried()
     assert [e.steps for e in evaluations] == [12, 12]
 
 
+def test_a_candidate_on_the_front_of_early_scores_goes_on_below_a_hurdle():
+    quality = Quality(steps=4, accuracy=0.0)
+    checks = CHECKS.model_copy(update={"quality": quality, "hurdles": Hurdles(steps=(4,), after=1)})
+    anchors = ("resnet", "mobilenetv2")
+    low = {"anchors": anchors, "checks": checks, "hurdles": {"mobilenetv2": {4: 0.99}}}
+    _, done = run(job(**low))
+    assert done.rejection.code == "hurdle"
+    beaten = {"mobilenetv2": {4: ((0.0, 0.999), (1.0, 0.95))}}
+    _, done = run(job(**low, fronts=beaten))
+    assert done.rejection.code == "hurdle"
+    assert "below 0.950" in done.rejection.detail
+    spare = {"mobilenetv2": {4: ((0.0, 0.999),)}}
+    evaluations, done = run(job(**low, fronts=spare))
+    assert done.rejection is None
+    # What is left after a worker was lost decides as the whole did.
+    off = {name: getattr(checks, name).model_copy(update={"enabled": False})
+           for name in ("signal", "quality", "stability")}  # fmt: skip
+    alone = job(**low, reached={"resnet": evaluations[0].milestones})
+    left = {"runs": alone.runs[1:], "checks": checks.model_copy(update=off)}
+    for fronts, rejected in ((beaten, True), (spare, False)):
+        _, done = run(alone.model_copy(update={**left, "fronts": fronts}))
+        assert (done.rejection is not None) is rejected
+
+
 def test_a_job_in_two_parts_gives_what_it_gives_in_one():
     """The signal check alone, and later the rest without it: no step is done for it."""
     whole, done = run(job())

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from typing import Any
 
 import numpy as np
+import pytest
 
 from evosearch.alike import Alike
-from evosearch.jobs import hurdles
+from evosearch.jobs import fronts, hurdles
+from evosearch.members import Member
 from evosearch.ports import Enqueue
+from evosearch.propose import Proposer, _Draft
+from evosearch.replay import replay
+from evosearch.report import contributions
 from evosearch.state import State, recover
 from primitives.fingerprint import initial_fingerprint, initial_response
 from primitives.formula import parse
@@ -30,6 +37,21 @@ def test_hurdles_rise_with_what_was_evaluated_and_end_candidates_early() -> None
     # what it lets through.
     reached = state.evaluated + state.rejected["hurdle"]
     assert 0.75 < state.rejected["hurdle"] / reached < 0.95
+
+
+def test_early_scores_of_the_latest_make_the_fronts_that_spare() -> None:
+    store = start("checks.hurdles.steps=[40]", "checks.hurdles.spare_front=true",
+                  "evolution.population_size=12")  # fmt: skip
+    state = finished(store)
+    assert len(state.early) == 12
+    rows = [tuple(one[40].values()) for one in state.early.values() if len(one.get(40, ())) == 3]
+    found = fronts(state)
+    assert [len(found[name][40][0]) for name in state.config.anchor_names] == [1, 2, 3]
+    best = np.array(found["efficientnet"][40])
+    assert all((best >= np.array(row)).all(axis=1).any() for row in rows)
+    assert {tuple(row) for row in best.tolist()} <= set(rows)
+    assert recover(store.events("search01")).early == state.early
+    assert fronts(finished(start("checks.hurdles.spare_front=false"))) == {}
 
 
 def test_no_more_layers_that_begin_alike_are_tried_than_asked() -> None:
@@ -58,7 +80,7 @@ def test_births_of_another_search_are_not_taken_for_ones_own() -> None:
 
 
 def test_without_a_gain_evolution_begins_anew_and_forgets_its_parents() -> None:
-    store = start("evolution.restart_after=5", "evolution.warm_up=3", "budget.evaluations=40",
+    store = start("evolution.restart_after=5", "evolution.warm_up=3", "budget.evaluations=60",
                   "evolution.remeasure_every=0", "confirmation.enabled=false")  # fmt: skip
     finished(store)
     folded, begun, restarts = State(next(iter(store.events("search01"))).event), 0, 0
@@ -77,6 +99,22 @@ def test_without_a_gain_evolution_begins_anew_and_forgets_its_parents() -> None:
             assert folded.evaluated - folded.gained_at < 5
             assert list(folded.population) == evaluated  # which the front and pages go on from
     assert restarts >= 2
+
+
+def test_an_exhausted_neighbourhood_does_not_end_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    def parents_again(
+        self: Proposer, rng: random.Random, state: State, hunt: Any, parent: Member
+    ) -> _Draft:
+        return _Draft(parent.graph, "mutation", "swap", (parent.birth,))
+
+    monkeypatch.setattr(Proposer, "_edited", parents_again)
+    store = start("evolution.max_proposals=20000", "evolution.random_share=0.3",
+                  "budget.evaluations=12")  # fmt: skip
+    state = finished(store)
+    assert state.evaluated == 12
+    assert state.operators["swap"].proposals >= 200
+    assert state.operators["swap"].queued == 0
+    assert replay(store.events("search01")).difference is None
 
 
 def test_primitives_of_layers_that_come_through_are_drawn_more_often() -> None:
@@ -155,3 +193,12 @@ def test_operators_are_told_with_what_each_contributed() -> None:
     assert sum(y.evaluated for y in state.operators.values()) == state.evaluated
     assert state.report is not None
     assert state.report["operators"]["random"]["proposals"] > 0
+    each = contributions(state.report["operators"])
+    assert {name for name in each if "+" in name} == set()
+    assert set(each) >= {"random", "paper", "cross"}
+    both = [row for label, row in state.report["operators"].items() if "paper" in label.split("+")]
+    assert each["paper"].proposals == sum(row["proposals"] for row in both)
+    assert each["paper"].new_share == sum(row["new_functions"] for row in both) / sum(
+        row["proposals"] for row in both
+    )
+    assert 0.0 < each["paper"].survivor_share < each["paper"].new_share

@@ -8,13 +8,14 @@ from collections import Counter
 import pytest
 
 from evosearch.config import Operator, Space
-from evosearch.operators import OPERATORS, apply_operator, pick_operator
+from evosearch.operators import OPERATORS, applicable, apply_operator, pick_operator
 from evosearch.variation import draw_table, mutate, random_graph
 from primitives.digest import digest
 from primitives.formula import parse
 from primitives.graph import Graph
 from primitives.ops import OP_SETS
 from primitives.rewrite import live_form
+from primitives.structure import structural_fault
 
 TABLE = draw_table(Space())
 PARENT = live_form(parse("tanh(x) / std_batch(x * v1)"))
@@ -77,8 +78,43 @@ def test_the_papers_operator_is_the_papers_mutation() -> None:
         assert got == expected
 
 
+@pytest.mark.parametrize("name", [name for name, row in OPERATORS.items() if row.live])
+def test_edits_change_the_function_and_keep_x_and_its_positions(name: Operator) -> None:
+    rng = random.Random(6)
+    changed = 0
+    for _ in range(300):
+        child = apply_operator(rng, TABLE, name, PARENT, OTHER, 10)
+        assert structural_fault(child) is None
+        changed += digest(child) != digest(PARENT)
+    assert changed >= 295
+
+
+def test_only_operators_that_can_change_the_parent_are_drawn() -> None:
+    weights: dict[Operator, float] = dict.fromkeys(OPERATORS, 1.0)
+    full = len(PARENT.nodes)
+    assert applicable(weights, TABLE, PARENT, 10) == weights
+    assert set(weights) - set(applicable(weights, TABLE, PARENT, full)) == {"insert", "branch"}
+    assert set(weights) - set(applicable(weights, TABLE, PARENT, full + 1)) == {"branch"}
+    alone = parse("tanh(x)")
+    assert "delete" not in applicable(weights, TABLE, alone, 10)
+    unary = draw_table(Space(allow=("tanh", "std_batch")))
+    assert "branch" not in applicable(weights, unary, alone, 10)
+    only_one = draw_table(Space(allow=("tanh",)))
+    assert "swap" not in applicable(weights, only_one, alone, 10)
+    assert applicable({"delete": 1.0}, TABLE, alone, 10) == {"delete": 1.0}
+
+
 def test_operators_are_drawn_by_weight() -> None:
     rng = random.Random(0)
     drawn = Counter(pick_operator(rng, {"swap": 3.0, "cross": 1.0}) for _ in range(4000))
     assert 0.72 < drawn["swap"] / 4000 < 0.78
     assert set(drawn) == {"swap", "cross"}
+
+
+def test_one_edit_is_taken_as_it_comes_where_nothing_is_asked_of_it() -> None:
+    children = [
+        apply_operator(random.Random(seed), TABLE, "redraw", PARENT, OTHER, 10, sure=False)
+        for seed in range(200)
+    ]
+    assert any(digest(child) == digest(PARENT) for child in children)
+    assert any(structural_fault(child) is not None for child in children)

@@ -9,13 +9,24 @@ import pytest
 from scipy.stats import norm, ttest_rel
 
 from api.commands_rerank import names_of, rates_of
-from api.reporting.blocks import Text
+from api.reporting.blocks import Table, Text
 from api.reporting.rerank_tables import rerank_blocks
+from api.rerank import default_transfer
 from evosearch.config import Anchor, Task
 from evosearch.errors import ConfigError
+from evosearch.presets import load_preset, preset_names
 from evosearch.records import Evaluation, Subject
 from evosearch.rerank import Layer, Plan, Setting, Tuned, best_rates, row_key, survivors
-from evosearch.rerank_result import BETTER, MISSING, NEITHER, ONE_SEED, WORSE, result_of, word
+from evosearch.rerank_result import (
+    BETTER,
+    MISSING,
+    NEITHER,
+    ONE_SEED,
+    UNPROVED,
+    WORSE,
+    result_of,
+    word,
+)
 from evosearch.stats import holm, paired_test
 from primitives.formula import parse
 
@@ -195,12 +206,55 @@ def test_a_missing_row_is_told_and_counts_in_the_correction() -> None:
     assert found["c9"]["verdict"] == MISSING
     assert found["c7"]["p_corrected"] == pytest.approx(2 * found["c7"]["p"])
     assert len(made["at_the_edge"]) == 8
+    assert made["tables"][0]["missing_baselines"] == []
     shown = rerank_blocks(made | {"judged": {"polarity-digits": 5}, "reads": 36})
     told = [block.text for block in shown if isinstance(block, Text)]
     assert any("boom" in line for line in told)
     assert any("5 layers on that of polarity-digits; 36 reads" in line for line in told)
     alone = result_of(plan, rates, finals(plan, {"c7": 0.8}), {})
     assert alone["verdict"].startswith("no verdict")
+
+
+def test_nobody_is_better_where_a_baseline_is_missing() -> None:
+    plan = make_plan()
+    rates = {row_key(*row): 0.2 for row in plan.rows()}
+    some = {key: worth for key, worth in WORTH.items() if key != "bn-silu"}
+    made = result_of(plan, rates, finals(plan, some), {})
+    table = made["tables"][0]
+    assert table["missing_baselines"] == ["bn-silu"]
+    found = table["comparisons"]["c7"]
+    assert found["p_corrected"] < 0.05
+    assert found["verdict"] == found["anchors"]["resnet"]["verdict"] == UNPROVED
+    assert made["verdict"].startswith("no verdict: bn-silu has no number")
+    told = [one.text for one in rerank_blocks(made | {"judged": {}, "reads": 0})
+            if isinstance(one, Text)]  # fmt: skip
+    assert any("bn-silu has no number in search" in line for line in told)
+    # What the others already hold back needs no further one.
+    made = result_of(plan, rates, finals(plan, some | {"c7": 0.5, "c9": 0.5}), {})
+    assert made["verdict"].startswith("not better")
+    assert made["verdict"].endswith("; bn-silu has no number")
+
+
+def test_each_anchor_has_a_test_of_its_own_corrected_for_the_candidates() -> None:
+    both = (Setting(dataset="polarity-digits", anchor=RESNET, searched=True),
+            Setting(dataset="polarity-digits", anchor=MIXER, searched=True))  # fmt: skip
+    plan = make_plan(settings=both)
+    rates = {row_key(*row): 0.2 for row in plan.rows()}
+    made = result_of(plan, rates, finals(plan, WORTH), {})
+    (table,) = made["tables"]
+    alone = result_of(make_plan(settings=both[:1]), rates, finals(plan, WORTH), {})
+    for key in ("c7", "c9"):
+        one = table["comparisons"][key]["anchors"]["resnet"]
+        only = alone["tables"][0]["comparisons"][key]
+        assert (one["p"], one["p_corrected"]) == (only["p"], only["p_corrected"])
+        assert one["verdict"] == only["verdict"]
+    assert "on its own it is better on 2 of 2 anchors" in made["verdict"]
+    blocks = rerank_blocks(made | {"judged": {}, "reads": 0})
+    each = next(one for one in blocks if isinstance(one, Table) and one.name.endswith("-anchors"))
+    assert [row[:2] for row in each.rows] == [
+        (f"candidate {birth}", anchor) for birth in (7, 9) for anchor in ("resnet", "mobilenetv2")
+    ]
+    assert each.bold == {0, 1}
 
 
 def test_a_metric_without_rows_and_a_single_seed() -> None:
@@ -215,6 +269,15 @@ def test_a_metric_without_rows_and_a_single_seed() -> None:
     made = result_of(make_plan(), rates, bare, {})
     assert made["tables"][0]["images"] == 1
     assert made["tables"][0]["comparisons"]["c7"]["verdict"] == BETTER
+
+
+def test_by_default_a_search_transfers_to_the_cheapest_anchor_it_did_not_use() -> None:
+    found = {name: default_transfer(load_preset(name).task) for name in preset_names()}
+    assert found == {
+        "quickstart": ("convnext:micro",), "cifar10-cpu": ("convnext:micro",),
+        "cifar10-gpu": ("convnext:small",), "paper-b": (), "paper-s": (), "shakespeare-cpu": (),
+    }  # fmt: skip
+    assert default_transfer(Task(anchors=(MIXER,))) == ("resnet:micro",)
 
 
 def test_lists_on_the_command_line() -> None:

@@ -10,9 +10,11 @@ from evosearch.presets import load_preset
 from evosearch.screen import SCREEN_CODES
 from evosearch.space_share import STAGES, Stage, space_stages
 from evosearch.streams import stream
-from evosearch.template_space import drawer
+from evosearch.template_space import TemplateSpace, drawer, has_form
 from evosearch.variation import draw_table, random_graph
+from primitives.formula import parse
 from primitives.graph import FIRST_OP
+from primitives.rewrite import live_form
 from primitives.structure import analyse, structural_fault
 
 DRAWS = 1000
@@ -76,6 +78,51 @@ def test_a_template_keeps_more_and_what_nothing_passes_has_no_share() -> None:
     assert found["where"].passed == 0
     assert "numbers" not in found
     assert Stage("where", 0, 0).share is None
+
+
+def test_op_set_nodes_and_template_have_rows_of_their_own() -> None:
+    found = stages('space.op_set="paper+token"', "space.nodes=3", 'space.template="f(x)"')
+    assert "nodes" not in found, "the nodes of a template are shared out among its holes"
+    found = stages('space.op_set="paper+token"', "space.nodes=3")
+    assert list(found)[:2] == ["op set", "nodes"]
+    rng, came, small = stream(0, "share", 3), 0, 0
+    whole = load_preset("quickstart", ['space.op_set="paper+token"']).space
+    for _ in range(DRAWS):
+        graph = random_graph(rng, draw_table(whole), whole.nodes)
+        if structural_fault(graph) is None:
+            came, small = came + 1, small + (analyse(graph).live_nodes <= 3)
+    assert found["nodes"] == Stage("nodes", came, small)
+    assert 0.3 < found["op set"].share < 0.95  # type: ignore[operator]
+    assert not {"op set", "nodes"} & set(stages('space.op_set="extended+token"'))
+
+
+def test_a_template_counts_the_layers_that_have_its_form() -> None:
+    text = "x * f(x) / g(x)"
+    space = TemplateSpace(text, draw_table(load_preset("quickstart").space), 6)
+    rng = stream(0, "share", 0)
+    drawn = [one for _ in range(200) if structural_fault(one := space.random(rng)) is None]
+    assert all(has_form(text, graph) for graph in drawn)
+    for formula, form in {
+        "x * f(x)": "sigmoid(x) * x", "f(x) / g(x)": "tanh(x) / std_batch(x)",
+        "f(rms_batch(x)) * x": "x * tanh(rms_batch(x) + v0)",
+    }.items():  # fmt: skip
+        assert has_form(formula, parse(form))
+    for formula, form in {
+        "x * f(x)": "sigmoid(x) * v1", "f(x) / x": "x / sigmoid(x)",
+        "f(rms_batch(x)) * x": "x * tanh(rms_batch(x) + x)",
+    }.items():  # fmt: skip
+        assert not has_form(formula, parse(form))
+    found = stages('space.template="f(x) * g(x)"')["template"]
+    rng, came, products = stream(0, "share", 4), 0, 0
+    whole = load_preset("quickstart").space
+    for _ in range(DRAWS):
+        graph = random_graph(rng, draw_table(whole), whole.nodes)
+        if structural_fault(graph) is None:
+            last = live_form(graph).nodes[-1]
+            came += 1
+            products += last.op == "mul" and min(last.inputs) >= FIRST_OP
+    assert found == Stage("template", came, products)
+    assert products > 0
 
 
 def test_it_says_the_same_each_time_and_knows_every_code_of_a_graph_alone() -> None:
