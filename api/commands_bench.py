@@ -5,12 +5,17 @@ Heavy rooms are imported when a command runs, never before.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api import commands_table
 from api.commands_data import DataDir, use_data_dir
+
+if TYPE_CHECKING:
+    from evosearch.config import SearchConfig
+
+LAYER = "evonorm-s0"
 
 
 def register(app: typer.Typer) -> None:
@@ -26,9 +31,19 @@ def _group() -> None:
     """Measure this machine."""
 
 
+def fitting_layer(config: SearchConfig) -> str:
+    """EvoNorm-S0, or where an anchor forbids it the first known layer that every anchor takes."""
+    from api.commands_preset import good_layers
+
+    names = good_layers(config)
+    return LAYER if LAYER in names else names[0]
+
+
 def bench_proxy(
     preset: Annotated[str, typer.Argument(metavar="[PRESET]")] = "quickstart",
-    layer: Annotated[str, typer.Option("--layer", help="A known layer.")] = "evonorm-s0",
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="A known layer; default: evonorm-s0, if it fits.")
+    ] = None,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps that are timed.")] = 30,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     settings: Annotated[
@@ -43,6 +58,7 @@ def bench_proxy(
     config = load_preset(preset, settings or ())
     from api.wiring import check_names
 
+    layer = layer or fitting_layer(config)
     check_names(config.model_copy(update={"baselines": (layer,)}))
     from workers import datasets
     from workers.device import choose
