@@ -33,7 +33,7 @@ from evosearch.config import (
 )
 from evosearch.controller import Controller
 from evosearch.plugins import load, read_source
-from evosearch.ports import Pause, Resume, Store
+from evosearch.ports import Pause, Resume, Stop, Store
 from evosearch.records import Job, Message, Run
 from evosearch.replay import replay
 from workers.ray_actor import Worker
@@ -263,7 +263,10 @@ def test_a_candidate_that_returns_nan(ray_pool: RayPool) -> None:
     assert not search.controller.state.failures
 
 
-def test_a_paused_search_frees_its_workers_within_seconds(ray_pool: RayPool) -> None:
+@pytest.mark.parametrize(("command", "status"), [(Stop(), "stopped"), (Pause(), "paused")])
+def test_a_search_that_is_cancelled_or_paused_frees_its_workers_within_seconds(
+    ray_pool: RayPool, command: Stop | Pause, status: str
+) -> None:
     first = [True]
 
     def change(job: Job) -> Job:
@@ -272,14 +275,18 @@ def test_a_paused_search_frees_its_workers_within_seconds(ray_pool: RayPool) -> 
     search = Search(ray_pool, change)
     search.worker()
     names = {actor.name for actor in ray_pool._actors}
-    search.store.send(ID, Pause())
+    search.store.send(ID, command)
     begin = time.monotonic()
     search.controller.step(0.0)
-    assert search.controller.state.status == "paused"
+    assert search.controller.state.status == status
     while any(actor.jobs for actor in ray_pool._actors):
         assert ray_pool.poll(0.1) == []
         assert time.monotonic() - begin < 6.0
     assert {actor.name for actor in ray_pool._actors} == names, "no worker had to be killed"
+    assert not search.controller.state.failures
+    if status == "stopped":
+        assert replay(search.store.events(ID)).difference is None
+        return
     first[0] = False
     search.store.send(ID, Resume())
     search.finish()
