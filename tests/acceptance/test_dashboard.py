@@ -38,9 +38,9 @@ PAGES = {
     "searches": "/", "new": "/new", "search": f"/search/{SEARCH}",
     "drawer": f"/search/{SEARCH}?c=BIRTH&tab=simplest",
     "candidate": f"/search/{SEARCH}/candidate/BIRTH",
-    "compare": f"/compare?search={SEARCH}", "layer": "/layer",
     "report": f"/search/{SEARCH}/report",
 }  # fmt: skip
+"""Compare and Try a layer are looked at beside what they do, in test_dashboard_layers."""
 COUNT = "document.querySelector('[data-cell=evaluated] strong').textContent"
 FIRST = "document.querySelector('.t-body .t-row')?.querySelector('.mono').textContent"
 POLICY = (

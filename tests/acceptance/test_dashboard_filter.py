@@ -197,29 +197,6 @@ def test_workers_are_shown_as_their_pool_sees_them(
         seen.assert_quiet()
 
 
-INKED = """() => {
-  const found = document.querySelector('.point-layer');
-  if (!found || found.dataset.renderer !== 'webgl') return 0;
-  const copy = document.createElement('canvas');
-  [copy.width, copy.height] = [found.width, found.height];
-  const pen = copy.getContext('2d');
-  pen.drawImage(found, 0, 0);
-  const data = pen.getImageData(0, 0, copy.width, copy.height).data;
-  return data.filter((one, i) => i % 4 === 3 && one > 0).length;
-}"""
-
-
-def test_webgl_draws_under_the_strict_policy(made: tuple[Running, Story], chrome: Browser) -> None:
-    service, _ = made
-    with visit(chrome) as seen:
-        page = seen.page
-        answer = page.goto(f"{service.url}/search/{SEARCH}")
-        assert answer is not None
-        assert "unsafe-eval" not in answer.headers["content-security-policy"]
-        until(page, f"() => ({INKED})() > 500")
-        seen.assert_quiet()
-
-
 def test_a_full_population_is_drawn(made: tuple[Running, Story], chrome: Browser) -> None:
     service, _ = made
     with visit(chrome) as seen:

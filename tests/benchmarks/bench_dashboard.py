@@ -236,13 +236,14 @@ def live(path: Path, page: Page, minutes: float, per_second: int) -> int:
     lease = store.acquire(ID, "bench", 7200)
     log = Log()
     log.birth = 10_000_000
-    sent, until = 0, time.monotonic() + 60 * minutes
-    while time.monotonic() < until:
-        begun = time.monotonic()
-        batch = [one for _ in range(max(1, per_second // 4)) for one in log.both()][:per_second]
+    sent, begun = 0, time.monotonic()
+    while sent < 60 * minutes * per_second:
+        batch = log.both()
         store.append(lease, batch)
         sent += len(batch)
-        page.wait_for_timeout(max(1.0, 1000 * (1.0 - (time.monotonic() - begun))))
+        ahead = sent / per_second - (time.monotonic() - begun)
+        if ahead > 0:
+            page.wait_for_timeout(1000 * ahead)
     store.release(lease)
     store.close()
     return sent
@@ -292,7 +293,11 @@ def main() -> None:
             figures["scroll"] = frames(page, lambda: scroll(page))
             figures["brush"] = frames(page, lambda: brush(page))
             figures["memory"] = memory(made, page)
+            begun = time.monotonic()
             figures["live_events"] = live(large, page, asked.minutes, asked.per_second)
+            figures["live_per_second"] = round(
+                figures["live_events"] / (time.monotonic() - begun), 1
+            )
             figures["memory_after"] = memory(made, page)
             figures["scroll_after"] = frames(page, lambda: scroll(page))
     figures["growing"] = growing(before, after)
