@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evosearch import events as ev
-from evosearch.records import Job, Run, Subject
+from evosearch.records import Job, Purpose, Run, Subject
 from evosearch.streams import evaluation_seed
 
 if TYPE_CHECKING:
     from evosearch.state import State
+
+
+class Pending(dict[str, Job]):
+    """Job id -> job. ``purposes``: how many there are of each, which thousands of workers make dear
+    to count."""
+
+    def __init__(self, jobs: Mapping[str, Job] | None = None) -> None:
+        super().__init__()
+        self.purposes: Counter[Purpose] = Counter()
+        for key, job in (jobs or {}).items():
+            self[key] = job
+
+    def __setitem__(self, key: str, job: Job) -> None:
+        if key in self:
+            self.purposes[self[key].purpose] -= 1
+        super().__setitem__(key, job)  # one that changes keeps its place
+        self.purposes[job.purpose] += 1
+
+    def __delitem__(self, key: str) -> None:
+        self.purposes[self[key].purpose] -= 1
+        super().__delitem__(key)
 
 
 def first_job(state: State, event: ev.CandidateQueued) -> Job:

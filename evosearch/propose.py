@@ -310,7 +310,7 @@ def _unchallenged(state: State) -> Member | None:
 def _popular(state: State) -> Member | None:
     """The member whose function was proposed again most often, if often enough."""
     every = state.config.evolution.remeasure_every
-    if not every or any(job.purpose == "remeasure" for job in state.pending.values()):
+    if not every or state.pending.purposes["remeasure"]:
         return None
     popular = [m for b in state.population if (m := state.members[b]).repeats >= every * m.measured]
     return max(popular, key=lambda m: (m.repeats / m.measured, -m.birth), default=None)

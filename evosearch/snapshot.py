@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from evosearch import events as ev
 from evosearch.config import Bounds, SearchConfig
 from evosearch.errors import StateConflict
+from evosearch.jobs import Pending
 from evosearch.members import Audit, Member, Tally, Yield
 from evosearch.ports import Store
 from evosearch.records import CheckRun, Evaluation, Job
@@ -196,8 +197,8 @@ def _dump_pending(pending: Mapping[str, Job]) -> list[Any]:
     return [job.model_dump(mode="json") for job in pending.values()]
 
 
-def _load_pending(data: list[Any], _state: State) -> dict[str, Job]:
-    return {job["id"]: Job.model_validate(job) for job in data}
+def _load_pending(data: list[Any], _state: State) -> Pending:
+    return Pending({job["id"]: Job.model_validate(job) for job in data})
 
 
 def _dump_tried(tried: deque[tuple[int, Graph]]) -> Any:

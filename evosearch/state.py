@@ -15,7 +15,7 @@ import numpy as np
 from evosearch import events as ev
 from evosearch.config import Bounds, Budget, Limits, SearchConfig
 from evosearch.errors import StateConflict
-from evosearch.jobs import first_job, fronts, hurdles
+from evosearch.jobs import Pending, first_job, fronts, hurdles
 from evosearch.members import Audit, Member, Tally, Yield
 from evosearch.objectives import SEPARATOR
 from evosearch.pareto import Front, Points
@@ -89,7 +89,7 @@ class State:
         """Typed name -> candidates with it that workers decided, and those that came through."""
         self.front = Front([-reference for _, reference in config.coordinates.values()])
         self.hypervolume = 0.0
-        self.pending: dict[str, Job] = {}
+        self.pending = Pending()
         self.job_ids: set[str] = set()
         self.results: dict[str, list[tuple[Purpose, Evaluation]]] = defaultdict(list)
         self.funnel: dict[str, Tally] = defaultdict(Tally)
@@ -381,7 +381,7 @@ class State:
     def _on_code_changed(self, event: ev.CodeChanged) -> None:
         self.config = event.config
         new = {"task": event.config.task}
-        self.pending = {key: job.model_copy(update=new) for key, job in self.pending.items()}
+        self.pending = Pending({k: job.model_copy(update=new) for k, job in self.pending.items()})
         self.notes.append(event.reason)
 
     def _on_bounds_learnt(self, event: ev.BoundsLearnt) -> None:

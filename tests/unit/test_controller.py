@@ -13,6 +13,7 @@ from evosearch import events as ev
 from evosearch.confirm import leader
 from evosearch.controller import Controller
 from evosearch.errors import StateConflict
+from evosearch.jobs import Pending
 from evosearch.observe import MAX_PREEMPTIONS
 from evosearch.pareto import non_dominated
 from evosearch.ports import Enqueue, Extend, Pause, Resume, Stop
@@ -395,3 +396,21 @@ def test_a_training_that_diverges_on_final_counts_at_chance_and_is_not_left_out(
     assert rows["resnet"]["leader"] == pytest.approx(0.1)
     assert rows["resnet"]["difference"]["high"] < 0 < rows["mobilenetv2"]["leader"]
     assert state.report["final"]["seeds"] == 3
+
+
+def test_pending_jobs_are_counted_by_purpose_and_keep_their_places() -> None:
+    store = start("evolution.challenge_top=2", "evolution.remeasure_share=0.5")
+    run = controller(store, workers=5)
+    seen: set[str] = set()
+    while not run.over:
+        run.step(0.0)
+        pending = run.state.pending
+        counted = Counter(job.purpose for job in pending.values())
+        assert +pending.purposes == counted
+        seen |= set(counted)
+    assert {"search", "remeasure", "confirm"} <= seen
+    first, second = (Job.model_construct(id=name, purpose="search") for name in "ab")
+    held = Pending({"a": first, "b": second})
+    held["a"] = first.model_copy(update={"purpose": "tune"})
+    assert [*held] == ["a", "b"]
+    assert +held.purposes == Counter(search=1, tune=1)
