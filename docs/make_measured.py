@@ -267,8 +267,33 @@ def on_store(result: Mapping[str, Any] | None) -> Iterator[str]:
     yield from ("", f"![Milliseconds over candidates](pictures/{STORE_PICTURE})")
 
 
+def on_dashboard(result: Mapping[str, Any] | None) -> Iterator[str]:
+    """The search page at scale, by the browser's own clock."""
+    yield from ("## The dashboard of a large search", "")
+    command = "python -m tests.benchmarks.bench_dashboard"
+    if result is None:
+        yield missing(command)
+        return
+    yield (
+        f"`{command}`: the search page over {result['candidates']:,} candidates in headless "
+        f"Chromium, figures of the browser's performance API; then {result['minutes']:g} minutes "
+        f"of live events, {result['live_per_second']:g} a second. {hardware(result)}"
+    )
+    yield ""
+    units = {"paint": "s", "frame": "ms"}
+    yield from table(
+        ("", "measured", "at most"),
+        (
+            (name, *(f"{one[key]:g} {next((u for w, u in units.items() if w in name), '')}".strip()
+                     for key in ("measured", "limit")))
+            for name, one in result["verdicts"].items()
+        ),
+    )  # fmt: skip
+
+
 PARTS = {
     "store": on_store,
+    "dashboard": on_dashboard,
     "cifar10_cpu": on_cifar,
     "calibrate_quickstart": on_quickstart,
     "training": on_training,
