@@ -33,11 +33,13 @@ SHOTS = (
     ("report", "/search/{search}/report", TALL, "light"),
     ("candidate", "/search/{search}/candidate/{leader}", TALL, "light"),
     ("candidate-dark", "/search/{search}/candidate/{leader}", DESKTOP, "dark"),
-    ("compare", "/compare?search={search}", DESKTOP, "light"),
+    ("compare", "/compare?{all}", TALL, "light"),
     ("try-a-layer", "/layer?formula=x%20*%20sigmoid(v1%20*%20x)%20%2F%20std_group(x)", DESKTOP,
      "light"),
 )  # fmt: skip
 """Name, address, size in pixels, and theme of each picture."""
+ALSO = {"try-a-layer": ".check-verdict"}
+"""Picture -> what comes last on its page."""
 WAIT = 120_000
 SETTLED = """() => !document.querySelector('main [aria-busy=true]')
   && [...document.querySelectorAll('main .plot')].every(
@@ -100,7 +102,9 @@ def main() -> None:
     asked.folder.mkdir(parents=True, exist_ok=True)
     with service(asked.database) as url, sync_playwright() as playwright:
         verdict = httpx.get(f"{url}/api/v1/searches/{asked.search}/verdict", timeout=60).json()
-        places = {"search": asked.search, "leader": verdict["leader"]["birth"]}
+        listed = httpx.get(f"{url}/api/v1/searches", timeout=60).json()["searches"]
+        every = "&".join(f"search={one['id']}" for one in listed)
+        places = {"search": asked.search, "leader": verdict["leader"]["birth"], "all": every}
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         for name, path, (width, height), theme in SHOTS:
             page = browser.new_page(
@@ -108,6 +112,8 @@ def main() -> None:
             )  # fmt: skip
             page.set_default_timeout(WAIT)
             page.goto(url + path.format(**places))
+            if name in ALSO:
+                page.locator(ALSO[name]).first.wait_for()
             settle(page)
             page.screenshot(path=asked.folder / f"{name}.png")
             page.close()
