@@ -219,12 +219,12 @@ export class SearchComparison {
           type: "bar", orientation: "h", name: this.searches[place].title,
           y: one.bars.map((/** @type {any} */ bar) => stages[/** @type {"signal"} */ (bar.stage)] ?? bar.stage),
           x: one.bars.map((/** @type {any} */ bar) => Math.max(bar.count, 0.8)),
-          text: one.bars.map((/** @type {any} */ bar) => count(bar.count)), textposition: "auto", textangle: 0, marker: { color: look.colour },
+          text: one.bars.map((/** @type {any} */ bar) => count(bar.count)), textposition: "outside", cliponaxis: false, textfont: { size: 10 }, textangle: 0, marker: { color: look.colour },
           hovertemplate: `%{text}<extra>${this.searches[place].title}</extra>`,
         };
       }),
       layout: { showlegend: true, barmode: "group", bargap: 0.25, xaxis: { type: "log", tickformat: "~s", dtick: 1 },
-                yaxis: { autorange: "reversed", nticks: 20 }, margin: { l: 92, r: 12, t: 8, b: 34 } },
+                yaxis: { autorange: "reversed", nticks: 20 }, margin: { l: 92, r: 52, t: 8, b: 34 } },
       // None is drawn as a stump, for there is no logarithm of nothing.
       table: { columns: ["search", "stage", "count"], rows: paths.flatMap((one, place) =>
         one.bars.map((/** @type {any} */ bar) => [this.searches[place].title, bar.stage, bar.count])) },
