@@ -59,6 +59,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, St
     store.close()
 
 
+def hold(page: Page, asked: str) -> list[Route]:
+    """The page's requests of that path from now on, which get no answer until they go on."""
+    held: list[Route] = []
+    page.route(f"**/api/v1/{asked}", lambda route: held.append(route))
+    return held
+
+
 def test_a_page_that_was_left_touches_nothing(made: tuple[Running, Story], chrome: Browser) -> None:
     service, _ = made
     places = {f"search/{SEARCH}": f"searches/{SEARCH}", "new": "presets",
@@ -67,8 +74,7 @@ def test_a_page_that_was_left_touches_nothing(made: tuple[Running, Story], chrom
     with visit(chrome) as seen:
         page = seen.page
         for path, asked in places.items():
-            held: list[Route] = []
-            page.route(f"**/api/v1/{asked}", held.append)
+            held = hold(page, asked)
             page.goto(f"{service.url}/{path}")
             until(page, "() => document.querySelector('main [aria-busy=true]')")
             page.wait_for_timeout(200)
