@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from torch import Tensor
+
 from evosearch.config import Anchor, Checks, Stability, Task
 from evosearch.errors import ConfigError, PluginError, Stopped
 from evosearch.jobs import least_score
@@ -74,7 +76,7 @@ class Context:
     beats: int = 0
     sources: dict[str, Source] = field(default_factory=dict)
     _own: dict[str, OwnData] = field(default_factory=dict)
-    _loaded: dict[str, tuple[Dataset, Dataset]] = field(default_factory=dict)
+    _loaded: dict[str, tuple[Tensor, Dataset]] = field(default_factory=dict)
     _references: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def beat(self) -> None:
@@ -83,10 +85,10 @@ class Context:
 
     def dataset(self, name: str) -> Dataset:
         """The data set on this worker's device, loaded once, and again when its file changed."""
-        source = datasets.load(name)
+        source = datasets.load(name)  # kept there: what did not change has the same rows
         known = self._loaded.get(name)
-        if known is None or known[0] is not source:
-            known = self._loaded[name] = source, source.to(choose(self.device))
+        if known is None or known[0] is not source.train.x:
+            known = self._loaded[name] = source.train.x, source.to(choose(self.device))
         return known[1]
 
     def own_data(self, own: OwnAnchor, task: Task) -> OwnData:

@@ -13,6 +13,7 @@ from evosearch.records import CheckRun, Evaluation, EvaluationDone, Job, JobDone
 from primitives.formula import parse
 from workers import cache as caching
 from workers.cache import CachedPool, EvaluationCache, key_of
+from workers.evaluate import Context
 
 
 def job(formula="x / rms_batch(x)", job_id="j", **changed):
@@ -128,10 +129,7 @@ def test_an_edited_data_file_is_another_data_set(tmp_path):
     file = tmp_path / "mine.npz"
 
     def key(draw):
-        rng = np.random.default_rng(draw)
-        images = rng.integers(0, 256, (40, 8, 8)).astype(np.uint8)
-        np.savez(file, x_train=images, y_train=np.arange(40) % 2)
-        os.utime(file, (draw + 1, draw + 1))
+        write_images(file, draw)
         task = Task(anchors=(Anchor(name="resnet"),), dataset=str(file))
         return key_of(job(task=task), run)
 
@@ -139,6 +137,23 @@ def test_an_edited_data_file_is_another_data_set(tmp_path):
     assert first is not None
     assert key(1) != first
     assert key(0) == first
+
+
+def write_images(file, draw):
+    """Random images, as of a time of their own."""
+    rng = np.random.default_rng(draw)
+    images = rng.integers(0, 256, (40, 8, 8)).astype(np.uint8)
+    np.savez(file, x_train=images, y_train=np.arange(40) % 2)
+    os.utime(file, (draw + 1, draw + 1))
+
+
+def test_a_worker_keeps_its_data_on_the_device_until_their_file_changes(tmp_path):
+    context, file = Context(device="cpu"), tmp_path / "mine.npz"
+    write_images(file, 0)
+    first = context.dataset(str(file))
+    assert context.dataset(str(file)) is first
+    write_images(file, 1)
+    assert not context.dataset(str(file)).train.x.equal(first.train.x)
 
 
 def test_data_that_are_not_here_are_neither_kept_nor_found(tmp_path):
@@ -212,6 +227,15 @@ def checked(loss=1.0, score=0.4, **changed):
     ]
 
 
+def known_candidate(folder):
+    """`checked`, kept in a cache, and a pool with its trainer behind it."""
+    kept, trainer = EvaluationCache(folder), Trainer()
+    work, messages = checked()
+    for message in messages:
+        kept.put(work, message)
+    return work, messages, trainer, CachedPool(trainer, kept)
+
+
 @pytest.mark.parametrize(
     ("changed", "answered"),
     [
@@ -224,12 +248,7 @@ def checked(loss=1.0, score=0.4, **changed):
     ],
 )
 def test_a_candidate_is_answered_if_it_would_pass_the_checks_of_now(tmp_path, changed, answered):
-    kept = EvaluationCache(tmp_path)
-    work, messages = checked()
-    for message in messages:
-        kept.put(work, message)
-    trainer = Trainer()
-    pool = CachedPool(trainer, kept)
+    _, messages, trainer, pool = known_candidate(tmp_path)
     pool.submit(checked(**changed)[0])
     assert (trainer.trained == []) == answered
     if answered:
@@ -238,12 +257,7 @@ def test_a_candidate_is_answered_if_it_would_pass_the_checks_of_now(tmp_path, ch
 
 
 def test_a_candidate_whose_checks_were_told_with_another_network_is_trained(tmp_path):
-    kept = EvaluationCache(tmp_path)
-    work, messages = checked()
-    for message in messages:
-        kept.put(work, message)
-    trainer = Trainer()
-    pool = CachedPool(trainer, kept)
+    work, _, trainer, pool = known_candidate(tmp_path)
     pool.submit(work.model_copy(update={"runs": work.runs[1:], "id": "alone"}))
     assert trainer.trained == [("alone", 0)]
     pool.submit(work.model_copy(update={"runs": work.runs[:1], "id": "first"}))
