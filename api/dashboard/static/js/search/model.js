@@ -82,6 +82,16 @@ export class Model {
     return () => this._told.get(topic)?.delete(call);
   }
 
+  /**
+   * Has a panel load anew once another brush than its own is drawn.
+   * @param {{ranges?: string[], load: () => void}} panel ranges: those that it last asked for
+   */
+  onBrush(panel) {
+    return this.on("inside", () => {
+      if (panel.ranges !== this.ranges) panel.load();
+    });
+  }
+
   /** @param {string} topic */
   tell(topic) {
     for (const call of this._told.get(topic) ?? []) call();

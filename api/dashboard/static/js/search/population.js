@@ -28,9 +28,7 @@ export class Population {
       plot.removeAllListeners?.("plotly_click");
       plot.on("plotly_click", (/** @type {any} */ event) => page.openDrawer(event.points[0].customdata));
     });
-    const offs = [model.on("scatter", () => this.load()), model.on("inside", () => {
-      if (this.ranges !== model.ranges) this.load();
-    })];
+    const offs = [model.on("scatter", () => this.load()), model.onBrush(this)];
     this.off = () => offs.forEach((one) => one());
     this.load();
   }

@@ -19,9 +19,7 @@ export class Primitives {
     this.element = h("div", { class: "panel" });
     this.rows = h("div", {});
     this.model = model;
-    this.off = model.on("inside", () => {
-      if (this.ranges !== model.ranges) this.load();
-    });
+    this.off = model.onBrush(this);
     this.load();
   }
 

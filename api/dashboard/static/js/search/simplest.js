@@ -21,9 +21,7 @@ export class Simplest {
     this.page = page;
     this.model = model;
     this.element = h("div", { class: "panel" });
-    this.off = model.on("inside", () => {
-      if (this.ranges !== model.ranges) this.load();
-    });
+    this.off = model.onBrush(this);
     this.load();
   }
 
