@@ -6,6 +6,7 @@ are noisy: without a limit, constants that do next to nothing take most of its t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,15 +22,15 @@ Tried = Sequence[tuple[int, Graph]]
 class Alike:
     """Counts layers whose outputs correlate by ``least`` or more at the initial v0 and v1.
 
-    It remembers the responses of what was tried, with their graphs, for they follow from nothing
-    else: one may serve several searches.
+    It remembers the responses of what was tried, for they follow from the graphs alone: one may
+    serve several searches, though it is quick only as long as each call goes on where the last
+    one was.
     """
 
     def __init__(self, least: float) -> None:
         self._least = least
-        self._tried: list[tuple[int, Graph]] = []
-        self._rows: dict[int, tuple[Graph, NDArray[np.float64] | None]] = {}
-        self._table = np.zeros((0, 0))
+        self._tried: deque[tuple[int, Graph]] = deque()
+        self._rows = _Rows()
 
     def count(self, graph: Graph, tried: Tried) -> int:
         """Of those that were tried; 0 for a layer that is constant in each channel."""
@@ -37,15 +38,53 @@ class Alike:
         if mine is None or not tried:
             return 0
         self._learn(tried)
-        return int((np.abs(self._table @ mine) >= self._least).sum()) if len(self._table) else 0
+        rows = self._rows.table()
+        return int((np.abs(rows @ mine) >= self._least).sum()) if len(rows) else 0
 
     def _learn(self, tried: Tried) -> None:
-        """Bring the table to what was tried until now."""
-        if self._tried == [*tried]:
+        """Bring the rows to what was tried until now: the old ones fall off in front."""
+        known = self._tried
+        fresh: list[tuple[int, Graph]] = []
+        for one in reversed(tried):
+            if known and one is known[-1]:
+                break
+            fresh.append(one)
+        while len(known) > len(tried) - len(fresh):
+            known.popleft()
+            self._rows.drop()
+        if known and known[0] is not tried[0]:  # another search's
+            known.clear()
+            self._rows = _Rows()
+            fresh = [*reversed(tried)]
+        for one in reversed(fresh):
+            known.append(one)
+            self._rows.add(initial_response(one[1]))
+
+
+class _Rows:
+    """Vectors, or None, that come in at one end and go out at the other; read as one array."""
+
+    def __init__(self) -> None:
+        self._held: deque[bool] = deque()
+        self._room = np.zeros((0, 0))
+        self._begin = self._end = 0
+
+    def table(self) -> NDArray[np.float64]:
+        """Those that are not None, oldest first, shape (vectors, length)."""
+        return self._room[self._begin : self._end]
+
+    def drop(self) -> None:
+        """Forget the oldest."""
+        self._begin += self._held.popleft()
+
+    def add(self, row: NDArray[np.float64] | None) -> None:
+        self._held.append(row is not None)
+        if row is None:
             return
-        self._tried, known = [*tried], self._rows
-        self._rows = {}
-        for birth, graph in tried:
-            of, row = known.get(birth, (None, None))
-            self._rows[birth] = graph, row if of == graph else initial_response(graph)
-        self._table = np.array([row for _, row in self._rows.values() if row is not None])
+        if self._end == len(self._room):
+            kept = self.table()
+            self._room = np.zeros((max(64, 2 * len(kept)), len(row)))
+            self._room[: len(kept)] = kept.reshape(len(kept), len(row))
+            self._begin, self._end = 0, len(kept)
+        self._room[self._end] = row
+        self._end += 1

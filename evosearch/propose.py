@@ -6,7 +6,6 @@ clock only measures; its readings never influence a decision.
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 from collections import ChainMap, Counter, defaultdict
@@ -288,31 +287,27 @@ def _unchallenged(state: State) -> Member | None:
     """The member with the highest mean score, and then that of the front with the fewest seeds, of
     those that have too few."""
     evolution, points = state.config.evolution, state.front.points
-    anchors = len(state.config.task.anchors)
-
-    def rank(birth: int) -> tuple[float, int]:
-        return float(points[birth][:anchors].sum()), birth
 
     def doubted(births: Iterable[int]) -> Iterator[Member]:
         members = (state.members[birth] for birth in births)
         return (one for one in members if one.measured < evolution.challenge_seeds)
 
-    if not evolution.challenge_top:
-        return None
-    leading = heapq.nsmallest(evolution.challenge_top, state.population, key=rank)
-    found = next(doubted(leading), None)
-    if found is not None:
+    found = next(doubted(state.leading()), None)
+    if found is not None or not (evolution.challenge_top and evolution.challenge_front):
         return found
-    front = doubted(state.front.members if evolution.challenge_front else ())
-    return min(front, key=lambda one: (one.measured, *rank(one.birth)), default=None)
+    anchors = len(state.config.task.anchors)
+    return min(
+        doubted(state.front.members),
+        key=lambda one: (one.measured, float(points[one.birth][:anchors].sum()), one.birth),
+        default=None,
+    )
 
 
 def _popular(state: State) -> Member | None:
     """The member whose function was proposed again most often, if often enough."""
-    every = state.config.evolution.remeasure_every
-    if not every or state.pending.purposes["remeasure"]:
+    if not state.popular or state.pending.purposes["remeasure"]:
         return None
-    popular = [m for b in state.population if (m := state.members[b]).repeats >= every * m.measured]
+    popular = [state.members[birth] for birth in state.popular.intersection(state.population)]
     return max(popular, key=lambda m: (m.repeats / m.measured, -m.birth), default=None)
 
 

@@ -27,7 +27,7 @@ from evosearch.surrogate import Discards, Lesson, Waiting
 from primitives.errors import EvosearchError
 from primitives.graph import Graph
 
-VERSION = 7
+VERSION = 8
 """Raise it whenever `State` folds an event differently or remembers something else."""
 
 LEAST_EVENTS = 5000
@@ -281,6 +281,7 @@ _PARTS: dict[str, _Part] = {
     **dict.fromkeys(("funnel", "checks"), _TALLIES),
     "operators": _Part(_dump_yields, _load_yields),
     "members": _Part(_dump_members, _load_members),
+    "popular": _Part(sorted, lambda data, _state: set(data)),
     "population": _Part(list, lambda data, state: deque(data, maxlen=state.population.maxlen)),
     "tried": _Part(_dump_tried, _load_tried),
     "front": _Part(_dump_front, _load_front),

@@ -6,6 +6,7 @@ is decided by `evosearch.propose`, `evosearch.observe` and `evosearch.confirm`.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -80,6 +81,9 @@ class State:
         self.operators: dict[str, Yield] = defaultdict(Yield)
         self.members: dict[int, Member] = {}
         self.population: deque[int] = deque(maxlen=config.evolution.population_size)
+        self.popular: set[int] = set()
+        """Evaluated candidates that were proposed ``remeasure_every`` times a measurement."""
+        self._leading: list[int] | None = None
         self.coordinates = tuple(config.coordinates)
         self.begun_at = 0
         """Candidates that were evaluated when evolution last began anew."""
@@ -142,6 +146,17 @@ class State:
     def mean_score(self, birth: int) -> float:
         """Mean over anchors of an evaluated candidate's mean score."""
         return -float(self.front.points[birth][: len(self.config.task.anchors)].mean())
+
+    def leading(self) -> list[int]:
+        """The ``challenge_top`` of the population with the highest mean scores, best first."""
+        if self._leading is None:
+            points, anchors = self.front.points, len(self.config.task.anchors)
+            self._leading = heapq.nsmallest(
+                self.config.evolution.challenge_top,
+                self.population,
+                key=lambda birth: (float(points[birth][:anchors].sum()), birth),
+            )
+        return self._leading
 
     def told(
         self, event: ev.EvaluationRecorded | ev.CandidateRejected
@@ -252,6 +267,7 @@ class State:
         )
         if event.purpose == "remeasure" and birth is not None:
             self.members[birth].measured += 1
+            self._repeat(birth, 0)
             self.remeasured += 1
 
     def _on_job_lost(self, event: ev.JobLost) -> None:
@@ -445,8 +461,14 @@ class State:
 
     def _repeat(self, birth: int, count: int) -> None:
         member = self.members.get(birth)
-        if member is not None and member.evaluated:
-            member.repeats += count
+        every = self.config.evolution.remeasure_every
+        if member is None or not member.evaluated:
+            return
+        member.repeats += count
+        if every and member.repeats >= every * member.measured:
+            self.popular.add(birth)
+        else:
+            self.popular.discard(birth)
 
     def _reach(self, birth: int | None, anchor: str, step: int, score: float) -> None:
         """A candidate's score at a hurdle. Those that fail it count too, or it would only rise."""
@@ -482,6 +504,7 @@ class State:
         if standing.hypervolume > self.hypervolume:
             self.gained_at = self.evaluated
         self.hypervolume = standing.hypervolume
+        self._leading = None
 
 
 def recover(stored: Iterable[ev.StoredEvent]) -> State:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from evosearch.report import contributions
 from evosearch.state import State, recover
 from primitives.fingerprint import initial_fingerprint, initial_response
 from primitives.formula import parse
+from primitives.graph import Graph
 from primitives.ops import typed_name
 from primitives.rewrite import live_form
 from tests.unit.test_controller import finished, start
@@ -77,6 +78,43 @@ def test_births_of_another_search_are_not_taken_for_ones_own() -> None:
     assert alike.count(relu, [(1, relu), (2, norm)]) == 1
     assert alike.count(relu, [(1, norm), (2, norm)]) == 0
     assert alike.count(relu, [(1, relu), (2, relu)]) == 2
+
+
+def test_a_window_that_slides_counts_as_one_that_is_read_anew() -> None:
+    store = start("budget.evaluations=30")
+    finished(store)
+    events = [entry.event for entry in store.events("search01")]
+    graphs = [one.graph for one in events if one.kind == "candidate_queued"]
+    tried = [*enumerate(graphs)]
+    tried.insert(5, (-1, parse("zero * x")))  # it has no response
+    sliding = Alike(0.9)
+    window: deque[tuple[int, Graph]] = deque(maxlen=20)
+    counts = []
+    for place, one in enumerate(tried[:200]):
+        window.append(one)
+        if place % 3 == 0:  # several come between two questions, and at times a whole window
+            window.extend(tried[place : place + place % 25])
+            counts.append(sliding.count(one[1], window))
+            assert counts[-1] == Alike(0.9).count(one[1], list(window))
+    assert len(set(counts)) > 2
+
+
+def test_who_leads_and_who_is_popular_is_known_without_a_look_at_everybody() -> None:
+    store = start("budget.evaluations=40", "evolution.remeasure_every=3",
+                  "evolution.population_size=15")  # fmt: skip
+    finished(store)
+    log = [*store.events("search01")]
+    folded, popular = State(log[0].event), 0
+    anchors = len(folded.config.task.anchors)
+    for entry in log[1:]:
+        folded.apply(entry.event)
+        means = {b: folded.front.points[b][:anchors].sum() for b in folded.population}
+        assert folded.leading() == sorted(means, key=lambda b: (means[b], b))[:5]
+        members = {birth: folded.members[birth] for birth in folded.population}
+        often = {birth for birth, one in members.items() if one.repeats >= 3 * one.measured}
+        assert folded.popular & members.keys() == often
+        popular += bool(often)
+    assert popular > 2
 
 
 def test_without_a_gain_evolution_begins_anew_and_forgets_its_parents() -> None:

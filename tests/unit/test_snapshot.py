@@ -27,8 +27,8 @@ from tests.simulated_worker import answer
 from workers.simulated import SimulatedPool
 
 ID = "search01"
-DERIVED = {"config", "coordinates", "_hurdles_alone", "_without_signal"}
-"""Attributes that follow from the config."""
+DERIVED = {"config", "coordinates", "_hurdles_alone", "_without_signal", "_leading"}
+"""Attributes that follow from the config, or from others when they are asked for."""
 OVERRIDES = (
     "budget.evaluations=25", "evolution.remeasure_every=5", "confirmation.resamples=50",
     "checks.hurdles.steps=[10, 30, 40]", "checks.hurdles.after=5", "checks.hurdles.quantile=0.25",
@@ -79,6 +79,7 @@ def whole_log() -> tuple[tuple[ev.StoredEvent, ...], State]:
 def assert_same(one: State, other: State) -> None:
     """Fail unless the two states are equal in every attribute, types and order included."""
     assert vars(one).keys() == vars(other).keys()
+    assert one.leading() == other.leading()
     for name, mine in vars(one).items():
         theirs: Any = vars(other)[name]
         assert type(mine) is type(theirs), name
