@@ -131,7 +131,7 @@ def write_figures(
         "config": config.model_dump(mode="json"), "layers": [*names],
         "scores": short, "scores_of_the_longer_task": long,
         "calibration": figures(config.anchor_names, names, short, long),
-        "advice": advice(found[MEAN]),
+        "advice": advice(found[MEAN], failing(config.anchor_names, names, short)),
     }  # fmt: skip
     out.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
@@ -235,7 +235,17 @@ def lines(
         if long is not None:
             line += f"; rank correlation with the longer task {found.correlation:.2f}"
         said.append(line)
-    return [*said, "", *advice(figures[MEAN])]
+    return [*said, "", *advice(figures[MEAN], failing(anchors, names, short))]
+
+
+def failing(anchors: Sequence[str], names: Sequence[str], short: Scores) -> list[str]:
+    """Layers that are unsteady on an anchor."""
+    import numpy as np
+
+    from evosearch.calibrate import unsteady
+
+    found = {row for a in anchors for row in unsteady(np.array([short[n][a] for n in names]))}
+    return [names[row] for row in sorted(found)]
 
 
 def calibrations(

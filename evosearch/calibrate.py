@@ -6,6 +6,7 @@ nothing. Pure functions of arrays; this file must not train anything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ Scores = NDArray[np.float64]
 
 POINT = 0.01
 Z = 1.96
+UNSTEADY = 5.0
+"""Medians of the layers' seed noise that make a layer unsteady. Normal noise of equal size exceeds
+that once in some 1,400 layers of two seeds, and practically never with more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,15 @@ def calibrate(scores: Scores, longer: Scores | None = None) -> Calibration:
     return Calibration(float(np.sqrt(max(0.0, spread))), noise, needed, correlation)
 
 
+def unsteady(scores: Scores) -> list[int]:
+    """Rows of the layers that fail with some seeds: their noise is far above the others'.
+
+    Shape (layers, seeds).
+    """
+    noise = scores.std(axis=1, ddof=1)
+    return [int(row) for row in np.flatnonzero(noise > UNSTEADY * np.median(noise))]
+
+
 def spearman(a: Scores, b: Scores) -> float:
     """Rank correlation of two vectors; equal values share their mean rank. NaN if one is constant.
 
@@ -72,9 +85,14 @@ def _ranks(values: Scores) -> Scores:
     return np.asarray(below + (equal + 1) / 2.0, np.float64)
 
 
-def advice(found: Calibration) -> list[str]:
-    """What to do about it, a sentence each."""
+def advice(found: Calibration, failing: Sequence[str] = ()) -> list[str]:
+    """What to do about it, a sentence each. ``failing``: names of the unsteady layers."""
     said = []
+    if failing:
+        said.append(
+            f"{', '.join(failing)} fail with some seeds, and that is most of the noise: a lower "
+            "learning rate may steady them"
+        )
     if found.ratio < 1:
         said.append(
             "one seed does not rank these layers: use more seeds, more steps or more select rows"

@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from api.commands_preset import LAYERS, good_layers, jobs, lines, write_figures
 from api.compare import BESIDE, Comparison
 from evosearch import presets
-from evosearch.calibrate import advice, calibrate, spearman
+from evosearch.calibrate import advice, calibrate, spearman, unsteady
 from evosearch.presets import load_preset
 from primitives.formula import parse
 from tests.benchmarks.study_cifar import (
@@ -43,6 +43,18 @@ def test_equal_layers_have_no_spread_of_their_own():
     found = calibrate(RNG.normal(0.7, 0.02, (300, 5)))
     assert found.between < 0.005
     assert advice(found)[0].startswith("one seed does not rank")
+
+
+def test_a_layer_that_fails_with_some_seeds_is_named() -> None:
+    steady = RNG.normal(0.7, 0.02, (9, 5))
+    assert unsteady(steady) == []
+    fails = np.vstack([steady, [[0.7, 0.1, 0.71, 0.69, 0.12]]])
+    assert unsteady(fails) == [9]
+    short = {f"l{row}": {"resnet": [*values]} for row, values in enumerate(fails)}
+    said = "\n".join(lines(["resnet"], [*short], short, None))
+    assert "l9 fail with some seeds" in said
+    del short["l9"]
+    assert "fail with" not in "\n".join(lines(["resnet"], [*short], short, None))
 
 
 def test_spearman_equals_an_independent_one_with_ties():
