@@ -16,10 +16,10 @@ run: $(VENV)/run.stamp
 	$(BIN)/evosearch serve --start $(PRESET) $(ARGS)
 
 # The slow files go first, so that no process waits long for the last one; many tests wait themselves,
-# so three processes suit two cores. Threads of their own would only get in each other's way.
+# so four processes suit two cores. Threads of their own would only get in each other's way.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
@@ -45,6 +45,7 @@ soak: export EVOSEARCH_DATA_DIR = $(DATA)
 soak: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m soak tests
 	$(BIN)/python -m tests.benchmarks.soak_quickstart
+	$(BIN)/python -m tests.benchmarks.study_rates build/rates
 	$(BIN)/python -m tests.benchmarks.study_kills
 	EVOSEARCH_RACE_SECONDS=60 $(BIN)/python -m tests.benchmarks.study_race
 ifdef DATA

@@ -109,6 +109,33 @@ def on_quickstart(result: Mapping[str, Any] | None) -> Iterator[str]:
     yield "; ".join(result["advice"]).capitalize() + "."
 
 
+def on_rates(result: Mapping[str, Any] | None) -> Iterator[str]:
+    """Which rate the quickstart searches at, and why."""
+    yield from ("## The rate that the quickstart searches at", "")
+    command = "python -m tests.benchmarks.study_rates FOLDER"
+    if result is None:
+        yield missing(command)
+        return
+    rates = ", ".join(f"{rate:g}" for rate in result["confirmation_rates"])
+    yield (
+        f"`{command}`: the same layers at each rate and warm-up, mean of the networks. *As at the "
+        "best rate* is the rank correlation of the layers' means with their means at the best of "
+        f"the confirmation's rates ({rates}), which decides in the end. *Fails with some seeds*: "
+        f"noise far above the other layers'. {hardware(result)}"
+    )
+    yield ""
+    yield from table(
+        ("rate", "warm-up steps", "ratio", "seeds for one point", "as at the best rate",
+         "fails with some seeds"),
+        (
+            (f"{one['rate']:g}", str(one["warm_up_steps"]), number(one["ratio"]),
+             str(one["seeds_for_one_point"]), number(one["as_at_the_best_rate"]),
+             ", ".join(f"`{name}`" for name in one["failing"]) or "none")
+            for one in result["settings"]
+        ),
+    )  # fmt: skip
+
+
 def calibration(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The figures of `evosearch preset calibrate`, an anchor a row."""
     yield from table(
@@ -296,6 +323,7 @@ PARTS = {
     "dashboard": on_dashboard,
     "cifar10_cpu": on_cifar,
     "calibrate_quickstart": on_quickstart,
+    "rates": on_rates,
     "training": on_training,
     "workers": on_workers,
     "gpu": on_gpu,

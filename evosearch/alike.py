@@ -52,7 +52,8 @@ class Alike:
         while len(known) > len(tried) - len(fresh):
             known.popleft()
             self._rows.drop()
-        if known and known[0] is not tried[0]:  # another search's
+        if len(known) + len(fresh) != len(tried) or (known and known[0] is not tried[0]):
+            # another search's
             known.clear()
             self._rows = _Rows()
             fresh = [*reversed(tried)]

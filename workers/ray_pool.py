@@ -12,7 +12,6 @@ import os
 import tempfile
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -22,7 +21,8 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from evosearch.errors import WorkerError
 from evosearch.ports import WorkerReport, WorkerState
 from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message
-from workers.ray_actor import DATA_DIR_VARIABLE, SIGNS
+from workers.ray_actor import DATA_DIR_VARIABLE
+from workers.ray_held import Actor, Assigned, signs
 from workers.ray_start import death, default_share, resources, sources, start_actor, start_ray
 from workers.reports import Reports
 
@@ -48,42 +48,6 @@ TICK = 0.5
 REMEMBERED = 10_000
 """Jobs of which the pool remembers where they have been."""
 MESSAGES: TypeAdapter[Message] = TypeAdapter(EvaluationDone | JobDone)
-
-
-@dataclass(slots=True)
-class _Assigned:
-    """A job at an actor, and the stream that its messages come by.
-
-    ``number``: of this submission. ``brings``: hashes of the plug-ins that were sent with it.
-    ``cancelled``: since when it is to end, once its turn has come.
-    """
-
-    job: Job
-    number: int
-    stream: Any
-    brings: frozenset[str] = frozenset()
-    cancelled: float | None = None
-
-
-@dataclass(slots=True)
-class _Actor:
-    """An actor and its jobs; the first one runs.
-
-    ``answer``: of its start. ``since``: when it last got on: answered, took a step, sent a message
-    or got its first job. ``sign``: what it was asked at ``asked`` and has not answered yet.
-    ``beats``: how far it said it was. ``has``: hashes of the plug-ins that have reached it: a job
-    that was sent and taken back brought nothing.
-    """
-
-    name: str
-    handle: Any
-    answer: Any
-    jobs: deque[_Assigned] = field(default_factory=deque)
-    since: float = 0.0
-    asked: float = 0.0
-    sign: Any = None
-    beats: int = -1
-    has: set[str] = field(default_factory=set)
 
 
 class RayPool:
@@ -137,8 +101,8 @@ class RayPool:
         # Kept here and not in `poll`, so that an interrupt there loses no message.
         self._inbox: list[Message] = []
         self._made = self._numbers = self._owed = self._failed_starts = 0
-        self._actors: list[_Actor] = []
-        self._joining: list[_Actor] = []
+        self._actors: list[Actor] = []
+        self._joining: list[Actor] = []
         self._closed = False
         self._reports = Reports()
         self._owns_ray = not ray.is_initialized()
@@ -183,12 +147,12 @@ class RayPool:
         """Start so many more workers; they take jobs once they are up, and none before."""
         self._joining += [self._new_actor() for _ in range(count)]
 
-    def _new_actor(self) -> _Actor:
+    def _new_actor(self) -> Actor:
         self._made += 1
         name = f"ray-{self._made}"
         handle = start_actor(name, self._settings)
         now = time.monotonic()
-        return _Actor(name, handle, handle.ready.remote(), since=now, asked=now)
+        return Actor(name, handle, handle.ready.remote(), since=now, asked=now)
 
     def _let_in(self) -> None:
         """Joining workers that are up get jobs from now on.
@@ -231,7 +195,7 @@ class RayPool:
         if not self._fixed:
             self.grow(max(0, self._room() - len(self._actors) - len(self._joining)))
 
-    def _renew(self, actor: _Actor) -> None:
+    def _renew(self, actor: Actor) -> None:
         """A new actor for this one, whose jobs wait again, in their order.
 
         It joins as any other: where a machine has left for good it never comes up, and no job may
@@ -268,7 +232,7 @@ class RayPool:
             for assigned in actor.jobs:
                 if assigned.job.id == job_id and assigned.cancelled is None:
                     assigned.cancelled = time.monotonic()
-                    _signs(actor.handle.cancel).remote(assigned.number)
+                    signs(actor.handle.cancel).remote(assigned.number)
 
     def workers(self) -> list[WorkerReport]:
         """Every worker as it is, and those that died within the last hour."""
@@ -301,7 +265,7 @@ class RayPool:
         busy = [actor for actor in self._actors if actor.jobs]
         try:
             for actor in busy:
-                _signs(actor.handle.leave).remote()
+                signs(actor.handle.leave).remote()
             streams = [actor.jobs[0].stream for actor in busy]
             ray.wait(streams, num_returns=max(1, len(streams)), timeout=LEAVE_SECONDS)
         except (RayError, ValueError):
@@ -324,7 +288,7 @@ class RayPool:
                 held.append(job)
         self._waiting.extendleft(reversed(held))
 
-    def _may_take(self, actor: _Actor, job: Job) -> bool:
+    def _may_take(self, actor: Actor, job: Job) -> bool:
         """Whether the job has not been at that worker, or has been at all there are."""
         been = self._been.get(job.id)
         if not been or actor.name not in been:
@@ -333,14 +297,14 @@ class RayPool:
         others = self._actors + [one for one in self._joining if one.since > recent]
         return all(one.name in been for one in others)
 
-    def _assign(self, actor: _Actor, job: Job) -> None:
+    def _assign(self, actor: Actor, job: Job) -> None:
         self._numbers += 1
         run = actor.handle.run.options(num_returns="streaming")
         if not actor.jobs:
             actor.since = time.monotonic()
         told = sources(job, actor.has)
         stream = run.remote(self._numbers, job.model_dump_json(), [*told.values()])
-        actor.jobs.append(_Assigned(job, self._numbers, stream, frozenset(told)))
+        actor.jobs.append(Assigned(job, self._numbers, stream, frozenset(told)))
         self._been.setdefault(job.id, set()).add(actor.name)
         while len(self._been) > REMEMBERED:
             del self._been[next(iter(self._been))]
@@ -400,7 +364,7 @@ class RayPool:
         for stream in ready:
             self._inbox += self._receive(streams[stream])
 
-    def _receive(self, actor: _Actor) -> list[Message]:
+    def _receive(self, actor: Actor) -> list[Message]:
         """The next message of the actor's first job."""
         assigned = actor.jobs[0]
         try:
@@ -429,7 +393,7 @@ class RayPool:
                 self._renew(actor)  # it lives, but its GPU will not work again in this process
         return [] if assigned.cancelled is not None else [message]
 
-    def _next(self, actor: _Actor) -> None:
+    def _next(self, actor: Actor) -> None:
         """The actor's first job has ended, and its next one begins."""
         actor.jobs.popleft()
         actor.since = time.monotonic()
@@ -442,15 +406,15 @@ class RayPool:
         every = min(SIGN_SECONDS, self._hang_seconds / 4)
         for actor in self._actors:
             if actor.sign is None and now - actor.asked >= every:
-                actor.sign, actor.asked = _signs(actor.handle.alive).remote(), now
-        signs = {actor.sign: actor for actor in self._actors if actor.sign is not None}
-        if signs:
-            for sign in ray.wait(list(signs), num_returns=len(signs), timeout=0)[0]:
-                self._heed(signs[sign], now)
+                actor.sign, actor.asked = signs(actor.handle.alive).remote(), now
+        asked = {actor.sign: actor for actor in self._actors if actor.sign is not None}
+        if asked:
+            for sign in ray.wait(list(asked), num_returns=len(asked), timeout=0)[0]:
+                self._heed(asked[sign], now)
         for actor in [*self._actors]:
             self._inbox += self._end_silence(actor)
 
-    def _heed(self, actor: _Actor, now: float) -> None:
+    def _heed(self, actor: Actor, now: float) -> None:
         """The actor has said how far it is."""
         sign, actor.sign = actor.sign, None
         try:
@@ -465,7 +429,7 @@ class RayPool:
         if leaves and not actor.jobs:
             self._renew(actor)
 
-    def _end_silence(self, actor: _Actor) -> list[Message]:
+    def _end_silence(self, actor: Actor) -> list[Message]:
         """Replace the actor if its job has stood still, or was cancelled, for too long."""
         now = time.monotonic()
         if not actor.jobs:
@@ -480,7 +444,7 @@ class RayPool:
         detail = f"no step and no message for {self._hang_seconds:g} seconds"
         return self._replace(actor, Failure(cause="hung", detail=detail))
 
-    def _end_job(self, actor: _Actor, failure: Failure) -> list[Message]:
+    def _end_job(self, actor: Actor, failure: Failure) -> list[Message]:
         """The first job of the actor ends with a failure."""
         assigned, seconds = actor.jobs[0], time.monotonic() - actor.since
         self._next(actor)
@@ -491,13 +455,8 @@ class RayPool:
             JobDone(job_id=assigned.job.id, failure=failure, worker=actor.name, seconds=seconds)
         ]
 
-    def _replace(self, actor: _Actor, failure: Failure) -> list[Message]:
+    def _replace(self, actor: Actor, failure: Failure) -> list[Message]:
         """A new actor for this one: its first job fails, the others wait again, in their order."""
         messages = self._end_job(actor, failure)
         self._renew(actor)
         return messages
-
-
-def _signs(method: Any) -> Any:
-    """The actor's method, answered while a job runs."""
-    return method.options(concurrency_group=SIGNS)

@@ -47,6 +47,8 @@ from workers.simulated import SimulatedPool
 
 ID = "workers1"
 MEAN_SECONDS = 600.0
+OF_THE_PAPER = ("evolution.population_size=2500", "evolution.tournament_share=0.05")
+"""Thousands of workers need a population of its size; tournaments are as large as its own."""
 BACKLOG = 2
 """Waiting jobs a worker, as the Ray pool has them."""
 SCORE_NOISE = 0.02
@@ -295,7 +297,7 @@ def main() -> None:
     clock = time.process_time if told.cpu_clock else time.perf_counter
     outcomes = record_search("quickstart", (), told.recorded)
     answers = Answers(outcomes, told.mean_of)
-    settings = ["evolution.population_size=2500", "confirmation.enabled=false", *told.set]
+    settings = [*OF_THE_PAPER, "confirmation.enabled=false", *told.set]
 
     def config(budget: int) -> SearchConfig:
         return load_preset("quickstart", [*settings, f"budget.evaluations={budget}"], seed=SEED)
