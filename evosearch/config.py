@@ -362,7 +362,10 @@ class Confirmation(Settings):
     seeds: Count = 3
     """Fresh seeds that each of them gets on every anchor (?)."""
     learning_rates: Annotated[tuple[float, ...], Field(min_length=1)] = (0.1, 0.2, 0.4)
-    """Learning rates that the leader and its rivals are tried at (?)."""
+    """Learning rates that the best candidates and their rivals are tried at (?)."""
+    tune_top: Count = 1
+    """Candidates, the best on fresh seeds, that are tried at these rates; the best one at its own
+    best rate leads (?)."""
     tune_seeds: Count = 2
     """Fresh seeds at each of these rates (?)."""
     final_seeds: Count = 10
@@ -374,6 +377,11 @@ class Confirmation(Settings):
     """Bootstrap resamples behind an interval."""
     level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     """How sure an interval is: the share of the resamples that lie in it."""
+
+    @property
+    def tuned(self) -> int:
+        """Layers that are tried at each learning rate: candidates and rivals."""
+        return min(self.top, self.tune_top) + len(self.rivals)
 
 
 class Budget(Settings):

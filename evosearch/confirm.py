@@ -1,9 +1,9 @@
 """The end of a search: a confirmation that cannot flatter, as a small state machine.
 
-confirm: the top candidates get fresh seeds on ``select``; the leader is the best on fresh seeds
-alone, those of earlier re-measurements included, for the seed that selected a candidate flatters
-it. tune: leader and rivals at several learning rates on ``select``. final: leader and rivals, each
-at its own best rate, read ``final`` once.
+confirm: the top candidates get fresh seeds on ``select`` and are ranked by fresh seeds alone, those
+of earlier re-measurements included, for the seed that selected a candidate flatters it. tune: the
+best of them and the rivals at several learning rates on ``select``; the one that is best at its own
+best rate leads. final: leader and rivals, each at its own best rate, read ``final`` once.
 """
 
 from __future__ import annotations
@@ -57,10 +57,22 @@ def confirmed(state: State) -> list[int]:
     return [birth for birth in state.chosen if anchors <= fresh[birth]]
 
 
-def best_on_fresh_seeds(state: State) -> int | None:
-    """Of the `confirmed` candidates the one with the highest mean score on all its fresh seeds."""
+def best_on_fresh_seeds(state: State) -> list[int]:
+    """The `confirmed` candidates, the highest mean score on all fresh seeds first, the older before
+    equals."""
     means = {b: mean for b in confirmed(state) if (mean := state.fresh_mean(b)) is not None}
-    return max(means, key=lambda birth: (means[birth], -birth), default=None)
+    return sorted(means, key=lambda birth: (-means[birth], birth))
+
+
+def best_at_own_rate(state: State) -> int:
+    """Of the candidates that the phase ``tune`` is about, the one with the highest mean score at
+    its own best rate; of equals the one that was better on fresh seeds."""
+
+    def mean(birth: int) -> float:
+        key = f"c{birth}"
+        return _means_by_rate(state, key).get(tuned_rate(state, key), -np.inf)
+
+    return max(state.chosen, key=mean)
 
 
 def leader(state: State) -> int | None:
@@ -68,8 +80,8 @@ def leader(state: State) -> int | None:
 
     After the phase ``confirm`` the best on fresh seeds; before it the highest mean score.
     """
-    best = best_on_fresh_seeds(state) if state.phase in ("tune", "final", "done") else None
-    return next(iter(ranked(state)), None) if best is None else best
+    best = best_on_fresh_seeds(state) if state.phase in ("tune", "final", "done") else []
+    return next(iter(best or ranked(state)), None)
 
 
 def ranked(state: State) -> list[int]:
@@ -88,20 +100,25 @@ def tuned_rate(state: State, key: str) -> float:
     One rate for all anchors, and every fresh seed at a rate counts, those of earlier phases too:
     two seeds on one anchor tell rates apart no better than a coin.
     """
-    anchors, tuned = state.config.anchor_names, set[float]()
-    by_rate: dict[float, dict[str, list[float]]] = {}
-    for purpose, run in state.results.get(key, ()):
-        if purpose == "tune":
-            tuned.add(run.learning_rate)
-        if purpose in FRESH:
-            by_rate.setdefault(run.learning_rate, {}).setdefault(run.anchor, []).append(run.score)
-    means = {
-        rate: float(np.mean([np.mean(scores) for scores in by_rate[rate].values()]))
-        for rate in tuned
-        if by_rate[rate].keys() >= set(anchors)
-    }
+    runs = state.results.get(key, ())
+    tuned = {run.learning_rate for purpose, run in runs if purpose == "tune"}
+    means = {rate: mean for rate, mean in _means_by_rate(state, key).items() if rate in tuned}
     usual = state.config.task.learning_rate
     return max(means, key=lambda rate: (means[rate], -rate), default=usual)
+
+
+def _means_by_rate(state: State, key: str) -> dict[float, float]:
+    """Learning rate -> mean score on fresh seeds over anchors, where each anchor has one."""
+    by_rate: dict[float, dict[str, list[float]]] = {}
+    for purpose, run in state.results.get(key, ()):
+        if purpose in FRESH:
+            by_rate.setdefault(run.learning_rate, {}).setdefault(run.anchor, []).append(run.score)
+    anchors = set(state.config.anchor_names)
+    return {
+        rate: float(np.mean([np.mean(scores) for scores in by_anchor.values()]))
+        for rate, by_anchor in by_rate.items()
+        if by_anchor.keys() >= anchors
+    }
 
 
 def _baseline_jobs(state: State) -> Iterable[ev.Event]:
@@ -127,11 +144,11 @@ def _begin(state: State, note: str) -> Iterable[ev.Event]:
 
 def _tune(state: State) -> Iterable[ev.Event]:
     settings = state.config.confirmation
-    best = best_on_fresh_seeds(state)
-    if best is None:
+    best = tuple(best_on_fresh_seeds(state)[: settings.tune_top])
+    if not best:
         yield ev.PhaseEntered(phase="final", note="no candidate could be confirmed")
         return
-    yield ev.PhaseEntered(phase="tune", chosen=(best,))
+    yield ev.PhaseEntered(phase="tune", chosen=best)
     for subject in _contenders(state, best):
         for rate in settings.learning_rates:
             for index in range(settings.tune_seeds):
@@ -142,8 +159,8 @@ def _tune(state: State) -> Iterable[ev.Event]:
 
 def _final(state: State) -> Iterable[ev.Event]:
     seeds, note = final_seeds(state)
-    best = state.chosen[0]
-    yield ev.PhaseEntered(phase="final", chosen=(best,), note=note)
+    best = (best_at_own_rate(state),)
+    yield ev.PhaseEntered(phase="final", chosen=best, note=note)
     for subject in _contenders(state, best):
         rate = tuned_rate(state, subject.key)
         for index in range(seeds):
@@ -181,9 +198,9 @@ def _finish(state: State) -> Iterable[ev.Event]:
     yield ev.StatusChanged(status="finished", reason="the budget is used up")
 
 
-def _contenders(state: State, best: int) -> list[Subject]:
+def _contenders(state: State, best: Iterable[int]) -> list[Subject]:
     rivals = [Subject(baseline=name) for name in state.config.confirmation.rivals]
-    return [Subject(birth=best), *rivals]
+    return [*(Subject(birth=birth) for birth in best), *rivals]
 
 
 def _job(

@@ -302,10 +302,10 @@ def test_a_dry_run_counts_and_writes_nothing(http: httpx.Client) -> None:
     told = ok(http.post("/searches/dry-run", json=NEW))
     config = load_preset("quickstart")
     end = config.confirmation
-    contenders = 1 + len(end.rivals)
-    runs = 2 + len(config.baselines) + end.top * end.seeds + contenders * (
-        len(end.learning_rates) * end.tune_seeds + end.final_seeds
-    )  # fmt: skip
+    rivals = len(end.rivals)
+    runs = 2 + len(config.baselines) + end.top * end.seeds
+    runs += (end.tune_top + rivals) * len(end.learning_rates) * end.tune_seeds
+    runs += (1 + rivals) * end.final_seeds
     assert told["evaluations"] == 2
     assert told["train_steps"] == runs * 3 * config.task.steps
     assert told["hours"] is None

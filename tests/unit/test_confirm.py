@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from evosearch import events as ev
-from evosearch.confirm import best_on_fresh_seeds, confirmed, leader, tuned_rate
+from evosearch.confirm import (
+    best_at_own_rate,
+    best_on_fresh_seeds,
+    confirmed,
+    leader,
+    tuned_rate,
+)
 from evosearch.presets import load_preset
 from evosearch.records import Evaluation, Purpose
 from evosearch.state import State
@@ -37,7 +43,8 @@ def test_earlier_fresh_seeds_outweigh_a_hair_in_the_last_ones() -> None:
     add(made, "c1", "remeasure", 0.794, 0.794, 0.794)
     add(made, "c2", "confirm", 0.791, 0.790)
     add(made, "c2", "remeasure", 0.780)
-    assert best_on_fresh_seeds(made) == leader(made) == 1
+    assert best_on_fresh_seeds(made) == [1, 2]
+    assert leader(made) == 1
 
 
 def test_who_has_no_fresh_score_on_an_anchor_does_not_lead() -> None:
@@ -47,16 +54,16 @@ def test_who_has_no_fresh_score_on_an_anchor_does_not_lead() -> None:
     add(made, "c1", "remeasure", 0.9)
     add(made, "c2", "confirm", 0.5)
     assert confirmed(made) == [2]
-    assert best_on_fresh_seeds(made) == 2
+    assert best_on_fresh_seeds(made) == [2]
 
 
 def test_equal_ones_leave_the_lead_to_the_older_and_none_is_none() -> None:
     made = state()
-    assert best_on_fresh_seeds(made) is None
+    assert best_on_fresh_seeds(made) == []
     made.chosen = (5, 3)
     for birth in made.chosen:
         add(made, f"c{birth}", "confirm", 0.7)
-    assert best_on_fresh_seeds(made) == 3
+    assert best_on_fresh_seeds(made) == [3, 5]
 
 
 def test_scores_below_zero_are_compared_too() -> None:
@@ -64,7 +71,24 @@ def test_scores_below_zero_are_compared_too() -> None:
     made.chosen = (1, 2)
     add(made, "c1", "confirm", -2.0)
     add(made, "c2", "confirm", -1.5)
-    assert best_on_fresh_seeds(made) == 2
+    assert best_on_fresh_seeds(made) == [2, 1]
+
+
+def test_of_those_that_were_tuned_the_best_at_its_own_rate_leads() -> None:
+    """One that is ahead at the search's rate only learns faster there."""
+    made = state()
+    made.chosen = (1, 2, 3)
+    add(made, "c1", "confirm", 0.80, rate=0.25)
+    add(made, "c2", "confirm", 0.79, rate=0.25)
+    for key, slow, fast in (("c1", 0.78, 0.77), ("c2", 0.76, 0.79), ("c3", 0.75, 0.79)):
+        add(made, key, "tune", slow, rate=0.2)
+        add(made, key, "tune", fast, rate=0.4)
+    assert best_at_own_rate(made) == 2  # of equals the one that came first on fresh seeds
+    add(made, "c3", "tune", 0.81)
+    assert best_at_own_rate(made) == 3
+    add(made, "c4", "tune", 0.99, rate=0.4, anchors=ANCHORS[:2])
+    made.chosen = (4, 1)
+    assert best_at_own_rate(made) == 1  # the other died on an anchor at every rate
 
 
 def test_a_rate_is_chosen_by_all_anchors_and_all_fresh_seeds() -> None:

@@ -62,6 +62,41 @@ def test_a_search_runs_through_every_phase_and_reports() -> None:
     assert report["leader"]["confirmed_seeds"] == 6
 
 
+def test_the_best_candidates_are_tuned_and_the_best_at_its_own_rate_leads() -> None:
+    tuned: list[int] = []
+
+    def script(job: Job) -> tuple[float, Sequence[Message]]:
+        """As always, but whoever is tuned third is far ahead at one rate."""
+        seconds, messages = answer(job)
+        birth = job.subject.birth
+        if job.purpose != "tune" or birth is None:
+            return seconds, messages
+        if birth not in tuned:
+            tuned.append(birth)
+        if birth != tuned[-1] or len(tuned) < 3 or job.runs[0].learning_rate != 0.1:
+            return seconds, messages
+        found = [one.model_copy(update={"evaluation": one.evaluation.model_copy(
+            update={"score": 0.99})}) if isinstance(one, EvaluationDone) else one
+            for one in messages]  # fmt: skip
+        return seconds, found
+
+    store = start("confirmation.tune_top=3")
+    state = finished(store, script)
+    assert len(tuned) == 3
+    assert state.chosen == (tuned[-1],)
+    assert leader(state) == tuned[-1] != tuned[0]
+    report = state.report
+    assert report is not None
+    assert report["leader"]["birth"] == tuned[-1]
+    read = {e.event.subject.key for e in store.events("search01")
+            if e.event.kind == "job_queued" and e.event.purpose == "final"}  # fmt: skip
+    assert read == {f"c{tuned[-1]}", "bn-relu", "bn-silu"}
+    assert_a_kill_leaves_no_mark(
+        lambda: start("budget.evaluations=6", "confirmation.tune_top=2", "confirmation.top=2",
+                      "confirmation.tune_seeds=1"), controller, 1, 23,
+    )  # fmt: skip
+
+
 def test_the_same_seed_gives_the_same_log_and_another_seed_another() -> None:
     logs = []
     for seed in (0, 0, 1):
