@@ -144,6 +144,7 @@ def figures(
         name: {
             "between": one.between, "noise": one.noise, "ratio": plain(one.ratio),
             "seeds_for_one_point": one.seeds, "rank_correlation": plain(one.correlation),
+            "ratio_of_the_longer_task": plain(one.longer_ratio),
         }
         for name, one in calibrations(anchors, names, short, long).items()
     }  # fmt: skip
@@ -234,6 +235,8 @@ def lines(
         )
         if long is not None:
             line += f"; rank correlation with the longer task {found.correlation:.2f}"
+        if found.longer_ratio == found.longer_ratio:  # not NaN
+            line += f", where the ratio is {found.longer_ratio:.2f}"
         said.append(line)
     return [*said, "", *advice(figures[MEAN], failing(anchors, names, short))]
 

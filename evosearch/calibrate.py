@@ -26,12 +26,14 @@ that once in some 1,400 layers of two seeds, and practically never with more."""
 class Calibration:
     """``between``: standard deviation of the layers' true means (the seeds' part taken out);
     ``noise``: of a layer's seeds; ``seeds``: seeds a layer that resolve one point at 95 %;
-    ``correlation``: Spearman's, of mean scores with the longer task; NaN where it is undefined."""
+    ``correlation``: Spearman's, of mean scores with the longer task; NaN where it is undefined.
+    ``longer_ratio``: what `ratio` is there; NaN where it had fewer than two seeds."""
 
     between: float
     noise: float
     seeds: int
     correlation: float
+    longer_ratio: float = float("nan")
 
     @property
     def ratio(self) -> float:
@@ -53,10 +55,11 @@ def calibrate(scores: Scores, longer: Scores | None = None) -> Calibration:
     noise = float(np.sqrt(scores.var(axis=1, ddof=1).mean()))
     spread = float(scores.mean(axis=1).var(ddof=1)) - noise**2 / seeds
     needed = max(1, int(np.ceil(2 * (Z * noise / POINT) ** 2)))
-    correlation = float("nan")
+    correlation = there = float("nan")
     if longer is not None:
         correlation = spearman(scores.mean(axis=1), longer.mean(axis=1))
-    return Calibration(float(np.sqrt(max(0.0, spread))), noise, needed, correlation)
+        there = calibrate(longer).ratio if longer.shape[1] > 1 else there
+    return Calibration(float(np.sqrt(max(0.0, spread))), noise, needed, correlation, there)
 
 
 def unsteady(scores: Scores) -> list[int]:
@@ -103,7 +106,12 @@ def advice(found: Calibration, failing: Sequence[str] = ()) -> list[str]:
         said.append("one seed tells these layers apart")
     said.append(f"a difference of one point takes {found.seeds} seeds a layer")
     if found.correlation == found.correlation:  # not NaN
-        if found.correlation < 0.5:
+        if found.correlation < 0.5 and found.longer_ratio < 1:
+            said.append(
+                "the longer task's seeds differ more than its layers do: how it ranks them says "
+                "little, and more of --longer-seeds says more"
+            )
+        elif found.correlation < 0.5:
             said.append("the longer task ranks them otherwise: this proxy may mislead a search")
         else:
             said.append("the longer task ranks them much alike")

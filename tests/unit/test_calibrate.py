@@ -75,6 +75,22 @@ def test_advice_follows_the_figures():
         calibrate(scores[:1])
 
 
+def test_a_longer_task_that_tells_nothing_apart_is_not_taken_at_its_word() -> None:
+    scores = np.array([[0.5, 0.51], [0.6, 0.61], [0.7, 0.71]])
+    vague = np.array([[0.8, 0.9], [0.9, 0.79], [0.75, 0.9]])
+    found = calibrate(scores, vague)
+    assert found.correlation < 0.5
+    assert found.longer_ratio == calibrate(vague).ratio < 1
+    assert "says little" in advice(found)[-1]
+    assert "mislead" in advice(calibrate(scores, scores[::-1, :1]))[-1]  # one seed: not known
+    short = {f"l{row}": {"resnet": [*values]} for row, values in enumerate(scores)}
+    long = {f"l{row}": {"resnet": [*values]} for row, values in enumerate(vague)}
+    assert (
+        f"where the ratio is {found.longer_ratio:.2f}"
+        in lines(["resnet"], [*short], short, long)[5]
+    )
+
+
 def test_the_report_has_a_row_a_layer_and_figures_an_anchor():
     short = {n: {"resnet": [0.5 + i / 10, 0.52 + i / 10]} for i, n in enumerate("ab")}
     said = lines(["resnet"], ["a", "b"], short, short)
