@@ -34,6 +34,13 @@ NO_GPU = (
 """What is claimed or aimed at on a GPU, and has no figure without one."""
 
 
+MEAN_OF = {
+    "jobs": "a candidate in the mean, whether it is trained to the end or fails a check before",
+    "evaluations": "a candidate that is trained to the end, in the mean",
+}
+"""What the study of thousands of workers scales -> in words."""
+
+
 def page(folder: Path = RESULTS) -> str:
     """The whole page, of the results that are in the folder."""
     parts = [HEAD]
@@ -197,14 +204,15 @@ def on_workers(result: Mapping[str, Any] | None) -> Iterator[str]:
     yield (
         f"`{command}`: one controller with its SQLite store makes real proposals for "
         f"{result['workers']:,} simulated workers, whose answers and times are those of a real "
-        "search, scaled to ten minutes for a full evaluation. What the controller takes "
-        f"{clock} passes on the simulated clock too. {hardware(result)}"
+        f"search, scaled to ten minutes for {MEAN_OF[result['mean_of']]}. What the controller "
+        f"takes {clock} passes on the simulated clock too. {hardware(result)}"
     )
     yield ""
     yield from table(
-        ("evaluations", "workers idle", "after the first fill", "controller busy",
+        ("evaluations", "trained to the end", "simulated hours", "workers idle", "after the first fill", "controller busy",
          "a queued candidate", "memory"),
-        [(f"{found['evaluated']:,}", f"{100 * found['idle_share']:.2f} %",
+        [(f"{found['answered']:,}", f"{found['to_the_end']:,}",
+          f"{found['simulated_hours']:.1f}", f"{100 * found['idle_share']:.2f} %",
           f"{100 * found['idle_after_first_fill']:.2f} %",
           f"{100 * found['controller_share']:.0f} %", f"{found['ms_per_candidate']:.1f} ms",
           f"{found['peak_mib']:,.0f} MiB")],

@@ -13,10 +13,12 @@ from primitives.ops import INITIAL_NODES, OPS, typed_name
 from primitives.rewrite import live_form
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 120, 34, 24, 46, 16
+_LANE = 7
+"""Between edges that go around the same boxes."""
 _STYLE = (
     "text{font:13px sans-serif;fill:#111827;text-anchor:middle}"
     "rect{stroke:#1f2937;fill:#fff}.in rect{fill:#e0f2fe}.agg rect{fill:#fef3c7}"
-    ".out rect{stroke-width:3}line{stroke:#4b5563}.side{font-size:10px;fill:#4b5563}"
+    ".out rect{stroke-width:3}path{stroke:#4b5563;fill:none}.side{font-size:10px;fill:#4b5563}"
 )
 
 
@@ -39,15 +41,17 @@ def to_svg(graph: Graph, title: str | None = None) -> str:
         for position, index in enumerate(row):
             x = start + position * (_WIDTH + _GAP_X) + _WIDTH / 2
             places[index] = (x, height - _MARGIN - _HEIGHT / 2 - level * (_HEIGHT + _GAP_Y))
+    edges, left, right = _edges(live, places)
+    left, right = min(0.0, left - _MARGIN), max(float(width), right + _MARGIN)
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}"><style>{_STYLE}</style>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:g} 0 {right - left:g} {height}" '
+        f'width="{right - left:g}" height="{height}"><style>{_STYLE}</style>'
     )
     parts = [head]
     if title is not None:
         shown = "".join(sign if sign.isprintable() else " " for sign in title)
         parts.append(f"<title>{escape(shown)}</title>")
-    parts += _edges(live, places) + [_box(live, index, *place) for index, place in places.items()]
+    parts += edges + [_box(live, index, *place) for index, place in places.items()]
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -77,21 +81,67 @@ def _middle(graph: Graph, index: int, places: dict[int, float]) -> float:
     return sum(places[source] for source in inputs) / max(1, len(inputs))
 
 
-def _edges(graph: Graph, places: dict[int, tuple[float, float]]) -> list[str]:
-    lines = []
+def _edges(graph: Graph, places: dict[int, tuple[float, float]]) -> tuple[list[str], float, float]:
+    """The edges, and how far left and right they reach.
+
+    One that would cross a box goes around, in a lane of its own: an edge into the left of a node to
+    the left, one into the right to the right.
+    """
+    lines: list[str] = []
+    lanes, left, right = [0, 0], 0.0, 0.0
     for index in graph.live_ops():
         inputs = graph.node(index).inputs
         for side, source in enumerate(inputs):
             # Two inputs end left and right of the middle, so that a - b reads in its order.
             shift = 0 if len(inputs) == 1 else (-20, 20)[side]
             (x1, y1), (x2, y2) = places[source], places[index]
-            y1, y2 = y1 - _HEIGHT / 2, y2 + _HEIGHT / 2
-            lines.append(f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2 + shift:g}" y2="{y2:g}"/>')
+            y1, y2, x2 = y1 - _HEIGHT / 2, y2 + _HEIGHT / 2, x2 + shift
+            path = f"M{x1:g} {y1:g}L{x2:g} {y2:g}"
+            crossed = _crossed(places, (x1, y1), (x2, y2))
+            if crossed:
+                lane = _lane(places, crossed, (y2, y1), (-1, 1)[side], _LANE * lanes[side])
+                lanes[side] += 1
+                left, right = min(left, lane), max(right, lane)
+                turn = _GAP_Y / 2
+                path = (
+                    f"M{x1:g} {y1:g}C{x1:g} {y1 - turn:g} {lane:g} {y1:g} {lane:g} "
+                    f"{y1 - _GAP_Y:g}L{lane:g} {y2 + _GAP_Y:g}C{lane:g} {y2 + turn:g} {x2:g} "
+                    f"{y2 + turn:g} {x2:g} {y2:g}"
+                )
+            lines.append(f'<path d="{path}"/>')
             if len(inputs) == 2:
                 lines.append(
-                    f'<text class="side" x="{x2 + shift:g}" y="{y2 + 11:g}">{"LR"[side]}</text>'
+                    f'<text class="side" x="{x2 + (-9, 9)[side]:g}" y="{y2 + 11:g}">'
+                    f"{'LR'[side]}</text>"
                 )
-    return lines
+    return lines, left, right
+
+
+def _crossed(
+    places: dict[int, tuple[float, float]], begin: tuple[float, float], end: tuple[float, float]
+) -> list[float]:
+    """Middles of the boxes that a straight line from below to above would come near."""
+    (x1, y1), (x2, y2) = begin, end
+    slope, room = (x2 - x1) / (y1 - y2), _WIDTH / 2 + 6
+
+    def near(x: float, y: float) -> bool:
+        ends = [x1 + slope * (y1 - y - side * _HEIGHT / 2) for side in (-1, 1)]
+        return y2 < y < y1 and min(ends) < x + room and max(ends) > x - room
+
+    return [x for x, y in places.values() if near(x, y)]
+
+
+def _lane(
+    places: dict[int, tuple[float, float]], crossed: list[float], ys: tuple[float, float],
+    way: int, beyond: float,
+) -> float:  # fmt: skip
+    """Where an edge between those heights goes up beside all boxes: to the left (-1) or right."""
+    between = [x for x, y in places.values() if ys[0] < y < ys[1]]
+    away = way * (_WIDTH / 2 + 12 + beyond)
+    lane = max(way * x for x in crossed) * way + away
+    while near := [x for x in between if abs(x - lane) < _WIDTH / 2 + 6]:
+        lane = max(way * x for x in near) * way + away
+    return lane
 
 
 def _box(graph: Graph, index: int, x: float, y: float) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from itertools import islice
@@ -45,6 +46,26 @@ def test_text_forms_say_the_layer(name: str) -> None:
     assert len(boxes) == len(graph.live())
     corners = {(box.get("x"), box.get("y")) for box in boxes}
     assert len(corners) == len(boxes)  # no box covers another
+
+
+@pytest.mark.parametrize("name", sorted(CATALOG))
+def test_no_edge_of_a_picture_goes_up_behind_a_box(name: str) -> None:
+    """Straight edges between neighbours aside: an edge has its own way past what stands between."""
+    drawn = ElementTree.fromstring(to_svg(CATALOG[name].graph))
+    svg = "{http://www.w3.org/2000/svg}"
+    left, _, width, height = map(float, str(drawn.get("viewBox")).split())
+    boxes = [tuple(float(str(box.get(key))) for key in ("x", "y", "width", "height"))
+             for box in drawn.iter(f"{svg}rect")]  # fmt: skip
+    for edge in drawn.iter(f"{svg}path"):
+        places = [float(one) for one in re.findall(r"-?[\d.]+", str(edge.get("d")))]
+        assert left <= min(places[::2]) <= max(places[::2]) <= left + width
+        assert 0 <= min(places[1::2]) <= max(places[1::2]) <= height
+        straight = "C" not in str(edge.get("d"))
+        (x1, y1), (x2, y2) = (places[:2], places[2:4]) if straight else (places[6:8], places[8:10])
+        for x, y, wide, high in boxes:
+            for part in range(1, 20):
+                at = x1 + (x2 - x1) * part / 20, y1 + (y2 - y1) * part / 20
+                assert not (x < at[0] < x + wide and y < at[1] < y + high), (name, edge.get("d"))
 
 
 def test_pictures_escape_their_title_and_stand_huge_graphs() -> None:
