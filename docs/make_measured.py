@@ -209,7 +209,8 @@ def on_workers(result: Mapping[str, Any] | None) -> Iterator[str]:
     )
     yield ""
     yield from table(
-        ("evaluations", "trained to the end", "simulated hours", "workers idle", "after the first fill", "controller busy",
+        ("evaluations", "trained to the end", "simulated hours", "workers idle",
+         "after the first fill", "controller busy",
          "a queued candidate", "memory"),
         [(f"{found['answered']:,}", f"{found['to_the_end']:,}",
           f"{found['simulated_hours']:.1f}", f"{100 * found['idle_share']:.2f} %",

@@ -23,7 +23,8 @@ th,td{padding:.2rem .7rem;border-bottom:1px solid #8883;text-align:right;vertica
 code,pre{font-family:ui-monospace,monospace;font-size:.9em}
 pre{background:#8881;padding:.7rem;overflow-x:auto}
 figure{margin:1rem 0}figure img{max-width:100%;height:auto;background:#fff}
-.formula{font-size:1.25em;overflow-x:auto;margin:.6rem 0}summary{cursor:pointer}
+.i{white-space:nowrap}
+.formula{font-size:1.6em;overflow-x:auto;margin:.6rem 0}summary{cursor:pointer}
 """
 
 
@@ -68,10 +69,15 @@ def _text(block: Text) -> str:
 def _row(block: Table, cells: tuple[str, ...], tag: str, bold: bool = False) -> str:
     made = "".join(
         f'<{tag} class="l">{escape(cell)}</{tag}>' if place in block.left
-        else f"<{tag}>{escape(cell)}</{tag}>"
+        else f"<{tag}>{_whole_intervals(cell)}</{tag}>"
         for place, cell in enumerate(cells)
     )  # fmt: skip
     return f'<tr class="b">{made}</tr>' if bold else f"<tr>{made}</tr>"
+
+
+def _whole_intervals(cell: str) -> str:
+    """The cell, whose intervals are never broken between two lines."""
+    return re.sub(r"\[[^\]]*\]", r'<span class="i">\g<0></span>', escape(cell))
 
 
 def _table(block: Table) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,7 +18,11 @@ from evosearch.gain import margins
 from evosearch.stats import Interval, mean_interval
 
 _SIDE, _LEFT, _BOTTOM, _TOP = 360, 66, 46, 14
-_WIDTH = _LEFT + _SIDE + 90
+_WIDTH = _LEFT + _SIDE + 120
+_LINE = 13
+"""Of a label."""
+NAMED = _SIDE // _LINE
+"""Points with a label, baselines and the leader first; the table has all."""
 _COLORS = {"candidate": "#2563eb", "leader": "#b91c1c", "baseline": "#6b7280"}
 
 
@@ -118,11 +123,11 @@ def _svg(found: list[Point]) -> str:
         f'<line x1="{x_of(low):.1f}" y1="{y_of(low):.1f}" x2="{x_of(high):.1f}" '
         f'y2="{y_of(high):.1f}" stroke="#9ca3af" stroke-dasharray="4 4"/>',
     ]
-    for tick in np.linspace(low, high, 5)[1:-1]:
+    for tick in _ticks(low, high):
         parts += [
             f'<text x="{x_of(tick):.1f}" y="{_TOP + _SIDE + 16}" text-anchor="middle">'
-            f"{tick:.3f}</text>",
-            f'<text x="{_LEFT - 6}" y="{y_of(tick) + 4:.1f}" text-anchor="end">{tick:.3f}</text>',
+            f"{tick:g}</text>",
+            f'<text x="{_LEFT - 6}" y="{y_of(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>',
         ]
     parts += [
         f'<text x="{_LEFT + _SIDE / 2}" y="{height - 8}" text-anchor="middle">search score (the '
@@ -130,6 +135,9 @@ def _svg(found: list[Point]) -> str:
         f'<text transform="translate(14 {_TOP + _SIDE / 2}) rotate(-90)" text-anchor="middle">'
         "mean of fresh seeds</text>",
     ]
+    named = sorted(found, key=lambda one: one.kind == "candidate")[:NAMED]
+    heights = _apart([y_of(one.fresh) - 5 for one in named])
+    at_label = {one.label: y for one, y in zip(named, heights, strict=True)}
     for one in reversed(found):
         x, y, color = x_of(one.first), y_of(one.fresh), _COLORS[one.kind]
         if not np.isnan(one.margin):
@@ -143,6 +151,34 @@ def _svg(found: list[Point]) -> str:
             if one.kind == "baseline"
             else f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" fill="{color}"/>'
         )
-        parts += [mark, f'<text x="{x + 8:.1f}" y="{y - 5:.1f}" fill="{color}">'
-                        f"{escape(one.label)}</text>"]  # fmt: skip
+        parts.append(mark)
+        if one.label not in at_label:
+            continue
+        aside = at_label[one.label]
+        parts += [f'<text x="{_LEFT + _SIDE + 8}" y="{aside:.1f}" fill="{color}">'
+                        f"{escape(one.label)}</text>",
+                  f'<line x1="{x + 5:.1f}" y1="{y:.1f}" x2="{_LEFT + _SIDE + 6}" '
+                  f'y2="{aside - 4:.1f}" stroke="{color}" stroke-opacity="0.25"/>',
+                  ]  # fmt: skip
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Three to seven round numbers between the two."""
+    power = 10.0 ** np.floor(np.log10(high - low))
+    step = next(s for s in (0.2, 0.25, 0.5, 1.0) if (high - low) / (s * power) < 7) * power
+    first, last = int(np.ceil(low / step)), int(np.floor(high / step))
+    return [float(round(one * step, 6)) for one in range(first, last + 1)]
+
+
+def _apart(heights: list[float]) -> list[float]:
+    """Heights of labels, moved no further than needed for none to cover another."""
+    order = sorted(range(len(heights)), key=lambda place: heights[place])
+    found = list(heights)
+    for before, place in pairwise(order):
+        found[place] = max(found[place], found[before] + _LINE)
+    below = float(_TOP + _SIDE)
+    for place in reversed(order):  # back up where they would leave the plot
+        found[place] = min(found[place], below)
+        below = found[place] - _LINE
+    return found

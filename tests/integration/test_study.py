@@ -9,6 +9,7 @@ import sys
 import tomllib
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -252,6 +253,22 @@ def test_the_winners_curve_tells_flattery(facts: Facts) -> None:
     dots = [one for one in drawing.iter() if one.tag.endswith("circle")]
     assert len(dots) == 4
     assert "fell by 0.115" in picture(lucky).caption
+    crowd = [Point(str(k), "candidate", 0.9, 0.8 + 1e-4 * k, 0.01, 3) for k in range(60)]
+    crowd.append(Point("bn-relu", "baseline", 0.7, 0.7, 0.01, 3))
+    crowded = ElementTree.fromstring(picture(crowd).svg)
+    texts = [one for one in crowded.iter() if one.tag.endswith("text") and one.get("fill")]
+    heights = sorted(float(str(one.get("y"))) for one in texts)
+    assert all(above + 12 < below for above, below in pairwise(heights))
+    assert heights[0] > 0
+    assert heights[-1] <= float(str(crowded.get("height")))
+    assert "bn-relu" in {one.text for one in texts}
+
+
+def test_an_interval_is_never_broken_between_lines(finished: tuple[str, str]) -> None:
+    page = to_html(document(gather(open_store(finished[0]), finished[1])))
+    intervals = re.findall(r"\[-?[+\d.]+, [-+\d.]+\]</(\w+)>", page)
+    assert len(intervals) > 5
+    assert set(intervals) == {"span"}
 
 
 def test_a_search_without_a_candidate_has_a_report(tmp_path: Path) -> None:
