@@ -75,6 +75,10 @@ def on_cifar(result: Mapping[str, Any] | None) -> Iterator[str]:
     yield from ("", result["decision"]["said"], "", result["checks"]["said"])
     if result["calibration"]:
         yield from ("", *calibration(result["calibration"]))
+    if result.get("longer"):
+        steps = max(row["steps"] for row in result["longer"])
+        seeds = len({row["seed"] for row in result["longer"]})
+        yield from ("", f"The longer task: {steps} steps, {seeds} seed{'s' * (seeds > 1)} a layer.")
 
 
 def cifar_row(

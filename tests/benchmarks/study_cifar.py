@@ -63,7 +63,8 @@ def work(config: SearchConfig, name: str, index: int) -> dict[str, Any]:
         checks=config.checks,
     )  # fmt: skip
     row: dict[str, Any] = {
-        "layer": name, "seed": index, "scores": {}, "checks": [], "seconds": 0.0, "clock": CLOCK,
+        "layer": name, "seed": index, "steps": config.task.steps, "scores": {}, "checks": [],
+        "seconds": 0.0, "clock": CLOCK,
     }  # fmt: skip
     row["rejected_by"] = None
     for message in run_job(job, Context(device="cpu", clock=time.process_time)):
@@ -231,8 +232,9 @@ def report(config: SearchConfig, overrides: list[str], folder: Path, longer: Pat
     short = scores_of(rows)
     seeds = min((len(scores) for by in short.values() for scores in by.values()), default=0)
     calibration: dict[str, Any] = {}
+    longer_rows = load_rows(None, longer) if longer is not None else []
     if len(short) > 1 and seeds > 1:
-        long = scores_of(load_rows(None, longer)) if longer is not None else None
+        long = scores_of(longer_rows) if longer_rows else None
         names = [name for name in short if long is None or name in long]
         calibration = figures(config.anchor_names, names, short, long)
         print("\n".join(lines(config.anchor_names, names, short, long)), "\n")
@@ -246,6 +248,9 @@ def report(config: SearchConfig, overrides: list[str], folder: Path, longer: Pat
         "decision": decide(rows),
         "checks": judged(rows),
         "calibration": calibration,
+        "longer": [
+            {key: row[key] for key in ("layer", "seed", "steps", "scores")} for row in longer_rows
+        ],
         "rows": rows,
     }
     print(write_result(config.preset.replace("-", "_"), result))
