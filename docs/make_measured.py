@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 TARGET = Path(__file__).with_name("measured.md")
 PICTURES = Path(__file__).with_name("pictures")
@@ -34,6 +34,21 @@ NO_GPU = (
 """What is claimed or aimed at on a GPU, and has no figure without one."""
 
 
+def missing(command: str) -> Iterator[str]:
+    """What is said of a result that is not there."""
+    yield f"Not measured yet; `{command}` does it."
+
+
+class Part(NamedTuple):
+    """A part of the page: its title, the command that measures it, and what is said of its result,
+    or without one."""
+
+    title: str
+    command: str
+    says: Callable[[str, Mapping[str, Any]], Iterator[str]]
+    lacks: Callable[[str], Iterator[str]] = missing
+
+
 MEAN_OF = {
     "jobs": "a candidate in the mean, whether it is trained to the end or fails a check before",
     "evaluations": "a candidate that is trained to the end, in the mean",
@@ -46,21 +61,20 @@ def page(folder: Path = RESULTS) -> str:
     parts = [HEAD]
     for name, part in PARTS.items():
         path = folder / f"{name}.json"
-        found = json.loads(path.read_text()) if path.exists() else None
-        parts.append("\n".join(part(found)))
+        if path.exists():
+            lines = part.says(part.command, json.loads(path.read_text()))
+        else:
+            lines = part.lacks(part.command)
+        parts.append("\n".join((f"## {part.title}", "", *lines)))
     return "\n\n".join(parts) + "\n"
 
 
-def on_cifar(result: Mapping[str, Any] | None) -> Iterator[str]:
+def on_cifar(command: str, result: Mapping[str, Any]) -> Iterator[str]:
     """Known layers on CIFAR-10: scores over seeds, what the checks say, what a seed tells apart."""
-    yield from ("## Known layers on CIFAR-10", "")
-    if result is None:
-        yield missing("python -m tests.benchmarks.study_cifar")
-        return
     rows, task = result["rows"], result["config"]["task"]
     anchors = [anchor["name"] for anchor in task["anchors"]]
     yield (
-        f"`python -m tests.benchmarks.study_cifar`, preset `{result['config']['preset']}`: "
+        f"`{command}`, preset `{result['config']['preset']}`: "
         f"{task['steps']} steps of {task['batch_size']}, rate {task['learning_rate']:g}, crops of "
         f"{task['augmentation']['crop']}, one CPU thread, {task['select_rows']:,} rows of "
         "*select*; accuracy, mean and standard deviation over seeds; processor seconds of a "
@@ -96,13 +110,8 @@ def cifar_row(
     yield f"{statistics.median(seconds):.1f}" if seconds else "-"
 
 
-def on_quickstart(result: Mapping[str, Any] | None) -> Iterator[str]:
+def on_quickstart(command: str, result: Mapping[str, Any]) -> Iterator[str]:
     """What one seed of the quickstart tells apart."""
-    yield from ("## What the quickstart's proxy tells apart", "")
-    command = "evosearch preset calibrate quickstart"
-    if result is None:
-        yield missing(command)
-        return
     task, scores = result["config"]["task"], result["scores"]
     anchors = [anchor["name"] for anchor in task["anchors"]]
     seeds = len(next(iter(next(iter(scores.values())).values())))
@@ -120,13 +129,8 @@ def on_quickstart(result: Mapping[str, Any] | None) -> Iterator[str]:
     yield "; ".join(result["advice"]).capitalize() + "."
 
 
-def on_rates(result: Mapping[str, Any] | None) -> Iterator[str]:
+def on_rates(command: str, result: Mapping[str, Any]) -> Iterator[str]:
     """Which rate the quickstart searches at, and why."""
-    yield from ("## The rate that the quickstart searches at", "")
-    command = "python -m tests.benchmarks.study_rates FOLDER"
-    if result is None:
-        yield missing(command)
-        return
     rates = ", ".join(f"{rate:g}" for rate in result["confirmation_rates"])
     yield (
         f"`{command}`: the same layers at each rate and warm-up, mean of the networks. *As at the "
@@ -160,13 +164,8 @@ def calibration(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     )  # fmt: skip
 
 
-def on_training(result: Mapping[str, Any] | None) -> Iterator[str]:
+def on_training(command: str, result: Mapping[str, Any]) -> Iterator[str]:
     """Our training loop beside a plain one, and the cost of a rejection."""
-    yield from ("## Training on a CPU", "")
-    command = "python -m tests.benchmarks.bench_training"
-    if result is None:
-        yield missing(command)
-        return
     yield (
         f"`{command}`, preset `{result['preset']}`, one thread, in turns: steps a second of this "
         "loop and of a plain eager one with the same network and a hand-written layer; medians, "
@@ -196,13 +195,8 @@ def speeds(race: Mapping[str, Any]) -> Iterator[str]:
     yield f"{race['ratio']:.2f} ({race['ratio_low']:.2f} to {race['ratio_high']:.2f})"
 
 
-def on_workers(result: Mapping[str, Any] | None) -> Iterator[str]:
+def on_workers(command: str, result: Mapping[str, Any]) -> Iterator[str]:
     """A controller with thousands of workers, and with a million candidates stored."""
-    yield from ("## Thousands of workers", "")
-    command = "python -m tests.benchmarks.study_workers"
-    if result is None:
-        yield missing(command)
-        return
     found = result["pool"]
     clock = "by the processor's clock" if result["clock"] == "processor" else "by a real clock"
     yield (
@@ -238,17 +232,17 @@ def on_workers(result: Mapping[str, Any] | None) -> Iterator[str]:
     yield from ("", f"![Cost of a proposal over candidates stored](pictures/{WORKERS_PICTURE})")
 
 
-def on_gpu(result: Mapping[str, Any] | None) -> Iterator[str]:
-    """The figures of a GPU, or which claims have none."""
-    yield from ("## On a GPU", "")
-    command = "python -m tests.benchmarks.bench_gpu"
-    if result is None:
-        yield (
-            f"`{command}` makes these figures; it has not run on one yet. Training steps are not "
-            "captured as CUDA graphs. Without a figure are:"
-        )
-        yield from ("", *(f"- {one};" for one in NO_GPU[:-1]), f"- {NO_GPU[-1]}.")
-        return
+def no_gpu(command: str) -> Iterator[str]:
+    """Which claims have no figure."""
+    yield (
+        f"`{command}` makes these figures; it has not run on one yet. Training steps are not "
+        "captured as CUDA graphs. Without a figure are:"
+    )
+    yield from ("", *(f"- {one};" for one in NO_GPU[:-1]), f"- {NO_GPU[-1]}.")
+
+
+def on_gpu(command: str, result: Mapping[str, Any]) -> Iterator[str]:
+    """The figures of a GPU."""
     yield f"`{command}` on {result['gpu']}:"
     yield ""
     yield from table(
@@ -277,13 +271,8 @@ READS = {
 """Read of the benchmark -> what the page calls it."""
 
 
-def on_store(result: Mapping[str, Any] | None) -> Iterator[str]:
+def on_store(command: str, result: Mapping[str, Any]) -> Iterator[str]:
     """The SQLite store as a search grows."""
-    yield from ("## A search of a million candidates", "")
-    command = "python -m tests.benchmarks.bench_store"
-    if result is None:
-        yield missing(command)
-        return
     sizes = result["sizes"]
     slowest = max(read["median_ms"] for one in sizes for read in one["reads"].values())
     yield (
@@ -307,13 +296,8 @@ def on_store(result: Mapping[str, Any] | None) -> Iterator[str]:
     yield from ("", f"![Milliseconds over candidates](pictures/{STORE_PICTURE})")
 
 
-def on_dashboard(result: Mapping[str, Any] | None) -> Iterator[str]:
+def on_dashboard(command: str, result: Mapping[str, Any]) -> Iterator[str]:
     """The search page at scale, by the browser's own clock."""
-    yield from ("## The dashboard of a large search", "")
-    command = "python -m tests.benchmarks.bench_dashboard"
-    if result is None:
-        yield missing(command)
-        return
     yield (
         f"`{command}`: the search page over {result['candidates']:,} candidates in headless "
         f"Chromium, figures of the browser's performance API; then {result['minutes']:g} minutes "
@@ -332,21 +316,44 @@ def on_dashboard(result: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 PARTS = {
-    "store": on_store,
-    "dashboard": on_dashboard,
-    "cifar10_cpu": on_cifar,
-    "calibrate_quickstart": on_quickstart,
-    "rates": on_rates,
-    "training": on_training,
-    "workers": on_workers,
-    "gpu": on_gpu,
+    "store": Part(
+        "A search of a million candidates",
+        "python -m tests.benchmarks.bench_store",
+        on_store,
+    ),
+    "dashboard": Part(
+        "The dashboard of a large search",
+        "python -m tests.benchmarks.bench_dashboard",
+        on_dashboard,
+    ),
+    "cifar10_cpu": Part(
+        "Known layers on CIFAR-10",
+        "python -m tests.benchmarks.study_cifar",
+        on_cifar,
+    ),
+    "calibrate_quickstart": Part(
+        "What the quickstart's proxy tells apart",
+        "evosearch preset calibrate quickstart",
+        on_quickstart,
+    ),
+    "rates": Part(
+        "The rate that the quickstart searches at",
+        "python -m tests.benchmarks.study_rates FOLDER",
+        on_rates,
+    ),
+    "training": Part(
+        "Training on a CPU",
+        "python -m tests.benchmarks.bench_training",
+        on_training,
+    ),
+    "workers": Part(
+        "Thousands of workers",
+        "python -m tests.benchmarks.study_workers",
+        on_workers,
+    ),
+    "gpu": Part("On a GPU", "python -m tests.benchmarks.bench_gpu", on_gpu, no_gpu),
 }
 """Name of a result -> what the page says of it."""
-
-
-def missing(command: str) -> str:
-    """What is said of a result that is not there."""
-    return f"Not measured yet; `{command}` does it."
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
