@@ -29,9 +29,8 @@ def confirmation_steps(config: SearchConfig) -> int:
     task, end = config.task, config.confirmation
     if not end.enabled:
         return 0
-    tune = end.tuned * len(end.learning_rates) * end.tune_seeds
-    seeds = end.top * end.seeds + tune + (1 + len(end.rivals)) * end.final_seeds
-    return seeds * len(task.anchors) * task.steps
+    runs = end.top * end.seeds + end.tune_runs + end.final_runs
+    return runs * len(task.anchors) * task.steps
 
 
 def estimate(service: Service, config: SearchConfig) -> Estimate:

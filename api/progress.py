@@ -150,8 +150,7 @@ def confirmation_steps_left(state: State, search: float) -> float:
     """Training steps of the confirmation, after ``search`` further steps of the search."""
     settings, task = state.config.confirmation, state.config.task
     a_seed = len(task.anchors) * task.steps
-    final = (1 + len(settings.rivals)) * settings.final_seeds * a_seed
-    tune = settings.tuned * len(settings.learning_rates) * settings.tune_seeds * a_seed
+    final, tune = settings.final_runs * a_seed, settings.tune_runs * a_seed
     waiting = sum(len(job.runs) for job in state.pending.values()) * task.steps
     if not settings.enabled:
         final = tune = 0

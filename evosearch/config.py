@@ -379,9 +379,15 @@ class Confirmation(Settings):
     """How sure an interval is: the share of the resamples that lie in it."""
 
     @property
-    def tuned(self) -> int:
-        """Layers that are tried at each learning rate: candidates and rivals."""
-        return min(self.top, self.tune_top) + len(self.rivals)
+    def tune_runs(self) -> int:
+        """Trainings on an anchor that the learning rates of candidates and rivals take."""
+        tuned = min(self.top, self.tune_top) + len(self.rivals)
+        return tuned * len(self.learning_rates) * self.tune_seeds
+
+    @property
+    def final_runs(self) -> int:
+        """Trainings on an anchor that are read on ``final``, of the leader and its rivals."""
+        return (1 + len(self.rivals)) * self.final_seeds
 
 
 class Budget(Settings):

@@ -88,7 +88,7 @@ def _edges(graph: Graph, places: dict[int, tuple[float, float]]) -> tuple[list[s
     the left, one into the right to the right.
     """
     lines: list[str] = []
-    lanes, left, right = [0, 0], 0.0, 0.0
+    lanes, left, right = [0, 0], float(_MARGIN), float(_MARGIN)
     for index in graph.live_ops():
         inputs = graph.node(index).inputs
         for side, source in enumerate(inputs):
