@@ -228,7 +228,9 @@ def at_size(url: str, answers: Answers, candidates: int, clock: Clock) -> dict[s
     def queued() -> int:
         return sum(one.queued for one in state.operators.values())
 
-    while queued() < pool.capacity:  # the first fill, and the screen's memory with it
+    # The first fill, and the screen's memory with it; a search of this size has its baselines.
+    first = queued()
+    while queued() < first + pool.capacity or state.pending.purposes["baseline"]:
         controller.step(0.0)
     before = pool.controller_seconds, state.next_birth, queued()
     funnel = Counter({code: tally.seconds for code, tally in state.funnel.items()})
