@@ -28,6 +28,7 @@ from primitives.formula import parse
 from primitives.graph import Graph, Node
 from primitives.module import build_layer, layer_class
 from primitives.picture import to_svg
+from primitives.rewrite import live_form
 
 ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 B0 = CATALOG["evonorm-b0"].graph
@@ -117,9 +118,31 @@ def translations() -> Iterator[None]:
         yield
 
 
+def covering() -> list[str]:
+    """Few layers that hold every primitive of the catalog."""
+    holds = {
+        name: {(node.op, node.over) for node in live_form(entry.graph).nodes}
+        for name, entry in CATALOG.items()
+    }
+    left, chosen = set().union(*holds.values()), []
+    while left:
+        chosen.append(max(CATALOG, key=lambda name: len(holds[name] & left)))
+        left -= holds[chosen[-1]]
+    return chosen
+
+
+COVER = covering()
+
+
 @pytest.mark.skipif(not ONNX, reason="onnx, onnxscript and onnxruntime are not installed")
 @pytest.mark.usefixtures("translations")
-@pytest.mark.parametrize("name", CATALOG)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *COVER,
+        *(pytest.param(name, marks=pytest.mark.soak) for name in CATALOG if name not in COVER),
+    ],
+)
 def test_onnx_carries_running_statistics_and_any_batch(name: str) -> None:
     import onnxruntime
 
