@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from evosearch.ports import Progress
     from workers.table.build import Plan
 
-DEFAULT_PRIMITIVES = "max,div,rms_batch,std_batch"
+DEFAULT_PRIMITIVES = "max,mul,div,sigmoid,rms_batch,std_instance"
 DEFAULT_LIVE = 4
+DEFAULT_WHERE = "parameters_per_channel <= 2"
 SAY_EVERY = 30.0
 """Seconds between lines of progress."""
 
@@ -46,6 +47,9 @@ def build_table(
     live: Annotated[
         int, typer.Option("--live", min=1, max=6, help="Most live nodes of a graph.")
     ] = DEFAULT_LIVE,
+    where: Annotated[
+        str, typer.Option("--where", help="What a graph must be, as space.where says it.")
+    ] = DEFAULT_WHERE,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds of every function.")] = 5,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Measure a random few functions only.")
@@ -66,7 +70,7 @@ def build_table(
     from workers.table.build import build, make_plan
 
     names = ", ".join(f'"{name.strip()}"' for name in primitives.split(",") if name.strip())
-    space = (f"space.allow=[{names}]", f"space.nodes={live}")
+    space = (f"space.allow=[{names}]", f"space.nodes={live}", f"space.where={json.dumps(where)}")
     config = load_preset(preset, (*space, *(settings or ())))
     check_names(config)
     few = limit if limit is not None or not dry_run else 20
@@ -100,6 +104,8 @@ def show_table(
 
 
 def _count(plan: Plan) -> None:
+    from evosearch.subspace import uncrowded
+
     found = plan.found
     typer.echo(
         f"{found.raw:,} sequences of nodes, {found.graphs:,} live graphs, "
@@ -107,6 +113,8 @@ def _count(plan: Plan) -> None:
     )
     for code, (count, chance) in found.refused.items():
         typer.echo(f"  {code:14} {count:>9,} graphs, {100 * chance:.1f} % of random ones")
+    through = len(uncrowded(found.functions, plan.config.evolution))
+    typer.echo(f"a search comes to {through:,} functions; the others begin as these do")
 
 
 def _say_published(plan: Plan) -> None:
@@ -166,12 +174,15 @@ def _said() -> Progress:
 def _lines(found: dict[str, Any]) -> list[str]:
     space = found["space"]
     lines = [
-        f"up to {space['live_nodes']} live nodes of {', '.join(space['primitives'])}",
+        f"up to {space['live_nodes']} live nodes of {', '.join(space['primitives'])}"
+        + (f", {space['where']}" if space["where"] else ""),
         f"{space['raw_sequences']:,} sequences, {space['live_graphs']:,} live graphs, "
         f"{space['functions']:,} functions, {space['in_the_table']:,} in the table, "
         f"{found['viable']:,} viable, {found['seeds']} seeds",
         "verdicts in the mean over seeds: "
         + ", ".join(f"{code} {count:,.0f}" for code, count in found["verdicts"].items()),
+        f"a search comes to {found['uncrowded']['functions']:,} functions, "
+        f"{found['uncrowded']['viable']:,} of them viable; the others begin as these do",
         *(_known(name, one) for name, one in found["published"].items()),
         *(() if found["published"] else ("no known layer is in the table",)),
         *(

@@ -31,8 +31,9 @@ def statistics(found: Mapping[str, Any]) -> Iterator[str]:
     space = found["space"]
     yield (
         f"The table of {space['functions']:,} functions holds {space['in_the_table']:,} with "
-        f"{found['seeds']} seeds each; {found['viable']:,} are viable. Published layers in it: "
-        f"{', '.join(found['published']) or 'none'}."
+        f"{found['seeds']} seeds each; {found['viable']:,} are viable. A search comes to "
+        f"{found['uncrowded']['functions']:,} functions, {found['uncrowded']['viable']:,} of them "
+        f"viable. Published layers in it: {', '.join(found['published']) or 'none'}."
     )
     yield ""
     yield "| baseline | functions better in the mean of anchors | better on every anchor |"

@@ -21,6 +21,7 @@ READ: dict[str, Callable[[Structure], Value]] = {
     "batch_independent": lambda found: found.batch_independent,
     "causal_safe": lambda found: found.causal_safe,
     "pointwise": lambda found: found.pointwise,
+    "parameters_per_channel": lambda found: float(found.parameters_per_channel),
 }
 """Properties of a graph that a constraint may name."""
 

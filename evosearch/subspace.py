@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from evosearch.config import SearchConfig
+from evosearch.alike import Alike
+from evosearch.config import Evolution, SearchConfig
 from evosearch.errors import ConfigError
 from evosearch.ports import Progress, unseen
 from evosearch.screen import Screen
 from evosearch.variation import Table, draw_table
+from primitives.fingerprint import initial_fingerprint
 from primitives.graph import FIRST_OP, Graph, Node
 from primitives.ops import COMMUTATIVE, TypedPrimitive
 
@@ -203,3 +205,25 @@ def enumerate_functions(config: SearchConfig, progress: Progress = unseen) -> En
             found.functions.append(Function(graph, verdict.fingerprint, [verdict.digest], chance))
     found.refused = {code: (count, chances[code]) for code, count in refused.items()}
     return found
+
+
+def uncrowded(functions: Sequence[Function], evolution: Evolution) -> list[int]:
+    """Places of those that a search lets through if it comes to all of them in this order.
+
+    The others begin as ``evolution.same_start`` earlier ones do: a search rejects them as
+    ``crowded``, so this says how soon it has seen a space, however many functions there are.
+    """
+    if not evolution.same_start:
+        return list(range(len(functions)))
+    alike = Alike(evolution.alike) if evolution.alike < 1.0 else None
+    starts: Counter[str] = Counter()
+    tried: list[tuple[int, Graph]] = []
+    for place, one in enumerate(functions):
+        start = initial_fingerprint(one.graph)
+        if starts[start] >= evolution.same_start:
+            continue
+        if alike is not None and alike.count(one.graph, tried) >= evolution.same_start:
+            continue
+        starts[start] += 1
+        tried.append((place, one.graph))
+    return [place for place, _ in tried]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from primitives.graph import Graph
 from primitives.moments import node_axes
-from primitives.ops import OPS, VECTORS
+from primitives.ops import OPS
 from primitives.probe import Inputs, value_of
 from primitives.structure import analyse
 
@@ -65,15 +65,13 @@ def properties(graph: Graph) -> Properties:
 def _found(graph: Graph) -> Properties:
     x = 20.0 * np.random.default_rng(7).normal(size=_SHAPE)
     plain = _value(graph, x)
-    live = set(graph.live())
-    vectors = {graph.node(index).op for index in graph.live_ops()} & VECTORS.keys()
     return Properties(
         scale_invariant=_same(_value(graph, 8.0 * x), plain),
         shift_invariant=_same(_value(graph, x + 30.0), plain),
         symmetry=_symmetry(plain, _value(graph, -x)),
         bounded=_bounded(graph, x),
         monotone=_monotone(x, plain),
-        parameters_per_channel=2 + len(live & {2, 3}) + len(vectors),
+        parameters_per_channel=analyse(graph).parameters_per_channel,
         flops=_flops(graph),
         bytes_moved=_bytes(graph),
     )

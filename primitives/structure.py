@@ -20,6 +20,9 @@ _AXES = {"b": _B, "c": _C, "g": _C, "s": _S}
 _LEAF = {"x": _B | _C | _S | _X, "zero": 0, "v0": _C, "v1": _C}
 _NO_INPUT = dict.fromkeys(CONSTANTS, 0) | dict.fromkeys(VECTORS, _C)
 _START = [_LEAF[name] for name in INITIAL_NODES]
+AFFINE = 2
+"""Learnable numbers a channel of the affine after every layer."""
+INITIAL_VECTORS = tuple(INITIAL_NODES.index(name) for name in ("v0", "v1"))
 
 
 def _bits(axes: str) -> int:
@@ -43,6 +46,7 @@ class Structure:
     ``mixes``: axes that live aggregations of something that depends on ``x`` average over; a part
     of the channels (``group``) counts as ``c``.
     ``batch_independent``: no live aggregation over ``batch``, whatever it is of.
+    ``parameters_per_channel``: learnable numbers, the two of the affine after the layer included.
     """
 
     live_ops: tuple[int, ...]
@@ -50,6 +54,7 @@ class Structure:
     mixes: frozenset[str]
     depends_on_x: bool
     batch_independent: bool
+    parameters_per_channel: int
 
     @property
     def live_nodes(self) -> int:
@@ -97,10 +102,13 @@ def analyse(graph: Graph) -> Structure:
     live = bytearray(last + 1)
     live[last] = 1
     mixed, batch_free, ops = 0, True, []
+    vectors: set[str] = set()
     for index in range(last, FIRST_OP - 1, -1):
         if live[index]:
             ops.append(index)
-            _, inputs, over = nodes[index - FIRST_OP]
+            op, inputs, over = nodes[index - FIRST_OP]
+            if op in VECTORS:
+                vectors.add(op)
             for source in inputs:
                 live[source] = 1
             if over is not None:
@@ -108,12 +116,14 @@ def analyse(graph: Graph) -> Structure:
                 if masks[inputs[0]] & _X:
                     mixed |= _MIXED[over]
     ops.reverse()
+    learnable = AFFINE + sum(live[index] for index in INITIAL_VECTORS) + len(vectors)
     return Structure(
         live_ops=tuple(ops),
         varies=_axes(masks[last]),
         mixes=_axes(mixed),
         depends_on_x=bool(masks[last] & _X),
         batch_independent=batch_free,
+        parameters_per_channel=learnable,
     )
 
 

@@ -60,6 +60,15 @@ def test_dead_nodes_and_moments_of_parameters_mix_nothing() -> None:
     assert batch_of_v1.causal_safe
 
 
+def test_learnable_numbers_are_those_of_live_vectors_and_of_the_affine() -> None:
+    bare = Graph((Node("mul", (V0, V1)), Node("v2", ()), Node("tanh", (X,))))
+    assert analyse(bare).parameters_per_channel == 2
+    one = Graph((Node("v2", ()), Node("mul", (X, 4)), Node("v2", ()), Node("mul", (5, 6))))
+    assert analyse(one).parameters_per_channel == 3
+    both = Graph((Node("mul", (V0, V1)), Node("mul", (X, 4))))
+    assert analyse(both).parameters_per_channel == 4
+
+
 def test_fault_names() -> None:
     assert structural_fault(Graph((Node("add", (V0, V1)),))) == "ignores_input"
     assert structural_fault(Graph((Node("std", (X,), "instance"),))) == "no_spatial"

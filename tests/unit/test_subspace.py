@@ -8,15 +8,15 @@ from itertools import product
 
 import pytest
 
-from evosearch.config import Anchor, SearchConfig, Space, Task
+from evosearch.config import Anchor, Evolution, SearchConfig, Space, Task
 from evosearch.errors import ConfigError
 from evosearch.screen import Screen
 from evosearch.streams import stream
-from evosearch.subspace import enumerate_functions, live_graphs, raw_sequences
+from evosearch.subspace import enumerate_functions, live_graphs, raw_sequences, uncrowded
 from evosearch.variation import Table, draw_table, random_graph
 from primitives.catalog import CATALOG
 from primitives.digest import digest
-from primitives.fingerprint import fingerprint
+from primitives.fingerprint import fingerprint, initial_response
 from primitives.graph import FIRST_OP, Graph, Node
 from primitives.rewrite import live_form
 from primitives.structure import structural_fault
@@ -118,3 +118,27 @@ def test_spaces_that_cannot_be_enumerated_are_refused() -> None:
 def test_only_allowed_primitives_are_drawn() -> None:
     table = draw_table(Space(allow=("rms_batch", "max")))
     assert {kind for row in table for kind, _ in row} == {("max", None), ("rms", "batch")}
+
+
+def test_a_search_comes_to_no_more_that_begin_alike_than_it_is_told() -> None:
+    functions = enumerate_functions(config(3)).functions
+    assert uncrowded(functions, Evolution()) == list(range(len(functions)))
+    through = uncrowded(functions, Evolution(same_start=2, alike=0.999))
+    responses = [initial_response(one.graph) for one in functions]
+
+    def begins_alike(one: int, other: int) -> bool:
+        a, b = responses[one], responses[other]
+        return a is not None and b is not None and abs(float(a @ b)) >= 0.999
+
+    for place in range(len(functions)):
+        before = sum(begins_alike(place, other) for other in through if other < place)
+        assert (before < 2) is (place in through)
+    assert 0 < len(through) < len(functions)
+
+
+def test_a_constraint_leaves_out_what_has_vectors() -> None:
+    plain, free = config(2), config(2, where="parameters_per_channel <= 2")
+    found = enumerate_functions(free)
+    assert all(not {2, 3} & {*one.graph.live()} for one in found.functions)
+    assert found.refused["constraint"][0] > 0
+    assert 0 < len(found.functions) < len(enumerate_functions(plain).functions)

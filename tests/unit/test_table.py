@@ -402,6 +402,7 @@ def test_the_commands_build_and_show(
     said = capsys.readouterr().out
     assert "live graphs" in said
     assert "known layers inside: power-norm" in said
+    assert "a search comes to" in said
     assert "hours of one core" in said
     assert not list(tmp_path.iterdir())
     assert run([*command, "--limit", "4"]) == 0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from evosearch.calibrate import calibrate, spearman
 from evosearch.records import Job, JobDone, Run, Subject
+from evosearch.subspace import uncrowded
 from primitives.catalog import CATALOG
 from primitives.printer import format_formula
 from workers.table.form import Table
@@ -98,9 +99,11 @@ def figures(table: Table) -> dict[str, Any]:
     space = header.config.space
     codes = verdicts(table)
     chances = np.array([one.probability for one in table.functions])
+    through = uncrowded(table.functions, header.config.evolution)
     return {
         "space": {
             "primitives": list(space.allow), "live_nodes": space.nodes, "draw": space.draw,
+            "where": space.where,
             "raw_sequences": header.raw, "live_graphs": header.graphs,
             "refused": {code: count for code, (count, _) in header.refused.items()},
             "refused_probability": {code: round(p, 6) for code, (_, p) in header.refused.items()},
@@ -109,6 +112,7 @@ def figures(table: Table) -> dict[str, Any]:
         "seeds": len(header.seeds),
         "verdicts": _stages(table, codes),
         "viable": len(viable),
+        "uncrowded": {"functions": len(through), "viable": len({*through} & {*viable})},
         "published": _named(table),
         "beats": _beats(table, viable),
         "top": _top(table, viable),
