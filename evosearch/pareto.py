@@ -5,7 +5,7 @@ Lower is better in every function here; NaN and infinity are refused at the bord
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,12 @@ def dominates(a: Points, b: Points) -> bool:
     return bool((a <= b).all() and (a < b).any())
 
 
+def _dominated(point: Points, table: Points) -> NDArray[np.bool_]:
+    """Mask (n,) of the rows of an (n, k) array that ``point`` (k,) dominates."""
+    found: NDArray[np.bool_] = (point <= table).all(axis=1) & (point < table).any(axis=1)
+    return found
+
+
 def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
     """Mask (n,) of the rows of an (n, k) array that no other row dominates; equal rows all stay."""
     points = as_points(values)
@@ -48,8 +54,7 @@ def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
         best, left = left[0], left[1:]
         keep[best] = True
         rest = points[left]
-        beaten = (points[best] <= rest).all(axis=1) & (points[best] < rest).any(axis=1)
-        left = left[~beaten]
+        left = left[~_dominated(points[best], rest)]
     return keep
 
 
@@ -122,6 +127,10 @@ class Front:
         self.members: frozenset[int] = frozenset()
         self._volume: float | None = None
         """Of the members as they stand, once it was asked for."""
+        self._places: dict[int, int] = {}
+        self._order: list[int] = []
+        self._table = np.zeros((0, len(self.reference)))
+        """The points once more, in rows and whose they are, for what must look at all of them."""
 
     def change(self, member: int, objectives: ArrayLike) -> Change:
         """What follows if the member has these objectives; nothing is changed yet.
@@ -148,10 +157,28 @@ class Front:
     ) -> None:
         """Give the member its objectives and move the members that a `Change` names."""
         was = self.members
-        self.points[member] = np.asarray(objectives, dtype=np.float64)
+        self._put(member, objectives)
         self.members = (was | frozenset(entered)) - frozenset(left)
         if self.members != was or member in was:
             self._volume = None
+
+    def restore(self, points: Mapping[int, ArrayLike], members: Iterable[int]) -> None:
+        """Be the front with these points, of which these are not dominated."""
+        self.points, self._places, self._order = {}, {}, []
+        for member, objectives in points.items():
+            self._put(member, objectives)
+        self.members, self._volume = frozenset(members), None
+
+    def _put(self, member: int, objectives: ArrayLike) -> None:
+        self.points[member] = np.asarray(objectives, dtype=np.float64)
+        place = self._places.setdefault(member, len(self._order))
+        if place == len(self._order):
+            self._order.append(member)
+        if place == len(self._table):
+            room = np.zeros((max(64, 2 * place), len(self.reference)))
+            room[:place] = self._table
+            self._table = room
+        self._table[place] = self.points[member]
 
     def _members_with(self, member: int, point: Points) -> frozenset[int]:
         if member in self.points:
@@ -168,11 +195,14 @@ class Front:
         dominated by another member, which stands where it stood.
         """
         contenders = self.members | {member}
-        off = [one for one in self.points if one not in contenders]
-        if member in self.members and off:
-            table, old = np.stack([self.points[one] for one in off]), self.points[member]
-            freed = (old <= table).all(axis=1) & (old < table).any(axis=1)
-            contenders |= {off[index] for index in np.flatnonzero(freed)}
+        if member in self.members:
+            table = self._table[: len(self._order)]
+            freed = np.flatnonzero(_dominated(self.points[member], table))
+            for one in contenders:
+                if freed.size:
+                    better = point if one == member else self.points[one]
+                    freed = freed[~_dominated(better, table[freed])]
+            contenders |= {self._order[place] for place in freed}
         order = sorted(contenders)
         mask = non_dominated(np.stack([point if m == member else self.points[m] for m in order]))
         return frozenset(one for one, keep in zip(order, mask, strict=True) if keep)

@@ -133,10 +133,8 @@ def _dump_front(front: Any) -> dict[str, Any]:
 
 
 def _load_front(data: Any, state: State) -> Any:
-    front = state.front
-    front.points = {member: np.array(point, dtype=np.float64) for member, point in data["points"]}
-    front.members = frozenset(data["members"])
-    return front
+    state.front.restore(dict(data["points"]), data["members"])
+    return state.front
 
 
 def _dump_results(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -89,6 +89,10 @@ def test_front_kept_incrementally_equals_front_from_scratch() -> None:
     rng, order = np.random.default_rng(2), random.Random(2)
     front, latest = Front([1.0, 1.0, 1.0]), {}
     for step in range(400):
+        if step == 250:
+            again = Front([1.0, 1.0, 1.0])
+            again.restore(front.points, front.members)
+            front = again
         known = step > 20 and order.random() < 0.3
         member = order.choice(sorted(latest)) if known else step
         point = rng.random(3).round(2)
