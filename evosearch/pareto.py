@@ -39,9 +39,7 @@ def dominates(a: Points, b: Points) -> bool:
 
 def _dominated(point: Points, table: Points) -> NDArray[np.bool_]:
     """Mask (n,) of the rows of an (n, k) array that ``point`` (k,) dominates."""
-    nowhere_worse: NDArray[np.bool_] = (point <= table).all(axis=1)
-    somewhere_better: NDArray[np.bool_] = (point < table).any(axis=1)
-    return nowhere_worse & somewhere_better
+    return np.asarray((point <= table).all(axis=1) & (point < table).any(axis=1))
 
 
 def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
