@@ -146,9 +146,11 @@ def on_table(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
         return
     about, options, found = result["table"], result["options"], result["summary"]
     given, default = result["conditions"], found["default"]
+    where = f" (`{about['where']}`)" if about["where"] else ""
     yield (
         f"{about['functions']:,} functions of at most {about['nodes']} live nodes of "
-        f"{', '.join(f'`{name}`' for name in about['primitives'])}, each trained before with "
+        f"{', '.join(f'`{name}`' for name in about['primitives'])}"
+        f"{where}, each trained before with "
         f"{given['stored_seeds']} seeds ([what a table is](table.md)); {default['searches']} "
         f"searches a variant, {options['steps']:,} training steps each, {given['held_out']} seeds "
         f"held out. {100 * default['outside_share']:.1f} % of the default's candidates were "

@@ -225,7 +225,7 @@ def main() -> None:
     found = summary(rows)
     header, space = table.header, table.header.config.space
     result = {
-        "table": {"primitives": list(space.allow), "nodes": space.nodes,
+        "table": {"primitives": list(space.allow), "nodes": space.nodes, "where": space.where,
                   "functions": header.functions, "held": len(table.functions)},
         "conditions": conditions(table, seeds, told.held_out), "seconds_are": SECONDS_ARE,
         "controller_costs": measured_costs()._asdict(),

@@ -229,7 +229,8 @@ def test_the_studys_signal_bounds_never_saw_its_data() -> None:
 def table_result() -> dict[str, Any]:
     found = summary(ROWS)
     return {
-        "table": {"primitives": ["max"], "nodes": 2, "functions": 9, "held": 9},
+        "table": {"primitives": ["max"], "nodes": 2, "where": "pointwise", "functions": 9,
+                  "held": 9},
         "conditions": {"tables": 1, "stored_seeds": 5, "held_out": 2, "arrangements": 60, "met": 7},
         "seconds_are": "simulated seconds", "controller_costs": measured_costs()._asdict(),
         "options": {"steps": 100}, "left_out": {"primitives drawn by rows": "the same"},
