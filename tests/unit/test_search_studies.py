@@ -295,6 +295,7 @@ def test_the_tables_statistics_are_written_into_its_page() -> None:
     text = f"before\n{begin}\nstale\n{end}\nafter"
     figures = {
         "space": {"functions": 10, "in_the_table": 9}, "seeds": 5, "viable": 4,
+        "uncrowded": {"functions": 8, "viable": 3},
         "published": {"relu": {}}, "beats": {"bn-relu": {"mean": 3, "every_anchor": 1}},
         "rank_correlation": {"a and b": 0.5, "a and c": None},
         "noise": {"a": {"between": 0.1, "noise": 0.02, "seeds": 16}},
