@@ -39,7 +39,7 @@ from evosearch.observe import observe
 from evosearch.ports import Snapshot
 from evosearch.presets import load_preset
 from evosearch.records import EvaluationDone, Job, JobDone, Message
-from evosearch.snapshot import dump_state
+from evosearch.snapshot import dump_state, reopen
 from evosearch.state import State
 from tests.benchmarks.chart import write_chart
 from tests.benchmarks.record import RESULTS, write_result
@@ -101,9 +101,14 @@ class Clocked:
 
     def __init__(self, pool: SimulatedPool, clock: Clock) -> None:
         self.pool, self.capacity = pool, pool.capacity
-        self.controller_seconds = 0.0
         self.cancel, self.close = pool.cancel, pool.close
-        self._clock, self._since = clock, clock()
+        self._clock, self._since, self._seconds = clock, clock(), 0.0
+
+    @property
+    def controller_seconds(self) -> float:
+        """What the controller has taken until now."""
+        self._pass()
+        return self._seconds
 
     def submit(self, job: Job) -> None:
         self._pass()
@@ -117,9 +122,10 @@ class Clocked:
         return messages
 
     def _pass(self) -> None:
-        seconds = self._clock() - self._since
-        self.controller_seconds += seconds
-        self.pool.advance(seconds)
+        now = self._clock()
+        self.pool.advance(now - self._since)
+        self._seconds += now - self._since
+        self._since = now
 
 
 def memory() -> dict[str, float]:
@@ -179,13 +185,17 @@ def _figures(state: State, pool: Clocked, workers: int) -> dict[str, Any]:
 class Filler:
     """Puts candidates into a store as a controller would, but for the proposals' checks.
 
-    Graphs are recorded ones; identities are digests of the birth, so that none repeats.
+    Graphs are recorded ones; identities are digests of the birth, so that none repeats. A store
+    that holds candidates gets more of them.
     """
 
     def __init__(self, store: SqlStore, config: SearchConfig, answers: Answers) -> None:
         created = ev.Created(config=config)
         self.store, self.answers, self.state = store, answers, State(created)
-        store.create(ID, "study of workers", created)
+        if store.searches():
+            self.state, _ = reopen(store, ID)
+        else:
+            store.create(ID, "study of workers", created)
 
     def fill(self, candidates: int) -> None:
         """Up to so many candidates, each with its outcome, and a snapshot at the end."""
@@ -253,20 +263,31 @@ def at_size(url: str, answers: Answers, candidates: int, clock: Clock) -> dict[s
 def sizes(
     folder: Path, config: SearchConfig, answers: Answers, counts: list[int], each: int, clock: Clock
 ) -> list[dict[str, Any]]:
-    """The cost of a proposal at each number of stored candidates."""
-    store, rows = SqlStore(str(folder / "filled.db")), []
-    filler = Filler(store, config, answers)
+    """The cost of a proposal at each number of stored candidates.
+
+    ``folder``: a store ``COUNT.db`` that is there is not filled again; the others are put there.
+    """
+    rows, before = [], None
     for count in counts:
-        filler.fill(count)
-        with begin(store.engine) as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        copy = folder / "copy.db"
-        shutil.copyfile(folder / "filled.db", copy)
+        filled = folder / f"{count}.db"
+        if not filled.exists():
+            growing = folder / "growing.db"
+            for path in folder.glob("growing.db*"):
+                path.unlink()
+            if before is not None:
+                shutil.copyfile(before, growing)
+            store = SqlStore(str(growing))
+            Filler(store, config, answers).fill(count)
+            with begin(store.engine) as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            store.close()
+            growing.rename(filled)
+        copy, before = folder / "copy.db", filled
+        shutil.copyfile(filled, copy)
         rows.append({"stored": count, **at_size(str(copy), answers, each, clock)})
         print(json.dumps(rows[-1]), flush=True)
         for path in folder.glob("copy.db*"):
             path.unlink()
-    store.close()
     return rows
 
 
@@ -304,6 +325,7 @@ def main() -> None:
     parser.add_argument("--cpu-clock", action="store_true")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     parser.add_argument("--folder", type=Path, help="where databases are put meanwhile")
+    parser.add_argument("--keep", type=Path, help="filled stores are put there, and found again")
     parser.add_argument("--out", type=Path, default=RESULTS)
     told = parser.parse_args()
     clock = time.process_time if told.cpu_clock else time.perf_counter
@@ -329,7 +351,9 @@ def main() -> None:
             print({key: one for key, one in result["pool"].items() if key != "path"}, flush=True)
         if told.sizes:
             counts = [int(one) for one in told.sizes.split(",")]
-            result["sizes"] = sizes(Path(name), config, answers, counts, told.each, clock)
+            folder = told.keep or Path(name)
+            folder.mkdir(parents=True, exist_ok=True)
+            result["sizes"] = sizes(folder, config, answers, counts, told.each, clock)
             told.out.mkdir(exist_ok=True)
             chart(result["sizes"], told.out / "workers.svg")
         profiler.disable()
