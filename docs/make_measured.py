@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from evosearch.state import KEPT_TRIED
+
 TARGET = Path(__file__).with_name("measured.md")
 PICTURES = Path(__file__).with_name("pictures")
 RESULTS = Path(__file__).parents[1] / "tests" / "benchmarks" / "results"
+POPULATION = "evolution.population_size"
 WORKERS_PICTURE, STORE_PICTURE = "workers.svg", "store.svg"
 
 HEAD = """# Measured
@@ -218,7 +221,14 @@ def on_workers(command: str, result: Mapping[str, Any]) -> Iterator[str]:
     )  # fmt: skip
     if not result.get("sizes"):
         return
-    yield from ("", "What a proposal costs with so many candidates stored already:", "")
+    population = int(dict(one.split("=", 1) for one in result["overrides"])[POPULATION])
+    yield ""
+    yield (
+        "What a proposal costs with so many candidates stored already. It is compared with the "
+        f"latest {KEPT_TRIED * population:,} that were trained, and its parents are of the latest "
+        f"{population:,} evaluated: until there are as many, it costs more."
+    )
+    yield ""
     yield from table(
         ("candidates stored", "a proposal", "of it in checks", "a queued candidate", "opening",
          "memory"),
