@@ -16,11 +16,11 @@ run: $(VENV)/run.stamp
 	$(BIN)/evosearch serve --start $(PRESET) $(ARGS)
 
 # The slow files go first, so that no process waits long for the last one; many tests wait themselves,
-# so two cores are busy with four processes, and stand still a quarter of the time with three. Threads
-# of their own would only get in each other's way.
+# so three processes suit two cores, and a fourth only makes them wait for each other. Threads of their
+# own would only get in each other's way.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
