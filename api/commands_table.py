@@ -113,7 +113,7 @@ def _count(plan: Plan) -> None:
     )
     for code, (count, chance) in found.refused.items():
         typer.echo(f"  {code:14} {count:>9,} graphs, {100 * chance:.1f} % of random ones")
-    through = len(uncrowded(found.functions, plan.config.evolution))
+    through = len(uncrowded(found.functions, plan.config))
     typer.echo(f"a search comes to {through:,} functions; the others begin as these do")
 
 

@@ -12,13 +12,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from evosearch.alike import Alike
-from evosearch.config import Evolution, SearchConfig
+from evosearch.config import SearchConfig
 from evosearch.errors import ConfigError
 from evosearch.ports import Progress, unseen
 from evosearch.screen import Screen
 from evosearch.variation import Table, draw_table
-from primitives.fingerprint import initial_fingerprint
 from primitives.graph import FIRST_OP, Graph, Node
 from primitives.ops import COMMUTATIVE, TypedPrimitive
 
@@ -207,23 +205,17 @@ def enumerate_functions(config: SearchConfig, progress: Progress = unseen) -> En
     return found
 
 
-def uncrowded(functions: Sequence[Function], evolution: Evolution) -> list[int]:
+def uncrowded(functions: Sequence[Function], config: SearchConfig) -> list[int]:
     """Places of those that a search lets through if it comes to all of them in this order.
 
     The others begin as ``evolution.same_start`` earlier ones do: a search rejects them as
     ``crowded``, so this says how soon it has seen a space, however many functions there are.
     """
-    if not evolution.same_start:
-        return list(range(len(functions)))
-    alike = Alike(evolution.alike) if evolution.alike < 1.0 else None
-    starts: Counter[str] = Counter()
+    screen, starts = Screen(config), Counter[str]()
     tried: list[tuple[int, Graph]] = []
     for place, one in enumerate(functions):
-        start = initial_fingerprint(one.graph)
-        if starts[start] >= evolution.same_start:
-            continue
-        if alike is not None and alike.count(one.graph, tried) >= evolution.same_start:
-            continue
-        starts[start] += 1
-        tried.append((place, one.graph))
+        verdict = screen.judge(one.graph, {}, {}, starts, tried)
+        if verdict.code is None:
+            starts[verdict.start] += 1
+            tried.append((place, one.graph))
     return [place for place, _ in tried]

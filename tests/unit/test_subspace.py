@@ -121,9 +121,11 @@ def test_only_allowed_primitives_are_drawn() -> None:
 
 
 def test_a_search_comes_to_no_more_that_begin_alike_than_it_is_told() -> None:
-    functions = enumerate_functions(config(3)).functions
-    assert uncrowded(functions, Evolution()) == list(range(len(functions)))
-    through = uncrowded(functions, Evolution(same_start=2, alike=0.999))
+    plain = config(3)
+    told = plain.model_copy(update={"evolution": Evolution(same_start=2, alike=0.999)})
+    functions = enumerate_functions(plain).functions
+    assert uncrowded(functions, plain) == list(range(len(functions)))
+    through = uncrowded(functions, told)
     responses = [initial_response(one.graph) for one in functions]
 
     def begins_alike(one: int, other: int) -> bool:

@@ -99,7 +99,7 @@ def figures(table: Table) -> dict[str, Any]:
     space = header.config.space
     codes = verdicts(table)
     chances = np.array([one.probability for one in table.functions])
-    through = uncrowded(table.functions, header.config.evolution)
+    through = uncrowded(table.functions, header.config)
     return {
         "space": {
             "primitives": list(space.allow), "live_nodes": space.nodes, "draw": space.draw,
