@@ -34,6 +34,10 @@ Applies = Callable[[Table, Graph, int], bool]
 """Whether an operator can change that live graph where so many more nodes have room."""
 
 
+_parent_form = lru_cache(maxsize=4096)(live_form)
+"""Parents are few, and drawn again and again."""
+
+
 def _always(table: Table, graph: Graph, room: int) -> bool:
     return True
 
@@ -72,7 +76,7 @@ def apply_operator(
     if not row.live:
         child = row.edit(rng, table, parent, other)
         return parent if child is None else child
-    mine, others = live_form(parent), live_form(other)
+    mine, others = _parent_form(parent), _parent_form(other)
     for _ in range(TRIES if sure else 1):
         edited = row.edit(rng, table, mine, others) if mine.nodes else None
         if edited is None or (sure and structural_fault(edited) is not None):
@@ -87,7 +91,7 @@ def applicable(
     weights: Mapping[Name, float], table: Table, parent: Graph, nodes: int
 ) -> Mapping[Name, float]:
     """Of the operators those that can change this parent, with their weights; all, if none can."""
-    live = live_form(parent)
+    live = _parent_form(parent)
     room = nodes - len(live.nodes)
     found = {
         name: weight for name, weight in weights.items()

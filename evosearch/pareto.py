@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from evosearch.errors import EvosearchError
 
 Points = NDArray[np.float64]
+FEW = 64
+"""Up to so many points all pairs are compared at once, which is faster than one by one."""
 
 
 def as_points(values: ArrayLike) -> Points:
@@ -42,9 +44,20 @@ def _dominated(point: Points, table: Points) -> NDArray[np.bool_]:
     return np.asarray((point <= table).all(axis=1) & (point < table).any(axis=1))
 
 
+def _nowhere_worse(points: Points) -> NDArray[np.bool_]:
+    """Mask (n, n) of the pairs of which the first is nowhere worse than the second."""
+    found = np.ones((len(points), len(points)), dtype=bool)
+    for column in points.T:
+        found &= column[:, None] <= column
+    return found
+
+
 def non_dominated(values: ArrayLike) -> NDArray[np.bool_]:
     """Mask (n,) of the rows of an (n, k) array that no other row dominates; equal rows all stay."""
     points = as_points(values)
+    if len(points) <= FEW:
+        below = _nowhere_worse(points)
+        return np.asarray(~(below & ~below.T).any(axis=0))
     keep = np.zeros(len(points), dtype=bool)
     # By sums, and by coordinates where rounding makes sums equal: a dominating row comes first.
     with np.errstate(over="ignore"):

@@ -30,6 +30,7 @@ from evosearch.surrogate import (
     Lesson,
     Waiting,
     features_of,
+    lesson_of,
 )
 from primitives.graph import Graph
 from primitives.ops import typed_name
@@ -436,16 +437,12 @@ class State:
         if code in DELAYED:
             self.discards.discarded += code == "unpromising"
             return
-        mean, useful = None, False
-        if standing is not None:
-            mean = float(np.mean([standing.scores[name] for name in self.config.anchor_names]))
-            others = [self.mean_score(other) for other in self.population]
-            useful = not others or mean >= float(np.median(others))
-        self.lessons.append(Lesson(one.features, mean, useful, one.promise))
+        lesson = lesson_of(self, one, standing)
+        self.lessons.append(lesson)
         self.taught += 1
         if one.below:
             self.discards.audited += 1
-            self.discards.useful += useful
+            self.discards.useful += lesson.useful
 
     def _decided(self, graph: Graph, *, survived: bool) -> None:
         if self.config.evolution.primitive_floor < 1.0:

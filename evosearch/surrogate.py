@@ -214,6 +214,16 @@ def features_of(state: State, birth: int, checks: Iterable[CheckRun]) -> tuple[f
     return features(state.config, member.graph, checks, worth)
 
 
+def lesson_of(state: State, one: Waiting, standing: ev.Standing | None) -> Lesson:
+    """What the end of a candidate teaches; without a ``standing`` a check rejected it."""
+    if standing is None:
+        return Lesson(one.features, None, False, one.promise)
+    mean = float(np.mean([standing.scores[name] for name in state.config.anchor_names]))
+    others = [state.mean_score(other) for other in state.population]
+    useful = not others or mean >= float(np.median(others))
+    return Lesson(one.features, mean, useful, one.promise)
+
+
 def spared(config: SearchConfig, birth: int) -> bool:
     """Whether a candidate below the cut is trained all the same, by lot."""
     share = config.surrogate.audit_share

@@ -15,20 +15,20 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from db.memory import MemoryStore
 from evosearch import events as ev
 from evosearch.config import SearchConfig
 from evosearch.controller import Controller
 from evosearch.pareto import hypervolume
-from evosearch.ports import Command, Lease, SearchInfo, Snapshot, StoredCommand
+from evosearch.ports import Lease, Snapshot
 from evosearch.presets import config_from, parse_override, set_override
 from evosearch.screen import Screen
 from evosearch.state import State
@@ -40,52 +40,19 @@ from tests.benchmarks.search_paths import bands, summary, targets
 from workers.table.form import Table, load_table
 from workers.table.pool import TablePool, plan_seeds
 
-NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 SECONDS_ARE = "simulated seconds"
 
 
-class Forgetful:
-    """A store of one search that keeps nothing, for what happens is in the controller's state."""
+class Forgetful(MemoryStore):
+    """A store that keeps of a search only how it began, for the controller's state has the rest.
 
-    def __init__(self, config: SearchConfig) -> None:
-        self._created = ev.Created(config=config)
-        self._seq = 1
+    Nobody sends commands to its searches.
+    """
 
     def append(self, lease: Lease, events: Sequence[ev.Event], done: Sequence[int] = ()) -> int:
-        self._seq += len(events)
-        return self._seq
-
-    def events(self, search_id: str, after: int = 0) -> Iterator[ev.StoredEvent]:
-        yield ev.StoredEvent(seq=1, at=NEVER, event=self._created)
-
-    def snapshot(self, search_id: str) -> Snapshot | None:
-        return None
+        return 1  # the last event is still the first one
 
     def save(self, lease: Lease, snapshot: Snapshot) -> None: ...
-
-    def commands(self, lease: Lease) -> list[StoredCommand]:
-        return []
-
-    def create(self, search_id: str, title: str, created: ev.Event) -> SearchInfo:
-        raise NotImplementedError
-
-    def searches(self) -> list[SearchInfo]:
-        return []
-
-    def search(self, ref: str) -> SearchInfo:
-        raise NotImplementedError
-
-    def acquire(self, search_id: str, owner: str, seconds: float) -> Lease:
-        return Lease(search_id, owner, 1)
-
-    def renew(self, lease: Lease, seconds: float) -> None: ...
-
-    def release(self, lease: Lease) -> None: ...
-
-    def send(self, search_id: str, command: Command) -> int:
-        raise NotImplementedError
-
-    def close(self) -> None: ...
 
 
 class Judge:
@@ -150,8 +117,9 @@ def search(task: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
     table, more = _loaded(path), tuple(options["set"])
     config = configured(table, variant, seed, more)
     pool = TablePool(table, options["workers"], search_seed=seed, held_out=options["held_out"])
-    store = Forgetful(config)
-    controller = Controller(store, pool, store.acquire("table", "study", 1e9))
+    store = Forgetful()
+    store.create("table001", variant, ev.Created(config=config))
+    controller = Controller(store, pool, store.acquire("table001", "study", 1e9))
     controller.proposer.screen = _screen(path, variant, more)
     judge, clock = Judge(table, config, pool.seeds.held_out), ControllerClock(measured_costs())
     begin, state, budget = time.process_time(), controller.state, options["steps"]

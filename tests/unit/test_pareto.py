@@ -11,7 +11,7 @@ from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from evosearch.errors import EvosearchError
-from evosearch.pareto import Front, dominates, hypervolume, non_dominated
+from evosearch.pareto import FEW, Front, dominates, hypervolume, non_dominated
 
 
 def brute_force(points: np.ndarray, reference: np.ndarray) -> float:
@@ -60,7 +60,7 @@ def test_hypervolume_of_many_points_equals_pymoo() -> None:
 
 def test_non_dominated_equals_pymoo_with_ties() -> None:
     rng = np.random.default_rng(1)
-    for size in (1, 5, 300):
+    for size in (1, 5, FEW, FEW + 1, 300):
         points = rng.integers(0, 6, (size, 3)).astype(float)
         expected = set(NonDominatedSorting().do(points, only_non_dominated_front=True))
         assert set(np.flatnonzero(non_dominated(points))) == expected
@@ -69,6 +69,7 @@ def test_non_dominated_equals_pymoo_with_ties() -> None:
 def test_non_dominated_where_rounding_makes_sums_equal() -> None:
     points = [[1e16, 1.0], [1e16, 0.0], [1.7e308, 1.7e308], [1e16, 0.0]]
     assert non_dominated(points).tolist() == [False, True, False, True]
+    assert non_dominated(points * FEW).tolist() == [False, True, False, True] * FEW
 
 
 def test_equal_points_do_not_dominate_each_other() -> None:
