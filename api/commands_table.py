@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PRIMITIVES = "max,mul,div,sigmoid,rms_batch,std_instance"
 DEFAULT_LIVE = 4
-DEFAULT_WHERE = "parameters_per_channel <= 2"
+DEFAULT_DENIED = "v0,v1"
 SAY_EVERY = 30.0
 """Seconds between lines of progress."""
 
@@ -47,9 +47,12 @@ def build_table(
     live: Annotated[
         int, typer.Option("--live", min=1, max=6, help="Most live nodes of a graph.")
     ] = DEFAULT_LIVE,
+    deny: Annotated[
+        str, typer.Option("--deny", help="Initial nodes that no graph reads, by comma.")
+    ] = DEFAULT_DENIED,
     where: Annotated[
         str, typer.Option("--where", help="What a graph must be, as space.where says it.")
-    ] = DEFAULT_WHERE,
+    ] = "",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds of every function.")] = 5,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Measure a random few functions only.")
@@ -69,8 +72,10 @@ def build_table(
     from evosearch.presets import load_preset
     from workers.table.build import build, make_plan
 
-    names = ", ".join(f'"{name.strip()}"' for name in primitives.split(",") if name.strip())
-    space = (f"space.allow=[{names}]", f"space.nodes={live}", f"space.where={json.dumps(where)}")
+    space = (
+        f"space.allow={_listed(primitives)}", f"space.deny={_listed(deny)}",
+        f"space.nodes={live}", f"space.where={json.dumps(where)}",
+    )  # fmt: skip
     config = load_preset(preset, (*space, *(settings or ())))
     check_names(config)
     few = limit if limit is not None or not dry_run else 20
@@ -101,6 +106,10 @@ def show_table(
         return
     for line in _lines(found):
         typer.echo(line)
+
+
+def _listed(names: str) -> str:
+    return json.dumps([name.strip() for name in names.split(",") if name.strip()])
 
 
 def _count(plan: Plan) -> None:

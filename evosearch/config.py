@@ -42,7 +42,8 @@ class Space(Settings):
     allow: Annotated[tuple[str, ...], Field(max_length=80)] = ()
     """Primitives of the op set that are drawn, such as ``max`` or ``std_batch``; by default all."""
     deny: Annotated[tuple[str, ...], Field(max_length=80)] = ()
-    """Primitives of the op set that are not drawn."""
+    """Primitives of the op set that are not drawn, and initial nodes that are not read: ``zero``,
+    ``v0`` or ``v1``."""
     primitives: Annotated[tuple[str, ...], Field(max_length=40)] = ()
     """Primitives of plug-ins that are drawn beside those of the op set, by name."""
     checks: Annotated[tuple[str, ...], Field(max_length=20)] = ()

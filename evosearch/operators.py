@@ -132,13 +132,20 @@ def _rewire(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph |
     position = pick(rng, reading)
     node = graph.nodes[position]
     slot = below(rng, len(node.inputs))
-    source = below(rng, FIRST_OP + position - 1)
-    source += source >= node.inputs[slot]  # another one than it reads now
-    return _replaced(graph, position, _rewired(node, slot, source))
+    others = _others(table, position, node.inputs[slot])
+    return _replaced(graph, position, _rewired(node, slot, pick(rng, others))) if others else None
+
+
+def _others(table: Table, position: int, source: int) -> list[int]:
+    """What the op node there may read in place of what it reads now."""
+    return [one for one in table.sources(FIRST_OP + position) if one != source]
 
 
 def _can_rewire(table: Table, graph: Graph, room: int) -> bool:
-    return any(node.inputs for node in graph.nodes)
+    return any(
+        _others(table, position, source)
+        for position, node in enumerate(graph.nodes) for source in node.inputs
+    )  # fmt: skip
 
 
 def _insert(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph:
@@ -181,7 +188,7 @@ def _delete(rng: random.Random, table: Table, graph: Graph, _: Graph) -> Graph |
 
 
 def _can_delete(table: Table, graph: Graph, room: int) -> bool:
-    return len(graph.nodes) > 1 and _can_rewire(table, graph, room)
+    return len(graph.nodes) > 1 and any(node.inputs for node in graph.nodes)
 
 
 def _cross(rng: random.Random, table: Table, graph: Graph, other: Graph) -> Graph:
@@ -231,7 +238,7 @@ def _primitive(
     if not _kinds(table, arity) - {but}:
         return None
     while True:
-        kind, count = pick(rng, pick(rng, table))
+        kind, count = pick(rng, pick(rng, table.rows))
         if count == arity and kind != but:
             return Node(kind[0], inputs, kind[1])
 
@@ -239,7 +246,7 @@ def _primitive(
 @lru_cache(maxsize=64)
 def _kinds(table: Table, arity: int) -> frozenset[TypedPrimitive]:
     """The typed primitives of so many inputs."""
-    return frozenset(kind for row in table for kind, count in row if count == arity)
+    return frozenset(kind for row in table.rows for kind, count in row if count == arity)
 
 
 def _spliced(graph: Graph, edge: _Edge, fresh: tuple[Node, ...]) -> Graph:

@@ -15,8 +15,8 @@ from evosearch.screen import Screen
 from evosearch.streams import stream
 from evosearch.template_space import drawer, has_form
 from evosearch.variation import draw_table
-from primitives.graph import Graph
-from primitives.ops import typed_name
+from primitives.graph import FIRST_OP, Graph
+from primitives.ops import INITIAL_NODES, typed_name
 from primitives.rewrite import live_form
 from primitives.structure import structural_fault
 
@@ -109,8 +109,12 @@ def _share(
 
 
 def _names(space: Space) -> set[str]:
-    return {typed_name(*kind) for row in draw_table(space) for kind, _ in row}
+    table = draw_table(space)
+    initial = {INITIAL_NODES[index] for index in table.initial}
+    return initial | {typed_name(*kind) for row in table.rows for kind, _ in row}
 
 
 def _live_names(graph: Graph) -> set[str]:
-    return {typed_name(node.op, node.over) for node in live_form(graph).nodes}
+    live = live_form(graph).nodes
+    read = {INITIAL_NODES[at] for node in live for at in node.inputs if at < FIRST_OP}
+    return read | {typed_name(node.op, node.over) for node in live}

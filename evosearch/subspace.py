@@ -59,13 +59,12 @@ def raw_sequences(table: Table, nodes: int) -> int:
     """Sequences of ``nodes`` op nodes over earlier nodes.
 
     Example:
-        >>> raw_sequences((((("exp", None), 1),), ((("add", None), 2),)), 2)
+        >>> raw_sequences(Table((((("exp", None), 1),), ((("add", None), 2),))), 2)
         600
     """
-    arities = [arity for row in table for _, arity in row]
-    return math.prod(
-        sum((FIRST_OP + index) ** arity for arity in arities) for index in range(nodes)
-    )
+    arities = [arity for row in table.rows for _, arity in row]
+    initial = len(table.initial)
+    return math.prod(sum((initial + index) ** arity for arity in arities) for index in range(nodes))
 
 
 def live_graphs(table: Table, nodes: int) -> Iterator[tuple[Graph, float]]:
@@ -112,10 +111,11 @@ class _Values:
         self._kinds: list[TypedPrimitive] = []
         self._rows: list[tuple[int, int, bool, float]] = []
         """Key's head, arity, whether commutative, and the probability of being drawn."""
-        for row in table:
+        self._initial = table.initial
+        for row in table.rows:
             for kind, arity in row:
                 head = len(self._kinds) << 2 * _BITS
-                share = 1.0 / len(table) / len(row)
+                share = 1.0 / len(table.rows) / len(row)
                 self._rows.append((head, arity, kind[0] in COMMUTATIVE, share))
                 self._kinds.append(kind)
         self._numbers: dict[int, int] = {}
@@ -123,7 +123,7 @@ class _Values:
 
     def draws(self, state: tuple[int, ...]) -> Iterator[tuple[int, float]]:
         """What the next node may be over initial nodes and ``state``: value, probability."""
-        sources = (0, 1, 2, 3, *state)
+        sources = (*self._initial, *state)
         for head, arity, commutative, share in self._rows:
             chance = share / len(sources) ** arity
             if arity == 2:

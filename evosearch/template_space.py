@@ -2,7 +2,8 @@
 
 A template is a formula in which unknown functions of one argument are holes. A graph of the
 template has the frame's nodes in fixed places and a block of nodes for each hole, whose last node
-is the hole's value; a block sees the hole's argument, ``zero``, ``v0``, ``v1`` and itself. Nothing
+is the hole's value; a block sees the hole's argument, those of ``zero``, ``v0`` and ``v1`` that
+the space does not deny, and itself. Nothing
 here looks at what a graph computes; the checks do.
 """
 
@@ -153,10 +154,11 @@ class TemplateSpace:
         return all(mine is None or mine == node for mine, node in pairs)
 
     def _node(self, rng: Random, hole: _Hole, step: int) -> Node:
-        (op, over), arity = pick(rng, pick(rng, self.table))
+        (op, over), arity = pick(rng, pick(rng, self.table.rows))
         first = FIRST_OP + hole.start
         # The argument twice, so that a hole reads it as often as a free graph reads x and itself.
-        sources = (hole.argument, hole.argument, 1, 2, 3, *range(first, first + step))
+        sources = (hole.argument, hole.argument, *self.table.initial[1:],
+                   *range(first, first + step))  # fmt: skip
         return Node(op, tuple(pick(rng, sources) for _ in range(arity)), over)
 
 

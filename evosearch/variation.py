@@ -7,37 +7,54 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from evosearch.config import Space
 from evosearch.errors import ConfigError
 from evosearch.streams import below, pick
 from primitives.graph import FIRST_OP, Graph, Node
-from primitives.ops import OP_SETS, TypedPrimitive, primitive, typed_name
+from primitives.ops import INITIAL_NODES, OP_SETS, TypedPrimitive, primitive, typed_name
 
-Table = tuple[tuple[tuple[TypedPrimitive, int], ...], ...]
+Rows = tuple[tuple[tuple[TypedPrimitive, int], ...], ...]
 """Equally likely groups of equally likely (typed primitive, arity)."""
+
+
+class Table(NamedTuple):
+    """What nodes are drawn from: primitives, and initial nodes beside the op nodes before them."""
+
+    rows: Rows
+    initial: tuple[int, ...] = tuple(range(FIRST_OP))
+
+    def sources(self, index: int) -> tuple[int, ...]:
+        """What the node with that index may read."""
+        return (*self.initial, *range(FIRST_OP, index))
 
 
 def draw_table(space: Space) -> Table:
     """The table that primitives are drawn from: by row and then index set, or all alike.
 
     Raises:
-        ConfigError: ``space.allow`` or ``space.deny`` names what the op set does not have, or
-            nothing is left.
+        ConfigError: ``space.allow`` or ``space.deny`` names what the op set does not have, the
+            input is denied, or no primitive is left.
     """
     own = tuple((name, None) for name in space.primitives)
     typed = tuple((kind, primitive(kind[0]).arity) for kind in (*_allowed(space), *own))
+    initial = tuple(at for at, name in enumerate(INITIAL_NODES) if name not in space.deny)
     if space.draw == "typed":
-        return tuple((entry,) for entry in typed)
+        return Table(tuple((entry,) for entry in typed), initial)
     # Constants and vectors are one row together: each alone would make a quarter of all nodes.
     names = dict.fromkeys(_row(entry) for entry in typed)
-    return tuple(tuple(entry for entry in typed if _row(entry) == name) for name in names)
+    rows = (tuple(entry for entry in typed if _row(entry) == name) for name in names)
+    return Table(tuple(rows), initial)
 
 
 def _allowed(space: Space) -> tuple[TypedPrimitive, ...]:
     """The typed primitives of the op set that the space allows, in the order of the op set."""
     kinds = {typed_name(op, over): (op, over) for op, over in OP_SETS[space.op_set]}
-    for where, names in (("space.allow", space.allow), ("space.deny", space.deny)):
+    if INITIAL_NODES[0] in space.deny:
+        raise ConfigError("a layer needs its input", where="space.deny", got=INITIAL_NODES[0])
+    denied = [name for name in space.deny if name not in INITIAL_NODES]
+    for where, names in (("space.allow", space.allow), ("space.deny", denied)):
         unknown = [name for name in names if name not in kinds]
         if unknown:
             raise ConfigError(
@@ -62,7 +79,7 @@ def weighted(table: Table, weights: Mapping[str, float]) -> Table:
     drawn uniformly; a weight counts to a 20th, and nothing is left out.
     """
     found: list[tuple[tuple[TypedPrimitive, int], ...]] = []
-    for row in table:
+    for row in table.rows:
         shares = [weights.get(typed_name(*kind), 1.0) for kind, _ in row]
         entries = tuple(
             entry
@@ -70,7 +87,7 @@ def weighted(table: Table, weights: Mapping[str, float]) -> Table:
             for _ in range(_twentieths(share) if len(row) > 1 else 1)
         )
         found += [entries] * _twentieths(sum(shares) / len(shares))
-    return tuple(found)
+    return table._replace(rows=tuple(found))
 
 
 def _twentieths(share: float) -> int:
@@ -97,5 +114,6 @@ def mutate(rng: random.Random, table: Table, graph: Graph) -> Graph:
 
 def random_node(rng: random.Random, table: Table, index: int) -> Node:
     """A random primitive over random nodes before ``index``."""
-    (op, over), arity = pick(rng, pick(rng, table))
-    return Node(op, tuple(int(rng.random() * index) for _ in range(arity)), over)
+    (op, over), arity = pick(rng, pick(rng, table.rows))
+    sources = table.sources(index)
+    return Node(op, tuple(pick(rng, sources) for _ in range(arity)), over)

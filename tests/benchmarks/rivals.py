@@ -117,4 +117,4 @@ def same_search(one: SearchConfig, other: SearchConfig) -> bool:
 def odds(space: Space) -> Mapping[TypedPrimitive, Fraction]:
     """Primitive -> the probability that a node is it."""
     table = draw_table(space)
-    return {kind: Fraction(1, len(table) * len(row)) for row in table for kind, _ in row}
+    return {kind: Fraction(1, len(table.rows) * len(row)) for row in table.rows for kind, _ in row}

@@ -22,7 +22,7 @@ from workers.simulated import SimulatedPool
 
 def test_leaves_share_one_row_so_that_they_do_not_crowd_out_the_rest() -> None:
     table, rng = draw_table(Space(op_set="extended")), stream(3, "propose", 0)
-    assert len(table) == 15 + 8 + 1
+    assert len(table.rows) == 15 + 8 + 1
     nodes = (node for _ in range(800) for node in random_graph(rng, table, 10).nodes)
     counts = Counter(node.op for node in nodes)
     leaves = sum(counts[name] for name in (*CONSTANTS, *VECTORS))

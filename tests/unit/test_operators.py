@@ -45,6 +45,18 @@ def test_children_of_random_graphs_are_legal_small_and_new(name: Operator) -> No
     assert differs > 60
 
 
+@pytest.mark.parametrize("name", OPERATORS)
+def test_no_operator_reads_an_initial_node_that_is_denied(name: Operator) -> None:
+    rng, lean = random.Random(5), draw_table(Space(deny=("zero", "v0", "v1")))
+    for _ in range(300):
+        parent, other = random_graph(rng, lean, 4), random_graph(rng, lean, 4)
+        child = apply_operator(rng, lean, name, parent, other, 6)
+        assert not {1, 2, 3} & {index for node in child.nodes for index in node.inputs}
+    bare = parse("tanh(x)")
+    assert "rewire" not in applicable({"rewire": 1.0, "swap": 1.0}, lean, bare, 4)
+    assert "rewire" in applicable({"rewire": 1.0, "swap": 1.0}, TABLE, bare, 4)
+
+
 @pytest.mark.parametrize("name", [name for name, row in OPERATORS.items() if row.live])
 def test_a_child_that_would_be_too_large_is_the_parent(name: Operator) -> None:
     found = children(name, nodes=len(PARENT.nodes))

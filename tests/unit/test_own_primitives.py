@@ -59,7 +59,7 @@ def test_the_row_is_spoken_everywhere(atan):
 
 def test_only_a_search_that_names_it_draws_it(atan):
     plain, own = (draw_table(Space(primitives=names)) for names in ((), ("atan",)))
-    assert len(own) == len(plain) + 1
+    assert len(own.rows) == len(plain.rows) + 1
     drawn = [random_graph(random.Random(n), own, 10) for n in range(60)]
     assert any(node.op == "atan" for graph in drawn for node in graph.nodes)
     without = [random_graph(random.Random(n), plain, 10) for n in range(60)]

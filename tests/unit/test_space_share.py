@@ -51,24 +51,30 @@ def test_the_counts_are_those_of_the_graphs() -> None:
 def test_what_is_allowed_is_a_share_of_the_layers_of_the_whole_op_set() -> None:
     found = stages('space.allow=["max", "div", "rms_batch", "std_batch"]', 'space.draw="typed"')
     denied = stages('space.deny=["exp", "log"]', 'space.draw="typed"')
+    unread = stages('space.deny=["v0", "zero"]', 'space.draw="typed"')
     whole = load_preset("quickstart").space
     rng, table, came, bare, without = stream(0, "share", 1), draw_table(whole), 0, 0, 0
+    lean = 0
     for _ in range(DRAWS):
         graph = random_graph(rng, table, whole.nodes)
         if structural_fault(graph) is not None:
             continue
         came += 1
-        live, names = [graph.output], set()
+        live, names, read = [graph.output], set(), set()
         while live:
             index = live.pop()
             if index >= FIRST_OP:
                 node = graph.node(index)
                 names.add(node.op if node.over is None else f"{node.op}_{node.over}")
                 live += node.inputs
+            else:
+                read.add(index)
+        lean += read <= {0, 3}
         bare += names <= {"max", "div", "rms_batch", "std_batch"}
         without += not names & {"exp", "log"}
     assert found["primitives"] == Stage("primitives", came, bare)
     assert denied["primitives"] == Stage("primitives", came, without)
+    assert unread["primitives"] == Stage("primitives", came, lean)
     assert 0.0 < denied["primitives"].share < 1.0  # type: ignore[operator]
 
 

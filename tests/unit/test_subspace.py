@@ -33,11 +33,11 @@ def every_sequence(table: Table, nodes: int) -> list[tuple[Graph, float]]:
     """All sequences of nodes with the probability that each is drawn."""
     choices = []
     for index in range(nodes):
-        sources = range(FIRST_OP + index)
+        sources = table.sources(FIRST_OP + index)
         choices.append(
             [
-                (Node(op, inputs, over), 1 / len(table) / len(row) / len(sources) ** arity)
-                for row in table
+                (Node(op, inputs, over), 1 / len(table.rows) / len(row) / len(sources) ** arity)
+                for row in table.rows
                 for (op, over), arity in row
                 for inputs in product(sources, repeat=arity)
             ]
@@ -48,9 +48,13 @@ def every_sequence(table: Table, nodes: int) -> list[tuple[Graph, float]]:
     ]
 
 
+@pytest.mark.parametrize("denied", [(), ("v0",), ("zero", "v1")])
 @pytest.mark.parametrize("draw", ["typed", "rows"])
-def test_no_live_graph_is_missing_and_each_has_its_probability(draw: str) -> None:
-    table = draw_table(Space(nodes=2, allow=(*NAMES, "rms_group"), draw=draw))  # type: ignore[arg-type]
+def test_no_live_graph_is_missing_and_each_has_its_probability(
+    draw: str, denied: tuple[str, ...]
+) -> None:
+    kept = (*NAMES, "rms_group")
+    table = draw_table(Space(nodes=2, allow=kept, deny=denied, draw=draw))  # type: ignore[arg-type]
     expected: dict[str, float] = defaultdict(float)
     sequences = every_sequence(table, 2)
     for graph, share in sequences:
@@ -117,7 +121,7 @@ def test_spaces_that_cannot_be_enumerated_are_refused() -> None:
 
 def test_only_allowed_primitives_are_drawn() -> None:
     table = draw_table(Space(allow=("rms_batch", "max")))
-    assert {kind for row in table for kind, _ in row} == {("max", None), ("rms", "batch")}
+    assert {kind for row in table.rows for kind, _ in row} == {("max", None), ("rms", "batch")}
 
 
 def test_a_search_comes_to_no_more_that_begin_alike_than_it_is_told() -> None:

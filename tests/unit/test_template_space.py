@@ -46,6 +46,17 @@ def test_the_frame_stands_in_every_graph_and_child():
     assert len(kinds) > 100
 
 
+def test_no_hole_reads_an_initial_node_that_is_denied():
+    space = TemplateSpace("x * f(x) / g(x)", draw_table(Space(deny=("zero", "v1"))), 6)
+    rng, graph = random.Random(2), space.random(random.Random(1))
+    read = set()
+    for _ in range(300):
+        read |= {index for node in graph.nodes for index in node.inputs}
+        graph = space.mutate(rng, graph)
+    assert {0, 2} <= read
+    assert not {1, 3} & read
+
+
 def test_a_mutation_changes_one_node_of_one_hole():
     space = space_of("tanh(f(x)) + g(x)", 8)
     rng, graph = random.Random(0), space.random(random.Random(5))

@@ -85,12 +85,24 @@ def test_sample_draws_distinct_members_uniformly() -> None:
 
 def test_what_is_denied_is_never_drawn() -> None:
     table = draw_table(Space(deny=("max", "rms_batch"), draw="typed"))
-    names = {typed_name(*kind) for row in table for kind, _ in row}
+    names = {typed_name(*kind) for row in table.rows for kind, _ in row}
     assert len(names) == 22
     assert not names & {"max", "rms_batch"}
     for space in (Space(deny=("maxx",)), Space(allow=("max",), deny=("max",))):
         with pytest.raises(ConfigError, match=r"space\.deny"):
             draw_table(space)
+
+
+def test_denied_initial_nodes_are_never_read_and_the_others_uniformly() -> None:
+    table, rng = draw_table(Space(deny=("v0", "v1"))), stream(1, "propose", 0)
+    graphs = [random_graph(rng, table, 3) for _ in range(6000)]
+    first = Counter(graph.nodes[2].inputs[0] for graph in graphs)
+    assert set(first) == {0, 1, FIRST_OP, FIRST_OP + 1}
+    assert all(abs(n / 6000 - 1 / 4) < 0.02 for n in first.values())
+    children = [mutate(rng, table, graph) for graph in graphs]
+    assert not {2, 3} & {i for graph in children for node in graph.nodes for i in node.inputs}
+    with pytest.raises(ConfigError, match="needs its input"):
+        draw_table(Space(deny=("x",)))
 
 
 @pytest.mark.parametrize("draw", ["typed", "rows"])
