@@ -93,14 +93,16 @@ def build_table(
 
 
 def show_table(
-    file: Annotated[Path, typer.Argument()],
+    file: Annotated[
+        Path | None, typer.Argument(help="By default the table that comes with the package.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="All figures as JSON.")] = False,
 ) -> None:
     """Say what a table holds: stages, known layers, seed noise, how soon it is exhausted."""
     from workers.table.figures import figures
-    from workers.table.form import load_table
+    from workers.table.form import SHIPPED, load_table
 
-    found = figures(load_table(file))
+    found = figures(load_table(file or SHIPPED))
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return

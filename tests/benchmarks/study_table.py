@@ -1,6 +1,6 @@
 """How much training each search configuration needs on a tabular benchmark, over hundreds of seeds.
 
-``python -m tests.benchmarks.study_table TABLE [--seeds 200] [--steps 20000] [--variants ...]``.
+``python -m tests.benchmarks.study_table [TABLE] [--seeds 200] [--steps 20000] [--variants ...]``.
 Every variant of `tests.benchmarks.rivals` is the real controller with the real proposals on
 simulated workers; every training step counts, those of rejected and audited candidates too. What
 counts at a moment is the hypervolume of the front that the search would return then, computed on
@@ -29,7 +29,7 @@ from evosearch.config import SearchConfig
 from evosearch.controller import Controller
 from evosearch.pareto import hypervolume
 from evosearch.ports import Lease, Snapshot
-from evosearch.presets import config_from, parse_override, set_override
+from evosearch.presets import config_from, load_preset, parse_override, set_override
 from evosearch.screen import Screen
 from evosearch.state import State
 from tests.benchmarks.chart import write_bands
@@ -37,7 +37,7 @@ from tests.benchmarks.controller_clock import ControllerClock, measured_costs
 from tests.benchmarks.record import RESULTS, write_result
 from tests.benchmarks.rivals import VARIANTS, same_search
 from tests.benchmarks.search_paths import bands, summary, targets
-from workers.table.form import Table, load_table
+from workers.table.form import SHIPPED, Table, load_table
 from workers.table.pool import TablePool, plan_seeds
 
 SECONDS_ARE = "simulated seconds"
@@ -89,8 +89,11 @@ def _screen(path: str, variant: str, more: tuple[str, ...]) -> Screen:
 
 
 def configured(table: Table, variant: str, seed: int, more: Sequence[str] = ()) -> SearchConfig:
-    """The table's config as the variant has it."""
+    """The table's space and task, searched as its preset does it now, as the variant has it."""
     data = table.header.config.model_dump(mode="json")
+    now = load_preset(table.header.config.preset).model_dump(mode="json")
+    data |= {name: now[name] for name in ("evolution", "surrogate")}
+    data["checks"]["hurdles"] = now["checks"]["hurdles"]
     fixed = ("confirmation.enabled=false", "baselines=[]", "budget.evaluations=1000000")
     for text in (*fixed, *VARIANTS[variant], *more):
         set_override(data, *parse_override(text))
@@ -164,7 +167,7 @@ def conditions(table: Table, seeds: Sequence[int], held_out: int) -> dict[str, i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table", type=Path)
+    parser.add_argument("table", type=Path, nargs="?", default=SHIPPED)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--first-seed", type=int, default=1000)

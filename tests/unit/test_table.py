@@ -46,15 +46,19 @@ SEARCH = (
     "task.steps=20", "task.learning_rate=0.1", "task.batch_size=16", "task.select_rows=80",
     'baselines=["bn-relu"]',
     "checks.signal.bounds={}", "checks.signal.audit_share=0.5", "checks.quality.steps=6",
-    "checks.quality.accuracy=0.09", "checks.hurdles.steps=[]", "checks.stability.steps=2",
-    "confirmation.enabled=false", "evolution.same_start=0", "evolution.warm_up=3",
-    "evolution.max_proposals=3000",
+    "checks.quality.accuracy=0.09", "checks.stability.steps=2",
+    "confirmation.enabled=false",
 )  # fmt: skip
+EVOLUTION = (
+    "evolution.same_start=0", "evolution.warm_up=3", "evolution.max_proposals=3000",
+    "checks.hurdles.steps=[]",
+)  # fmt: skip
+"""A study takes these of the preset, not of the table."""
 BOUNDS = {"resnet": {"grad_ratio": Bounds(low=0.5, high=2.0)}}
 
 
 def configured(*more: str) -> SearchConfig:
-    return load_preset("quickstart", (*SEARCH, *more))
+    return load_preset("quickstart", (*SEARCH, *EVOLUTION, *more))
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +245,7 @@ def test_a_row_is_claimed_by_one_process_and_freed_by_its_death(tmp_path: Path) 
 
 
 def searched(table: Table, *more: str, seed: int = 3, **settings: Any) -> tuple[State, TablePool]:
-    config = load_preset("quickstart", (*SEARCH, "budget.evaluations=200", *more), seed=seed)
+    config = configured("budget.evaluations=200", *more).model_copy(update={"seed": seed})
     store = MemoryStore()
     store.create("onatable", "on a table", ev.Created(config=config))
     pool = TablePool(table, search_seed=seed, held_out=1, **settings)
@@ -396,7 +400,7 @@ def test_the_commands_build_and_show(
     monkeypatch.chdir(tmp_path)
     command = ["bench", "table", "build", "--primitives", "max,div,rms_batch", "--live", "2"]
     command += ["--seeds", "2", "--out", "shown.npz"]
-    for setting in SEARCH[2:]:
+    for setting in (*SEARCH[2:], *EVOLUTION):
         command += ["--set", setting]
     assert run([*command, "--dry-run", "--limit", "2"]) == 0
     said = capsys.readouterr().out
@@ -420,7 +424,7 @@ def test_the_commands_build_and_show(
 def test_the_study_compares_searches_seed_by_seed(full_table: Table, tmp_path: Path) -> None:
     path = tmp_path / "full.npz"
     save_table(path, full_table)
-    options = {"steps": 400, "workers": 2, "held_out": 1, "set": []}
+    options = {"steps": 400, "workers": 2, "held_out": 1, "set": EVOLUTION}
     rows = [
         study_table.search((str(path), variant, seed, options))
         for variant in ("default", "random")
@@ -454,7 +458,7 @@ def test_searches_that_share_their_checks_do_not_see_each_other(
 ) -> None:
     path = tmp_path / "full.npz"
     save_table(path, full_table)
-    crowded = ["evolution.same_start=1", "evolution.alike=0.5"]
+    crowded = [*EVOLUTION, "evolution.same_start=1", "evolution.alike=0.5"]
     options = {"steps": 300, "workers": 1, "held_out": 1, "set": crowded}
 
     def in_order(*seeds: int) -> dict[int, dict[str, Any]]:

@@ -29,6 +29,8 @@ from workers.checks import MEASURED
 from workers.training import curve_steps
 
 TABLE_VERSION = 1
+SHIPPED = Path(__file__).with_name("quickstart.npz")
+"""The table that comes with the package: all of its sub-space on the quickstart's task."""
 DIGEST_BYTES = 16
 """Bytes kept of a digest: enough to tell any number of graphs apart."""
 
