@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from evosearch import events as ev
 from evosearch.config import Operator
 from evosearch.members import Member
+from evosearch.odds import LONGEST, Odds
 from evosearch.operators import OPERATORS, applicable, apply_operator, pick_operator
 from evosearch.records import Rejection, Run, Subject
 from evosearch.screen import SCREEN_CODES, Clock, Screen, Verdict
@@ -50,6 +51,14 @@ class _Draft(NamedTuple):
         return self.operator or self.origin
 
 
+class _Drawn(NamedTuple):
+    """A new function, and the number of its proposal."""
+
+    birth: int
+    draft: _Draft
+    verdict: Verdict
+
+
 class Proposer:
     """The settings of one search turned into what every proposal needs."""
 
@@ -58,6 +67,7 @@ class Proposer:
         self.table = draw_table(state.config.space)
         self.drawer = drawer(state.config.space)
         self.clock = clock
+        self.odds = Odds()
         self._hunt: _Hunt | None = None
 
     def propose(self, state: State) -> tuple[ev.Event, ...]:
@@ -88,14 +98,27 @@ class Proposer:
                 return None
             if (hunt.birth - state.next_birth) % patience == 0:
                 hunt.at_random = _draws_at_random(state, hunt.birth)
-            if self._try(state, hunt):
+            self._try(state, hunt)
+            if hunt.over:
                 break
             hunt.birth += 1
         self._hunt = None
-        return tuple(hunt.found) if hunt.birth < last else ()
+        return self._chosen(state, hunt) if hunt.drawn else ()
 
-    def _try(self, state: State, hunt: _Hunt) -> bool:
-        """One proposal; whether it is a new function."""
+    def _chosen(self, state: State, hunt: _Hunt) -> tuple[ev.Event, ...]:
+        """Of the new functions that were drawn the one that is tried, under the last number."""
+        last, skipped = hunt.drawn[-1].birth, hunt.skipped
+        place = self.odds.choose(state, last, [one.draft.graph for one in hunt.drawn])
+        chosen = hunt.drawn.pop(place)
+        for one in hunt.drawn:
+            birth = chosen.birth if one.birth == last else one.birth
+            passed = one.verdict._replace(code="passed_over")
+            skipped.add(birth, one.draft.graph, passed, 0.0)
+        queued = self._queued(state, last, chosen.draft, chosen.verdict, skipped)
+        return (*hunt.found, queued)
+
+    def _try(self, state: State, hunt: _Hunt) -> None:
+        """One proposal."""
         birth, skipped = hunt.birth, hunt.skipped
         draft = self._draw(state, hunt)
         graph = draft.graph
@@ -105,9 +128,11 @@ class Proposer:
         )
         seconds = self.clock() - begin
         skipped.draw(draft)
+        if verdict.code is None and not hunt.holds(verdict):
+            hunt.drawn.append(_Drawn(birth, draft, verdict))
+            return
         if verdict.code is None:
-            hunt.found.append(self._queued(state, birth, draft, verdict, skipped))
-            return True
+            verdict = verdict._replace(code="passed_over")
         skipped.add(birth, graph, verdict, seconds)
         if verdict.code == "duplicate" and verdict.of is not None:
             hunt.fresh[verdict.digest] = verdict.of
@@ -122,7 +147,6 @@ class Proposer:
                     parents=draft.parents,
                 )
             )
-        return False
 
     def enqueue(self, state: State, graph: Graph, note: str = "") -> tuple[ev.Event, ...]:
         """A person's layer, through the same checks but ``crowded``, before the next proposal."""
@@ -231,7 +255,10 @@ class _Skips:
 
 
 class _Hunt:
-    """A search for the next new function, as far as it has come. ``birth``: its next proposal."""
+    """A search for the next candidate, as far as it has come.
+
+    ``birth``: its next proposal; ``found``: duplicates on the way; ``drawn``: new functions.
+    """
 
     def __init__(self, state: State, table: Table, drawer: Drawer) -> None:
         self.seq, self.birth = state.seq, state.next_birth
@@ -244,6 +271,21 @@ class _Hunt:
         self.fresh: dict[str, int] = {}
         self.digests = ChainMap(self.fresh, state.digests)
         self.found: list[ev.Event] = []
+        self.drawn: list[_Drawn] = []
+        self.wanted = state.config.evolution.choose_of
+
+    @property
+    def over(self) -> bool:
+        """Whether as many new functions were drawn as one is chosen of, or enough was proposed."""
+        drawn = self.drawn
+        return bool(drawn) and (len(drawn) >= self.wanted or self.birth - drawn[0].birth >= LONGEST)
+
+    def holds(self, verdict: Verdict) -> bool:
+        """Whether that function was drawn already."""
+        return any(
+            verdict.digest == one.verdict.digest or verdict.fingerprint == one.verdict.fingerprint
+            for one in self.drawn
+        )
 
 
 def _parent(rng: random.Random, state: State, hunt: _Hunt) -> Member:

@@ -18,6 +18,7 @@ from evosearch.config import Bounds, SearchConfig
 from evosearch.errors import StateConflict
 from evosearch.jobs import Pending
 from evosearch.members import Audit, Member, Tally, Yield
+from evosearch.odds import Trial
 from evosearch.ports import Store
 from evosearch.records import CheckRun, Evaluation, Job
 from evosearch.signal import Learnt
@@ -26,7 +27,7 @@ from evosearch.surrogate import Discards, Lesson, Waiting
 from primitives.errors import EvosearchError
 from primitives.graph import Graph
 
-VERSION = 8
+VERSION = 9
 """Raise it whenever `State` folds an event differently or remembers something else."""
 
 LEAST_EVENTS = 5000
@@ -207,6 +208,15 @@ def _load_tried(data: Any, state: State) -> Any:
     return deque(kept, maxlen=state.tried.maxlen)
 
 
+def _dump_trials(trials: deque[Trial]) -> Any:
+    return [[one.graph.to_json(), one.mean, one.raced] for one in trials]
+
+
+def _load_trials(data: Any, state: State) -> Any:
+    kept = (Trial(Graph.from_json(graph), mean, raced) for graph, mean, raced in data)
+    return deque(kept, maxlen=state.trials.maxlen)
+
+
 def _dump_learnt(learnt: Learnt) -> list[Any]:
     return [learnt.passed, learnt.confirmed, learnt.ranges]
 
@@ -272,7 +282,8 @@ _PARTS: dict[str, _Part] = {
     **dict.fromkeys(
         ("seq", "status", "phase", "target", "next_birth", "digests", "fingerprints",
          "hypervolume", "evaluated", "remeasured", "confirmed", "confirmed_at", "duplicates",
-         "notes", "limits", "begun_at", "gained_at", "primitives", "waits", "taught"), _PLAIN,
+         "notes", "limits", "begun_at", "gained_at", "primitives", "waits", "taught",
+         "decided"), _PLAIN,
     ),
     **dict.fromkeys(("rejected", "examples", "failures", "train_steps", "starts"), _COUNTER),
     **dict.fromkeys(("funnel", "checks"), _TALLIES),
@@ -281,6 +292,7 @@ _PARTS: dict[str, _Part] = {
     "popular": _Part(sorted, lambda data, _state: set(data)),
     "population": _Part(list, lambda data, state: deque(data, maxlen=state.population.maxlen)),
     "tried": _Part(_dump_tried, _load_tried),
+    "trials": _Part(_dump_trials, _load_trials),
     "front": _Part(_dump_front, _load_front),
     "pending": _Part(_dump_pending, _load_pending),
     "job_ids": _Part(sorted, lambda data, _: set(data)),

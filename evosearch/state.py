@@ -19,13 +19,15 @@ from evosearch.errors import StateConflict
 from evosearch.jobs import Pending, first_job, fronts, hurdles
 from evosearch.members import Audit, Member, Tally, Yield
 from evosearch.objectives import SEPARATOR
+from evosearch.odds import KEPT as KEPT_TRIALS
+from evosearch.odds import Trial
 from evosearch.pareto import Front, Points
 from evosearch.records import CheckRun, Evaluation, Job, Purpose
+from evosearch.refits import LARGEST_STEP
 from evosearch.signal import Learnt, learn
 from evosearch.surrogate import (
     DELAYED,
     KEPT,
-    LARGEST_STEP,
     Discards,
     Lesson,
     Waiting,
@@ -92,6 +94,10 @@ class State:
         """Candidates that were evaluated when the hypervolume last rose, or evolution began."""
         self.primitives: dict[str, list[int]] = {}
         """Typed name -> candidates with it that workers decided, and those that came through."""
+        kept = KEPT_TRIALS + LARGEST_STEP if evolution.choose_of > 1 else 0
+        self.trials: deque[Trial] = deque(maxlen=kept)
+        self.decided = 0
+        """Candidates with a worker's verdict in all, those that are no longer kept included."""
         self.front = Front([-reference for _, reference in config.coordinates.values()])
         self.hypervolume = 0.0
         self.pending = Pending()
@@ -336,7 +342,7 @@ class State:
         self._wait_ended(event.birth, event.rejection.code)
         member = self.members.pop(event.birth)
         if event.rejection.code not in DELAYED:
-            self._decided(member.graph, survived=False)
+            self._decided(Trial(member.graph, None, event.rejection.code == "hurdle"))
         self.rejected[event.rejection.code] += 1
         if any(run.check in TRAINED and not run.audited for run in event.checks):
             self.tried.append((event.birth, member.graph))
@@ -367,7 +373,9 @@ class State:
         self.population.append(event.birth)
         self.tried.append((event.birth, member.graph))
         self.evaluated += 1
-        self._decided(member.graph, survived=True)
+        names = self.config.anchor_names
+        mean = float(np.mean([event.standing.scores[name] for name in names]))
+        self._decided(Trial(member.graph, mean))
         self._count_checks(event.checks)
         self._stand(event.birth, event.standing)
         self._restart()
@@ -444,12 +452,14 @@ class State:
             self.discards.audited += 1
             self.discards.useful += lesson.useful
 
-    def _decided(self, graph: Graph, *, survived: bool) -> None:
+    def _decided(self, trial: Trial) -> None:
+        self.trials.append(trial)
+        self.decided += 1
         if self.config.evolution.primitive_floor < 1.0:
-            for name in {typed_name(node.op, node.over) for node in live_form(graph).nodes}:
+            for name in {typed_name(node.op, node.over) for node in live_form(trial.graph).nodes}:
                 counts = self.primitives.setdefault(name, [0, 0])
                 counts[0] += 1
-                counts[1] += survived
+                counts[1] += trial.mean is not None
 
     def _restart(self) -> None:
         after = self.config.evolution.restart_after

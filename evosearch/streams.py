@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 PURPOSES = {
     "propose": 1, "audit": 2, "train": 3, "report": 4, "origin": 5, "table": 6, "share": 7,
-    "surrogate": 8,
+    "surrogate": 8, "choice": 9,
 }  # fmt: skip
 """Purpose -> first number of the spawn key; a number is never given to another purpose."""
 

@@ -27,7 +27,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -36,6 +36,7 @@ from evosearch import events as ev
 from evosearch.calibrate import spearman
 from evosearch.config import SearchConfig, Surrogate
 from evosearch.records import CheckRun, Rejection
+from evosearch.refits import fitted_at
 from evosearch.streams import stream
 from primitives.graph import Graph
 from primitives.ops import OP_SETS, typed_name
@@ -49,14 +50,12 @@ if TYPE_CHECKING:
 
 KEPT = 800
 """Latest lessons that a forest is fitted to."""
-LARGEST_STEP = 100
-"""Lessons at most from one fit to the next."""
 TREES = 100
 HUGE = 1e30
 """Features are cut off here; a forest computes with 32 bits."""
 UNKNOWN = -HUGE
 """Stands for what is not known of a candidate."""
-DELAYED = frozenset({"unpromising", "outranked"})
+DELAYED = frozenset({"unpromising", "outranked", "outside_table"})
 """Codes of rejections that are no verdict on the layer."""
 NAMES = tuple(dict.fromkeys(typed_name(*one) for names in OP_SETS.values() for one in names))
 """Primitives that are counted; those of plug-ins are not."""
@@ -140,17 +139,6 @@ def promise(
         return None  # a plug-in's anchor has told of other statistics meanwhile
     forest = _forest(known)
     return round(float(forest.predict(np.array([asked], dtype=np.float64))[0]), 4)
-
-
-@cache
-def fitted_at(taught: int, first: int) -> int | None:
-    """After how many lessons the forest in use was fitted: at ``first``, then an eighth apart."""
-    if taught < first:
-        return None
-    last = first
-    while (following := last + min(LARGEST_STEP, max(5, last // 8))) <= taught:
-        last = following
-    return last
 
 
 @lru_cache(maxsize=4)

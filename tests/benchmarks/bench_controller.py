@@ -1,8 +1,9 @@
 """Processor seconds of the controller's dearer parts: a benchmark, no test.
 
 How long a new function takes to be compared with what was tried (`evosearch.alike`, one more tried
-each time), and the surrogate to be fitted and asked. Simulated clocks charge these figures. Run
-with ``make bench`` or ``python -m tests.benchmarks.bench_controller [--runs R]``.
+each time), and the forests of the surrogate and of the odds to be fitted and asked. Simulated
+clocks charge these figures. Run with ``make bench`` or ``python -m
+tests.benchmarks.bench_controller [--runs R]``.
 """
 
 from __future__ import annotations
@@ -14,19 +15,28 @@ from time import process_time
 
 import numpy as np
 
+from evosearch import events as ev
 from evosearch.alike import Alike
+from evosearch.odds import KEPT as KEPT_TRIALS
+from evosearch.odds import Odds, Trial
 from evosearch.presets import load_preset
 from evosearch.screen import Screen
+from evosearch.state import State
 from evosearch.streams import stream
 from evosearch.surrogate import KEPT, NAMES, Lesson, promise
 from evosearch.variation import draw_table, random_graph
 from primitives.graph import Graph
+from primitives.traits import traits
 from tests.benchmarks.record import write_result
 from workers.checks import SIGNAL_STATISTICS
 
 FITTED = (30, 100, 300, KEPT)
-"""Lessons that a forest is fitted to."""
-CONFIG = load_preset("quickstart", ("surrogate.enabled=true",))
+"""Lessons that the surrogate's forest is fitted to."""
+TRIED = (30, 100, 300, KEPT_TRIALS)
+"""Trials that the forest of the odds is fitted to."""
+OF = 8
+"""New functions of which one is chosen."""
+CONFIG = load_preset("quickstart", ("surrogate.enabled=true", f"evolution.choose_of={OF}"))
 
 
 def functions(seed: int, count: int) -> list[Graph]:
@@ -80,21 +90,44 @@ def forest(seed: int, count: int) -> tuple[float, float]:
     return seconds(ask), seconds(ask)
 
 
+def told_traits(graphs: list[Graph]) -> float:
+    """Of the traits of one graph."""
+    return seconds(lambda: [traits(graph) for graph in graphs]) / len(graphs)
+
+
+def odds(graphs: list[Graph], seed: int, count: int) -> tuple[float, float]:
+    """Of fitting the odds to so many trials, whose traits are known, and of asking them once."""
+    rng, state = np.random.default_rng(seed), State(ev.Created(config=CONFIG))
+    some = [graphs[place] for place in rng.integers(len(graphs), size=count)]
+    state.trials.extend(Trial(graph, 0.5 if rng.random() < 0.1 else None) for graph in some)
+    state.decided = count
+    Odds().of(state, graphs)  # their traits
+
+    asked, fitted = graphs[:OF], Odds()
+    return seconds(lambda: fitted.of(state, asked)), seconds(lambda: fitted.of(state, asked))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     forest(99, 10)  # the first one imports scikit-learn
     told = {count: [forest(run, count) for run in range(options.runs)] for count in FITTED}
+    graphs = functions(7, 200)
+    chosen = {count: [odds(graphs, run, count) for run in range(options.runs)] for count in TRIED}
     found = {
+        "traits": [told_traits(graphs) for _ in range(options.runs)],
+        "odds": [again for pairs in chosen.values() for _, again in pairs],
+        "odds_fits": {count: [first for first, _ in pairs] for count, pairs in chosen.items()},
         "compared": [compared(run) for run in range(options.runs)],
         "promise": [again for pairs in told.values() for _, again in pairs],
         "fits": {count: [first for first, _ in pairs] for count, pairs in told.items()},
     }
-    for name in ("compared", "promise"):
+    for name in ("compared", "promise", "traits", "odds"):
         print(f"{name}: {1000 * statistics.median(found[name]):.2f} ms")
-    for count, some in found["fits"].items():
-        print(f"a fit to {count} lessons: {statistics.median(some):.2f} s")
+    for name, what in (("fits", "lessons"), ("odds_fits", "trials")):
+        for count, some in found[name].items():
+            print(f"a fit to {count} {what}: {statistics.median(some):.2f} s")
     write_result("controller", {"seconds": found})
 
 

@@ -1,8 +1,9 @@
 """What the controller costs on a simulated clock, by what was measured of its parts.
 
 Proposals are charged what ``results/propose.json`` has for random graphs and for mutations, all
-checks in the controller but one included; the comparison with what was tried, and the surrogate,
-what ``results/controller.json`` has. The real clock is not read here, so that a search repeats.
+checks in the controller but one included; the comparison with what was tried, the surrogate and
+the odds what ``results/controller.json`` has. The real clock is not read here, so that a search
+repeats.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from evosearch.odds import AFTER
+from evosearch.odds import KEPT as KEPT_TRIALS
+from evosearch.refits import fitted_at
 from evosearch.state import State
-from evosearch.surrogate import KEPT, fitted_at
+from evosearch.surrogate import KEPT
 from tests.benchmarks.record import RESULTS
 
 
@@ -24,6 +28,8 @@ class Costs(NamedTuple):
 
     ``random``, ``child``: of a proposal. ``compared``: of a new function against what was tried.
     ``promise``: of what the surrogate says of a candidate. ``fits``: lessons -> of fitting to them.
+    ``traits``: of a new function that one is chosen of. ``odds``: of a choice. ``odds_fits``:
+    trials -> of fitting to them.
     """
 
     random: float
@@ -31,6 +37,9 @@ class Costs(NamedTuple):
     compared: float
     promise: float
     fits: dict[int, float]
+    traits: float
+    odds: float
+    odds_fits: dict[int, float]
 
 
 def measured_costs(folder: Path = RESULTS) -> Costs:
@@ -38,16 +47,22 @@ def measured_costs(folder: Path = RESULTS) -> Costs:
     rates = json.loads((folder / "propose.json").read_text())["proposals_per_second"]
     others = json.loads((folder / "controller.json").read_text())["seconds"]
     random, child = (1.0 / statistics.median(rates[name]) for name in ("random", "mutation"))
-    compared, promise = (statistics.median(others[name]) for name in ("compared", "promise"))
-    fits = {int(count): statistics.median(some) for count, some in others["fits"].items()}
-    return Costs(random, child, compared, promise, fits)
+    compared, promise, traits, odds = (
+        statistics.median(others[name]) for name in ("compared", "promise", "traits", "odds")
+    )
+    fits, odds_fits = (
+        {int(count): statistics.median(some) for count, some in others[name].items()}
+        for name in ("fits", "odds_fits")
+    )
+    return Costs(random, child, compared, promise, fits, traits, odds, odds_fits)
 
 
 class ControllerClock:
     """Adds up what the controller of one search has cost so far."""
 
     def __init__(self, costs: Costs) -> None:
-        self._costs, self._fitted, self._fits = costs, 0, 0.0
+        self._costs, self._fits = costs, 0.0
+        self._fitted: dict[str, int] = {}
 
     def seconds(self, state: State) -> float:
         """Of one core, until now; only grows if it is asked of one search in its order."""
@@ -60,15 +75,19 @@ class ControllerClock:
             crowded = state.funnel["crowded"].count if "crowded" in state.funnel else 0
             total += (queued + crowded) * costs.compared
         if state.config.surrogate.enabled:
-            self._fit(state)
-            total += self._fits + state.waits * costs.promise
-        return total
+            last = fitted_at(state.taught, state.config.surrogate.after)
+            self._fit("surrogate", last, KEPT, costs.fits)
+            total += state.waits * costs.promise
+        if evolution.choose_of > 1:
+            self._fit("odds", fitted_at(state.decided, AFTER), KEPT_TRIALS, costs.odds_fits)
+            queued = sum(one.queued for one in state.operators.values())
+            passed = state.funnel["passed_over"].count if "passed_over" in state.funnel else 0
+            total += (queued + passed) * costs.traits + queued * costs.odds
+        return total + self._fits
 
-    def _fit(self, state: State) -> None:
+    def _fit(self, name: str, last: int | None, most: int, seconds: dict[int, float]) -> None:
         """Charge the forest in use, if it is another one than before."""
-        last = fitted_at(state.taught, state.config.surrogate.after)
-        if last is not None and last != self._fitted:
-            self._fitted = last
-            known = sorted(self._costs.fits)
-            seconds = [self._costs.fits[count] for count in known]
-            self._fits += float(np.interp(min(last, KEPT), known, seconds))
+        if last is not None and last != self._fitted.get(name):
+            self._fitted[name] = last
+            known = sorted(seconds)
+            self._fits += float(np.interp(min(last, most), known, [seconds[n] for n in known]))

@@ -146,6 +146,7 @@ def search(task: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
         "proposals": state.next_birth, "asked": pool.asked, "outside": pool.outside,
         "fresh_seeds": pool.fresh, "fresh_seeds_refused": pool.ran_out,
         "evaluated": state.evaluated, "rejected": dict(state.rejected),
+        "spent_on": dict(state.train_steps),
         "own_seconds": round(time.process_time() - begin, 2), "path": points,
     }  # fmt: skip
 

@@ -152,11 +152,20 @@ def test_the_controllers_clock_charges_what_was_measured() -> None:
     proposals = {name: one.proposals for name, one in state.operators.items()}
     children = sum(proposals.values()) - proposals["random"]
     assert children > 0
-    clock = ControllerClock(Costs(1.0, 100.0, 0.0, 0.0, {1: 0.0}))
+    free = Costs(0.0, 0.0, 0.0, 0.0, {1: 0.0}, 0.0, 0.0, {1: 0.0})
+    clock = ControllerClock(free._replace(random=1.0, child=100.0))
     assert clock.seconds(state) == proposals["random"] + 100.0 * children
     new = sum(one.queued for one in state.operators.values()) + state.funnel["crowded"].count
-    crowding = ControllerClock(Costs(0.0, 0.0, 1.0, 0.0, {1: 0.0})).seconds(state)
+    crowding = ControllerClock(free._replace(compared=1.0)).seconds(state)
     assert crowding == (new if state.config.evolution.same_start else 0.0)
+    chosen = finished(start("budget.evaluations=20", "evolution.choose_of=3"))
+    queued = sum(one.queued for one in chosen.operators.values())
+    passed = chosen.funnel["passed_over"].count
+    assert passed > queued
+    choosing = ControllerClock(free._replace(traits=1.0, odds=1000.0, odds_fits={1: 0.0}))
+    assert choosing.seconds(chosen) == queued + passed + 1000.0 * queued
+    fits = ControllerClock(free._replace(odds_fits={1: 1.0}))
+    assert fits.seconds(chosen) == fits.seconds(chosen) == float(chosen.decided >= 30)
 
 
 def of_study(**more: Any) -> dict[str, Any]:

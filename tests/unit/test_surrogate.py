@@ -25,6 +25,7 @@ from evosearch.records import (
     Message,
     Rejection,
 )
+from evosearch.refits import fitted_at
 from evosearch.replay import replay
 from evosearch.snapshot import dump_state, load_state
 from evosearch.state import State, recover
@@ -35,7 +36,6 @@ from evosearch.surrogate import (
     calibration,
     cut,
     features,
-    fitted_at,
     in_line,
     promise,
     ranks,

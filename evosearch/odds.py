@@ -1,0 +1,124 @@
+"""Which of some new functions is tried: the one most likely to come through, by what was learnt.
+
+Nine candidates of ten die at the workers' first checks, and how a layer behaves in a deep network
+can be told without one. The rule:
+
+- ``evolution.choose_of`` new functions are drawn for each candidate, and the one with the best odds
+  is tried. The others are *passed over*: they are forgotten, and may be drawn again. So nothing is
+  ever discarded.
+- The odds are what a random forest expects of a function's `primitives.traits`. It is fitted to
+  this very search's latest verdicts: 1 for who was trained to the end, a half for who fell at a
+  hurdle, 0 for who fell at another check.
+- In one draw of ten the first function is tried, whatever its odds, so that the forest goes on to
+  hear of what it thinks little of.
+
+The verdicts are recorded, so the same events give the same choices with the same versions of numpy
+and scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from evosearch.refits import fitted_at
+from evosearch.streams import stream
+from primitives.graph import Graph
+from primitives.traits import traits
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestRegressor
+
+    from evosearch.state import State
+
+KEPT = 1000
+"""Latest verdicts that a forest is fitted to."""
+AFTER = 30
+"""Verdicts before anything is chosen; one of them at least must be no rejection."""
+BY_LOT = 0.1
+"""Share of the draws in which the first function is tried."""
+LONGEST = 2000
+"""Proposals from the first new function of a draw on, after which it is decided with fewer."""
+TREES = 50
+
+_traits = lru_cache(maxsize=1 << 14)(traits)
+
+
+class Trial(NamedTuple):
+    """A candidate with the workers' verdict.
+
+    ``mean``: its mean score over the anchors; None where a check rejected it. ``raced``: it fell
+    at a hurdle, so it came through all that judges layers by themselves.
+    """
+
+    graph: Graph
+    mean: float | None
+    raced: bool = False
+
+
+class Odds:
+    """The forests of one search."""
+
+    def __init__(self) -> None:
+        self._fitted: int | None = None
+        self._forest: RandomForestRegressor | None = None
+
+    def choose(self, state: State, birth: int, drawn: Sequence[Graph]) -> int:
+        """Position of the function that is tried; the first one where nothing is known."""
+        if len(drawn) == 1 or stream(state.config.seed, "choice", birth).random() < BY_LOT:
+            return 0
+        found = self.of(state, drawn)
+        return 0 if found is None else int(np.argmax(found))
+
+    def of(self, state: State, drawn: Sequence[Graph]) -> list[float] | None:
+        """The odds of each function, from 0 to 1; None as long as nothing is known."""
+        last = fitted_at(state.decided, AFTER)
+        if last is None:
+            return None
+        if last != self._fitted:
+            self._fitted, self._forest = last, _fit(_known(state, last))
+        if self._forest is None:
+            return None
+        told: list[float] = self._forest.predict(_rows(drawn)).tolist()
+        return told
+
+
+def _known(state: State, last: int) -> list[Trial]:
+    """The verdicts that a forest was fitted to when there were ``last`` of them."""
+    end = len(state.trials) - (state.decided - last)
+    return list(state.trials)[max(0, end - KEPT) : end]
+
+
+def _fit(known: Sequence[Trial]) -> RandomForestRegressor | None:
+    # Not above: it takes a second to import.
+    from sklearn.ensemble import RandomForestRegressor
+
+    worth = worths(known)
+    if not any(worth):
+        return None
+    forest = RandomForestRegressor(
+        TREES, min_samples_leaf=2, max_features=0.5, random_state=0, n_jobs=1
+    )
+    forest.fit(_rows([one.graph for one in known]), worth)
+    return forest
+
+
+RANKED, RACED = 0.0, 0.5
+
+
+def worths(known: Sequence[Trial]) -> list[float]:
+    """What each trial counts, from 0 to 1."""
+    means = np.sort([one.mean for one in known if one.mean is not None])
+    return [
+        1.0 - RANKED + RANKED * float(np.searchsorted(means, one.mean, "right")) / len(means)
+        if one.mean is not None
+        else RACED * one.raced
+        for one in known
+    ]
+
+
+def _rows(graphs: Sequence[Graph]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    return np.array([_traits(graph) for graph in graphs])

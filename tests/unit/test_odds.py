@@ -1,0 +1,174 @@
+"""Traits of layers, the odds learnt from them, and searches that choose by these."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from db.memory import MemoryStore
+from evosearch import events as ev
+from evosearch.config import Space
+from evosearch.controller import Controller
+from evosearch.odds import AFTER, Odds, Trial, worths
+from evosearch.presets import load_preset
+from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Message, Rejection
+from evosearch.snapshot import dump_state, load_state
+from evosearch.state import State, recover
+from evosearch.variation import draw_table, random_graph
+from primitives.catalog import CATALOG
+from primitives.formula import parse
+from primitives.graph import Graph
+from primitives.structure import structural_fault
+from primitives.traits import SCALES, TRAITS, traits
+from tests.support.whole_log import ID, assert_a_kill_leaves_no_mark
+from workers.simulated import SimulatedPool
+
+SETTINGS = (
+    "evolution.choose_of=4", "budget.evaluations=40", "checks.hurdles.steps=[]",
+    "confirmation.enabled=false", "evolution.challenge_top=0", "evolution.remeasure_every=0",
+    "baselines=[]",
+)  # fmt: skip
+
+
+def named(text: str) -> dict[str, float]:
+    return dict(zip(TRAITS, traits(parse(text)), strict=True))
+
+
+def test_traits_say_how_the_output_grows_with_the_input() -> None:
+    step = math.log(SCALES[1] / SCALES[0])
+    for text, power in (("max(x, zero)", 1.0), ("x * x", 2.0), ("x / rms_batch(x)", 0.0)):
+        found = named(text)
+        assert found["growth_to_large"] == pytest.approx(power * step, abs=0.01)
+        assert found["gradient_growth_to_large"] == pytest.approx((power - 1) * step, abs=0.01)
+    assert named("x / rms_batch(x)")["log_std"] == pytest.approx(0.0, abs=0.05)
+    assert named("x * x")["log_std_deep"] > 3.0  # it explodes
+    assert named("sigmoid(x)")["log_std_deep"] < named("x / rms_batch(x)")["log_std_deep"] - 1.0
+    assert named("x * x")["log_peak_deep"] > named("x / rms_batch(x)")["log_peak_deep"]
+
+
+def test_traits_are_finite_and_repeat_whatever_the_graph() -> None:
+    rng, table = random.Random(4), draw_table(Space(op_set="extended", draw="typed"))
+    graphs = [random_graph(rng, table, 10) for _ in range(800)]
+    graphs = [graph for graph in graphs if structural_fault(graph) is None]
+    graphs += [entry.graph for entry in CATALOG.values()]
+    assert len(graphs) > 100
+    for graph in graphs:
+        found = traits(graph)
+        assert len(found) == len(TRAITS)
+        assert all(map(math.isfinite, found))
+        assert found == traits(graph)
+
+
+def answer(job: Job) -> tuple[float, list[Message]]:
+    """Layers whose output grows as the input does fall at signal; the others are all alike."""
+    assert job.graph is not None
+    found = dict(zip(TRAITS, traits(job.graph), strict=True))
+    if not (abs(found["growth_to_large"]) < 0.3 and abs(found["log_std_deep"]) < 2.0):
+        rejection = Rejection(code="signal", detail="it grows")
+        return 1.0, [JobDone(job_id=job.id, rejection=rejection, worker="test")]
+    done = [
+        EvaluationDone(
+            job_id=job.id,
+            evaluation=Evaluation(
+                anchor=run.anchor, seed=run.seed, learning_rate=run.learning_rate,
+                split=run.split, score=0.5, steps=10, seconds=1.0,
+            ),
+        )
+        for run in job.runs
+    ]  # fmt: skip
+    return 30.0, [*done, JobDone(job_id=job.id, worker="test")]
+
+
+def started(*more: str, seed: int = 0) -> MemoryStore:
+    store = MemoryStore()
+    config = load_preset("quickstart", (*SETTINGS, *more), seed=seed)
+    store.create(ID, "test", ev.Created(config=config))
+    return store
+
+
+def controller(store: MemoryStore) -> Controller:
+    return Controller(store, SimulatedPool(answer, 1), store.acquire(ID, "me", 1e6))
+
+
+def searched(*more: str, seed: int = 0) -> tuple[MemoryStore, State]:
+    store = started(*more, seed=seed)
+    return store, controller(store).run()
+
+
+def test_a_search_that_chooses_has_far_fewer_candidates_rejected() -> None:
+    def rejected(choice: int) -> list[int]:
+        found = []
+        for seed in range(3):
+            _, state = searched(f"evolution.choose_of={choice}", seed=seed)
+            assert state.evaluated == 40
+            assert bool(state.funnel["passed_over"].count) == (choice > 1)
+            found.append(state.rejected["signal"])
+        return found
+
+    chosen, plain = rejected(4), rejected(1)
+    assert all(few < many for few, many in zip(chosen, plain, strict=True))
+    assert sum(chosen) < 0.7 * sum(plain)
+
+
+def test_who_was_passed_over_is_counted_and_no_number_is_given_twice() -> None:
+    store, state = searched()
+    known, proposals = set[int](), 0
+    for entry in store.events(ID):
+        event = entry.event
+        if event.kind == "candidate_duplicate":
+            assert event.birth not in known
+            known.add(event.birth)
+        if event.kind != "candidate_queued":
+            continue
+        births = [event.birth, *(birth for birth, _, _ in event.skipped.examples)]
+        assert len(births) == len(set(births))
+        assert not known & {*births}
+        known |= {*births}
+        proposals += sum(event.skipped.origins.values())
+        assert max(births) == event.birth
+    assert proposals == state.next_birth
+    assert state.examples["passed_over"] > 10
+    queued = sum(one.queued for one in state.operators.values())
+    assert state.funnel["passed_over"].count >= 3 * queued - 3 * AFTER
+
+
+def test_nothing_is_chosen_before_enough_is_known() -> None:
+    state = searched()[1]
+    drawn = [parse("max(x, zero)"), parse("x / rms_batch(x)")]
+    assert Odds().of(state, drawn) is not None
+    state.decided = AFTER - 1
+    assert Odds().of(state, drawn) is None
+    assert Odds().choose(state, 0, drawn) == 0
+    fallen = [trial._replace(mean=None, raced=False) for trial in state.trials]
+    state.trials.clear()
+    state.trials.extend(fallen)
+    state.decided = len(fallen)
+    assert Odds().of(state, drawn) is None  # nobody came through: nothing tells layers apart
+
+
+def test_odds_tell_layers_that_came_through_from_the_others() -> None:
+    state = searched()[1]
+    good, bad = parse("tanh(x) / std_batch(x)"), parse("x * x + max(x, zero)")
+    odds = Odds().of(state, [bad, good])
+    assert odds is not None
+    assert 0.0 <= odds[0] < 0.3 < odds[1] <= 1.0
+    picked = [Odds().choose(state, birth, [bad, good]) for birth in range(200)]
+    assert 0.8 < sum(picked) / 200 < 0.98  # one draw in ten takes the first
+
+
+def test_worths_of_trials() -> None:
+    graph = Graph(parse("max(x, zero)").nodes)
+    trials = [Trial(graph, 0.4), Trial(graph, None), Trial(graph, None, True), Trial(graph, 0.8)]
+    assert worths(trials) == [1.0, 0.0, 0.5, 1.0]
+
+
+def test_a_search_that_chooses_replays_and_goes_on_after_a_kill() -> None:
+    store, state = searched()
+    assert load_state(dump_state(state)).trials == state.trials
+    again = recover(store.events(ID))
+    assert (again.trials, again.decided) == (state.trials, state.decided)
+    assert_a_kill_leaves_no_mark(
+        lambda: started("budget.evaluations=12"), controller, first=5, step=37
+    )
