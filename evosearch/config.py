@@ -115,8 +115,8 @@ class Evolution(Settings):
     """Primitives are drawn in proportion to the share of the candidates with them that came through
     all checks, but never less than this share of the most promising one; 1: all alike."""
     choose_of: Annotated[int, Field(ge=1, le=64)] = 1
-    """New functions that are drawn for each candidate; the one with the best odds of coming through
-    all checks, by what the search has learnt, is tried; 1: each of them (P)."""
+    """New functions that are drawn for each candidate; the one that the best rank is expected of,
+    by what the search has learnt, is tried; 1: each of them (P)."""
     max_proposals: Count = 500_000
     """Proposals without one new candidate after which the search space counts as exhausted."""
 

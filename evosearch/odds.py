@@ -1,4 +1,4 @@
-"""Which of some new functions is tried: the one most likely to come through, by what was learnt.
+"""Which of some new functions is tried: the one with the best odds, by what was learnt.
 
 Nine candidates of ten die at the workers' first checks, and how a layer behaves in a deep network
 can be told without one. The rule:
@@ -7,8 +7,8 @@ can be told without one. The rule:
   is tried. The others are *passed over*: they are forgotten, and may be drawn again. So nothing is
   ever discarded.
 - The odds are what a random forest expects of a function's `primitives.traits`. It is fitted to
-  this very search's latest verdicts: 1 for who was trained to the end, a half for who fell at a
-  hurdle, 0 for who fell at another check.
+  this very search's latest verdicts: the rank from 0 to 1 among those that were trained to the
+  end, 0 for who fell at a check or a hurdle.
 - In one draw of ten the first function is tried, whatever its odds, so that the forest goes on to
   hear of what it thinks little of.
 
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from evosearch.refits import fitted_at
+from evosearch.refits import fitted_at, ranks
 from evosearch.streams import stream
 from primitives.graph import Graph
 from primitives.traits import traits
@@ -50,13 +50,11 @@ _traits = lru_cache(maxsize=1 << 14)(traits)
 class Trial(NamedTuple):
     """A candidate with the workers' verdict.
 
-    ``mean``: its mean score over the anchors; None where a check rejected it. ``raced``: it fell
-    at a hurdle, so it came through all that judges layers by themselves.
+    ``mean``: its mean score over the anchors; None where a check or a hurdle rejected it.
     """
 
     graph: Graph
     mean: float | None
-    raced: bool = False
 
 
 class Odds:
@@ -74,7 +72,7 @@ class Odds:
         return 0 if found is None else int(np.argmax(found))
 
     def of(self, state: State, drawn: Sequence[Graph]) -> list[float] | None:
-        """The odds of each function, from 0 to 1; None as long as nothing is known."""
+        """The rank expected of each function, from 0 to 1; None as long as nothing is known."""
         last = fitted_at(state.decided, AFTER)
         if last is None:
             return None
@@ -96,7 +94,7 @@ def _fit(known: Sequence[Trial]) -> RandomForestRegressor | None:
     # Not above: it takes a second to import.
     from sklearn.ensemble import RandomForestRegressor
 
-    worth = worths(known)
+    worth = ranks([one.mean for one in known])
     if not any(worth):
         return None
     forest = RandomForestRegressor(
@@ -104,20 +102,6 @@ def _fit(known: Sequence[Trial]) -> RandomForestRegressor | None:
     )
     forest.fit(_rows([one.graph for one in known]), worth)
     return forest
-
-
-RANKED, RACED = 0.0, 0.5
-
-
-def worths(known: Sequence[Trial]) -> list[float]:
-    """What each trial counts, from 0 to 1."""
-    means = np.sort([one.mean for one in known if one.mean is not None])
-    return [
-        1.0 - RANKED + RANKED * float(np.searchsorted(means, one.mean, "right")) / len(means)
-        if one.mean is not None
-        else RACED * one.raced
-        for one in known
-    ]
 
 
 def _rows(graphs: Sequence[Graph]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

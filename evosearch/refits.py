@@ -1,11 +1,14 @@
-"""When a model of a running search is fitted anew: at points that only the count of lessons sets.
+"""What models of a running search are fitted to, and when: only the count of lessons sets that.
 
-Between two points a model stays as it is, so the same events give the same model.
+Between two fits a model stays as it is, so the same events give the same model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+
+import numpy as np
 
 LARGEST_STEP = 100
 """Lessons at most from one fit to the next."""
@@ -20,3 +23,12 @@ def fitted_at(taught: int, first: int) -> int | None:
     while (following := last + min(LARGEST_STEP, max(5, last // 8))) <= taught:
         last = following
     return last
+
+
+def ranks(means: Sequence[float | None]) -> list[float]:
+    """Each mean's share of all means that it is at least as good as; 0 where there is none."""
+    known = np.sort([mean for mean in means if mean is not None])
+    return [
+        0.0 if mean is None else float(np.searchsorted(known, mean, "right")) / len(known)
+        for mean in means
+    ]

@@ -35,7 +35,7 @@ SCREEN_CODES = {
     "no_gradient": "the gradient of the probe is zero",
     "duplicate": "the behaviour fingerprint was seen before",
     "crowded": "its function at the initial v0 and v1, or one like it, was tried often enough",
-    "passed_over": "another new function of the same draw had better odds of coming through",
+    "passed_over": "another new function of the same draw had better odds",
 }
 """Every in-controller code, in the order of the checks, with its meaning."""
 

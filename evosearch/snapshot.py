@@ -209,11 +209,11 @@ def _load_tried(data: Any, state: State) -> Any:
 
 
 def _dump_trials(trials: deque[Trial]) -> Any:
-    return [[one.graph.to_json(), one.mean, one.raced] for one in trials]
+    return [[one.graph.to_json(), one.mean] for one in trials]
 
 
 def _load_trials(data: Any, state: State) -> Any:
-    kept = (Trial(Graph.from_json(graph), mean, raced) for graph, mean, raced in data)
+    kept = (Trial(Graph.from_json(graph), mean) for graph, mean in data)
     return deque(kept, maxlen=state.trials.maxlen)
 
 

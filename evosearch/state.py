@@ -342,7 +342,7 @@ class State:
         self._wait_ended(event.birth, event.rejection.code)
         member = self.members.pop(event.birth)
         if event.rejection.code not in DELAYED:
-            self._decided(Trial(member.graph, None, event.rejection.code == "hurdle"))
+            self._decided(Trial(member.graph, None))
         self.rejected[event.rejection.code] += 1
         if any(run.check in TRAINED and not run.audited for run in event.checks):
             self.tried.append((event.birth, member.graph))

@@ -36,7 +36,7 @@ from evosearch import events as ev
 from evosearch.calibrate import spearman
 from evosearch.config import SearchConfig, Surrogate
 from evosearch.records import CheckRun, Rejection
-from evosearch.refits import fitted_at
+from evosearch.refits import fitted_at, ranks
 from evosearch.streams import stream
 from primitives.graph import Graph
 from primitives.ops import OP_SETS, typed_name
@@ -149,17 +149,8 @@ def _forest(lessons: tuple[Lesson, ...]) -> RandomForestRegressor:
     forest = RandomForestRegressor(
         TREES, min_samples_leaf=3, max_features=1 / 3, random_state=0, n_jobs=1
     )
-    forest.fit(np.array([one.features for one in lessons]), ranks(lessons))
+    forest.fit(np.array([one.features for one in lessons]), ranks([one.mean for one in lessons]))
     return forest
-
-
-def ranks(lessons: Sequence[Lesson]) -> list[float]:
-    """Each lesson's share of the evaluated ones that it is at least as good as; 0 if rejected."""
-    means = np.sort([one.mean for one in lessons if one.mean is not None])
-    return [
-        0.0 if one.mean is None else float(np.searchsorted(means, one.mean, "right")) / len(means)
-        for one in lessons
-    ]
 
 
 def cut(lessons: Iterable[Lesson], settings: Surrogate) -> float | None:
@@ -278,7 +269,11 @@ def calibration(state: State) -> dict[str, float | int | None]:
     """
     told = [one for one in state.lessons if one.promise is not None]
     promises = np.array([one.promise for one in told], dtype=np.float64)
-    correlation = spearman(promises, np.array(ranks(told))) if len(told) > 2 else math.nan
+    correlation = (
+        spearman(promises, np.array(ranks([one.mean for one in told])))
+        if len(told) > 2
+        else math.nan
+    )
     found = state.discards
     return {
         "foretold": len(told),

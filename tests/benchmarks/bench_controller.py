@@ -99,7 +99,9 @@ def odds(graphs: list[Graph], seed: int, count: int) -> tuple[float, float]:
     """Of fitting the odds to so many trials, whose traits are known, and of asking them once."""
     rng, state = np.random.default_rng(seed), State(ev.Created(config=CONFIG))
     some = [graphs[place] for place in rng.integers(len(graphs), size=count)]
-    state.trials.extend(Trial(graph, 0.5 if rng.random() < 0.1 else None) for graph in some)
+    state.trials.extend(
+        Trial(graph, rng.random() if rng.random() < 0.1 else None) for graph in some
+    )
     state.decided = count
     Odds().of(state, graphs)  # their traits
 

@@ -11,7 +11,7 @@ from db.memory import MemoryStore
 from evosearch import events as ev
 from evosearch.config import Space
 from evosearch.controller import Controller
-from evosearch.odds import AFTER, Odds, Trial, worths
+from evosearch.odds import AFTER, Odds
 from evosearch.presets import load_preset
 from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Message, Rejection
 from evosearch.snapshot import dump_state, load_state
@@ -19,7 +19,6 @@ from evosearch.state import State, recover
 from evosearch.variation import draw_table, random_graph
 from primitives.catalog import CATALOG
 from primitives.formula import parse
-from primitives.graph import Graph
 from primitives.structure import structural_fault
 from primitives.traits import SCALES, TRAITS, traits
 from tests.support.whole_log import ID, assert_a_kill_leaves_no_mark
@@ -141,7 +140,7 @@ def test_nothing_is_chosen_before_enough_is_known() -> None:
     state.decided = AFTER - 1
     assert Odds().of(state, drawn) is None
     assert Odds().choose(state, 0, drawn) == 0
-    fallen = [trial._replace(mean=None, raced=False) for trial in state.trials]
+    fallen = [trial._replace(mean=None) for trial in state.trials]
     state.trials.clear()
     state.trials.extend(fallen)
     state.decided = len(fallen)
@@ -156,12 +155,6 @@ def test_odds_tell_layers_that_came_through_from_the_others() -> None:
     assert 0.0 <= odds[0] < 0.3 < odds[1] <= 1.0
     picked = [Odds().choose(state, birth, [bad, good]) for birth in range(200)]
     assert 0.8 < sum(picked) / 200 < 0.98  # one draw in ten takes the first
-
-
-def test_worths_of_trials() -> None:
-    graph = Graph(parse("max(x, zero)").nodes)
-    trials = [Trial(graph, 0.4), Trial(graph, None), Trial(graph, None, True), Trial(graph, 0.8)]
-    assert worths(trials) == [1.0, 0.0, 0.5, 1.0]
 
 
 def test_a_search_that_chooses_replays_and_goes_on_after_a_kill() -> None:
