@@ -134,7 +134,7 @@ def test_a_template_counts_the_layers_that_have_its_form() -> None:
 def test_it_says_the_same_each_time_and_knows_every_code_of_a_graph_alone() -> None:
     assert stages() == stages()
     known = {code for codes in STAGES.values() for code in codes}
-    assert set(SCREEN_CODES) - known == {"repeat", "duplicate", "crowded"}
+    assert set(SCREEN_CODES) - known == {"repeat", "duplicate", "crowded", "passed_over"}
 
 
 def test_a_uniform_draw_lets_through_what_was_measured_before() -> None:
