@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from evosearch.refits import fitted_at, ranks
+from evosearch.refits import fitted_at, forest, lessons_at, ranks
 from evosearch.streams import stream
 from primitives.graph import Graph
 from primitives.traits import traits
@@ -77,31 +77,19 @@ class Odds:
         if last is None:
             return None
         if last != self._fitted:
-            self._fitted, self._forest = last, _fit(_known(state, last))
+            known = lessons_at(state.trials, state.decided, last, KEPT)
+            self._fitted, self._forest = last, _fit(known)
         if self._forest is None:
             return None
         told: list[float] = self._forest.predict(_rows(drawn)).tolist()
         return told
 
 
-def _known(state: State, last: int) -> list[Trial]:
-    """The verdicts that a forest was fitted to when there were ``last`` of them."""
-    end = len(state.trials) - (state.decided - last)
-    return list(state.trials)[max(0, end - KEPT) : end]
-
-
 def _fit(known: Sequence[Trial]) -> RandomForestRegressor | None:
-    # Not above: it takes a second to import.
-    from sklearn.ensemble import RandomForestRegressor
-
     worth = ranks([one.mean for one in known])
     if not any(worth):
         return None
-    forest = RandomForestRegressor(
-        TREES, min_samples_leaf=2, max_features=0.5, random_state=0, n_jobs=1
-    )
-    forest.fit(_rows([one.graph for one in known]), worth)
-    return forest
+    return forest(_rows([one.graph for one in known]), worth, trees=TREES, leaf=2, share=0.5)
 
 
 def _rows(graphs: Sequence[Graph]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

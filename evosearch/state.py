@@ -373,11 +373,9 @@ class State:
         self.population.append(event.birth)
         self.tried.append((event.birth, member.graph))
         self.evaluated += 1
-        names = self.config.anchor_names
-        mean = float(np.mean([event.standing.scores[name] for name in names]))
-        self._decided(Trial(member.graph, mean))
         self._count_checks(event.checks)
         self._stand(event.birth, event.standing)
+        self._decided(Trial(member.graph, self.mean_score(event.birth)))
         self._restart()
 
     def _on_job_finished(self, event: ev.JobFinished) -> None:

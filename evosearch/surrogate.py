@@ -36,7 +36,7 @@ from evosearch import events as ev
 from evosearch.calibrate import spearman
 from evosearch.config import SearchConfig, Surrogate
 from evosearch.records import CheckRun, Rejection
-from evosearch.refits import fitted_at, ranks
+from evosearch.refits import fitted_at, forest, lessons_at, ranks
 from evosearch.streams import stream
 from primitives.graph import Graph
 from primitives.ops import OP_SETS, typed_name
@@ -133,24 +133,16 @@ def promise(
     last = fitted_at(taught, settings.after)
     if last is None:
         return None
-    end = len(lessons) - (taught - last)
-    known = tuple(lessons)[max(0, end - KEPT) : end]
+    known = lessons_at(lessons, taught, last, KEPT)
     if len({len(one.features) for one in known} | {len(asked)}) > 1:
         return None  # a plug-in's anchor has told of other statistics meanwhile
-    forest = _forest(known)
-    return round(float(forest.predict(np.array([asked], dtype=np.float64))[0]), 4)
+    return round(float(_forest(known).predict(np.array([asked], dtype=np.float64))[0]), 4)
 
 
 @lru_cache(maxsize=4)
 def _forest(lessons: tuple[Lesson, ...]) -> RandomForestRegressor:
-    # Not above: it takes a second to import, and few searches use it.
-    from sklearn.ensemble import RandomForestRegressor
-
-    forest = RandomForestRegressor(
-        TREES, min_samples_leaf=3, max_features=1 / 3, random_state=0, n_jobs=1
-    )
-    forest.fit(np.array([one.features for one in lessons]), ranks([one.mean for one in lessons]))
-    return forest
+    rows, worth = [one.features for one in lessons], ranks([one.mean for one in lessons])
+    return forest(rows, worth, trees=TREES, leaf=3, share=1 / 3)
 
 
 def cut(lessons: Iterable[Lesson], settings: Surrogate) -> float | None:

@@ -3,8 +3,7 @@
 A template is a formula in which unknown functions of one argument are holes. A graph of the
 template has the frame's nodes in fixed places and a block of nodes for each hole, whose last node
 is the hole's value; a block sees the hole's argument, those of ``zero``, ``v0`` and ``v1`` that
-the space does not deny, and itself. Nothing
-here looks at what a graph computes; the checks do.
+the space does not deny, and itself. Nothing here looks at what a graph computes; the checks do.
 """
 
 from __future__ import annotations

@@ -70,19 +70,17 @@ class ControllerClock:
         proposals = sum(one.proposals for one in state.operators.values())
         at_random = state.operators["random"].proposals if "random" in state.operators else 0
         total = at_random * costs.random + (proposals - at_random) * costs.child
+        queued = sum(one.queued for one in state.operators.values())
         if evolution.same_start and evolution.alike < 1.0:
-            queued = sum(one.queued for one in state.operators.values())
-            crowded = state.funnel["crowded"].count if "crowded" in state.funnel else 0
-            total += (queued + crowded) * costs.compared
+            total += (queued + _stopped(state, "crowded")) * costs.compared
         if state.config.surrogate.enabled:
             last = fitted_at(state.taught, state.config.surrogate.after)
             self._fit("surrogate", last, KEPT, costs.fits)
             total += state.waits * costs.promise
         if evolution.choose_of > 1:
             self._fit("odds", fitted_at(state.decided, AFTER), KEPT_TRIALS, costs.odds_fits)
-            queued = sum(one.queued for one in state.operators.values())
-            passed = state.funnel["passed_over"].count if "passed_over" in state.funnel else 0
-            total += (queued + passed) * costs.traits + queued * costs.odds
+            total += (queued + _stopped(state, "passed_over")) * costs.traits
+            total += queued * costs.odds
         return total + self._fits
 
     def _fit(self, name: str, last: int | None, most: int, seconds: dict[int, float]) -> None:
@@ -91,3 +89,8 @@ class ControllerClock:
             self._fitted[name] = last
             known = sorted(seconds)
             self._fits += float(np.interp(min(last, most), known, [seconds[n] for n in known]))
+
+
+def _stopped(state: State, code: str) -> int:
+    """Proposals that ended with the code."""
+    return state.funnel[code].count if code in state.funnel else 0
