@@ -383,12 +383,12 @@ def test_a_first_pass_that_hangs_crashes_or_leaves_costs_a_search_nothing(folder
     import evosearch as es
 
     text = MY_TASK.read_text()
-    monkeypatch.setenv("EVOSEARCH_PREFLIGHT_SECONDS", "2")
-    for name, code, words in (
-        ("hangs", "while True: pass", r"longer than 2 s; EVOSEARCH_PREFLIGHT_SECONDS"),
-        ("crashes", "__import__('ctypes').string_at(0)", "process died: signal 11"),
-        ("leaves", "raise SystemExit(0)", "ends the process: exit code 0"),
+    for name, seconds, code, words in (
+        ("hangs", "4", "while True: pass", r"longer than 4 s; EVOSEARCH_PREFLIGHT_SECONDS"),
+        ("crashes", "60", "__import__('ctypes').string_at(0)", "process died: signal 11"),
+        ("leaves", "60", "raise SystemExit(0)", "ends the process: exit code 0"),
     ):
+        monkeypatch.setenv("EVOSEARCH_PREFLIGHT_SECONDS", seconds)
         file = folder / f"{name}.py"
         file.write_text(text.replace("        x, y = batch", f"        {code}", 1))
         line = text.splitlines().index("        x, y = batch") + 1
