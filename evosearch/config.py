@@ -114,9 +114,12 @@ class Evolution(Settings):
     primitive_floor: Annotated[float, Field(ge=0.05, le=1.0)] = 1.0
     """Primitives are drawn in proportion to the share of the candidates with them that came through
     all checks, but never less than this share of the most promising one; 1: all alike."""
-    choose_of: Annotated[int, Field(ge=1, le=64)] = 1
+    choose_of: Annotated[int, Field(ge=1, le=1000)] = 1
     """New functions that are drawn for each candidate; the one that the best rank is expected of,
     by what the search has learnt, is tried; 1: each of them (P)."""
+    experience: bool = False
+    """Whether what is expected begins with what other searches learnt, of convolutional networks on
+    small images, or with nothing."""
     max_proposals: Count = 500_000
     """Proposals without one new candidate after which the search space counts as exhausted."""
 

@@ -193,9 +193,10 @@ class Controller:
                 continue
             self._commit(events)
             last = events[-1]
-            self._submit(
-                last.id if isinstance(last, ev.JobQueued) else f"c{self.state.next_birth - 1}"
-            )
+            if isinstance(last, ev.JobQueued):
+                self._submit(last.id)
+            elif isinstance(last, ev.CandidateQueued):
+                self._submit(f"c{last.birth}")
         return True
 
     def _next_to_train(self) -> list[int] | None:

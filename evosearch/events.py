@@ -48,7 +48,8 @@ class Skipped(Record):
     ``counts``: code -> number. ``seconds``: code -> time spent on them (None under a fake clock).
     ``repeats``: birth of the candidate whose digest came again -> number.
     ``origins``: operator (or ``random``) -> proposals drawn from it, the queued one included.
-    ``examples``: (birth, code, graph) of some of them.
+    ``examples``: (birth, code, graph) of some of them. ``after``: how many of the proposals came
+    after the queued one, where one of several was chosen.
     """
 
     counts: dict[str, int] = {}
@@ -56,6 +57,7 @@ class Skipped(Record):
     repeats: dict[int, int] = {}
     origins: dict[str, int] = {}
     examples: tuple[tuple[int, str, GraphData], ...] = ()
+    after: int = 0
 
 
 class CandidateDuplicate(Record):

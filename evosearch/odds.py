@@ -9,6 +9,8 @@ can be told without one. The rule:
 - The odds are what a random forest expects of a function's `primitives.traits`. It is fitted to
   this very search's latest verdicts: the rank from 0 to 1 among those that were trained to the
   end, 0 for who fell at a check or a hurdle.
+- With ``evolution.experience`` the search begins with what others learnt (`evosearch.experience`):
+  the odds are a mean of both forests' answers, in which its own verdicts count more with each.
 - In one draw of ten the first function is tried, whatever its odds, so that the forest goes on to
   hear of what it thinks little of.
 
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from evosearch.experience import experienced
 from evosearch.refits import fitted_at, forest, lessons_at, ranks
 from evosearch.streams import stream
 from primitives.graph import Graph
@@ -40,8 +43,10 @@ AFTER = 30
 """Verdicts before anything is chosen; one of them at least must be no rejection."""
 BY_LOT = 0.1
 """Share of the draws in which the first function is tried."""
-LONGEST = 2000
-"""Proposals from the first new function of a draw on, after which it is decided with fewer."""
+TRUSTED = 300
+"""Verdicts of its own by which a search goes as much as by the experience that it began with."""
+PATIENCE = 30
+"""Proposals for each function wanted, after which it is decided with fewer."""
 TREES = 50
 
 _traits = lru_cache(maxsize=1 << 14)(traits)
@@ -74,14 +79,18 @@ class Odds:
     def of(self, state: State, drawn: Sequence[Graph]) -> list[float] | None:
         """The rank expected of each function, from 0 to 1; None as long as nothing is known."""
         last = fitted_at(state.decided, AFTER)
-        if last is None:
-            return None
-        if last != self._fitted:
+        if last is not None and last != self._fitted:
             known = lessons_at(state.trials, state.decided, last, KEPT)
             self._fitted, self._forest = last, _fit(known)
-        if self._forest is None:
+        forests = [(TRUSTED, experienced())] if state.config.evolution.experience else []
+        if self._forest is not None and self._fitted is not None:
+            forests.append((min(self._fitted, KEPT), self._forest))
+        if not forests:
             return None
-        told: list[float] = self._forest.predict(_rows(drawn)).tolist()
+        rows = _rows(drawn)
+        answers = [one.predict(rows) for _, one in forests]
+        weights = [weight for weight, _ in forests]
+        told: list[float] = np.average(answers, axis=0, weights=weights).tolist()
         return told
 
 

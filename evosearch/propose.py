@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from evosearch import events as ev
 from evosearch.config import Operator
 from evosearch.members import Member
-from evosearch.odds import LONGEST, Odds
+from evosearch.odds import PATIENCE, Odds
 from evosearch.operators import OPERATORS, applicable, apply_operator, pick_operator
 from evosearch.records import Rejection, Run, Subject
 from evosearch.screen import SCREEN_CODES, Clock, Screen, Verdict
@@ -99,23 +99,21 @@ class Proposer:
             if (hunt.birth - state.next_birth) % patience == 0:
                 hunt.at_random = _draws_at_random(state, hunt.birth)
             self._try(state, hunt)
+            hunt.birth += 1
             if hunt.over:
                 break
-            hunt.birth += 1
         self._hunt = None
         return self._chosen(state, hunt) if hunt.drawn else ()
 
     def _chosen(self, state: State, hunt: _Hunt) -> tuple[ev.Event, ...]:
-        """Of the new functions that were drawn the one that is tried, under the last number."""
-        last, skipped = hunt.drawn[-1].birth, hunt.skipped
-        place = self.odds.choose(state, last, [one.draft.graph for one in hunt.drawn])
-        chosen = hunt.drawn.pop(place)
+        """Of the new functions that were drawn the one that is tried."""
+        skipped, graphs = hunt.skipped, [one.draft.graph for one in hunt.drawn]
+        chosen = hunt.drawn.pop(self.odds.choose(state, hunt.birth, graphs))
         for one in hunt.drawn:
-            birth = chosen.birth if one.birth == last else one.birth
             passed = one.verdict._replace(code="passed_over")
-            skipped.add(birth, one.draft.graph, passed, 0.0)
-        queued = self._queued(state, last, chosen.draft, chosen.verdict, skipped)
-        return (*hunt.found, queued)
+            skipped.add(one.birth, one.draft.graph, passed, 0.0)
+        after = hunt.birth - chosen.birth - 1
+        return (*hunt.found, self._queued(state, chosen, skipped.record(after)))
 
     def _try(self, state: State, hunt: _Hunt) -> None:
         """One proposal."""
@@ -203,9 +201,8 @@ class Proposer:
             )
         return _Draft(graph, "mutation", "+".join(names), tuple(dict.fromkeys(parents)))
 
-    def _queued(
-        self, state: State, birth: int, draft: _Draft, verdict: Verdict, skipped: _Skips
-    ) -> ev.CandidateQueued:
+    def _queued(self, state: State, chosen: _Drawn, skipped: ev.Skipped) -> ev.CandidateQueued:
+        birth, draft, verdict = chosen
         return ev.CandidateQueued(
             birth=birth,
             graph=draft.graph,
@@ -216,7 +213,7 @@ class Proposer:
             operator=draft.operator,
             parents=draft.parents,
             audit=_audited(state, birth),
-            skipped=skipped.record(),
+            skipped=skipped,
         )
 
 
@@ -244,8 +241,9 @@ class _Skips:
             self._room[code] -= 1
             self._examples.append((birth, code, graph))
 
-    def record(self) -> ev.Skipped:
+    def record(self, after: int) -> ev.Skipped:
         return ev.Skipped(
+            after=after,
             counts=dict(self._counts),
             seconds=dict(self._seconds),
             repeats=dict(self._repeats),
@@ -277,8 +275,10 @@ class _Hunt:
     @property
     def over(self) -> bool:
         """Whether as many new functions were drawn as one is chosen of, or enough was proposed."""
-        drawn = self.drawn
-        return bool(drawn) and (len(drawn) >= self.wanted or self.birth - drawn[0].birth >= LONGEST)
+        drawn, wanted = self.drawn, self.wanted
+        return bool(drawn) and (
+            len(drawn) >= wanted or self.birth - drawn[0].birth >= PATIENCE * wanted
+        )
 
     def holds(self, verdict: Verdict) -> bool:
         """Whether that function was drawn already."""

@@ -239,7 +239,7 @@ class State:
         self.fingerprints[event.fingerprint] = event.birth
         if event.start:
             self.starts[event.start] += 1
-        self.next_birth = event.birth + 1
+        self.next_birth = event.birth + 1 + event.skipped.after
         self.members[event.birth] = Member(
             event.birth, event.graph, event.origin, event.operator, event.parents, event.audit
         )

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from evosearch.config import Evolution, SearchConfig, Space
 from evosearch.presets import load_preset
+from evosearch.state import State
 from evosearch.variation import draw_table
 from primitives.ops import TypedPrimitive
 
@@ -24,6 +25,8 @@ EVERY = tuple(name for name in Evolution.model_fields if name != "max_proposals"
 NO_HURDLES = "checks.hurdles.steps=[]"
 BY_ROWS = f"space.draw={THE_PAPERS.space.draw}"
 AT_RANDOM = "evolution.random_share=1.0"
+SIGNAL_STEPS = 2
+"""Steps that a signal check takes, and takes back."""
 
 
 def as_paper(names: Iterable[str]) -> tuple[str, ...]:
@@ -108,6 +111,12 @@ OTHERS: dict[str, tuple[str, ...]] = {
 """The default with what is off in it, or with another way."""
 VARIANTS: dict[str, tuple[str, ...]] = {"default": (), **RIVALS, **INGREDIENTS, **OTHERS}
 """Name -> overrides of the config that a study is about."""
+
+
+def spent_on(state: State) -> dict[str, int]:
+    """Purpose -> training steps of a search; ``signal``: those that its signal checks took back."""
+    checked = state.checks["signal"].count if "signal" in state.checks else 0
+    return {**state.train_steps, "signal": SIGNAL_STEPS * checked}
 
 
 def same_search(one: SearchConfig, other: SearchConfig) -> bool:

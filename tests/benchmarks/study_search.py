@@ -2,7 +2,8 @@
 
 ``python -m tests.benchmarks.study_search run --rows FILE [--variants ...] [--seeds ...]``: searches
 of the quickstart with another data set, under the inline pool, until a number of training steps is
-spent (every step counts: rejected and audited candidates too). Then whatever was ever on a search's
+spent (every step counts: those of rejected and audited candidates, and the two that a signal check
+takes back). Then whatever was ever on a search's
 front is trained with held-out seeds, and the front that the search would have returned at each
 moment is judged by these alone. Each search is a line of FILE; what it holds is not done again, so
 a study may be stopped, started again, and shared out with one file a process. Rows of other
@@ -43,7 +44,7 @@ from evosearch.streams import evaluation_seed
 from primitives.printer import format_formula
 from tests.benchmarks.chart import write_bands
 from tests.benchmarks.record import RESULTS, write_result
-from tests.benchmarks.rivals import RIVALS
+from tests.benchmarks.rivals import RIVALS, spent_on
 from tests.benchmarks.search_paths import bands, summary, targets
 from tests.benchmarks.unseen_network import RATES, REPORT_SEEDS, TUNE_SEEDS, over_bn_relu, scores
 from workers.cache import ROOT, code_version
@@ -146,12 +147,12 @@ def search(variant: str, seed: int, dataset: str, steps: int) -> dict[str, Any]:
     controller = Controller(store, InlinePool(context), store.acquire("study001", "study", 1e9))
     begin, state = time.process_time(), controller.state
     fronts: list[tuple[int, float, frozenset[int]]] = []
-    while not controller.over and state.train_steps.total() < steps:
+    while not controller.over and sum(spent_on(state).values()) < steps:
         controller.step(0.0)
         if not fronts or state.front.members != fronts[-1][2]:
-            moment = (state.train_steps.total(), time.process_time() - begin)
+            moment = (sum(spent_on(state).values()), time.process_time() - begin)
             fronts.append((*moment, state.front.members))
-    spent = state.train_steps.total()
+    spent = sum(spent_on(state).values())
     row: dict[str, Any] = {
         "variant": variant, "seed": seed, "budget": steps, "steps": spent,
         "seconds": round(time.process_time() - begin, 1), "evaluated": state.evaluated,

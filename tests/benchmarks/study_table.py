@@ -2,11 +2,12 @@
 
 ``python -m tests.benchmarks.study_table [TABLE] [--seeds 200] [--steps 20000] [--variants ...]``.
 Every variant of `tests.benchmarks.rivals` is the real controller with the real proposals on
-simulated workers; every training step counts, those of rejected and audited candidates too. What
-counts at a moment is the hypervolume of the front that the search would return then, computed on
-the means of stored seeds that the search never saw. Says how many steps and simulated seconds each
-variant needs to have, for good, what each rival has at the end of the budget. Writes
-``results/table.json`` and the variants' paths into ``table_steps.svg`` and ``table_seconds.svg``.
+simulated workers; every training step counts: those of rejected and audited candidates, and the two
+that a signal check takes back. What counts at a moment is the hypervolume of the front that the
+search would return then, computed on the means of stored seeds that the search never saw. Says how
+many steps and simulated seconds each variant needs to have, for good, what each rival has at the
+end of the budget. Writes ``results/table.json`` and the variants' paths into ``table_steps.svg``
+and ``table_seconds.svg``.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from evosearch.state import State
 from tests.benchmarks.chart import write_bands
 from tests.benchmarks.controller_clock import ControllerClock, measured_costs
 from tests.benchmarks.record import RESULTS, write_result
-from tests.benchmarks.rivals import VARIANTS, same_search
+from tests.benchmarks.rivals import VARIANTS, same_search, spent_on
 from tests.benchmarks.search_paths import bands, summary, targets
 from workers.table.form import SHIPPED, Table, load_table
 from workers.table.pool import TablePool, plan_seeds
@@ -133,7 +134,7 @@ def search(task: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
         controller.step(0.0)
         before, own = own, clock.seconds(state)
         pool.advance(own - before)
-        steps = state.train_steps.total()
+        steps = sum(spent_on(state).values())
         if state.front.members != front:
             front = state.front.members
             value = judge.hypervolume(state)
@@ -146,7 +147,7 @@ def search(task: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
         "proposals": state.next_birth, "asked": pool.asked, "outside": pool.outside,
         "fresh_seeds": pool.fresh, "fresh_seeds_refused": pool.ran_out,
         "evaluated": state.evaluated, "rejected": dict(state.rejected),
-        "spent_on": dict(state.train_steps),
+        "spent_on": spent_on(state),
         "own_seconds": round(time.process_time() - begin, 2), "path": points,
     }  # fmt: skip
 

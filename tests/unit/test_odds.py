@@ -126,8 +126,9 @@ def test_who_was_passed_over_is_counted_and_no_number_is_given_twice() -> None:
         assert not known & {*births}
         known |= {*births}
         proposals += sum(event.skipped.origins.values())
-        assert max(births) == event.birth
+        assert max(births) <= event.birth + event.skipped.after < state.next_birth
     assert proposals == state.next_birth
+    assert len(known) <= state.next_birth
     assert state.examples["passed_over"] > 10
     queued = sum(one.queued for one in state.operators.values())
     assert state.funnel["passed_over"].count >= 3 * queued - 3 * AFTER
@@ -152,7 +153,7 @@ def test_odds_tell_layers_that_came_through_from_the_others() -> None:
     good, bad = parse("tanh(x) / std_batch(x)"), parse("x * x + max(x, zero)")
     odds = Odds().of(state, [bad, good])
     assert odds is not None
-    assert 0.0 <= odds[0] < 0.3 < odds[1] <= 1.0
+    assert 0.0 <= odds[0] < 0.1 < odds[1] <= 1.0
     picked = [Odds().choose(state, birth, [bad, good]) for birth in range(200)]
     assert 0.8 < sum(picked) / 200 < 0.98  # one draw in ten takes the first
 
