@@ -10,20 +10,15 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evosearch.errors import ConfigError
-from evosearch.refits import forest
 from primitives.traits import TRAITS, TRAITS_VERSION
 
-if TYPE_CHECKING:
-    from sklearn.ensemble import RandomForestRegressor
-
 SHIPPED = Path(__file__).with_name("experience.npz")
-TREES = 100
 
 
 class Experience(NamedTuple):
@@ -55,7 +50,6 @@ def load(path: Path = SHIPPED) -> Experience:
 
 
 @cache
-def experienced() -> RandomForestRegressor:
-    """The forest of the shipped experience; fitted when it is first asked for."""
-    told = load()
-    return forest(told.traits, told.worth.tolist(), trees=TREES, leaf=2, share=0.5)
+def shipped() -> Experience:
+    """The experience that comes with the package; read when it is first asked for."""
+    return load()

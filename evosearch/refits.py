@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
-
-if TYPE_CHECKING:
-    from sklearn.ensemble import RandomForestRegressor
 
 T = TypeVar("T")
 
@@ -39,22 +35,6 @@ def lessons_at(latest: Sequence[T], taught: int, last: int, most: int) -> tuple[
     """
     end = len(latest) - (taught - last)
     return tuple(latest)[max(0, end - most) : end]
-
-
-def forest(
-    rows: ArrayLike, targets: Sequence[float], *, trees: int, leaf: int, share: float
-) -> RandomForestRegressor:
-    """A random forest fitted to rows (n, k) and targets (n,), the same each time.
-
-    ``leaf``: rows at least in a leaf; ``share``: of the columns, tried at a split.
-    """
-    # Not above: it takes a second to import, and few searches use it.
-    from sklearn.ensemble import RandomForestRegressor
-
-    made = RandomForestRegressor(
-        trees, min_samples_leaf=leaf, max_features=share, random_state=0, n_jobs=1
-    )
-    return made.fit(np.asarray(rows), targets)
 
 
 def ranks(means: Sequence[float | None]) -> list[float]:

@@ -36,7 +36,7 @@ from evosearch import events as ev
 from evosearch.calibrate import spearman
 from evosearch.config import SearchConfig, Surrogate
 from evosearch.records import CheckRun, Rejection
-from evosearch.refits import fitted_at, forest, lessons_at, ranks
+from evosearch.refits import fitted_at, lessons_at, ranks
 from evosearch.streams import stream
 from primitives.graph import Graph
 from primitives.ops import OP_SETS, typed_name
@@ -141,8 +141,14 @@ def promise(
 
 @lru_cache(maxsize=4)
 def _forest(lessons: tuple[Lesson, ...]) -> RandomForestRegressor:
+    # Not above: it takes a second to import, and few searches use it.
+    from sklearn.ensemble import RandomForestRegressor
+
     rows, worth = [one.features for one in lessons], ranks([one.mean for one in lessons])
-    return forest(rows, worth, trees=TREES, leaf=3, share=1 / 3)
+    made = RandomForestRegressor(
+        TREES, min_samples_leaf=3, max_features=1 / 3, random_state=0, n_jobs=1
+    )
+    return made.fit(np.array(rows), worth)
 
 
 def cut(lessons: Iterable[Lesson], settings: Surrogate) -> float | None:

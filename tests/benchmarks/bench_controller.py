@@ -1,9 +1,9 @@
 """Processor seconds of the controller's dearer parts: a benchmark, no test.
 
 How long a new function takes to be compared with what was tried (`evosearch.alike`, one more tried
-each time), and the forests of the surrogate and of the odds to be fitted and asked. Simulated
-clocks charge these figures. Run with ``make bench`` or ``python -m
-tests.benchmarks.bench_controller [--runs R]``.
+each time), and the forests of the surrogate and of the odds, with the experience that one begins
+with, to be fitted and asked. Simulated clocks charge these figures. Run with ``make bench`` or
+``python -m tests.benchmarks.bench_controller [--runs R]``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 
 from evosearch import events as ev
 from evosearch.alike import Alike
+from evosearch.experience import shipped
 from evosearch.odds import KEPT as KEPT_TRIALS
-from evosearch.odds import Odds, Trial
+from evosearch.odds import Odds, Trial, extra_trees
 from evosearch.presets import load_preset
 from evosearch.screen import Screen
 from evosearch.state import State
@@ -34,9 +35,12 @@ FITTED = (30, 100, 300, KEPT)
 """Lessons that the surrogate's forest is fitted to."""
 TRIED = (30, 100, 300, KEPT_TRIALS)
 """Trials that the forest of the odds is fitted to."""
-OF = 8
+OF = 32
 """New functions of which one is chosen."""
-CONFIG = load_preset("quickstart", ("surrogate.enabled=true", f"evolution.choose_of={OF}"))
+CONFIG = load_preset(
+    "quickstart",
+    ("surrogate.enabled=true", f"evolution.choose_of={OF}", "evolution.experience=true"),
+)
 
 
 def functions(seed: int, count: int) -> list[Graph]:
@@ -109,6 +113,12 @@ def odds(graphs: list[Graph], seed: int, count: int) -> tuple[float, float]:
     return seconds(lambda: fitted.of(state, asked)), seconds(lambda: fitted.of(state, asked))
 
 
+def experience() -> float:
+    """Of reading the shipped experience and fitting its forest, as the first choice does."""
+    shipped.cache_clear()
+    return seconds(lambda: extra_trees(*shipped()))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
@@ -116,8 +126,10 @@ def main() -> None:
     forest(99, 10)  # the first one imports scikit-learn
     told = {count: [forest(run, count) for run in range(options.runs)] for count in FITTED}
     graphs = functions(7, 200)
+    experience()
     chosen = {count: [odds(graphs, run, count) for run in range(options.runs)] for count in TRIED}
     found = {
+        "experience": [experience() for _ in range(options.runs)],
         "traits": [told_traits(graphs) for _ in range(options.runs)],
         "odds": [again for pairs in chosen.values() for _, again in pairs],
         "odds_fits": {count: [first for first, _ in pairs] for count, pairs in chosen.items()},
@@ -125,7 +137,7 @@ def main() -> None:
         "promise": [again for pairs in told.values() for _, again in pairs],
         "fits": {count: [first for first, _ in pairs] for count, pairs in told.items()},
     }
-    for name in ("compared", "promise", "traits", "odds"):
+    for name in ("compared", "promise", "traits", "odds", "experience"):
         print(f"{name}: {1000 * statistics.median(found[name]):.2f} ms")
     for name, what in (("fits", "lessons"), ("odds_fits", "trials")):
         for count, some in found[name].items():

@@ -29,7 +29,7 @@ class Costs(NamedTuple):
     ``random``, ``child``: of a proposal. ``compared``: of a new function against what was tried.
     ``promise``: of what the surrogate says of a candidate. ``fits``: lessons -> of fitting to them.
     ``traits``: of a new function that one is chosen of. ``odds``: of a choice. ``odds_fits``:
-    trials -> of fitting to them.
+    trials -> of fitting to them. ``experience``: of fitting the forest that a search begins with.
     """
 
     random: float
@@ -40,6 +40,7 @@ class Costs(NamedTuple):
     traits: float
     odds: float
     odds_fits: dict[int, float]
+    experience: float
 
 
 def measured_costs(folder: Path = RESULTS) -> Costs:
@@ -47,14 +48,15 @@ def measured_costs(folder: Path = RESULTS) -> Costs:
     rates = json.loads((folder / "propose.json").read_text())["proposals_per_second"]
     others = json.loads((folder / "controller.json").read_text())["seconds"]
     random, child = (1.0 / statistics.median(rates[name]) for name in ("random", "mutation"))
-    compared, promise, traits, odds = (
-        statistics.median(others[name]) for name in ("compared", "promise", "traits", "odds")
+    compared, promise, traits, odds, experience = (
+        statistics.median(others[name])
+        for name in ("compared", "promise", "traits", "odds", "experience")
     )
     fits, odds_fits = (
         {int(count): statistics.median(some) for count, some in others[name].items()}
         for name in ("fits", "odds_fits")
     )
-    return Costs(random, child, compared, promise, fits, traits, odds, odds_fits)
+    return Costs(random, child, compared, promise, fits, traits, odds, odds_fits, experience)
 
 
 class ControllerClock:
@@ -81,6 +83,7 @@ class ControllerClock:
             self._fit("odds", fitted_at(state.decided, AFTER), KEPT_TRIALS, costs.odds_fits)
             total += (queued + _stopped(state, "passed_over")) * costs.traits
             total += queued * costs.odds
+            total += costs.experience if evolution.experience and queued else 0.0
         return total + self._fits
 
     def _fit(self, name: str, last: int | None, most: int, seconds: dict[int, float]) -> None:

@@ -28,9 +28,10 @@ from sklearn.model_selection import GroupKFold
 from db.memory import MemoryStore
 from evosearch import events as ev
 from evosearch.controller import Controller
-from evosearch.experience import SHIPPED, TREES, Experience
+from evosearch.experience import SHIPPED, Experience
+from evosearch.odds import extra_trees
 from evosearch.presets import load_preset
-from evosearch.refits import forest, ranks
+from evosearch.refits import ranks
 from primitives.graph import Graph
 from primitives.traits import traits
 from tests.benchmarks.record import write_result
@@ -140,9 +141,7 @@ def judged(found: Experience, groups: np.ndarray[Any, Any]) -> dict[str, Any]:
     """
     told = np.zeros(len(groups))
     for known, asked in GroupKFold(min(FOLDS, len(set(groups)))).split(told, groups=groups):
-        trees = forest(
-            found.traits[known], found.worth[known].tolist(), trees=TREES, leaf=2, share=0.5
-        )
+        trees = extra_trees(found.traits[known], found.worth[known])
         told[asked] = trees.predict(found.traits[asked])
     rng = np.random.default_rng(0)
     lots = [rng.choice(len(told), OF, replace=False) for _ in range(4000)]

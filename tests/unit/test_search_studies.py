@@ -152,7 +152,7 @@ def test_the_controllers_clock_charges_what_was_measured() -> None:
     proposals = {name: one.proposals for name, one in state.operators.items()}
     children = sum(proposals.values()) - proposals["random"]
     assert children > 0
-    free = Costs(0.0, 0.0, 0.0, 0.0, {1: 0.0}, 0.0, 0.0, {1: 0.0})
+    free = Costs(0.0, 0.0, 0.0, 0.0, {1: 0.0}, 0.0, 0.0, {1: 0.0}, 0.0)
     clock = ControllerClock(free._replace(random=1.0, child=100.0))
     assert clock.seconds(state) == proposals["random"] + 100.0 * children
     new = sum(one.queued for one in state.operators.values()) + state.funnel["crowded"].count
@@ -165,6 +165,8 @@ def test_the_controllers_clock_charges_what_was_measured() -> None:
     choosing = ControllerClock(free._replace(traits=1.0, odds=1000.0, odds_fits={1: 0.0}))
     assert choosing.seconds(chosen) == queued + passed + 1000.0 * queued
     fits = ControllerClock(free._replace(odds_fits={1: 1.0}))
+    begun = ControllerClock(free._replace(experience=1.0))
+    assert begun.seconds(chosen) == float(chosen.config.evolution.experience)
     assert fits.seconds(chosen) == fits.seconds(chosen) == float(chosen.decided >= 30)
 
 
