@@ -3,8 +3,9 @@
 ``python -m tests.benchmarks.study_experience search --rows FILE [--seeds ...] [--set ...]``:
 searches of the quickstart, as overrides have it; every candidate's graph and verdict is kept, a
 search is a line of FILE.
-``... write FILES``: the experience of all of them into ``evosearch/experience.npz``, and how well
-it tells candidates of searches that it does not know into ``results/experience.json``.
+``... write FILES``: adds their searches to ``results/experience_rows.jsonl.gz``, and writes the
+experience of all of these into ``evosearch/experience.npz`` and how well it tells candidates of
+searches that it does not know into ``results/experience.json``.
 
 Searches need not be alike, but should try layers of every kind. The shipped file is of two rounds:
 plain searches first, then such as choose by the experience of these and draw most graphs from
@@ -14,6 +15,7 @@ nothing (``ROUNDS``).
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import time
 from collections import Counter
@@ -34,7 +36,7 @@ from evosearch.presets import load_preset
 from evosearch.refits import ranks
 from primitives.graph import Graph
 from primitives.traits import traits
-from tests.benchmarks.record import write_result
+from tests.benchmarks.record import RESULTS, write_result
 from workers.inline import InlinePool
 
 FIXED = (
@@ -49,6 +51,8 @@ ROUNDS: dict[str, tuple[str, ...]] = {
     "bred": (*CHOSEN, "evolution.random_share=0.5"),
 }
 """Name -> overrides; ``drawn`` and ``bred`` are to choose by what ``plain`` searches taught."""
+ROWS = RESULTS / "experience_rows.jsonl.gz"
+"""All searches of the shipped experience, with their graphs."""
 FOLDS = 5
 OF = 32
 """Candidates of which the best is taken when an experience is judged."""
@@ -111,11 +115,18 @@ def run(options: argparse.Namespace) -> None:
 
 
 def read(files: Iterable[Path]) -> list[dict[str, Any]]:
-    """The rows of the files that exist."""
-    return [
-        json.loads(line) for path in files if path.exists()
-        for line in path.read_text().splitlines()
-    ]  # fmt: skip
+    """The rows of the files that exist, packed or not."""
+    texts = (
+        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        for path in files if path.exists()
+    )  # fmt: skip
+    return [json.loads(line) for text in texts for line in text.splitlines()]
+
+
+def keep(rows: Iterable[dict[str, Any]], path: Path = ROWS) -> None:
+    """Write the packed file, the same bytes for the same rows."""
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    path.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def gathered(rows: Iterable[dict[str, Any]]) -> tuple[Experience, np.ndarray[Any, Any]]:
@@ -160,17 +171,18 @@ def judged(found: Experience, groups: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 def write(options: argparse.Namespace) -> None:
     """The experience of all rows, and what it is worth."""
-    rows = read(options.files)
+    every = read([ROWS, *options.files])
+    rows = list({(row["round"], row["seed"], *row["set"]): row for row in every}.values())
+    keep(rows)
     found, groups = gathered(rows)
-    found.save(options.out)
+    found.save(SHIPPED)
     codes = Counter(code or "evaluated" for row in rows for _, code, _ in row["trials"])
     result = {
         "searches": [{k: v for k, v in row.items() if k != "trials"} for row in rows],
         "candidates": len(groups), "verdicts": dict(codes), "elsewhere": judged(found, groups),
     }  # fmt: skip
     print(json.dumps({k: v for k, v in result.items() if k != "searches"}, indent=1))
-    if options.out == SHIPPED:
-        print(write_result("experience", result))
+    print(write_result("experience", result))
 
 
 def main() -> None:
@@ -184,8 +196,7 @@ def main() -> None:
     one.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     one.set_defaults(do=run)
     two = commands.add_parser("write")
-    two.add_argument("files", type=Path, nargs="+")
-    two.add_argument("--out", type=Path, default=SHIPPED)
+    two.add_argument("files", type=Path, nargs="*")
     two.set_defaults(do=write)
     options = parser.parse_args()
     options.do(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,14 @@ def test_the_shipped_experience_is_of_these_traits_and_of_layers_of_every_worth(
     assert (told.worth > 0).sum() >= 200
     assert len(told.worth) >= 3000
     assert SHIPPED.stat().st_size < 1 << 20
+
+
+def test_the_shipped_experience_is_that_of_the_searches_that_are_kept() -> None:
+    found, groups = study_experience.gathered(study_experience.read([study_experience.ROWS]))
+    told = load()
+    assert len(set(groups)) >= 10
+    assert (found.worth == told.worth).all()
+    assert found.traits == pytest.approx(told.traits, abs=1e-4)
 
 
 def test_it_knows_published_layers_from_what_explodes() -> None:
@@ -85,12 +94,16 @@ def test_a_file_of_other_traits_is_refused(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_searches_are_recorded_and_become_an_experience(tmp_path: Path) -> None:
-    more = ("task.steps=2", "checks.quality.enabled=false", "checks.hurdles.steps=[]",
-            'task.anchors=[{name="resnet", width=8}]')  # fmt: skip
-    rows = [study_experience.search("plain", seed, 30, more) for seed in (1, 2)]
+    more = ("evolution.choose_of=8", "task.steps=2", "checks.quality.enabled=false",
+            "checks.hurdles.steps=[]", 'task.anchors=[{name="resnet", width=8}]')  # fmt: skip
+    rows = [study_experience.search("bred", seed, 16, more) for seed in (1, 2)]
     verdicts = [len(row["trials"]) for row in rows]
     assert all(row["evaluated"] > 1 for row in rows)
     assert verdicts == [row["evaluated"] + sum(row["rejected"].values()) for row in rows]
+    study_experience.keep(rows, tmp_path / "rows.jsonl.gz")
+    assert study_experience.read([tmp_path / "rows.jsonl.gz", tmp_path / "none"]) == json.loads(
+        json.dumps(rows)
+    )
     found, groups = study_experience.gathered(rows)
     assert [int((groups == number).sum()) for number in (0, 1)] == verdicts
     means = [mean for row in rows for *_, mean in row["trials"]]
