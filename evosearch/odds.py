@@ -1,19 +1,23 @@
-"""Which of some new functions is tried: the one with the best odds, by what was learnt.
+"""Which of some new functions is tried: one with good odds, by what was learnt.
 
 Nine candidates of ten die at the workers' first checks, and how a layer behaves in a deep network
 can be told without one. The rule:
 
-- ``evolution.choose_of`` new functions are drawn for each candidate, and the one with the best odds
-  is tried. The others are *passed over*: they are forgotten, and may be drawn again. So nothing is
-  ever discarded.
+- For each candidate up to ``evolution.choose_of`` new functions are looked at, and the one with the
+  best odds is tried. The first of them are drawn as any proposal is, from nothing or from parents;
+  then they breed: the others are edits of those looked at, where the better of some is the parent,
+  by its odds alone. Of functions with the same traits one may be a parent.
+- Looking ends at the first function that is expected to be better than half of what was trained.
+- Who is not tried is *passed over*: forgotten, and may be drawn again. So nothing is ever
+  discarded.
 - The odds are what a forest of extremely randomised trees expects of a function's
   `primitives.traits`. It is fitted to this very search's latest verdicts: the rank from 0 to 1
   among those that were trained to the end, 0 for who fell at a check or a hurdle.
 - With ``evolution.experience`` it is fitted to what other searches learnt, too
   (`evosearch.experience`), so that there are odds from the first candidate on. A verdict of its own
   counts as much as `OWN` of theirs.
-- In one draw of ten the first function is tried, whatever its odds, so that the forest goes on to
-  hear of what it thinks little of.
+- For one candidate in ten the first function is tried, whatever its odds, so that the forest goes
+  on to hear of what it thinks little of.
 
 The verdicts are recorded, so the same events give the same choices with the same versions of numpy
 and scikit-learn.
@@ -21,7 +25,8 @@ and scikit-learn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,7 +35,7 @@ from numpy.typing import ArrayLike
 
 from evosearch.experience import Experience, shipped
 from evosearch.refits import fitted_at, lessons_at, ranks
-from evosearch.streams import stream
+from evosearch.streams import pick, stream
 from primitives.graph import Graph
 from primitives.traits import traits
 
@@ -44,10 +49,18 @@ KEPT = 1000
 AFTER = 30
 """Verdicts before anything is chosen; one of them at least must be no rejection."""
 BY_LOT = 0.1
-"""Share of the draws in which the first function is tried."""
+"""Share of the candidates for which the first function is tried."""
+ENOUGH = 0.5
+"""Odds at which no other function is looked at."""
 OWN = 10.0
 """Weight of a search's own verdict beside one of the experience."""
-PATIENCE = 30
+DRAWN = 0.2
+"""Share of the functions that is drawn before they breed."""
+TOURNAMENT, WINDOW = 10, 300
+"""Functions of which the best becomes a parent, drawn from so many of the latest."""
+BATCH = 20
+"""Functions whose odds are asked at a time."""
+PATIENCE = 10
 """Proposals for each function wanted, after which it is decided with fewer."""
 TREES = 50
 
@@ -71,24 +84,79 @@ class Odds:
         self._fitted: int | None = None
         self._forest: ExtraTreesRegressor | None = None
 
-    def choose(self, state: State, birth: int, drawn: Sequence[Graph]) -> int:
-        """Position of the function that is tried; the first one where nothing is known."""
-        if len(drawn) == 1 or stream(state.config.seed, "choice", birth).random() < BY_LOT:
-            return 0
-        found = self.of(state, drawn)
-        return 0 if found is None else int(np.argmax(found))
+    def wanted(self, state: State, birth: int) -> int:
+        """Functions that are looked at for a candidate: one where nothing is known, or by lot."""
+        settings = state.config.evolution
+        if settings.choose_of == 1 or stream(state.config.seed, "choice", birth).random() < BY_LOT:
+            return 1
+        return settings.choose_of if self._known(state) else 1
 
     def of(self, state: State, drawn: Sequence[Graph]) -> list[float] | None:
         """The rank expected of each function, from 0 to 1; None as long as nothing is known."""
+        trees = self._known(state)
+        if trees is None:
+            return None
+        told: list[float] = trees.predict(_rows(drawn)).tolist()
+        return told
+
+    def _known(self, state: State) -> ExtraTreesRegressor | None:
         begun = shipped() if state.config.evolution.experience else None
         last = fitted_at(state.decided, AFTER) or 0
         if last != self._fitted:
             known = lessons_at(state.trials, state.decided, last, KEPT) if last else ()
             self._fitted, self._forest = last, _fit(known, begun)
-        if self._forest is None:
-            return None
-        told: list[float] = self._forest.predict(_rows(drawn)).tolist()
-        return told
+        return self._forest
+
+
+class Brood:
+    """The functions that are looked at for one candidate, in their order; they stay as they are.
+
+    Without odds (``of`` answers None) the first one is the best.
+    """
+
+    def __init__(self, of: Callable[[Sequence[Graph]], list[float] | None], wanted: int) -> None:
+        self._of, self._wanted = of, wanted
+        self._graphs: list[Graph] = []
+        self._odds: list[float] = []
+        self._parents: list[int] = []
+        self._met: set[tuple[float, ...]] = set()
+
+    def add(self, graph: Graph) -> None:
+        """One more function."""
+        self._graphs.append(graph)
+        if self._wanted > 1 and len(self._graphs) - len(self._odds) >= BATCH:
+            self._ask()
+
+    @property
+    def enough(self) -> bool:
+        """Whether no other one need be looked at."""
+        return len(self._graphs) >= self._wanted or max(self._odds, default=0.0) >= ENOUGH
+
+    @property
+    def breeds(self) -> bool:
+        """Whether the next one is to come of these, and not to be drawn."""
+        return bool(self._parents) and len(self._graphs) >= DRAWN * self._wanted
+
+    def parent(self, rng: random.Random) -> int:
+        """Position of a function to be edited."""
+        latest = self._parents[-WINDOW:]
+        return max((pick(rng, latest) for _ in range(TOURNAMENT)), key=self._odds.__getitem__)
+
+    def best(self) -> int:
+        """Position of the function that is tried."""
+        if self._wanted > 1 and len(self._graphs) > 1:
+            self._ask()
+        return int(np.argmax(self._odds)) if self._odds else 0
+
+    def _ask(self) -> None:
+        new = self._graphs[len(self._odds) :]
+        told = self._of(new) if new else None
+        for place, odds in enumerate(told or (), len(self._odds)):
+            self._odds.append(odds)
+            looks = tuple(round(value, 1) for value in _traits(self._graphs[place]))
+            if looks not in self._met:
+                self._met.add(looks)
+                self._parents.append(place)
 
 
 def _fit(known: Sequence[Trial], begun: Experience | None) -> ExtraTreesRegressor | None:

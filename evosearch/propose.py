@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import random
 from collections import ChainMap, Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Literal, NamedTuple
 
 from evosearch import events as ev
-from evosearch.config import Operator
+from evosearch.config import Operator, SearchConfig
 from evosearch.members import Member
-from evosearch.odds import PATIENCE, Odds
+from evosearch.odds import PATIENCE, Brood, Odds
 from evosearch.operators import OPERATORS, applicable, apply_operator, pick_operator
 from evosearch.records import Rejection, Run, Subject
 from evosearch.screen import SCREEN_CODES, Clock, Screen, Verdict
@@ -28,6 +29,8 @@ from primitives.graph import Graph
 from primitives.structure import analyse
 
 Origin = Literal["random", "mutation"]
+BRED = "bred"
+"""Operator of who comes of functions that were looked at, and not of candidates at once."""
 ROUNDS = 100
 """Times that a hunt for the next new function may change its mind, of ``max_proposals`` in all."""
 
@@ -57,6 +60,21 @@ class _Drawn(NamedTuple):
     birth: int
     draft: _Draft
     verdict: Verdict
+
+
+class _Source(NamedTuple):
+    """What is edited, and the evaluated candidates that it comes from."""
+
+    graph: Graph
+    parents: tuple[int, ...]
+
+
+class _Child(NamedTuple):
+    """What edits have made of it, of which parents and by which operators."""
+
+    graph: Graph
+    parents: tuple[int, ...]
+    operators: tuple[str, ...] = ()
 
 
 class Proposer:
@@ -90,7 +108,7 @@ class Proposer:
             return (remeasurement(state, due),)
         hunt = self._hunt
         if hunt is None or hunt.seq != state.seq:
-            hunt = self._hunt = _Hunt(state, self.table, self.drawer)
+            hunt = self._hunt = _Hunt(state, self.table, self.drawer, self.odds)
         last = state.next_birth + state.config.evolution.max_proposals
         begun, patience = hunt.birth, max(1, state.config.evolution.max_proposals // ROUNDS)
         while hunt.birth < last:
@@ -107,8 +125,8 @@ class Proposer:
 
     def _chosen(self, state: State, hunt: _Hunt) -> tuple[ev.Event, ...]:
         """Of the new functions that were drawn the one that is tried."""
-        skipped, graphs = hunt.skipped, [one.draft.graph for one in hunt.drawn]
-        chosen = hunt.drawn.pop(self.odds.choose(state, hunt.birth, graphs))
+        skipped = hunt.skipped
+        chosen = hunt.drawn.pop(hunt.brood.best())
         for one in hunt.drawn:
             passed = one.verdict._replace(code="passed_over")
             skipped.add(one.birth, one.draft.graph, passed, 0.0)
@@ -127,7 +145,7 @@ class Proposer:
         seconds = self.clock() - begin
         skipped.draw(draft)
         if verdict.code is None and not hunt.holds(verdict):
-            hunt.drawn.append(_Drawn(birth, draft, verdict))
+            hunt.draw(_Drawn(birth, draft, verdict))
             return
         if verdict.code is None:
             verdict = verdict._replace(code="passed_over")
@@ -170,36 +188,54 @@ class Proposer:
 
     def _draw(self, state: State, hunt: _Hunt) -> _Draft:
         rng = stream(state.config.seed, "propose", hunt.birth)
-        evolution, at_random = state.config.evolution, hunt.at_random
+        if hunt.brood.breeds:
+            return self._bred(rng, state.config, hunt)
+        at_random = hunt.at_random
         if at_random is None:
-            at_random = rng.random() < evolution.random_share
+            at_random = rng.random() < state.config.evolution.random_share
         if at_random:
             return _Draft(hunt.drawer.random(rng), "random")
-        parent = _parent(rng, state, hunt)
-        if evolution.operators and not state.config.space.template:  # edits know of no frame
-            return self._edited(rng, state, hunt, parent)
-        graph = parent.graph
-        for _ in range(evolution.mutations):
-            graph = hunt.drawer.mutate(rng, graph)
-        return _Draft(graph, "mutation", parents=(parent.birth,))
 
-    def _edited(self, rng: random.Random, state: State, hunt: _Hunt, parent: Member) -> _Draft:
-        evolution, nodes = state.config.evolution, state.config.space.nodes
-        graph, parents, names = parent.graph, [parent.birth], []
+        def parent() -> _Source:
+            found = _parent(rng, state, hunt)
+            return _Source(found.graph, (found.birth,))
+
+        child = self._child(rng, state.config, hunt, parent)
+        return _Draft(child.graph, "mutation", "+".join(child.operators), child.parents)
+
+    def _bred(self, rng: random.Random, config: SearchConfig, hunt: _Hunt) -> _Draft:
+        """An edit of functions that were looked at; its parents are those that they came from."""
+
+        def parent() -> _Source:
+            found = hunt.drawn[hunt.brood.parent(rng)].draft
+            return _Source(found.graph, found.parents)
+
+        child = self._child(rng, config, hunt, parent)
+        return _Draft(child.graph, "mutation" if child.parents else "random", BRED, child.parents)
+
+    def _child(
+        self, rng: random.Random, config: SearchConfig, hunt: _Hunt, parent: Callable[[], _Source]
+    ) -> _Child:
+        evolution, nodes, first = config.evolution, config.space.nodes, parent()
+        graph, parents, names = first.graph, [*first.parents], list[str]()
+        if not evolution.operators or config.space.template:  # edits know of no frame
+            for _ in range(evolution.mutations):
+                graph = hunt.drawer.mutate(rng, graph)
+            return _Child(graph, first.parents)
         for _ in range(1 + below(rng, evolution.mutations)):
             weights: Mapping[Operator, float] = evolution.operators
             if evolution.sure_edits:
                 weights = applicable(weights, hunt.table, graph, nodes)
             name = pick_operator(rng, weights)
             names.append(name)
-            other = parent
+            other = first
             if OPERATORS[name].parents > 1:
-                other = _parent(rng, state, hunt)
-                parents.append(other.birth)
+                other = parent()
+                parents += other.parents
             graph = apply_operator(
                 rng, hunt.table, name, graph, other.graph, nodes, sure=evolution.sure_edits
             )
-        return _Draft(graph, "mutation", "+".join(names), tuple(dict.fromkeys(parents)))
+        return _Child(graph, tuple(dict.fromkeys(parents)), tuple(names))
 
     def _queued(self, state: State, chosen: _Drawn, skipped: ev.Skipped) -> ev.CandidateQueued:
         birth, draft, verdict = chosen
@@ -258,7 +294,7 @@ class _Hunt:
     ``birth``: its next proposal; ``found``: duplicates on the way; ``drawn``: new functions.
     """
 
-    def __init__(self, state: State, table: Table, drawer: Drawer) -> None:
+    def __init__(self, state: State, table: Table, drawer: Drawer, odds: Odds) -> None:
         self.seq, self.birth = state.seq, state.next_birth
         self.parents = state.parents
         weights = state.primitive_weights()
@@ -270,15 +306,19 @@ class _Hunt:
         self.digests = ChainMap(self.fresh, state.digests)
         self.found: list[ev.Event] = []
         self.drawn: list[_Drawn] = []
-        self.wanted = state.config.evolution.choose_of
+        self.wanted = odds.wanted(state, self.birth)
+        self.brood = Brood(partial(odds.of, state), self.wanted)
 
     @property
     def over(self) -> bool:
-        """Whether as many new functions were drawn as one is chosen of, or enough was proposed."""
-        drawn, wanted = self.drawn, self.wanted
-        return bool(drawn) and (
-            len(drawn) >= wanted or self.birth - drawn[0].birth >= PATIENCE * wanted
-        )
+        """Whether enough new functions were looked at, or enough was proposed."""
+        late = self.birth - self.drawn[0].birth >= PATIENCE * self.wanted if self.drawn else False
+        return late or self.brood.enough
+
+    def draw(self, one: _Drawn) -> None:
+        """One more function that is looked at."""
+        self.drawn.append(one)
+        self.brood.add(one.draft.graph)
 
     def holds(self, verdict: Verdict) -> bool:
         """Whether that function was drawn already."""

@@ -60,8 +60,8 @@ def test_a_search_that_begins_with_it_chooses_from_the_first_candidate_on() -> N
     assert told is not None
     assert told[1] > 2.0 * told[0]
     assert Odds().of(begun("evolution.experience=false"), [BAD, GOOD]) is None
-    picked = [Odds().choose(state, birth, [BAD, GOOD]) for birth in range(200)]
-    assert 0.8 < sum(picked) / 200 < 0.98  # one draw in ten takes the first
+    assert {Odds().wanted(state, birth) for birth in range(100)} == {1, 4}
+    assert Odds().wanted(begun("evolution.experience=false"), 0) == 1
 
 
 def test_its_own_verdicts_soon_outweigh_it() -> None:
