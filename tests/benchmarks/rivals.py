@@ -98,11 +98,12 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "restarts": ("evolution.restart_after=60",),
     "learnt priorities": ("evolution.primitive_floor=0.25",),
     "a surrogate": ("surrogate.enabled=true",),
-    "the best odds of eight": ("evolution.choose_of=8",),
     "a short warm-up": ("evolution.warm_up=1",),
-    "the best odds of eight and a short warm-up": (
-        "evolution.choose_of=8",
+    "the best odds of a thousand": ("evolution.choose_of=1000", "evolution.warm_up=1"),
+    "the best odds of a thousand, with experience": (
+        "evolution.choose_of=1000",
         "evolution.warm_up=1",
+        "evolution.experience=true",
     ),
     "edits drawn until they change something": ("evolution.sure_edits=true",),
     "the front challenged": ("evolution.challenge_front=true",),
