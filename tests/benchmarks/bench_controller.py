@@ -18,8 +18,8 @@ import numpy as np
 from evosearch import events as ev
 from evosearch.alike import Alike
 from evosearch.experience import shipped
+from evosearch.odds import BATCH, Odds, Trial, extra_trees
 from evosearch.odds import KEPT as KEPT_TRIALS
-from evosearch.odds import Odds, Trial, extra_trees
 from evosearch.presets import load_preset
 from evosearch.screen import Screen
 from evosearch.state import State
@@ -35,11 +35,9 @@ FITTED = (30, 100, 300, KEPT)
 """Lessons that the surrogate's forest is fitted to."""
 TRIED = (30, 100, 300, KEPT_TRIALS)
 """Trials that the forest of the odds is fitted to."""
-OF = 32
-"""New functions of which one is chosen."""
 CONFIG = load_preset(
     "quickstart",
-    ("surrogate.enabled=true", f"evolution.choose_of={OF}", "evolution.experience=true"),
+    ("surrogate.enabled=true", "evolution.choose_of=1000", "evolution.experience=true"),
 )
 
 
@@ -109,7 +107,7 @@ def odds(graphs: list[Graph], seed: int, count: int) -> tuple[float, float]:
     state.decided = count
     Odds().of(state, graphs)  # their traits
 
-    asked, fitted = graphs[:OF], Odds()
+    asked, fitted = graphs[:BATCH], Odds()
     return seconds(lambda: fitted.of(state, asked)), seconds(lambda: fitted.of(state, asked))
 
 

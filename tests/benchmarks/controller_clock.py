@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evosearch.odds import AFTER
+from evosearch.odds import AFTER, BATCH
 from evosearch.odds import KEPT as KEPT_TRIALS
 from evosearch.refits import fitted_at
 from evosearch.state import State
@@ -28,7 +28,7 @@ class Costs(NamedTuple):
 
     ``random``, ``child``: of a proposal. ``compared``: of a new function against what was tried.
     ``promise``: of what the surrogate says of a candidate. ``fits``: lessons -> of fitting to them.
-    ``traits``: of a new function that one is chosen of. ``odds``: of a choice. ``odds_fits``:
+    ``traits``: of a new function that is looked at. ``odds``: of those of a batch. ``odds_fits``:
     trials -> of fitting to them. ``experience``: of fitting the forest that a search begins with.
     """
 
@@ -81,8 +81,8 @@ class ControllerClock:
             total += state.waits * costs.promise
         if evolution.choose_of > 1:
             self._fit("odds", fitted_at(state.decided, AFTER), KEPT_TRIALS, costs.odds_fits)
-            total += (queued + _stopped(state, "passed_over")) * costs.traits
-            total += queued * costs.odds
+            looked_at = queued + _stopped(state, "passed_over")
+            total += looked_at * (costs.traits + costs.odds / BATCH)
             total += costs.experience if evolution.experience and queued else 0.0
         return total + self._fits
 

@@ -13,6 +13,7 @@ from docs import make_search_efficiency as efficiency
 from docs import make_table
 from evosearch.config import Evolution, SearchConfig
 from evosearch.errors import ConfigError
+from evosearch.odds import BATCH
 from evosearch.presets import load_preset
 from tests.benchmarks import study_search
 from tests.benchmarks.controller_clock import ControllerClock, Costs, measured_costs
@@ -163,7 +164,7 @@ def test_the_controllers_clock_charges_what_was_measured() -> None:
     passed = chosen.funnel["passed_over"].count
     assert passed > queued
     choosing = ControllerClock(free._replace(traits=1.0, odds=1000.0, odds_fits={1: 0.0}))
-    assert choosing.seconds(chosen) == queued + passed + 1000.0 * queued
+    assert choosing.seconds(chosen) == (queued + passed) * (1.0 + 1000.0 / BATCH)
     fits = ControllerClock(free._replace(odds_fits={1: 1.0}))
     begun = ControllerClock(free._replace(experience=1.0))
     assert begun.seconds(chosen) == float(chosen.config.evolution.experience)
