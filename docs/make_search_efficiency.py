@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from evosearch.odds import BATCH
 from tests.benchmarks.rivals import INGREDIENTS, KINDS, OTHERS, RIVALS, WANTED
 
 TARGET = Path(__file__).with_name("search-efficiency.md")
@@ -28,10 +29,11 @@ PLOTS = ("table_steps", "table_seconds", "search_steps", "search_seconds")
 HEAD = """# How much training the search saves
 
 The default search, random search and the paper's aging evolution on the same task. Every training
-step counts, those of rejected and audited candidates too. What a search is worth at a moment is the
-hypervolume of the front that it would return then, on seeds that it never saw. The question is how
-soon the default has, *and keeps*, what a rival has at the end of its budget; how soon it touches
-that for the first time stands beside it, for a lucky peak counts there.
+step counts: those of rejected and audited candidates, and the two that each signal check takes and
+takes back. What a search is worth at a moment is the hypervolume of the front that it would return
+then, on seeds that it never saw. The question is how soon the default has, *and keeps*, what a
+rival has at the end of its budget; how soon it touches that for the first time stands beside it,
+for a lucky peak counts there.
 
 - **random**: random graphs; signal, quality and stability as the default has them.
 - **random with hurdles**: the same with all checks of the default, hurdles and the limit on layers
@@ -184,8 +186,9 @@ def how_it_counts(result: Mapping[str, Any]) -> Iterator[str]:
         "signal, each step, each score. A random graph costs the controller "
         f"{1e6 * costs['random']:.0f} microseconds and a mutation {1e6 * costs['child']:.0f}, "
         "checks included; comparing a new function with what was tried "
-        f"{1e3 * costs['compared']:.2f} milliseconds more; what a surrogate says of a candidate "
-        f"{1e3 * costs['promise']:.1f} milliseconds, and fitting it up to "
+        f"{1e3 * costs['compared']:.2f} milliseconds more, and looking at one "
+        f"{1e3 * (costs['traits'] + costs['odds'] / BATCH):.2f}; what a surrogate says of a "
+        f"candidate {1e3 * costs['promise']:.1f} milliseconds, and fitting it up to "
         f"{max(costs['fits'].values()):.2f} seconds. These are what "
         "`bench_propose` and `bench_controller` measured. Writing to a store is not counted."
     )

@@ -185,7 +185,7 @@ class Controller:
                 continue
             if not self._wants_more():
                 return True
-            events = self.proposer.seek(self.state, until)
+            events = self.proposer.seek(self.state, until, self.pool.capacity)
             if events is None:
                 return False
             if not events:

@@ -7,6 +7,7 @@ can be told without one. The rule:
   best odds is tried. The first of them are drawn as any proposal is, from nothing or from parents;
   then they breed: the others are edits of those looked at, where the better of some is the parent,
   by its odds alone. Of functions with the same traits one may be a parent.
+- The more jobs the pool holds, the fewer functions are looked at, so that no worker waits for it.
 - Looking ends at the first function that is expected to be better than half of what was trained.
 - Who is not tried is *passed over*: forgotten, and may be drawn again. So nothing is ever
   discarded.
@@ -52,6 +53,8 @@ BY_LOT = 0.1
 """Share of the candidates for which the first function is tried."""
 ENOUGH = 0.5
 """Odds at which no other function is looked at."""
+AT_ONCE = 4
+"""Jobs in the pool from which on fewer are looked at."""
 OWN = 10.0
 """Weight of a search's own verdict beside one of the experience."""
 DRAWN = 0.2
@@ -84,12 +87,15 @@ class Odds:
         self._fitted: int | None = None
         self._forest: ExtraTreesRegressor | None = None
 
-    def wanted(self, state: State, birth: int) -> int:
-        """Functions that are looked at for a candidate: one where nothing is known, or by lot."""
-        settings = state.config.evolution
-        if settings.choose_of == 1 or stream(state.config.seed, "choice", birth).random() < BY_LOT:
+    def wanted(self, state: State, birth: int, jobs: int = 1) -> int:
+        """Functions that are looked at for a candidate: one where nothing is known, or by lot.
+
+        ``jobs``: how many the pool holds at a time; the more they are, the fewer are looked at.
+        """
+        count = state.config.evolution.choose_of * AT_ONCE // max(AT_ONCE, jobs)
+        if count <= 1 or stream(state.config.seed, "choice", birth).random() < BY_LOT:
             return 1
-        return settings.choose_of if self._known(state) else 1
+        return count if self._known(state) else 1
 
     def of(self, state: State, drawn: Sequence[Graph]) -> list[float] | None:
         """The rank expected of each function, from 0 to 1; None as long as nothing is known."""

@@ -97,18 +97,18 @@ class Proposer:
         """
         return self.seek(state, math.inf) or ()
 
-    def seek(self, state: State, until: float) -> tuple[ev.Event, ...] | None:
+    def seek(self, state: State, until: float, jobs: int = 1) -> tuple[ev.Event, ...] | None:
         """As `propose`, but None once the clock shows ``until``: the next call goes on.
 
         Where it was left off does not change what is found. A state that has changed meanwhile
-        makes it begin anew.
+        makes it begin anew. ``jobs``: how many the pool holds at a time.
         """
         due = remeasurement_due(state)
         if due is not None:
             return (remeasurement(state, due),)
         hunt = self._hunt
         if hunt is None or hunt.seq != state.seq:
-            hunt = self._hunt = _Hunt(state, self.table, self.drawer, self.odds)
+            hunt = self._hunt = _Hunt(state, self.table, self.drawer, self.odds, jobs)
         last = state.next_birth + state.config.evolution.max_proposals
         begun, patience = hunt.birth, max(1, state.config.evolution.max_proposals // ROUNDS)
         while hunt.birth < last:
@@ -294,7 +294,7 @@ class _Hunt:
     ``birth``: its next proposal; ``found``: duplicates on the way; ``drawn``: new functions.
     """
 
-    def __init__(self, state: State, table: Table, drawer: Drawer, odds: Odds) -> None:
+    def __init__(self, state: State, table: Table, drawer: Drawer, odds: Odds, jobs: int) -> None:
         self.seq, self.birth = state.seq, state.next_birth
         self.parents = state.parents
         weights = state.primitive_weights()
@@ -306,7 +306,7 @@ class _Hunt:
         self.digests = ChainMap(self.fresh, state.digests)
         self.found: list[ev.Event] = []
         self.drawn: list[_Drawn] = []
-        self.wanted = odds.wanted(state, self.birth)
+        self.wanted = odds.wanted(state, self.birth, jobs)
         self.brood = Brood(partial(odds.of, state), self.wanted)
 
     @property

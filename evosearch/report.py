@@ -57,9 +57,10 @@ def audited_rate(state: State) -> Interval | None:
 
 
 def operator_yields(state: State) -> dict[str, dict[str, int]]:
-    """Where proposals came from (``random``, an operator, or two as ``a+b``) and what came of them.
+    """Where proposals came from, and what came of them.
 
-    Its ``on_front`` counts the members of the present front.
+    From ``random``, ``bred``, an operator, or two as ``a+b``. Its ``on_front`` counts the members
+    of the present front.
     """
     on_front = Counter(state.members[birth].label for birth in state.front.members)
     return {

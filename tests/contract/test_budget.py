@@ -24,7 +24,7 @@ from workers.simulated import SimulatedPool
 
 ID = "aaaa2345"
 SMALL = ("budget.evaluations=500", "confirmation.resamples=50", "confirmation.final_seeds=3",
-         "confirmation.top=2", "confirmation.tune_seeds=1")  # fmt: skip
+         "confirmation.top=2", "confirmation.tune_seeds=1", "evolution.choose_of=1")  # fmt: skip
 NOW = {"train_steps": 10**9, "hours": 99.0, "gpu_hours": 99.0, "no_gain": 10**6, "target": 1.0}
 """Limits that no test comes to."""
 USED_UP = {"train_steps": 1, "hours": 1e-9, "gpu_hours": 1e-9, "no_gain": 1, "target": 0.001}

@@ -27,7 +27,7 @@ from workers.simulated import SimulatedPool
 
 ID = "aaaa2345"
 SMALL = ("budget.evaluations=4", "confirmation.resamples=50", "confirmation.final_seeds=3",
-         "confirmation.top=2", "confirmation.tune_seeds=1")  # fmt: skip
+         "confirmation.top=2", "confirmation.tune_seeds=1", "evolution.choose_of=1")  # fmt: skip
 
 
 def pool() -> Pool:

@@ -27,7 +27,8 @@ from tests.simulated_worker import answer
 from tests.support.postgres import Server
 from workers.simulated import SimulatedPool
 
-SEARCH = ("budget.evaluations=8", "confirmation.resamples=50", "confirmation.final_seeds=3")
+SEARCH = ("budget.evaluations=8", "confirmation.resamples=50", "confirmation.final_seeds=3",
+          "evolution.choose_of=1")  # fmt: skip
 FAULTS = {
     "full": r"disk is full.*make room", "read-only": r"read-only.*check the rights",
     "locked": r"locked.*close it",

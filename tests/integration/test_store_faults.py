@@ -323,7 +323,8 @@ def test_a_late_writer_does_not_mistake_anothers_events_for_its_own(postgres: Se
 
 def test_a_search_goes_on_by_itself_after_its_server_restarts(postgres: Server) -> None:
     store = SqlStore(postgres.new_database(), patience=60)
-    overrides = ["budget.evaluations=8", "confirmation.resamples=50", "confirmation.final_seeds=3"]
+    overrides = ["budget.evaluations=8", "confirmation.resamples=50", "confirmation.final_seeds=3",
+                 "evolution.choose_of=1"]  # fmt: skip
     store.create("run", "", Created(config=load_preset("quickstart", overrides, seed=1)))
     lease = store.acquire("run", "me", 60)
     running = Controller(store, SimulatedPool(answer, 3), lease)

@@ -20,7 +20,8 @@ from evosearch.presets import load_preset
 from tests.simulated_worker import answer
 from workers.simulated import SimulatedPool
 
-SMALL = ("budget.evaluations=6", "confirmation.resamples=50", "confirmation.final_seeds=3")
+SMALL = ("budget.evaluations=6", "confirmation.resamples=50", "confirmation.final_seeds=3",
+         "evolution.choose_of=1")  # fmt: skip
 
 
 @pytest.fixture

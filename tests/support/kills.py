@@ -45,7 +45,8 @@ Place = Literal["before", "middle", "after"]
 PLACES: tuple[Place, ...] = ("middle", "before", "after")
 
 SMALL = ("confirmation.final_seeds=3", "confirmation.top=2",
-         "confirmation.tune_seeds=1", "evolution.remeasure_every=4")  # fmt: skip
+         "confirmation.tune_seeds=1", "evolution.remeasure_every=4",
+         "evolution.choose_of=1")  # fmt: skip
 SNAPSHOT_EVENTS = 25
 """Snapshots are written far more often than in a real search, so that they are killed too."""
 

@@ -24,7 +24,8 @@ OWNERS = ("one", "two")
 def race(url: str, seconds: float) -> dict[str, Any]:
     """Lets them fight for so long; fails unless all holds. Returns what happened, in figures."""
     store = SqlStore(url)
-    overrides = ["budget.evaluations=1000000", "evolution.remeasure_every=4"]
+    overrides = ["budget.evaluations=1000000", "evolution.remeasure_every=4",
+                 "evolution.choose_of=1"]  # fmt: skip
     store.create(ID, "", Created(config=load_preset("quickstart", overrides, seed=5)))
     racers = [
         subprocess.Popen(

@@ -27,7 +27,8 @@ from tests.support.whole_log import assert_a_kill_leaves_no_mark, log
 from workers.simulated import SimulatedPool
 
 Script = Callable[[Job], tuple[float, Sequence[Message]]]
-SMALL = ("budget.evaluations=25", "evolution.remeasure_every=5", "confirmation.resamples=200")
+SMALL = ("budget.evaluations=25", "evolution.remeasure_every=5", "confirmation.resamples=200",
+         "evolution.choose_of=1")  # fmt: skip
 
 
 def start(*overrides: str, seed: int = 0) -> MemoryStore:

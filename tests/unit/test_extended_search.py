@@ -31,7 +31,8 @@ def test_leaves_share_one_row_so_that_they_do_not_crowd_out_the_rest() -> None:
 
 
 def test_a_search_over_the_extended_set_runs_and_replays() -> None:
-    settings = ("budget.evaluations=15", "confirmation.resamples=200", "space.op_set=extended")
+    settings = ("budget.evaluations=15", "confirmation.resamples=200", "space.op_set=extended",
+                "evolution.choose_of=1")  # fmt: skip
     logs = []
     for _ in range(2):
         store = MemoryStore()

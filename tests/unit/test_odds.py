@@ -13,7 +13,7 @@ from db.memory import MemoryStore
 from evosearch import events as ev
 from evosearch.config import Space
 from evosearch.controller import Controller
-from evosearch.odds import AFTER, BATCH, ENOUGH, Brood, Odds
+from evosearch.odds import AFTER, AT_ONCE, BATCH, ENOUGH, Brood, Odds
 from evosearch.presets import load_preset
 from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Message, Rejection
 from evosearch.snapshot import dump_state, load_state
@@ -165,6 +165,16 @@ def test_odds_tell_layers_that_came_through_from_the_others() -> None:
     wanted = [Odds().wanted(state, birth) for birth in range(200)]
     assert set(wanted) == {1, 4}
     assert 0.02 < wanted.count(1) / 200 < 0.2  # for one in ten the first is tried
+
+
+def test_the_more_jobs_at_a_time_the_fewer_functions_are_looked_at() -> None:
+    state = searched("evolution.choose_of=600", "evolution.experience=true")[1]
+
+    def wanted(jobs: int) -> int:
+        return max(Odds().wanted(state, birth, jobs) for birth in range(10))
+
+    assert [wanted(jobs) for jobs in (1, AT_ONCE, 2 * AT_ONCE, 12)] == [600, 600, 300, 200]
+    assert wanted(10_000) == 1
 
 
 def test_looking_ends_at_a_function_with_good_odds() -> None:

@@ -22,7 +22,7 @@ from workers.simulated import SimulatedPool
 
 OVERRIDES = (
     "budget.evaluations=20", "evolution.remeasure_every=4", "confirmation.resamples=50",
-    "checks.hurdles.steps=[10, 30]", "checks.hurdles.after=5",
+    "checks.hurdles.steps=[10, 30]", "checks.hurdles.after=5", "evolution.choose_of=1",
 )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ LEARNING = Signal(learn=True, learn_after=2)
 OVERRIDES = (
     "checks.signal.learn=true", "checks.signal.learn_after=4", "checks.signal.bounds={}",
     "checks.signal.audit_share=0.5", "checks.hurdles.steps=[]", "budget.evaluations=25",
-    "confirmation.resamples=50", "evolution.challenge_top=0",
+    "confirmation.resamples=50", "evolution.challenge_top=0", "evolution.choose_of=1",
 )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ OVERRIDES = (
     "budget.evaluations=25", "evolution.remeasure_every=5", "confirmation.resamples=50",
     "checks.hurdles.steps=[10, 30, 40]", "checks.hurdles.after=5", "checks.hurdles.quantile=0.25",
     "evolution.operators={paper=0.3, rewire=0.3, cross=0.4}", "evolution.same_start=3",
-    "evolution.restart_after=6", "evolution.primitive_floor=0.2",
+    "evolution.restart_after=6", "evolution.primitive_floor=0.2", "evolution.choose_of=5",
 )  # fmt: skip
 
 

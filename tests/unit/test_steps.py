@@ -22,7 +22,8 @@ from tests.simulated_worker import answer
 from workers.simulated import SimulatedPool
 
 Script = Callable[[Job], tuple[float, Sequence[Message]]]
-SMALL = ("budget.evaluations=25", "evolution.remeasure_every=5", "confirmation.resamples=200")
+SMALL = ("budget.evaluations=25", "evolution.remeasure_every=5", "confirmation.resamples=200",
+         "evolution.choose_of=1")  # fmt: skip
 
 
 def start(*overrides: str) -> MemoryStore:

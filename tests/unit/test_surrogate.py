@@ -50,7 +50,7 @@ ON = (
     "surrogate.enabled=true", "surrogate.waiting=4", "surrogate.after=12", "surrogate.least=12",
     "surrogate.allowed=0.1", "surrogate.audit_share=0.5", "budget.evaluations=60",
     "checks.hurdles.steps=[]", "confirmation.resamples=50", "evolution.challenge_top=0",
-    "evolution.population_size=20", "evolution.warm_up=10",
+    "evolution.population_size=20", "evolution.warm_up=10", "evolution.choose_of=1",
 )  # fmt: skip
 
 

@@ -51,7 +51,7 @@ SEARCH = (
 )  # fmt: skip
 EVOLUTION = (
     "evolution.same_start=0", "evolution.warm_up=3", "evolution.max_proposals=3000",
-    "checks.hurdles.steps=[]",
+    "checks.hurdles.steps=[]", "evolution.choose_of=1",
 )  # fmt: skip
 """A study takes these of the preset, not of the table."""
 BOUNDS = {"resnet": {"grad_ratio": Bounds(low=0.5, high=2.0)}}
