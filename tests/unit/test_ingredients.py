@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from evosearch.alike import Alike
+from evosearch.config import SearchConfig
 from evosearch.jobs import fronts, hurdles
-from evosearch.members import Member
 from evosearch.ports import Enqueue
-from evosearch.propose import Proposer, _Draft
+from evosearch.propose import Proposer, _Child
 from evosearch.replay import replay
 from evosearch.report import contributions
 from evosearch.state import State, recover
@@ -141,11 +141,11 @@ def test_without_a_gain_evolution_begins_anew_and_forgets_its_parents() -> None:
 
 def test_an_exhausted_neighbourhood_does_not_end_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     def parents_again(
-        self: Proposer, rng: random.Random, state: State, hunt: Any, parent: Member
-    ) -> _Draft:
-        return _Draft(parent.graph, "mutation", "swap", (parent.birth,))
+        self: Proposer, rng: random.Random, config: SearchConfig, hunt: Any, parent: Any
+    ) -> _Child:
+        return _Child(*parent(), ("swap",))
 
-    monkeypatch.setattr(Proposer, "_edited", parents_again)
+    monkeypatch.setattr(Proposer, "_child", parents_again)
     store = start("evolution.max_proposals=20000", "evolution.random_share=0.3",
                   "budget.evaluations=12")  # fmt: skip
     state = finished(store)
