@@ -166,7 +166,7 @@ def _svg(found: list[Point]) -> str:
 def _ticks(low: float, high: float) -> list[float]:
     """Three to seven round numbers between the two."""
     power = 10.0 ** np.floor(np.log10(high - low))
-    step = next(s for s in (0.2, 0.25, 0.5, 1.0) if (high - low) / (s * power) < 7) * power
+    step = next(s for s in (0.2, 0.25, 0.5, 1.0, 2.0) if (high - low) / (s * power) < 7) * power
     first, last = int(np.ceil(low / step)), int(np.floor(high / step))
     return [float(round(one * step, 6)) for one in range(first, last + 1)]
 

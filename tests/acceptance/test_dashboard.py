@@ -124,6 +124,8 @@ def test_the_story_from_an_empty_database(tmp_path: Path, chrome: Browser) -> No
         page.locator(".first-search").click()
         expect(page).to_have_url(re.compile("/new$"))
         page.locator('[data-key="budget.evaluations"] input').fill("4000")
+        page.locator(".all-settings summary").click()
+        page.locator('[data-key="evolution.choose_of"] input').fill("1")
         page.get_by_label("Title").fill("the story")
         expect(page.locator(".estimate")).to_contain_text("4,000")
         page.locator("#start").click()

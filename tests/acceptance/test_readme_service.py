@@ -43,7 +43,7 @@ LINES = curls(README)
 STEERS = ("/enqueue", "/extend", "/pause", "/resume", "/stop")
 SMALL: dict[str, Any] = {
     "budget.evaluations": 3, "confirmation.resamples": 50, "confirmation.final_seeds": 3,
-    "confirmation.top": 2,
+    "confirmation.top": 2, "evolution.choose_of": 1,
 }  # fmt: skip
 
 

@@ -19,7 +19,9 @@ from tests.support.web_process import WebProcess
 
 LIMIT = 2.0
 COMMANDS = {"pause", "resume", "extend", "enqueue", "remeasure", "priority", "delete", "stop"}
-OVERRIDES = {"budget.evaluations": 100_000, "confirmation.resamples": 50}
+OVERRIDES = {
+    "budget.evaluations": 100_000, "confirmation.resamples": 50, "evolution.choose_of": 1,
+}  # fmt: skip
 
 
 @pytest.fixture

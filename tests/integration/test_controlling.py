@@ -38,8 +38,8 @@ __all__ = ["control", "store"]
 def test_searches_created_by_rows_run_side_by_side_to_their_end(
     store: SqlStore, control: Controlling
 ) -> None:
-    create(store, "aaaaaaaa")
-    create(store, "bbbbbbbb", priority=90)
+    create(store, "aaaaaaaa", "evolution.warm_up=4")
+    create(store, "bbbbbbbb", "evolution.warm_up=4", priority=90)
     ends = ("aaaaaaaa", "bbbbbbbb")
     step_until(control, lambda: all(status(store, one) == "finished" for one in ends))
     logs = [[json.loads(ev.dump_event(entry.event)) for entry in store.events(one)] for one in ends]

@@ -181,7 +181,8 @@ def test_the_leading_members_are_brought_to_several_seeds_and_no_others() -> Non
 
 def test_who_enters_the_front_by_one_anchor_alone_gets_fresh_seeds_too() -> None:
     store = start("evolution.challenge_top=1", "evolution.challenge_front=true",
-                  "evolution.remeasure_every=0", "evolution.remeasure_share=0.5")  # fmt: skip
+                  "evolution.remeasure_every=0", "evolution.remeasure_share=0.5",
+                  "evolution.warm_up=4")  # fmt: skip
     state = finished(store)
     folded, outside = recover(iter([next(iter(store.events("search01")))])), 0
     for entry in [*store.events("search01")][1:]:

@@ -57,7 +57,8 @@ def test_early_scores_of_the_latest_make_the_fronts_that_spare() -> None:
 
 def test_no_more_layers_that_begin_alike_are_tried_than_asked() -> None:
     def most_alike(*overrides: str) -> int:
-        store = start("budget.evaluations=25", "evolution.random_share=0.1", *overrides)
+        store = start("budget.evaluations=25", "evolution.random_share=0.1",
+                      "evolution.warm_up=4", *overrides)  # fmt: skip
         finished(store)
         events = [entry.event for entry in store.events("search01")]
         graphs = {one.birth: one.graph for one in events if one.kind == "candidate_queued"}

@@ -29,7 +29,7 @@ from workers.simulated import SimulatedPool
 SETTINGS = (
     "evolution.choose_of=4", "budget.evaluations=40", "checks.hurdles.steps=[]",
     "confirmation.enabled=false", "evolution.challenge_top=0", "evolution.remeasure_every=0",
-    "baselines=[]",
+    "baselines=[]", "evolution.experience=false", "evolution.warm_up=4",
 )  # fmt: skip
 
 
