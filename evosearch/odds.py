@@ -81,7 +81,7 @@ class Trial(NamedTuple):
 
 
 class Odds:
-    """The forests of one search."""
+    """The forest of one search."""
 
     def __init__(self) -> None:
         self._fitted: int | None = None
@@ -121,27 +121,29 @@ class Brood:
     """
 
     def __init__(self, of: Callable[[Sequence[Graph]], list[float] | None], wanted: int) -> None:
-        self._of, self._wanted = of, wanted
+        self._of, self.wanted = of, wanted
         self._graphs: list[Graph] = []
         self._odds: list[float] = []
+        self._best = 0
         self._parents: list[int] = []
         self._met: set[tuple[float, ...]] = set()
 
     def add(self, graph: Graph) -> None:
         """One more function."""
         self._graphs.append(graph)
-        if self._wanted > 1 and len(self._graphs) - len(self._odds) >= BATCH:
+        if self.wanted > 1 and len(self._graphs) - len(self._odds) >= BATCH:
             self._ask()
 
     @property
     def enough(self) -> bool:
         """Whether no other one need be looked at."""
-        return len(self._graphs) >= self._wanted or max(self._odds, default=0.0) >= ENOUGH
+        good = bool(self._odds) and self._odds[self._best] >= ENOUGH
+        return good or len(self._graphs) >= self.wanted
 
     @property
     def breeds(self) -> bool:
         """Whether the next one is to come of these, and not to be drawn."""
-        return bool(self._parents) and len(self._graphs) >= DRAWN * self._wanted
+        return bool(self._parents) and len(self._graphs) >= DRAWN * self.wanted
 
     def parent(self, rng: random.Random) -> int:
         """Position of a function to be edited."""
@@ -150,15 +152,17 @@ class Brood:
 
     def best(self) -> int:
         """Position of the function that is tried."""
-        if self._wanted > 1 and len(self._graphs) > 1:
+        if self.wanted > 1 and len(self._graphs) > 1:
             self._ask()
-        return int(np.argmax(self._odds)) if self._odds else 0
+        return self._best
 
     def _ask(self) -> None:
         new = self._graphs[len(self._odds) :]
         told = self._of(new) if new else None
         for place, odds in enumerate(told or (), len(self._odds)):
             self._odds.append(odds)
+            if odds > self._odds[self._best]:
+                self._best = place
             looks = tuple(round(value, 1) for value in _traits(self._graphs[place]))
             if looks not in self._met:
                 self._met.add(looks)

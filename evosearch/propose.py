@@ -69,14 +69,6 @@ class _Source(NamedTuple):
     parents: tuple[int, ...]
 
 
-class _Child(NamedTuple):
-    """What edits have made of it, of which parents and by which operators."""
-
-    graph: Graph
-    parents: tuple[int, ...]
-    operators: tuple[str, ...] = ()
-
-
 class Proposer:
     """The settings of one search turned into what every proposal needs."""
 
@@ -200,8 +192,7 @@ class Proposer:
             found = _parent(rng, state, hunt)
             return _Source(found.graph, (found.birth,))
 
-        child = self._child(rng, state.config, hunt, parent)
-        return _Draft(child.graph, "mutation", "+".join(child.operators), child.parents)
+        return self._child(rng, state.config, hunt, parent)
 
     def _bred(self, rng: random.Random, config: SearchConfig, hunt: _Hunt) -> _Draft:
         """An edit of functions that were looked at; its parents are those that they came from."""
@@ -210,18 +201,17 @@ class Proposer:
             found = hunt.drawn[hunt.brood.parent(rng)].draft
             return _Source(found.graph, found.parents)
 
-        child = self._child(rng, config, hunt, parent)
-        return _Draft(child.graph, "mutation" if child.parents else "random", BRED, child.parents)
+        return self._child(rng, config, hunt, parent)._replace(operator=BRED)
 
     def _child(
         self, rng: random.Random, config: SearchConfig, hunt: _Hunt, parent: Callable[[], _Source]
-    ) -> _Child:
+    ) -> _Draft:
         evolution, nodes, first = config.evolution, config.space.nodes, parent()
         graph, parents, names = first.graph, [*first.parents], list[str]()
         if not evolution.operators or config.space.template:  # edits know of no frame
             for _ in range(evolution.mutations):
                 graph = hunt.drawer.mutate(rng, graph)
-            return _Child(graph, first.parents)
+            return _Draft(graph, "mutation" if parents else "random", parents=first.parents)
         for _ in range(1 + below(rng, evolution.mutations)):
             weights: Mapping[Operator, float] = evolution.operators
             if evolution.sure_edits:
@@ -235,7 +225,8 @@ class Proposer:
             graph = apply_operator(
                 rng, hunt.table, name, graph, other.graph, nodes, sure=evolution.sure_edits
             )
-        return _Child(graph, tuple(dict.fromkeys(parents)), tuple(names))
+        origin: Origin = "mutation" if parents else "random"
+        return _Draft(graph, origin, "+".join(names), tuple(dict.fromkeys(parents)))
 
     def _queued(self, state: State, chosen: _Drawn, skipped: ev.Skipped) -> ev.CandidateQueued:
         birth, draft, verdict = chosen
@@ -306,26 +297,24 @@ class _Hunt:
         self.digests = ChainMap(self.fresh, state.digests)
         self.found: list[ev.Event] = []
         self.drawn: list[_Drawn] = []
-        self.wanted = odds.wanted(state, self.birth, jobs)
-        self.brood = Brood(partial(odds.of, state), self.wanted)
+        self._met: set[str] = set()
+        self.brood = Brood(partial(odds.of, state), odds.wanted(state, self.birth, jobs))
 
     @property
     def over(self) -> bool:
         """Whether enough new functions were looked at, or enough was proposed."""
-        late = self.birth - self.drawn[0].birth >= PATIENCE * self.wanted if self.drawn else False
-        return late or self.brood.enough
+        begun = self.drawn[0].birth if self.drawn else self.birth
+        return self.brood.enough or self.birth - begun >= PATIENCE * self.brood.wanted
 
     def draw(self, one: _Drawn) -> None:
         """One more function that is looked at."""
         self.drawn.append(one)
+        self._met |= {one.verdict.digest, one.verdict.fingerprint}
         self.brood.add(one.draft.graph)
 
     def holds(self, verdict: Verdict) -> bool:
         """Whether that function was drawn already."""
-        return any(
-            verdict.digest == one.verdict.digest or verdict.fingerprint == one.verdict.fingerprint
-            for one in self.drawn
-        )
+        return not self._met.isdisjoint((verdict.digest, verdict.fingerprint))
 
 
 def _parent(rng: random.Random, state: State, hunt: _Hunt) -> Member:

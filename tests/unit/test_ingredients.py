@@ -13,7 +13,7 @@ from evosearch.alike import Alike
 from evosearch.config import SearchConfig
 from evosearch.jobs import fronts, hurdles
 from evosearch.ports import Enqueue
-from evosearch.propose import Proposer, _Child
+from evosearch.propose import Proposer, _Draft
 from evosearch.replay import replay
 from evosearch.report import contributions
 from evosearch.state import State, recover
@@ -143,8 +143,9 @@ def test_without_a_gain_evolution_begins_anew_and_forgets_its_parents() -> None:
 def test_an_exhausted_neighbourhood_does_not_end_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     def parents_again(
         self: Proposer, rng: random.Random, config: SearchConfig, hunt: Any, parent: Any
-    ) -> _Child:
-        return _Child(*parent(), ("swap",))
+    ) -> _Draft:
+        graph, parents = parent()
+        return _Draft(graph, "mutation", "swap", parents)
 
     monkeypatch.setattr(Proposer, "_child", parents_again)
     store = start("evolution.max_proposals=20000", "evolution.random_share=0.3",
