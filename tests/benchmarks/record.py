@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import platform
 import statistics
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -43,3 +45,18 @@ def write_result(name: str, data: dict[str, Any], folder: Path = RESULTS) -> Pat
     path = folder / f"{name}.json"
     path.write_text(json.dumps({"environment": environment(), **data}, indent=1) + "\n")
     return path
+
+
+def read_rows(files: Iterable[Path]) -> list[dict[str, Any]]:
+    """The rows, a line each, of the files that exist, packed or not."""
+    texts = (
+        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        for path in files if path.exists()
+    )  # fmt: skip
+    return [json.loads(line) for text in texts for line in text.splitlines()]
+
+
+def add_row(path: Path, row: Mapping[str, Any]) -> None:
+    """One more line of an unpacked file of rows."""
+    with path.open("a") as file:
+        file.write(json.dumps(row) + "\n")

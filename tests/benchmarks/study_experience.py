@@ -36,7 +36,7 @@ from evosearch.presets import load_preset
 from evosearch.refits import ranks
 from primitives.graph import Graph
 from primitives.traits import traits
-from tests.benchmarks.record import RESULTS, write_result
+from tests.benchmarks.record import RESULTS, add_row, read_rows, write_result
 from workers.inline import InlinePool
 
 FIXED = (
@@ -103,24 +103,14 @@ def search(name: str, seed: int, steps: int, more: Sequence[str]) -> dict[str, A
 
 def run(options: argparse.Namespace) -> None:
     """The searches that the file of rows does not hold yet."""
-    done = {(row["round"], row["seed"]) for row in read([options.rows])}
+    done = {(row["round"], row["seed"]) for row in read_rows([options.rows])}
     for seed in options.seeds:
         for name in options.rounds:
             if (name, seed) in done:
                 continue
             row = search(name, seed, options.steps, options.set)
-            with options.rows.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            add_row(options.rows, row)
             print({key: value for key, value in row.items() if key != "trials"}, flush=True)
-
-
-def read(files: Iterable[Path]) -> list[dict[str, Any]]:
-    """The rows of the files that exist, packed or not."""
-    texts = (
-        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        for path in files if path.exists()
-    )  # fmt: skip
-    return [json.loads(line) for text in texts for line in text.splitlines()]
 
 
 def keep(rows: Iterable[dict[str, Any]], path: Path = ROWS) -> None:
@@ -171,7 +161,7 @@ def judged(found: Experience, groups: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 def write(options: argparse.Namespace) -> None:
     """The experience of all rows, and what it is worth."""
-    every = read([ROWS, *options.files])
+    every = read_rows([ROWS, *options.files])
     rows = list({(row["round"], row["seed"], *row["set"]): row for row in every}.values())
     keep(rows)
     found, groups = gathered(rows)

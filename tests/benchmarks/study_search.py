@@ -43,7 +43,7 @@ from evosearch.stats import paired_interval
 from evosearch.streams import evaluation_seed
 from primitives.printer import format_formula
 from tests.benchmarks.chart import write_bands
-from tests.benchmarks.record import RESULTS, write_result
+from tests.benchmarks.record import RESULTS, add_row, read_rows, write_result
 from tests.benchmarks.rivals import RIVALS, spent_on
 from tests.benchmarks.search_paths import bands, summary, targets
 from tests.benchmarks.unseen_network import RATES, REPORT_SEEDS, TUNE_SEEDS, over_bn_relu, scores
@@ -211,7 +211,7 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ConfigError: it holds searches with other settings, data or code.
     """
-    rows = read([options.rows])
+    rows = read_rows([options.rows])
     wanted = [
         {"variant": one, "seed": options.seeds[0],
          "settings": settings_of(one, options.dataset, options.steps)}
@@ -226,17 +226,8 @@ def run(options: argparse.Namespace) -> None:
             row = search(variant, seed, options.dataset, options.steps)
             row["settings"] = settings_of(variant, options.dataset, options.steps)
             row["references"] = references(options.dataset)
-            with options.rows.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            add_row(options.rows, row)
             print({key: value for key, value in row.items() if key != "path"}, flush=True)
-
-
-def read(files: Iterable[Path]) -> list[dict[str, Any]]:
-    """The rows of the files that exist."""
-    return [
-        json.loads(line) for path in files if path.exists()
-        for line in path.read_text().splitlines()
-    ]  # fmt: skip
 
 
 def transfer(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -282,7 +273,7 @@ def report(options: argparse.Namespace) -> None:
     Raises:
         ConfigError: they are of several studies, there is none, or one stands there twice.
     """
-    rows = read(options.files)
+    rows = read_rows(options.files)
     refuse_mixed(rows)
     searches = {(row["variant"], row["seed"]) for row in rows if "settings" in row}
     if not rows or len(searches) < len(rows):

@@ -18,6 +18,7 @@ from primitives.catalog import CATALOG
 from primitives.formula import parse
 from primitives.traits import TRAITS, traits
 from tests.benchmarks import study_experience
+from tests.benchmarks.record import read_rows
 
 GOOD, BAD = parse("tanh(x) / std_batch(x)"), parse("x * x + max(x, zero)")
 
@@ -39,7 +40,7 @@ def test_the_shipped_experience_is_of_these_traits_and_of_layers_of_every_worth(
 
 
 def test_the_shipped_experience_is_that_of_the_searches_that_are_kept() -> None:
-    found, groups = study_experience.gathered(study_experience.read([study_experience.ROWS]))
+    found, groups = study_experience.gathered(read_rows([study_experience.ROWS]))
     told = load()
     assert len(set(groups)) >= 10
     assert (found.worth == told.worth).all()
@@ -101,7 +102,7 @@ def test_searches_are_recorded_and_become_an_experience(tmp_path: Path) -> None:
     assert all(row["evaluated"] > 1 for row in rows)
     assert verdicts == [row["evaluated"] + sum(row["rejected"].values()) for row in rows]
     study_experience.keep(rows, tmp_path / "rows.jsonl.gz")
-    assert study_experience.read([tmp_path / "rows.jsonl.gz", tmp_path / "none"]) == json.loads(
+    assert read_rows([tmp_path / "rows.jsonl.gz", tmp_path / "none"]) == json.loads(
         json.dumps(rows)
     )
     found, groups = study_experience.gathered(rows)
