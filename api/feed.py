@@ -30,6 +30,8 @@ QUEUE = 2000
 """Events that a listener may be behind before it is let go."""
 READERS = 4
 """Threads in which the feed reads, its own: slow pages must not keep events waiting."""
+UNSENT = ("examples", "runners_up")
+"""Of what a candidate skipped: graphs that no page shows as they come."""
 T = TypeVar("T")
 log = logging.getLogger("evosearch.feed")
 
@@ -294,11 +296,12 @@ def is_end(row: LogRow) -> bool:
 
 
 def as_data(row: LogRow) -> str:
-    """The event as one line of JSON; examples of skipped graphs are left out."""
+    """The event as one line of JSON; the graphs of proposals that were not queued are left out."""
     payload = row.payload
-    if row.kind == "candidate_queued" and '"examples":[[' in payload:
+    if row.kind == "candidate_queued" and any(f'"{name}":[[' in payload for name in UNSENT):
         data: dict[str, Any] = json.loads(payload)
-        data["skipped"].pop("examples", None)
+        for name in UNSENT:
+            data["skipped"].pop(name, None)
         payload = json.dumps(data, separators=(",", ":"))
     return (
         f'{{"search":"{row.search_id}","seq":{row.seq},"at":"{row.at}",'

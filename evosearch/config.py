@@ -115,8 +115,8 @@ class Evolution(Settings):
     """Primitives are drawn in proportion to the share of the candidates with them that came through
     all checks, but never less than this share of the most promising one; 1: all alike."""
     choose_of: Annotated[int, Field(ge=1, le=1000)] = 1
-    """New functions that are looked at for each candidate, at most; the one that the best rank is
-    expected of, by what the search has learnt, is tried; 1: each of them (P)."""
+    """New functions that are looked at for each candidate, at most; the one with the best odds, by
+    what the search has learnt, is tried; 1: each of them (P)."""
     experience: bool = False
     """Whether what is expected begins with what other searches learnt, of convolutional networks on
     small images, or with nothing."""

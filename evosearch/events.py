@@ -49,7 +49,9 @@ class Skipped(Record):
     ``repeats``: birth of the candidate whose digest came again -> number.
     ``origins``: operator (or ``random``) -> proposals drawn from it, the queued one included.
     ``examples``: (birth, code, graph) of some of them. ``after``: how many of the proposals came
-    after the queued one, where one of several was chosen.
+    after the queued one, where one of several was chosen. ``runners_up``: those that had the best
+    odds after it, and the candidates that they come of. ``looks``: how many functions are to be
+    looked at for the next candidate, where that is decided.
     """
 
     counts: dict[str, int] = {}
@@ -58,6 +60,8 @@ class Skipped(Record):
     origins: dict[str, int] = {}
     examples: tuple[tuple[int, str, GraphData], ...] = ()
     after: int = 0
+    runners_up: tuple[tuple[GraphData, tuple[int, ...]], ...] = ()
+    looks: int | None = None
 
 
 class CandidateDuplicate(Record):

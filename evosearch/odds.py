@@ -7,13 +7,18 @@ can be told without one. The rule:
   best odds is tried. The first of them are drawn as any proposal is, from nothing or from parents;
   then they breed: the others are edits of those looked at, where the better of some is the parent,
   by its odds alone. Of functions with the same traits one may be a parent.
+- The *runners-up*, those with the best odds of the functions that were not tried, come first at the
+  next candidates: new verdicts may have changed their odds, and they breed on.
 - The more jobs the pool holds, the fewer functions are looked at, so that no worker waits for it.
-- Looking ends at the first function that is expected to be better than half of what was trained.
-- Who is not tried is *passed over*: forgotten, and may be drawn again. So nothing is ever
-  discarded.
+- Where the latter half of them held nothing better than the first, half as many are looked at for
+  the next candidate; where it did, twice as many.
+- Looking ends at the first function whose odds are one half.
+- Who is not tried is *passed over*, and may be drawn again. So nothing is ever discarded.
 - The odds are what a forest of extremely randomised trees expects of a function's
-  `primitives.traits`. It is fitted to this very search's latest verdicts: the rank from 0 to 1
-  among those that were trained to the end, 0 for who fell at a check or a hurdle.
+  `primitives.traits`. It is fitted to this very search's latest verdicts: the cube of the rank from
+  0 to 1 among those that were trained to the end, 0 for who fell at a check or a hurdle. It is the
+  cube because the best of many is wanted: one that may be first is worth more than two that are
+  surely in the middle.
 - With ``evolution.experience`` it is fitted to what other searches learnt, too
   (`evosearch.experience`), so that there are odds from the first candidate on. A verdict of its own
   counts as much as `OWN` of theirs.
@@ -47,8 +52,9 @@ if TYPE_CHECKING:
 
 KEPT = 1000
 """Latest verdicts that a forest is fitted to."""
-AFTER = 30
-"""Verdicts before anything is chosen; one of them at least must be no rejection."""
+AFTER, SOON = 30, 5
+"""Verdicts before anything is chosen; one of them at least must be no rejection. With experience
+there are odds before any verdict, and so many change them for the first time."""
 BY_LOT = 0.1
 """Share of the candidates for which the first function is tried."""
 ENOUGH = 0.5
@@ -57,15 +63,23 @@ AT_ONCE = 4
 """Jobs in the pool from which on fewer are looked at."""
 OWN = 10.0
 """Weight of a search's own verdict beside one of the experience."""
-DRAWN = 0.2
-"""Share of the functions that is drawn before they breed."""
+DRAWN, DRAWN_SHARE = 50, 0.2
+"""Functions that are drawn before they breed, and their share where fewer are looked at."""
 TOURNAMENT, WINDOW = 10, 300
 """Functions of which the best becomes a parent, drawn from so many of the latest."""
 BATCH = 20
 """Functions whose odds are asked at a time."""
-PATIENCE = 10
-"""Proposals for each function wanted, after which it is decided with fewer."""
+FEWEST = 50
+"""Functions that are looked at for a candidate at least, if ``choose_of`` lets so many."""
+RUNNERS_UP, RESERVE = 10, 50
+"""Best functions of which the new ones are remembered, and how many are at most."""
+PATIENCE, PATIENCE_BRED = 300, 50
+"""Proposals in a row without a new function, after which it is decided with fewer: such as are
+drawn (one of twenty is new in a large space), and such as are bred (one of two)."""
 TREES = 50
+POWER = 3
+"""Of the rank that is expected; chosen by how many of the best tenth are found among a thousand, in
+searches that the forest was not told of (``tests/benchmarks/study_experience.py``)."""
 
 _traits = lru_cache(maxsize=1 << 14)(traits)
 
@@ -80,6 +94,13 @@ class Trial(NamedTuple):
     mean: float | None
 
 
+class RunnerUp(NamedTuple):
+    """A function with good odds that was not tried, and the candidates that it comes of."""
+
+    graph: Graph
+    parents: tuple[int, ...]
+
+
 class Odds:
     """The forest of one search."""
 
@@ -92,13 +113,13 @@ class Odds:
 
         ``jobs``: how many the pool holds at a time; the more they are, the fewer are looked at.
         """
-        count = state.config.evolution.choose_of * AT_ONCE // max(AT_ONCE, jobs)
+        count = state.looks * AT_ONCE // max(AT_ONCE, jobs)
         if count <= 1 or stream(state.config.seed, "choice", birth).random() < BY_LOT:
             return 1
         return count if self._known(state) else 1
 
     def of(self, state: State, drawn: Sequence[Graph]) -> list[float] | None:
-        """The rank expected of each function, from 0 to 1; None as long as nothing is known."""
+        """The odds of each function, from 0 to 1; None as long as nothing is known."""
         trees = self._known(state)
         if trees is None:
             return None
@@ -107,11 +128,23 @@ class Odds:
 
     def _known(self, state: State) -> ExtraTreesRegressor | None:
         begun = shipped() if state.config.evolution.experience else None
-        last = fitted_at(state.decided, AFTER) or 0
+        last = fitted_to(state)
         if last != self._fitted:
             known = lessons_at(state.trials, state.decided, last, KEPT) if last else ()
             self._fitted, self._forest = last, _fit(known, begun)
         return self._forest
+
+
+def fitted_to(state: State) -> int:
+    """Verdicts of its own that the search's odds are fitted to now."""
+    return fitted_at(state.decided, SOON if state.config.evolution.experience else AFTER) or 0
+
+
+def looks_after(state: State, gain: int) -> int:
+    """Functions that are looked at for the next candidate: twice as many, or half as many."""
+    looks = state.looks
+    changed = 2 * looks if gain > 0 else looks // 2 if gain < 0 else looks
+    return min(state.config.evolution.choose_of, max(FEWEST, changed))
 
 
 class Brood:
@@ -125,12 +158,19 @@ class Brood:
         self._graphs: list[Graph] = []
         self._odds: list[float] = []
         self._best = 0
+        self._again = 0
         self._parents: list[int] = []
         self._met: set[tuple[float, ...]] = set()
 
-    def add(self, graph: Graph) -> None:
-        """One more function."""
+    @property
+    def patience(self) -> int:
+        """Proposals in a row without a new function, after which there seem to be no others."""
+        return PATIENCE_BRED if self.breeds else PATIENCE
+
+    def add(self, graph: Graph, again: bool = False) -> None:
+        """One more function; ``again``: it is a runner-up of an earlier candidate."""
         self._graphs.append(graph)
+        self._again += again
         if self.wanted > 1 and len(self._graphs) - len(self._odds) >= BATCH:
             self._ask()
 
@@ -138,12 +178,23 @@ class Brood:
     def enough(self) -> bool:
         """Whether no other one need be looked at."""
         good = bool(self._odds) and self._odds[self._best] >= ENOUGH
-        return good or len(self._graphs) >= self.wanted
+        return good or self._new >= self.wanted
 
     @property
     def breeds(self) -> bool:
         """Whether the next one is to come of these, and not to be drawn."""
-        return bool(self._parents) and len(self._graphs) >= DRAWN * self.wanted
+        return bool(self._parents) and self._new >= min(DRAWN, DRAWN_SHARE * self.wanted)
+
+    @property
+    def _new(self) -> int:
+        return len(self._graphs) - self._again
+
+    @property
+    def gain(self) -> int:
+        """1: more should be looked at for the next candidate; -1: fewer; 0: as many."""
+        if self.wanted == 1 or (self._odds and self._odds[self._best] >= ENOUGH):
+            return 0
+        return 1 if self._best >= self._again + self._new // 2 else -1
 
     def parent(self, rng: random.Random) -> int:
         """Position of a function to be edited."""
@@ -155,6 +206,12 @@ class Brood:
         if self.wanted > 1 and len(self._graphs) > 1:
             self._ask()
         return self._best
+
+    def runners_up(self) -> list[int]:
+        """Positions of those with the best odds but one, the best first; no two are alike."""
+        others = (place for place in self._parents if place != self._best)
+        ranked = sorted(others, key=lambda place: (-self._odds[place], place))
+        return [place for place in ranked[:RUNNERS_UP] if place >= self._again]
 
     def _ask(self) -> None:
         new = self._graphs[len(self._odds) :]
@@ -188,7 +245,7 @@ def _of_experience() -> ExtraTreesRegressor:
 
 
 def extra_trees(
-    rows: ArrayLike, worth: ArrayLike, weights: ArrayLike | None = None
+    rows: ArrayLike, worth: ArrayLike, weights: ArrayLike | None = None, power: float = POWER
 ) -> ExtraTreesRegressor:
     """The forest that odds are asked of, fitted to traits (n, k), worth (n,) and weights (n,)."""
     # Not above: it takes a second to import, and not every search chooses.
@@ -197,7 +254,7 @@ def extra_trees(
     made = ExtraTreesRegressor(
         TREES, min_samples_leaf=2, max_features=0.5, random_state=0, n_jobs=1
     )
-    return made.fit(np.asarray(rows), np.asarray(worth), sample_weight=weights)
+    return made.fit(np.asarray(rows), np.asarray(worth) ** power, sample_weight=weights)
 
 
 def _rows(graphs: Sequence[Graph]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from evosearch import events as ev
 from evosearch.config import Operator, SearchConfig
 from evosearch.members import Member
-from evosearch.odds import PATIENCE, Brood, Odds
+from evosearch.odds import Brood, Odds, looks_after
 from evosearch.operators import OPERATORS, applicable, apply_operator, pick_operator
 from evosearch.records import Rejection, Run, Subject
 from evosearch.screen import SCREEN_CODES, Clock, Screen, Verdict
@@ -117,18 +117,27 @@ class Proposer:
 
     def _chosen(self, state: State, hunt: _Hunt) -> tuple[ev.Event, ...]:
         """Of the new functions that were drawn the one that is tried."""
-        skipped = hunt.skipped
-        chosen = hunt.drawn.pop(hunt.brood.best())
+        brood = hunt.brood
+        chosen = hunt.drawn[brood.best()]
         for one in hunt.drawn:
-            passed = one.verdict._replace(code="passed_over")
-            skipped.add(one.birth, one.draft.graph, passed, 0.0)
-        after = hunt.birth - chosen.birth - 1
-        return (*hunt.found, self._queued(state, chosen, skipped.record(after)))
+            if one is not chosen:
+                passed = one.verdict._replace(code="passed_over")
+                hunt.skipped.add(one.birth, one.draft.graph, passed, 0.0)
+        seconds = (hunt.drawn[place].draft for place in brood.runners_up())
+        skipped = hunt.skipped.record().model_copy(
+            update={
+                "after": hunt.birth - chosen.birth - 1,
+                "runners_up": tuple((draft.graph, draft.parents) for draft in seconds),
+                "looks": looks_after(state, brood.gain) if brood.wanted > 1 else None,
+            }
+        )
+        return (*hunt.found, self._queued(state, chosen, skipped))
 
     def _try(self, state: State, hunt: _Hunt) -> None:
         """One proposal."""
         birth, skipped = hunt.birth, hunt.skipped
-        draft = self._draw(state, hunt)
+        again = hunt.again()
+        draft = again or self._draw(state, hunt)
         graph = draft.graph
         begin = self.clock()
         verdict = self.screen.judge(
@@ -137,7 +146,7 @@ class Proposer:
         seconds = self.clock() - begin
         skipped.draw(draft)
         if verdict.code is None and not hunt.holds(verdict):
-            hunt.draw(_Drawn(birth, draft, verdict))
+            hunt.draw(_Drawn(birth, draft, verdict), again is not None)
             return
         if verdict.code is None:
             verdict = verdict._replace(code="passed_over")
@@ -268,9 +277,8 @@ class _Skips:
             self._room[code] -= 1
             self._examples.append((birth, code, graph))
 
-    def record(self, after: int) -> ev.Skipped:
+    def record(self) -> ev.Skipped:
         return ev.Skipped(
-            after=after,
             counts=dict(self._counts),
             seconds=dict(self._seconds),
             repeats=dict(self._repeats),
@@ -299,18 +307,25 @@ class _Hunt:
         self.drawn: list[_Drawn] = []
         self._met: set[str] = set()
         self.brood = Brood(partial(odds.of, state), odds.wanted(state, self.birth, jobs))
+        self._runners_up = iter(state.runners_up if self.brood.wanted > 1 else ())
 
     @property
     def over(self) -> bool:
-        """Whether enough new functions were looked at, or enough was proposed."""
-        begun = self.drawn[0].birth if self.drawn else self.birth
-        return self.brood.enough or self.birth - begun >= PATIENCE * self.brood.wanted
+        """Whether enough new functions were looked at, or there seem to be no others."""
+        if not self.drawn:
+            return False
+        return self.brood.enough or self.birth - self.drawn[-1].birth > self.brood.patience
 
-    def draw(self, one: _Drawn) -> None:
-        """One more function that is looked at."""
+    def again(self) -> _Draft | None:
+        """The next runner-up of earlier candidates."""
+        one = next(self._runners_up, None)
+        return one and _Draft(one.graph, "mutation" if one.parents else "random", BRED, one.parents)
+
+    def draw(self, one: _Drawn, again: bool) -> None:
+        """One more function that is looked at; ``again``: it is a runner-up."""
         self.drawn.append(one)
         self._met |= {one.verdict.digest, one.verdict.fingerprint}
-        self.brood.add(one.draft.graph)
+        self.brood.add(one.draft.graph, again)
 
     def holds(self, verdict: Verdict) -> bool:
         """Whether that function was drawn already."""

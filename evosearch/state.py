@@ -20,7 +20,7 @@ from evosearch.jobs import Pending, first_job, fronts, hurdles
 from evosearch.members import Audit, Member, Tally, Yield
 from evosearch.objectives import SEPARATOR
 from evosearch.odds import KEPT as KEPT_TRIALS
-from evosearch.odds import Trial
+from evosearch.odds import RESERVE, RunnerUp, Trial
 from evosearch.pareto import Front, Points
 from evosearch.records import CheckRun, Evaluation, Job, Purpose
 from evosearch.refits import LARGEST_STEP
@@ -96,6 +96,9 @@ class State:
         """Typed name -> candidates with it that workers decided, and those that came through."""
         kept = KEPT_TRIALS + LARGEST_STEP if evolution.choose_of > 1 else 0
         self.trials: deque[Trial] = deque(maxlen=kept)
+        self.runners_up: deque[RunnerUp] = deque(maxlen=RESERVE)
+        self.looks = evolution.choose_of
+        """Functions that are looked at for the next candidate."""
         self.decided = 0
         """Candidates with a worker's verdict in all, those that are no longer kept included."""
         self.front = Front([-reference for _, reference in config.coordinates.values()])
@@ -255,6 +258,8 @@ class State:
         for of, count in skipped.repeats.items():
             self._repeat(of, count)
         self.examples.update(code for _, code, _ in skipped.examples)
+        self.runners_up.extend(RunnerUp(*one) for one in skipped.runners_up)
+        self.looks = skipped.looks or self.looks
 
     def _on_enqueued_refused(self, event: ev.EnqueuedRefused) -> None:
         self.next_birth = event.birth + 1
@@ -463,6 +468,7 @@ class State:
         after = self.config.evolution.restart_after
         if after and self.evaluated - self.gained_at >= after:
             self.begun_at = self.gained_at = self.evaluated
+            self.runners_up.clear()
 
     def _repeat(self, birth: int, count: int) -> None:
         member = self.members.get(birth)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evosearch.odds import AFTER, BATCH
+from evosearch.odds import BATCH, fitted_to
 from evosearch.odds import KEPT as KEPT_TRIALS
 from evosearch.refits import fitted_at
 from evosearch.state import State
@@ -80,7 +80,7 @@ class ControllerClock:
             self._fit("surrogate", last, KEPT, costs.fits)
             total += state.waits * costs.promise
         if evolution.choose_of > 1:
-            self._fit("odds", fitted_at(state.decided, AFTER), KEPT_TRIALS, costs.odds_fits)
+            self._fit("odds", fitted_to(state) or None, KEPT_TRIALS, costs.odds_fits)
             looked_at = queued + _stopped(state, "passed_over")
             total += looked_at * (costs.traits + costs.odds / BATCH)
             total += costs.experience if evolution.experience and queued else 0.0

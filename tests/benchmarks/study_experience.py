@@ -31,7 +31,7 @@ from db.memory import MemoryStore
 from evosearch import events as ev
 from evosearch.controller import Controller
 from evosearch.experience import SHIPPED, Experience
-from evosearch.odds import extra_trees
+from evosearch.odds import POWER, extra_trees
 from evosearch.presets import load_preset
 from evosearch.refits import ranks
 from primitives.graph import Graph
@@ -54,6 +54,7 @@ ROUNDS: dict[str, tuple[str, ...]] = {
 ROWS = RESULTS / "experience_rows.jsonl.gz"
 """All searches of the shipped experience, with their graphs."""
 FOLDS = 5
+POWERS = (1, 2, 3, 4, 6)
 OF = 32
 """Candidates of which the best is taken when an experience is judged."""
 
@@ -138,15 +139,11 @@ def judged(found: Experience, groups: np.ndarray[Any, Any]) -> dict[str, Any]:
 
     ``auc``: that who was trained to the end is ranked before who was not; ``auc_best``: the same of
     the best third. ``plain``, ``chosen``: share of who was trained to the end and mean worth, of
-    all candidates and of the best of `OF` by lot.
+    all candidates and of the best of `OF` by lot. ``powers``: power of the rank that is expected ->
+    number of candidates -> share of the best of so many that is of the best tenth.
     """
-    told = np.zeros(len(groups))
-    for known, asked in GroupKFold(min(FOLDS, len(set(groups)))).split(told, groups=groups):
-        trees = extra_trees(found.traits[known], found.worth[known])
-        told[asked] = trees.predict(found.traits[asked])
-    rng = np.random.default_rng(0)
-    lots = [rng.choice(len(told), OF, replace=False) for _ in range(4000)]
-    chosen = [some[np.argmax(told[some])] for some in lots]
+    told = _elsewhere(found, groups, POWER)
+    chosen = _best_of(told, OF)
     through, best = found.worth > 0, found.worth > 2 / 3
 
     def of(rows: Any) -> dict[str, float]:
@@ -156,7 +153,30 @@ def judged(found: Experience, groups: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {
         "auc": float(roc_auc_score(through, told)), "auc_best": float(roc_auc_score(best, told)),
         "of": OF, "plain": of(slice(None)), "chosen": of(chosen),
+        "powers": {str(power): _best_tenths(found, groups, power) for power in POWERS},
     }  # fmt: skip
+
+
+def _elsewhere(found: Experience, groups: np.ndarray[Any, Any], power: float) -> Any:
+    """What is expected of each candidate (n,) by the searches that it is not of."""
+    told = np.zeros(len(groups))
+    for known, asked in GroupKFold(min(FOLDS, len(set(groups)))).split(told, groups=groups):
+        trees = extra_trees(found.traits[known], found.worth[known], power=power)
+        told[asked] = trees.predict(found.traits[asked])
+    return told
+
+
+def _best_of(told: Any, of: int) -> list[int]:
+    """The best by what is expected, of each of many lots of ``of`` candidates."""
+    rng, size = np.random.default_rng(0), min(of, len(told))
+    lots = (rng.choice(len(told), size, replace=False) for _ in range(4000))
+    return [int(some[np.argmax(told[some])]) for some in lots]
+
+
+def _best_tenths(found: Experience, groups: np.ndarray[Any, Any], power: float) -> dict[str, float]:
+    """Number of candidates -> share of the best of so many that is of the best tenth."""
+    told, best = _elsewhere(found, groups, power), found.worth > 0.9
+    return {str(of): float(best[_best_of(told, of)].mean()) for of in (OF, 300, 1000)}
 
 
 def write(options: argparse.Namespace) -> None:

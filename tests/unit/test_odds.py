@@ -13,7 +13,18 @@ from db.memory import MemoryStore
 from evosearch import events as ev
 from evosearch.config import Space
 from evosearch.controller import Controller
-from evosearch.odds import AFTER, AT_ONCE, BATCH, ENOUGH, Brood, Odds
+from evosearch.odds import (
+    AFTER,
+    AT_ONCE,
+    BATCH,
+    ENOUGH,
+    FEWEST,
+    RESERVE,
+    RUNNERS_UP,
+    Brood,
+    Odds,
+    looks_after,
+)  # fmt: skip
 from evosearch.presets import load_preset
 from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Message, Rejection
 from evosearch.snapshot import dump_state, load_state
@@ -21,6 +32,8 @@ from evosearch.state import State, recover
 from evosearch.variation import draw_table, random_graph
 from primitives.catalog import CATALOG
 from primitives.formula import parse
+from primitives.graph import Graph
+from primitives.printer import format_formula
 from primitives.structure import structural_fault
 from primitives.traits import SCALES, TRAITS, traits
 from tests.support.whole_log import ID, assert_a_kill_leaves_no_mark
@@ -168,7 +181,8 @@ def test_odds_tell_layers_that_came_through_from_the_others() -> None:
 
 
 def test_the_more_jobs_at_a_time_the_fewer_functions_are_looked_at() -> None:
-    state = searched("evolution.choose_of=600", "evolution.experience=true")[1]
+    state = searched("evolution.experience=true")[1]
+    state.looks = 600
 
     def wanted(jobs: int) -> int:
         return max(Odds().wanted(state, birth, jobs) for birth in range(10))
@@ -222,11 +236,104 @@ def test_who_is_bred_comes_of_candidates_or_of_nothing(monkeypatch: pytest.Monke
         assert all(state.members[parent].evaluated for parent in event.parents)
 
 
+def test_runners_up_are_looked_at_again_and_the_best_of_them_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("evosearch.odds.ENOUGH", 2.0)
+    store, state = searched("evolution.choose_of=60", "budget.evaluations=20")
+    second, tried = set[str](), 0
+    for entry in store.events(ID):
+        if not isinstance(event := entry.event, ev.CandidateQueued):
+            continue
+        if format_formula(event.graph) in second:
+            assert event.operator == "bred"
+            tried += 1
+        told = [format_formula(graph) for graph, _ in event.skipped.runners_up]
+        assert len(told) <= RUNNERS_UP
+        assert format_formula(event.graph) not in told
+        second |= {*told}
+    assert tried > 3
+    assert RUNNERS_UP < len(state.runners_up) <= RESERVE
+
+
+def test_runners_up_have_the_best_odds_but_one_and_no_two_are_alike() -> None:
+    different = {tuple(np.round(traits(one.graph))): one.graph for one in CATALOG.values()}
+    layers = [*different.values()][:BATCH]
+    assert len(layers) == BATCH
+    worth = {graph: 0.01 * place for place, graph in enumerate(layers)}
+    brood = Brood(lambda graphs: [worth[graph] for graph in graphs], 2 * BATCH)
+    brood.add(layers[-2], again=True)  # remembered already
+    for graph in (*layers[:-2], layers[-1]):
+        brood.add(graph)
+    assert brood.best() == BATCH - 1
+    ranked = [BATCH - 2 - place for place in range(RUNNERS_UP - 1)]  # one more was the older one
+    assert brood.runners_up() == ranked
+    twins = Brood(lambda graphs: [0.1] * len(graphs), 2 * BATCH)
+    for graph in (*[layers[0]] * 5, layers[1]):
+        twins.add(graph)
+    assert twins.best() == 0
+    assert twins.runners_up() == [5]
+
+
+def test_fewer_are_looked_at_where_the_latter_half_brings_nothing() -> None:
+    low, high = parse("x * 1"), parse("x * 2")
+
+    def gain(*drawn: Graph, wanted: int = 2 * BATCH, good: float = 0.2) -> int:
+        brood = Brood(lambda graphs: [good if one == high else 0.1 for one in graphs], wanted)
+        for graph in drawn:
+            brood.add(graph)
+        brood.best()
+        return brood.gain
+
+    half = [low] * BATCH
+    assert gain(*half, *half[1:], high) == 1
+    assert gain(*half[1:], high, *half) == -1
+    assert gain(*half[1:], high, good=ENOUGH) == 0
+    assert gain(low, wanted=1) == 0
+    for choose_of, looks, change, following in (
+        (1000, 400, 1, 800), (1000, 800, 1, 1000), (1000, 400, 0, 400), (1000, 400, -1, 200),
+        (1000, 60, -1, FEWEST), (4, 4, -1, 4),
+    ):  # fmt: skip
+        state = State(next(iter(started(f"evolution.choose_of={choose_of}").events(ID))).event)
+        assert state.looks == choose_of
+        state.looks = looks
+        assert looks_after(state, change) == following
+
+
+def test_a_search_says_how_many_it_looks_at() -> None:
+    store, state = searched("evolution.choose_of=200", "budget.evaluations=10")
+    told = [
+        entry.event.skipped.looks for entry in store.events(ID)
+        if isinstance(entry.event, ev.CandidateQueued)
+    ]  # fmt: skip
+    assert None in told  # before enough is known
+    assert state.looks == next(looks for looks in reversed(told) if looks)
+    assert state.looks < 200
+    assert load_state(dump_state(state)).looks == recover(store.events(ID)).looks == state.looks
+
+
+def test_a_restart_forgets_the_runners_up() -> None:
+    more = ("evolution.choose_of=4", "evolution.restart_after=5", "budget.evaluations=12")
+    store, state = searched(*more)
+    assert state.begun_at > 0
+    replayed, seen = State(next(ev_.event for ev_ in store.events(ID))), []
+    for entry in store.events(ID, after=1):
+        before, held = replayed.begun_at, len(replayed.runners_up)
+        replayed.follow(entry)
+        if replayed.begun_at != before:
+            seen.append((held > 0, len(replayed.runners_up)))
+    assert (True, 0) in seen
+    assert {left for _, left in seen} == {0}
+
+
 def test_a_search_that_chooses_replays_and_goes_on_after_a_kill() -> None:
     store, state = searched()
-    assert load_state(dump_state(state)).trials == state.trials
+    loaded = load_state(dump_state(state))
+    assert state.runners_up
+    assert (loaded.trials, loaded.runners_up) == (state.trials, state.runners_up)
     again = recover(store.events(ID))
     assert (again.trials, again.decided) == (state.trials, state.decided)
+    assert again.runners_up == state.runners_up
     assert_a_kill_leaves_no_mark(
         lambda: started("budget.evaluations=12"), controller, first=5, step=37
     )
