@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from evosearch.odds import BATCH
 from tests.benchmarks.rivals import INGREDIENTS, KINDS, OTHERS, RIVALS, WANTED
 
 TARGET = Path(__file__).with_name("search-efficiency.md")
@@ -186,8 +185,8 @@ def how_it_counts(result: Mapping[str, Any]) -> Iterator[str]:
         "signal, each step, each score. A random graph costs the controller "
         f"{1e6 * costs['random']:.0f} microseconds and a mutation {1e6 * costs['child']:.0f}, "
         "checks included; comparing a new function with what was tried "
-        f"{1e3 * costs['compared']:.2f} milliseconds more, and looking at one "
-        f"{1e3 * (costs['traits'] + costs['odds'] / BATCH):.2f}; what a surrogate says of a "
+        f"{1e3 * costs['compared']:.2f} milliseconds more, and looking at one, with all proposals "
+        f"on the way, {1e3 * costs['looked']:.2f}; what a surrogate says of a "
         f"candidate {1e3 * costs['promise']:.1f} milliseconds, and fitting it up to "
         f"{max(costs['fits'].values()):.2f} seconds. These are what "
         "`bench_propose` and `bench_controller` measured. Writing to a store is not counted."

@@ -51,7 +51,8 @@ class Skipped(Record):
     ``examples``: (birth, code, graph) of some of them. ``after``: how many of the proposals came
     after the queued one, where one of several was chosen. ``runners_up``: those that had the best
     odds after it, and the candidates that they come of. ``looks``: how many functions are to be
-    looked at for the next candidate, where that is decided.
+    looked at for the next candidate, where that is decided. ``jobs``: how many the pool held at a
+    time, where candidates are chosen.
     """
 
     counts: dict[str, int] = {}
@@ -62,6 +63,7 @@ class Skipped(Record):
     after: int = 0
     runners_up: tuple[tuple[GraphData, tuple[int, ...]], ...] = ()
     looks: int | None = None
+    jobs: int | None = None
 
 
 class CandidateDuplicate(Record):

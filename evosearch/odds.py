@@ -9,7 +9,8 @@ can be told without one. The rule:
   by its odds alone. Of functions with the same traits one may be a parent.
 - The *runners-up*, those with the best odds of the functions that were not tried, come first at the
   next candidates: new verdicts may have changed their odds, and they breed on.
-- The more jobs the pool holds, the fewer functions are looked at, so that no worker waits for it.
+- The more jobs the pool held at the last candidate, the fewer functions are looked at, so that no
+  worker waits for it.
 - Where the latter half of them held nothing better than the first, half as many are looked at for
   the next candidate; where it did, twice as many.
 - Looking ends at the first function whose odds are one half.
@@ -64,13 +65,15 @@ AT_ONCE = 4
 OWN = 10.0
 """Weight of a search's own verdict beside one of the experience."""
 DRAWN, DRAWN_SHARE = 50, 0.2
-"""Functions that are drawn before they breed, and their share where fewer are looked at."""
+"""Functions that are drawn before they breed, and their share where fewer are looked at; a `BATCH`
+at least, for only then are there odds."""
 TOURNAMENT, WINDOW = 10, 300
 """Functions of which the best becomes a parent, drawn from so many of the latest."""
 BATCH = 20
 """Functions whose odds are asked at a time."""
 FEWEST = 50
-"""Functions that are looked at for a candidate at least, if ``choose_of`` lets so many."""
+"""Functions that are looked at for a candidate at least, if ``choose_of`` lets so many and the pool
+holds no more than `AT_ONCE` jobs."""
 RUNNERS_UP, RESERVE = 10, 50
 """Best functions of which the new ones are remembered, and how many are at most."""
 PATIENCE, PATIENCE_BRED = 300, 50
@@ -108,12 +111,9 @@ class Odds:
         self._fitted: int | None = None
         self._forest: ExtraTreesRegressor | None = None
 
-    def wanted(self, state: State, birth: int, jobs: int = 1) -> int:
-        """Functions that are looked at for a candidate: one where nothing is known, or by lot.
-
-        ``jobs``: how many the pool holds at a time; the more they are, the fewer are looked at.
-        """
-        count = state.looks * AT_ONCE // max(AT_ONCE, jobs)
+    def wanted(self, state: State, birth: int) -> int:
+        """Functions that are looked at for a candidate: one where nothing is known, or by lot."""
+        count = state.looks * AT_ONCE // max(AT_ONCE, state.jobs)
         if count <= 1 or stream(state.config.seed, "choice", birth).random() < BY_LOT:
             return 1
         return count if self._known(state) else 1

@@ -55,11 +55,12 @@ class _Draft(NamedTuple):
 
 
 class _Drawn(NamedTuple):
-    """A new function, and the number of its proposal."""
+    """A new function, the number of its proposal, and what its checks took."""
 
     birth: int
     draft: _Draft
     verdict: Verdict
+    seconds: float
 
 
 class _Source(NamedTuple):
@@ -93,14 +94,15 @@ class Proposer:
         """As `propose`, but None once the clock shows ``until``: the next call goes on.
 
         Where it was left off does not change what is found. A state that has changed meanwhile
-        makes it begin anew. ``jobs``: how many the pool holds at a time.
+        makes it begin anew. ``jobs``: how many the pool holds at a time; it is told in the event,
+        and counts from the next candidate on, so that what is found follows from the events alone.
         """
         due = remeasurement_due(state)
         if due is not None:
             return (remeasurement(state, due),)
         hunt = self._hunt
         if hunt is None or hunt.seq != state.seq:
-            hunt = self._hunt = _Hunt(state, self.table, self.drawer, self.odds, jobs)
+            hunt = self._hunt = _Hunt(state, self.table, self.drawer, self.odds)
         last = state.next_birth + state.config.evolution.max_proposals
         begun, patience = hunt.birth, max(1, state.config.evolution.max_proposals // ROUNDS)
         while hunt.birth < last:
@@ -113,22 +115,23 @@ class Proposer:
             if hunt.over:
                 break
         self._hunt = None
-        return self._chosen(state, hunt) if hunt.drawn else ()
+        return self._chosen(state, hunt, jobs) if hunt.drawn else ()
 
-    def _chosen(self, state: State, hunt: _Hunt) -> tuple[ev.Event, ...]:
+    def _chosen(self, state: State, hunt: _Hunt, jobs: int) -> tuple[ev.Event, ...]:
         """Of the new functions that were drawn the one that is tried."""
         brood = hunt.brood
         chosen = hunt.drawn[brood.best()]
         for one in hunt.drawn:
             if one is not chosen:
                 passed = one.verdict._replace(code="passed_over")
-                hunt.skipped.add(one.birth, one.draft.graph, passed, 0.0)
+                hunt.skipped.add(one.birth, one.draft.graph, passed, one.seconds)
         seconds = (hunt.drawn[place].draft for place in brood.runners_up())
         skipped = hunt.skipped.record().model_copy(
             update={
                 "after": hunt.birth - chosen.birth - 1,
                 "runners_up": tuple((draft.graph, draft.parents) for draft in seconds),
                 "looks": looks_after(state, brood.gain) if brood.wanted > 1 else None,
+                "jobs": jobs if state.config.evolution.choose_of > 1 else None,
             }
         )
         return (*hunt.found, self._queued(state, chosen, skipped))
@@ -146,7 +149,8 @@ class Proposer:
         seconds = self.clock() - begin
         skipped.draw(draft)
         if verdict.code is None and not hunt.holds(verdict):
-            hunt.draw(_Drawn(birth, draft, verdict), again is not None)
+            hunt.draw(_Drawn(birth, draft, verdict, seconds), again is not None)
+            hunt.at_random = _draws_at_random(state, birth + 1)
             return
         if verdict.code is None:
             verdict = verdict._replace(code="passed_over")
@@ -238,7 +242,7 @@ class Proposer:
         return _Draft(graph, origin, "+".join(names), tuple(dict.fromkeys(parents)))
 
     def _queued(self, state: State, chosen: _Drawn, skipped: ev.Skipped) -> ev.CandidateQueued:
-        birth, draft, verdict = chosen
+        birth, draft, verdict, _ = chosen
         return ev.CandidateQueued(
             birth=birth,
             graph=draft.graph,
@@ -293,7 +297,7 @@ class _Hunt:
     ``birth``: its next proposal; ``found``: duplicates on the way; ``drawn``: new functions.
     """
 
-    def __init__(self, state: State, table: Table, drawer: Drawer, odds: Odds, jobs: int) -> None:
+    def __init__(self, state: State, table: Table, drawer: Drawer, odds: Odds) -> None:
         self.seq, self.birth = state.seq, state.next_birth
         self.parents = state.parents
         weights = state.primitive_weights()
@@ -306,7 +310,7 @@ class _Hunt:
         self.found: list[ev.Event] = []
         self.drawn: list[_Drawn] = []
         self._met: set[str] = set()
-        self.brood = Brood(partial(odds.of, state), odds.wanted(state, self.birth, jobs))
+        self.brood = Brood(partial(odds.of, state), odds.wanted(state, self.birth))
         self._runners_up = iter(state.runners_up if self.brood.wanted > 1 else ())
 
     @property

@@ -92,7 +92,12 @@ class _Replayer:
             self._ahead.extend(self._decided(event))
         if not self._ahead:
             return ev.StatusChanged(status=self.state.status, reason="nothing is decided here")
-        return self._ahead.popleft()
+        found = self._ahead.popleft()
+        if isinstance(found, ev.CandidateQueued) and isinstance(event, ev.CandidateQueued):
+            # What the pool held is nothing that the search decides.
+            skipped = found.skipped.model_copy(update={"jobs": event.skipped.jobs})
+            found = found.model_copy(update={"skipped": skipped})
+        return found
 
     def _decided(self, event: ev.Event) -> tuple[ev.Event, ...]:
         state = self.state

@@ -292,7 +292,7 @@ _PARTS: dict[str, _Part] = {
         ("seq", "status", "phase", "target", "next_birth", "digests", "fingerprints",
          "hypervolume", "evaluated", "remeasured", "confirmed", "confirmed_at", "duplicates",
          "notes", "limits", "begun_at", "gained_at", "primitives", "waits", "taught",
-         "decided", "looks"), _PLAIN,
+         "decided", "looks", "jobs"), _PLAIN,
     ),
     **dict.fromkeys(("rejected", "examples", "failures", "train_steps", "starts"), _COUNTER),
     **dict.fromkeys(("funnel", "checks"), _TALLIES),

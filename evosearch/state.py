@@ -98,7 +98,9 @@ class State:
         self.trials: deque[Trial] = deque(maxlen=kept)
         self.runners_up: deque[RunnerUp] = deque(maxlen=RESERVE)
         self.looks = evolution.choose_of
-        """Functions that are looked at for the next candidate."""
+        """Functions that are looked at for the next candidate, but for the pool's size."""
+        self.jobs = 1
+        """Jobs that the pool held at a time when the last candidate was chosen."""
         self.decided = 0
         """Candidates with a worker's verdict in all, those that are no longer kept included."""
         self.front = Front([-reference for _, reference in config.coordinates.values()])
@@ -258,8 +260,16 @@ class State:
         for of, count in skipped.repeats.items():
             self._repeat(of, count)
         self.examples.update(code for _, code, _ in skipped.examples)
+        self._looked(event)
+
+    def _looked(self, event: ev.CandidateQueued) -> None:
+        skipped = event.skipped
+        tried = [one for one in self.runners_up if one.graph == event.graph]
+        for one in tried:
+            self.runners_up.remove(one)
         self.runners_up.extend(RunnerUp(*one) for one in skipped.runners_up)
         self.looks = skipped.looks or self.looks
+        self.jobs = skipped.jobs or self.jobs
 
     def _on_enqueued_refused(self, event: ev.EnqueuedRefused) -> None:
         self.next_birth = event.birth + 1

@@ -21,13 +21,13 @@ from evosearch.experience import shipped
 from evosearch.odds import BATCH, Odds, Trial, extra_trees
 from evosearch.odds import KEPT as KEPT_TRIALS
 from evosearch.presets import load_preset
+from evosearch.propose import Proposer
 from evosearch.screen import Screen
 from evosearch.state import State
 from evosearch.streams import stream
 from evosearch.surrogate import KEPT, NAMES, Lesson, promise
 from evosearch.variation import draw_table, random_graph
 from primitives.graph import Graph
-from primitives.traits import traits
 from tests.benchmarks.record import write_result
 from workers.checks import SIGNAL_STATISTICS
 
@@ -92,13 +92,19 @@ def forest(seed: int, count: int) -> tuple[float, float]:
     return seconds(ask), seconds(ask)
 
 
-def told_traits(graphs: list[Graph]) -> float:
-    """Of the traits of one graph."""
-    return seconds(lambda: [traits(graph) for graph in graphs]) / len(graphs)
+def looked(seed: int) -> float:
+    """Of one function of those that a search's first hunt looks at, with all that comes to it."""
+    state = State(ev.Created(config=CONFIG.model_copy(update={"seed": seed})))
+    proposer, done = Proposer(state), list[ev.Event]()
+    proposer.odds.wanted(state, 0)  # the first forest is fitted
+    took = seconds(lambda: done.extend(proposer.propose(state)))
+    last = done[-1]
+    assert isinstance(last, ev.CandidateQueued)
+    return took / (1 + last.skipped.counts["passed_over"])
 
 
-def odds(graphs: list[Graph], seed: int, count: int) -> tuple[float, float]:
-    """Of fitting the odds to so many trials, whose traits are known, and of asking them once."""
+def odds(graphs: list[Graph], seed: int, count: int) -> float:
+    """Of fitting the odds to so many trials, whose traits are known."""
     rng, state = np.random.default_rng(seed), State(ev.Created(config=CONFIG))
     some = [graphs[place] for place in rng.integers(len(graphs), size=count)]
     state.trials.extend(
@@ -108,7 +114,7 @@ def odds(graphs: list[Graph], seed: int, count: int) -> tuple[float, float]:
     Odds().of(state, graphs)  # their traits
 
     asked, fitted = graphs[:BATCH], Odds()
-    return seconds(lambda: fitted.of(state, asked)), seconds(lambda: fitted.of(state, asked))
+    return seconds(lambda: fitted.of(state, asked))
 
 
 def experience() -> float:
@@ -128,14 +134,13 @@ def main() -> None:
     chosen = {count: [odds(graphs, run, count) for run in range(options.runs)] for count in TRIED}
     found = {
         "experience": [experience() for _ in range(options.runs)],
-        "traits": [told_traits(graphs) for _ in range(options.runs)],
-        "odds": [again for pairs in chosen.values() for _, again in pairs],
-        "odds_fits": {count: [first for first, _ in pairs] for count, pairs in chosen.items()},
+        "looked": [looked(run) for run in range(options.runs)],
+        "odds_fits": chosen,
         "compared": [compared(run) for run in range(options.runs)],
         "promise": [again for pairs in told.values() for _, again in pairs],
         "fits": {count: [first for first, _ in pairs] for count, pairs in told.items()},
     }
-    for name in ("compared", "promise", "traits", "odds", "experience"):
+    for name in ("compared", "promise", "looked", "experience"):
         print(f"{name}: {1000 * statistics.median(found[name]):.2f} ms")
     for name, what in (("fits", "lessons"), ("odds_fits", "trials")):
         for count, some in found[name].items():

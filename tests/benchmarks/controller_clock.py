@@ -2,8 +2,9 @@
 
 Proposals are charged what ``results/propose.json`` has for random graphs and for mutations, all
 checks in the controller but one included; the comparison with what was tried, the surrogate and
-the odds what ``results/controller.json`` has. The real clock is not read here, so that a search
-repeats.
+the odds what ``results/controller.json`` has. Where candidates are chosen by odds, each function
+that is looked at is charged what a whole hunt costs by the function, proposals on the way
+included. The real clock is not read here, so that a search repeats.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evosearch.odds import BATCH, fitted_to
 from evosearch.odds import KEPT as KEPT_TRIALS
+from evosearch.odds import fitted_to
+from evosearch.propose import BRED
 from evosearch.refits import fitted_at
 from evosearch.state import State
 from evosearch.surrogate import KEPT
@@ -28,8 +30,8 @@ class Costs(NamedTuple):
 
     ``random``, ``child``: of a proposal. ``compared``: of a new function against what was tried.
     ``promise``: of what the surrogate says of a candidate. ``fits``: lessons -> of fitting to them.
-    ``traits``: of a new function that is looked at. ``odds``: of those of a batch. ``odds_fits``:
-    trials -> of fitting to them. ``experience``: of fitting the forest that a search begins with.
+    ``looked``: of a function that is looked at, with all that comes to it. ``odds_fits``: trials ->
+    of fitting to them. ``experience``: of fitting the forest that a search begins with.
     """
 
     random: float
@@ -37,8 +39,7 @@ class Costs(NamedTuple):
     compared: float
     promise: float
     fits: dict[int, float]
-    traits: float
-    odds: float
+    looked: float
     odds_fits: dict[int, float]
     experience: float
 
@@ -48,15 +49,14 @@ def measured_costs(folder: Path = RESULTS) -> Costs:
     rates = json.loads((folder / "propose.json").read_text())["proposals_per_second"]
     others = json.loads((folder / "controller.json").read_text())["seconds"]
     random, child = (1.0 / statistics.median(rates[name]) for name in ("random", "mutation"))
-    compared, promise, traits, odds, experience = (
-        statistics.median(others[name])
-        for name in ("compared", "promise", "traits", "odds", "experience")
+    compared, promise, looked, experience = (
+        statistics.median(others[name]) for name in ("compared", "promise", "looked", "experience")
     )
     fits, odds_fits = (
         {int(count): statistics.median(some) for count, some in others[name].items()}
         for name in ("fits", "odds_fits")
     )
-    return Costs(random, child, compared, promise, fits, traits, odds, odds_fits, experience)
+    return Costs(random, child, compared, promise, fits, looked, odds_fits, experience)
 
 
 class ControllerClock:
@@ -71,18 +71,19 @@ class ControllerClock:
         costs, evolution = self._costs, state.config.evolution
         proposals = sum(one.proposals for one in state.operators.values())
         at_random = state.operators["random"].proposals if "random" in state.operators else 0
-        total = at_random * costs.random + (proposals - at_random) * costs.child
+        bred = state.operators[BRED].proposals if BRED in state.operators else 0
+        total = at_random * costs.random + (proposals - at_random - bred) * costs.child
         queued = sum(one.queued for one in state.operators.values())
+        looked_at = queued + _stopped(state, "passed_over")
         if evolution.same_start and evolution.alike < 1.0:
-            total += (queued + _stopped(state, "crowded")) * costs.compared
+            total += (looked_at + _stopped(state, "crowded")) * costs.compared
         if state.config.surrogate.enabled:
             last = fitted_at(state.taught, state.config.surrogate.after)
             self._fit("surrogate", last, KEPT, costs.fits)
             total += state.waits * costs.promise
         if evolution.choose_of > 1:
             self._fit("odds", fitted_to(state) or None, KEPT_TRIALS, costs.odds_fits)
-            looked_at = queued + _stopped(state, "passed_over")
-            total += looked_at * (costs.traits + costs.odds / BATCH)
+            total += looked_at * costs.looked
             total += costs.experience if evolution.experience and queued else 0.0
         return total + self._fits
 

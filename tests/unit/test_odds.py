@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from functools import partial
@@ -26,7 +27,9 @@ from evosearch.odds import (
     looks_after,
 )  # fmt: skip
 from evosearch.presets import load_preset
+from evosearch.propose import Proposer
 from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Message, Rejection
+from evosearch.replay import replay
 from evosearch.snapshot import dump_state, load_state
 from evosearch.state import State, recover
 from evosearch.variation import draw_table, random_graph
@@ -185,7 +188,8 @@ def test_the_more_jobs_at_a_time_the_fewer_functions_are_looked_at() -> None:
     state.looks = 600
 
     def wanted(jobs: int) -> int:
-        return max(Odds().wanted(state, birth, jobs) for birth in range(10))
+        state.jobs = jobs
+        return max(Odds().wanted(state, birth) for birth in range(10))
 
     assert [wanted(jobs) for jobs in (1, AT_ONCE, 2 * AT_ONCE, 12)] == [600, 600, 300, 200]
     assert wanted(10_000) == 1
@@ -310,6 +314,78 @@ def test_a_search_says_how_many_it_looks_at() -> None:
     assert state.looks == next(looks for looks in reversed(told) if looks)
     assert state.looks < 200
     assert load_state(dump_state(state)).looks == recover(store.events(ID)).looks == state.looks
+
+
+HUNTS = ("evolution.choose_of=100", "evolution.experience=true", "budget.evaluations=6")
+
+
+def test_a_search_that_breeds_goes_on_after_a_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evosearch.odds.ENOUGH", 2.0)
+    store, state = searched(*HUNTS)
+    assert state.operators["bred"].queued > 0
+    assert state.looks < 100
+    assert_a_kill_leaves_no_mark(
+        lambda: started(*HUNTS), controller, first=4, step=len(list(store.events(ID))) // 3
+    )
+
+
+@pytest.mark.parametrize("jobs", [1, 8])
+def test_a_search_that_breeds_replays_whatever_its_pool_held(
+    jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evosearch.odds.ENOUGH", 2.0)
+    store = started(*HUNTS)
+    pool = SimulatedPool(answer, jobs)
+    state = Controller(store, pool, store.acquire(ID, "me", 1e6)).run()
+    assert state.jobs == jobs
+    assert load_state(dump_state(state)).jobs == recover(store.events(ID)).jobs == jobs
+    hunts = [
+        event.skipped for event in (entry.event for entry in store.events(ID))
+        if isinstance(event, ev.CandidateQueued) and event.skipped.looks
+    ]  # fmt: skip
+    assert {one.jobs for one in hunts} == {jobs}
+    seen = [one.counts["passed_over"] for one in hunts]
+    assert seen[0] >= 99  # what the pool holds counts from the second candidate on
+    assert (min(seen) < FEWEST - 1) == (jobs > AT_ONCE)
+    done = replay(list(store.events(ID)))
+    assert done.difference is None
+    assert done.proposals > 6
+
+
+def test_slices_change_nothing_of_a_hunt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evosearch.odds.ENOUGH", 2.0)
+    state = State(next(iter(started(*HUNTS).events(ID))).event)
+    whole, cuts, now = Proposer(state).propose(state), 0, 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 1.0
+        return now
+
+    proposer = Proposer(state, clock)
+    while (found := proposer.seek(state, now + 40.0)) is None:
+        cuts += 1
+    assert cuts > 10
+    assert list(map(without_times, found)) == list(map(without_times, whole))
+
+
+def without_times(event: ev.Event) -> object:
+    data = json.loads(ev.dump_event(event))
+    data.get("skipped", {}).pop("jobs", None)
+    return ev.without_times(data)
+
+
+def test_a_runner_up_that_was_tried_is_one_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evosearch.odds.ENOUGH", 2.0)
+    store, _ = searched("evolution.choose_of=60", "budget.evaluations=20")
+    state, left = State(next(iter(store.events(ID))).event), 0
+    for entry in store.events(ID, after=1):
+        held = {one.graph for one in state.runners_up}
+        state.follow(entry)
+        if isinstance(event := entry.event, ev.CandidateQueued):
+            left += event.graph in held
+            assert event.graph not in {one.graph for one in state.runners_up}
+    assert left > 3
 
 
 def test_a_restart_forgets_the_runners_up() -> None:

@@ -13,7 +13,6 @@ from docs import make_search_efficiency as efficiency
 from docs import make_table
 from evosearch.config import Evolution, SearchConfig
 from evosearch.errors import ConfigError
-from evosearch.odds import BATCH
 from evosearch.presets import load_preset
 from tests.benchmarks import study_search
 from tests.benchmarks.controller_clock import ControllerClock, Costs, measured_costs
@@ -153,7 +152,7 @@ def test_the_controllers_clock_charges_what_was_measured() -> None:
     proposals = {name: one.proposals for name, one in state.operators.items()}
     children = sum(proposals.values()) - proposals["random"]
     assert children > 0
-    free = Costs(0.0, 0.0, 0.0, 0.0, {1: 0.0}, 0.0, 0.0, {1: 0.0}, 0.0)
+    free = Costs(0.0, 0.0, 0.0, 0.0, {1: 0.0}, 0.0, {1: 0.0}, 0.0)
     clock = ControllerClock(free._replace(random=1.0, child=100.0))
     assert clock.seconds(state) == proposals["random"] + 100.0 * children
     new = sum(one.queued for one in state.operators.values()) + state.funnel["crowded"].count
@@ -163,8 +162,13 @@ def test_the_controllers_clock_charges_what_was_measured() -> None:
     queued = sum(one.queued for one in chosen.operators.values())
     passed = chosen.funnel["passed_over"].count
     assert passed > queued
-    choosing = ControllerClock(free._replace(traits=1.0, odds=1000.0, odds_fits={1: 0.0}))
-    assert choosing.seconds(chosen) == (queued + passed) * (1.0 + 1000.0 / BATCH)
+    assert ControllerClock(free._replace(looked=1.0)).seconds(chosen) == queued + passed
+    crowding = ControllerClock(free._replace(compared=1.0)).seconds(chosen)
+    assert crowding == queued + passed + chosen.funnel["crowded"].count
+    hunted = finished(start("budget.evaluations=5", "evolution.choose_of=60"))
+    assert (bred := hunted.operators["bred"].proposals) > 0
+    apart = ControllerClock(free._replace(random=1.0, child=1.0)).seconds(hunted)
+    assert apart == sum(one.proposals for one in hunted.operators.values()) - bred
     fits = ControllerClock(free._replace(odds_fits={1: 1.0}))
     begun = ControllerClock(free._replace(experience=1.0))
     assert begun.seconds(chosen) == float(chosen.config.evolution.experience)
