@@ -177,13 +177,16 @@ class Brood:
     @property
     def enough(self) -> bool:
         """Whether no other one need be looked at."""
-        good = bool(self._odds) and self._odds[self._best] >= ENOUGH
-        return good or self._new >= self.wanted
+        return self._good or self._new >= self.wanted
 
     @property
     def breeds(self) -> bool:
         """Whether the next one is to come of these, and not to be drawn."""
         return bool(self._parents) and self._new >= min(DRAWN, DRAWN_SHARE * self.wanted)
+
+    @property
+    def _good(self) -> bool:
+        return bool(self._odds) and self._odds[self._best] >= ENOUGH
 
     @property
     def _new(self) -> int:
@@ -192,7 +195,7 @@ class Brood:
     @property
     def gain(self) -> int:
         """1: more should be looked at for the next candidate; -1: fewer; 0: as many."""
-        if self.wanted == 1 or (self._odds and self._odds[self._best] >= ENOUGH):
+        if self.wanted == 1 or self._good:
             return 0
         return 1 if self._best >= self._again + self._new // 2 else -1
 

@@ -11,7 +11,7 @@ import random
 from collections import ChainMap, Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from evosearch import events as ev
 from evosearch.config import Operator, SearchConfig
@@ -125,14 +125,12 @@ class Proposer:
             if one is not chosen:
                 passed = one.verdict._replace(code="passed_over")
                 hunt.skipped.add(one.birth, one.draft.graph, passed, one.seconds)
-        seconds = (hunt.drawn[place].draft for place in brood.runners_up())
-        skipped = hunt.skipped.record().model_copy(
-            update={
-                "after": hunt.birth - chosen.birth - 1,
-                "runners_up": tuple((draft.graph, draft.parents) for draft in seconds),
-                "looks": looks_after(state, brood.gain) if brood.wanted > 1 else None,
-                "jobs": jobs if state.config.evolution.choose_of > 1 else None,
-            }
+        runners_up = (hunt.drawn[place].draft for place in brood.runners_up())
+        skipped = hunt.skipped.record(
+            after=hunt.birth - chosen.birth - 1,
+            runners_up=tuple((draft.graph, draft.parents) for draft in runners_up),
+            looks=looks_after(state, brood.gain) if brood.wanted > 1 else None,
+            jobs=jobs if state.config.evolution.choose_of > 1 else None,
         )
         return (*hunt.found, self._queued(state, chosen, skipped))
 
@@ -281,13 +279,15 @@ class _Skips:
             self._room[code] -= 1
             self._examples.append((birth, code, graph))
 
-    def record(self) -> ev.Skipped:
+    def record(self, **chosen: Any) -> ev.Skipped:
+        """With the fields that tell of the choice."""
         return ev.Skipped(
             counts=dict(self._counts),
             seconds=dict(self._seconds),
             repeats=dict(self._repeats),
             origins=dict(self._origins),
             examples=tuple(self._examples),
+            **chosen,
         )
 
 

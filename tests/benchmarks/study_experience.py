@@ -54,7 +54,7 @@ ROUNDS: dict[str, tuple[str, ...]] = {
 ROWS = RESULTS / "experience_rows.jsonl.gz"
 """All searches of the shipped experience, with their graphs."""
 FOLDS = 5
-POWERS = (1, 2, 3, 4, 6)
+POWERS = (1, 2, POWER, 4, 6)
 OF = 32
 """Candidates of which the best is taken when an experience is judged."""
 
@@ -142,9 +142,10 @@ def judged(found: Experience, groups: np.ndarray[Any, Any]) -> dict[str, Any]:
     all candidates and of the best of `OF` by lot. ``powers``: power of the rank that is expected ->
     number of candidates -> share of the best of so many that is of the best tenth.
     """
-    told = _elsewhere(found, groups, POWER)
+    by_power = {power: _elsewhere(found, groups, power) for power in POWERS}
+    told = by_power[POWER]
     chosen = _best_of(told, OF)
-    through, best = found.worth > 0, found.worth > 2 / 3
+    through, best, tenth = found.worth > 0, found.worth > 2 / 3, found.worth > 0.9
 
     def of(rows: Any) -> dict[str, float]:
         return {"trained": float(through[rows].mean()), "best": float(best[rows].mean()),
@@ -153,7 +154,10 @@ def judged(found: Experience, groups: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {
         "auc": float(roc_auc_score(through, told)), "auc_best": float(roc_auc_score(best, told)),
         "of": OF, "plain": of(slice(None)), "chosen": of(chosen),
-        "powers": {str(power): _best_tenths(found, groups, power) for power in POWERS},
+        "powers": {
+            str(power): {str(of): float(tenth[_best_of(by, of)].mean()) for of in (OF, 300, 1000)}
+            for power, by in by_power.items()
+        },
     }  # fmt: skip
 
 
@@ -171,12 +175,6 @@ def _best_of(told: Any, of: int) -> list[int]:
     rng, size = np.random.default_rng(0), min(of, len(told))
     lots = (rng.choice(len(told), size, replace=False) for _ in range(4000))
     return [int(some[np.argmax(told[some])]) for some in lots]
-
-
-def _best_tenths(found: Experience, groups: np.ndarray[Any, Any], power: float) -> dict[str, float]:
-    """Number of candidates -> share of the best of so many that is of the best tenth."""
-    told, best = _elsewhere(found, groups, power), found.worth > 0.9
-    return {str(of): float(best[_best_of(told, of)].mean()) for of in (OF, 300, 1000)}
 
 
 def write(options: argparse.Namespace) -> None:

@@ -105,6 +105,11 @@ def started(*more: str, seed: int = 0) -> MemoryStore:
     return store
 
 
+def unborn(store: MemoryStore) -> State:
+    """The search before anything was proposed."""
+    return recover(iter([next(iter(store.events(ID)))]))
+
+
 def controller(store: MemoryStore) -> Controller:
     return Controller(store, SimulatedPool(answer, 1), store.acquire(ID, "me", 1e6))
 
@@ -298,7 +303,7 @@ def test_fewer_are_looked_at_where_the_latter_half_brings_nothing() -> None:
         (1000, 400, 1, 800), (1000, 800, 1, 1000), (1000, 400, 0, 400), (1000, 400, -1, 200),
         (1000, 60, -1, FEWEST), (4, 4, -1, 4),
     ):  # fmt: skip
-        state = State(next(iter(started(f"evolution.choose_of={choose_of}").events(ID))).event)
+        state = unborn(started(f"evolution.choose_of={choose_of}"))
         assert state.looks == choose_of
         state.looks = looks
         assert looks_after(state, change) == following
@@ -354,7 +359,7 @@ def test_a_search_that_breeds_replays_whatever_its_pool_held(
 
 def test_slices_change_nothing_of_a_hunt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evosearch.odds.ENOUGH", 2.0)
-    state = State(next(iter(started(*HUNTS).events(ID))).event)
+    state = unborn(started(*HUNTS))
     whole, cuts, now = Proposer(state).propose(state), 0, 0.0
 
     def clock() -> float:
@@ -378,7 +383,7 @@ def without_times(event: ev.Event) -> object:
 def test_a_runner_up_that_was_tried_is_one_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evosearch.odds.ENOUGH", 2.0)
     store, _ = searched("evolution.choose_of=60", "budget.evaluations=20")
-    state, left = State(next(iter(store.events(ID))).event), 0
+    state, left = unborn(store), 0
     for entry in store.events(ID, after=1):
         held = {one.graph for one in state.runners_up}
         state.follow(entry)
@@ -392,7 +397,7 @@ def test_a_restart_forgets_the_runners_up() -> None:
     more = ("evolution.choose_of=4", "evolution.restart_after=5", "budget.evaluations=12")
     store, state = searched(*more)
     assert state.begun_at > 0
-    replayed, seen = State(next(ev_.event for ev_ in store.events(ID))), []
+    replayed, seen = unborn(store), []
     for entry in store.events(ID, after=1):
         before, held = replayed.begun_at, len(replayed.runners_up)
         replayed.follow(entry)
