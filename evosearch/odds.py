@@ -123,8 +123,7 @@ class Odds:
         trees = self._known(state)
         if trees is None:
             return None
-        told: list[float] = trees.predict(_rows(drawn)).tolist()
-        return told
+        return _expected(trees, _rows(drawn))
 
     def _known(self, state: State) -> ExtraTreesRegressor | None:
         begun = shipped() if state.config.evolution.experience else None
@@ -258,6 +257,16 @@ def extra_trees(
         TREES, min_samples_leaf=2, max_features=0.5, random_state=0, n_jobs=1
     )
     return made.fit(np.asarray(rows), np.asarray(worth) ** power, sample_weight=weights)
+
+
+def _expected(forest: ExtraTreesRegressor, rows: ArrayLike) -> list[float]:
+    """As the forest itself says, tree by tree: of few rows nearly all of its time is overhead."""
+    asked = np.asarray(rows, np.float32)
+    total = np.zeros(len(asked))
+    for tree in forest.estimators_:
+        total += tree.tree_.predict(asked)[:, 0]
+    told: list[float] = (total / TREES).tolist()
+    return told
 
 
 def _rows(graphs: Sequence[Graph]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

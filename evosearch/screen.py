@@ -67,7 +67,6 @@ class Verdict(NamedTuple):
     digest: str = ""
     fingerprint: str = ""
     of: int | None = None
-    start: str = ""
 
 
 class Screen:
@@ -121,13 +120,24 @@ class Screen:
             return Verdict("duplicate", digest, fingerprint, seen)
         if not self._same_start:
             return Verdict(None, digest, fingerprint)
-        start = self._start(graph, digest)
-        crowded = starts.get(start, 0) >= self._same_start or (
-            self._alike is not None and self._alike.count(graph, tried) >= self._same_start
-        )
-        return Verdict("crowded" if crowded else None, digest, fingerprint, start=start)
+        crowded = self._crowded(graph, digest, starts, tried)
+        return Verdict("crowded" if crowded else None, digest, fingerprint)
 
-    def _start(self, graph: Graph, digest: str) -> str:
+    def _crowded(self, graph: Graph, digest: str, starts: Mapping[str, int], tried: Tried) -> bool:
+        most = self._same_start
+        if (
+            self._alike is not None
+            and len(tried) >= most
+            and self._alike.count(graph, tried) >= most
+        ):
+            return True
+        full = any(count >= most for count in starts.values())
+        return full and starts.get(self.start(graph, digest), 0) >= most
+
+    def start(self, graph: Graph, digest: str) -> str:
+        """The identity by which layers that begin alike are told; empty where none is needed."""
+        if not self._same_start:
+            return ""
         known = self._starts.get(digest)
         if known is None:
             self._make_room(self._starts)

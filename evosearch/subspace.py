@@ -216,6 +216,6 @@ def uncrowded(functions: Sequence[Function], config: SearchConfig) -> list[int]:
     for place, one in enumerate(functions):
         verdict = screen.judge(one.graph, {}, {}, starts, tried)
         if verdict.code is None:
-            starts[verdict.start] += 1
+            starts[screen.start(one.graph, verdict.digest)] += 1
             tried.append((place, one.graph))
     return [place for place, _ in tried]

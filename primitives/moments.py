@@ -6,6 +6,8 @@ not import torch.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from primitives.graph import FIRST_OP, Graph
 from primitives.ops import INDEX_SETS, VECTORS
 
@@ -36,6 +38,7 @@ def node_axes(graph: Graph) -> dict[int, str]:
     return axes
 
 
+@lru_cache(maxsize=8)  # a probe asks it of the same graph several times
 def batch_statistics(graph: Graph) -> tuple[int, ...]:
     """Live batch aggregations that keep a moving average for evaluation mode, ascending.
 

@@ -10,6 +10,7 @@ primitive tells apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -172,6 +173,7 @@ def _fault(response: Response) -> str | None:
     return None
 
 
+@lru_cache(maxsize=8)  # whoever probes a graph asks it several times
 def _plan(graph: Graph) -> list[tuple[int, Primitive, Node]]:
     nodes = graph.nodes
     return [

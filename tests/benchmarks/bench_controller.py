@@ -35,6 +35,8 @@ FITTED = (30, 100, 300, KEPT)
 """Lessons that the surrogate's forest is fitted to."""
 TRIED = (30, 100, 300, KEPT_TRIALS)
 """Trials that the forest of the odds is fitted to."""
+HELD = 60
+"""Functions that a hunt's are compared with."""
 CONFIG = load_preset(
     "quickstart",
     ("surrogate.enabled=true", "evolution.choose_of=1000", "evolution.experience=true"),
@@ -93,10 +95,17 @@ def forest(seed: int, count: int) -> tuple[float, float]:
 
 
 def looked(seed: int) -> float:
-    """Of one function of those that a search's first hunt looks at, with all that comes to it."""
+    """Of one function of those that are looked at for a candidate, with all that comes to it.
+
+    The search has no parents yet, but has tried some functions that new ones are compared with.
+    """
     state = State(ev.Created(config=CONFIG.model_copy(update={"seed": seed})))
     proposer, done = Proposer(state), list[ev.Event]()
+    *before, other = functions(seed, HELD + 1)
+    state.tried.extend(enumerate(before))
+    state.starts["of some layer"] = CONFIG.evolution.same_start
     proposer.odds.wanted(state, 0)  # the first forest is fitted
+    proposer.screen.judge(other, {}, {}, {}, state.tried)  # and what was tried is known
     took = seconds(lambda: done.extend(proposer.propose(state)))
     last = done[-1]
     assert isinstance(last, ev.CandidateQueued)

@@ -3,8 +3,8 @@
 Proposals are charged what ``results/propose.json`` has for random graphs and for mutations, all
 checks in the controller but one included; the comparison with what was tried, the surrogate and
 the odds what ``results/controller.json`` has. Where candidates are chosen by odds, each function
-that is looked at is charged what a whole hunt costs by the function, proposals on the way
-included. The real clock is not read here, so that a search repeats.
+that is looked at is charged what a whole hunt costs by the function, all comparisons and the
+proposals on the way included. The real clock is not read here, so that a search repeats.
 """
 
 from __future__ import annotations
@@ -74,16 +74,16 @@ class ControllerClock:
         bred = state.operators[BRED].proposals if BRED in state.operators else 0
         total = at_random * costs.random + (proposals - at_random - bred) * costs.child
         queued = sum(one.queued for one in state.operators.values())
-        looked_at = queued + _stopped(state, "passed_over")
-        if evolution.same_start and evolution.alike < 1.0:
-            total += (looked_at + _stopped(state, "crowded")) * costs.compared
+        if evolution.choose_of > 1:
+            total += (queued + _stopped(state, "passed_over")) * costs.looked
+        elif evolution.same_start and evolution.alike < 1.0:
+            total += (queued + _stopped(state, "crowded")) * costs.compared
         if state.config.surrogate.enabled:
             last = fitted_at(state.taught, state.config.surrogate.after)
             self._fit("surrogate", last, KEPT, costs.fits)
             total += state.waits * costs.promise
         if evolution.choose_of > 1:
             self._fit("odds", fitted_to(state) or None, KEPT_TRIALS, costs.odds_fits)
-            total += looked_at * costs.looked
             total += costs.experience if evolution.experience and queued else 0.0
         return total + self._fits
 

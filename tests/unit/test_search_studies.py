@@ -163,8 +163,7 @@ def test_the_controllers_clock_charges_what_was_measured() -> None:
     passed = chosen.funnel["passed_over"].count
     assert passed > queued
     assert ControllerClock(free._replace(looked=1.0)).seconds(chosen) == queued + passed
-    crowding = ControllerClock(free._replace(compared=1.0)).seconds(chosen)
-    assert crowding == queued + passed + chosen.funnel["crowded"].count
+    assert ControllerClock(free._replace(compared=1.0)).seconds(chosen) == 0.0
     hunted = finished(start("budget.evaluations=5", "evolution.choose_of=60"))
     assert (bred := hunted.operators["bred"].proposals) > 0
     apart = ControllerClock(free._replace(random=1.0, child=1.0)).seconds(hunted)
