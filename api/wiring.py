@@ -252,8 +252,8 @@ def refuse_unrepeatable(config: SearchConfig, pool: object) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes: Python, torch, numpy and evosearch itself."""
-    packages = ("evosearch", "torch", "numpy", "ray")
+    """Versions of what computes and decides: Python, evosearch itself, and who does it for them."""
+    packages = ("evosearch", "torch", "numpy", "ray", "scikit-learn")
     return {"python": platform.python_version()} | {
         name: package_version(name) for name in packages
     }

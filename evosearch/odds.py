@@ -33,15 +33,16 @@ and scikit-learn.
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from evosearch.experience import Experience, shipped
-from evosearch.refits import fitted_at, lessons_at, ranks
+from evosearch.refits import LARGEST_STEP, fitted_at, lessons_at, ranks
 from evosearch.streams import pick, stream
 from primitives.graph import Graph
 from primitives.traits import traits
@@ -49,6 +50,7 @@ from primitives.traits import traits
 if TYPE_CHECKING:
     from sklearn.ensemble import ExtraTreesRegressor
 
+    from evosearch.events import Skipped
     from evosearch.state import State
 
 KEPT = 1000
@@ -104,6 +106,51 @@ class RunnerUp(NamedTuple):
     parents: tuple[int, ...]
 
 
+class Choice:
+    """What a search keeps in mind for its choices, as its events tell it.
+
+    ``trials``: the latest candidates that workers decided; ``decided``: those of all times.
+    ``looks``: functions that are looked at for the next candidate, but for the pool's size;
+    ``jobs``: what the pool held at a time when the last candidate was chosen.
+    """
+
+    def __init__(self, choose_of: int) -> None:
+        kept = KEPT + LARGEST_STEP if choose_of > 1 else 0
+        self.trials: deque[Trial] = deque(maxlen=kept)
+        self.decided = 0
+        self.runners_up: deque[RunnerUp] = deque(maxlen=RESERVE)
+        self.looks, self.jobs = choose_of, 1
+
+    def decide(self, trial: Trial) -> None:
+        """Workers have decided a candidate."""
+        self.trials.append(trial)
+        self.decided += 1
+
+    def tell(self, queued: Graph, skipped: Skipped) -> None:
+        """A candidate was chosen; it is no runner-up any more."""
+        for one in [one for one in self.runners_up if one.graph == queued]:
+            self.runners_up.remove(one)
+        self.runners_up.extend(RunnerUp(*one) for one in skipped.runners_up)
+        self.looks = skipped.looks or self.looks
+        self.jobs = skipped.jobs or self.jobs
+
+    def dump(self) -> dict[str, Any]:
+        """As data for JSON."""
+        trials = [[one.graph.to_json(), one.mean] for one in self.trials]
+        runners_up = [[one.graph.to_json(), one.parents] for one in self.runners_up]
+        numbers = {"decided": self.decided, "looks": self.looks, "jobs": self.jobs}
+        return {"trials": trials, "runners_up": runners_up, **numbers}
+
+    def load(self, told: dict[str, Any]) -> None:
+        """Become what `dump` told of."""
+        self.trials.extend(Trial(Graph.from_json(graph), mean) for graph, mean in told["trials"])
+        self.runners_up.extend(
+            RunnerUp(Graph.from_json(graph), tuple(parents))
+            for graph, parents in told["runners_up"]
+        )
+        self.decided, self.looks, self.jobs = (told[name] for name in ("decided", "looks", "jobs"))
+
+
 class Odds:
     """The forest of one search."""
 
@@ -113,7 +160,7 @@ class Odds:
 
     def wanted(self, state: State, birth: int) -> int:
         """Functions that are looked at for a candidate: one where nothing is known, or by lot."""
-        count = state.looks * AT_ONCE // max(AT_ONCE, state.jobs)
+        count = state.choice.looks * AT_ONCE // max(AT_ONCE, state.choice.jobs)
         if count <= 1 or stream(state.config.seed, "choice", birth).random() < BY_LOT:
             return 1
         return count if self._known(state) else 1
@@ -129,19 +176,23 @@ class Odds:
         begun = shipped() if state.config.evolution.experience else None
         last = fitted_to(state)
         if last != self._fitted:
-            known = lessons_at(state.trials, state.decided, last, KEPT) if last else ()
+            known = (
+                lessons_at(state.choice.trials, state.choice.decided, last, KEPT) if last else ()
+            )
             self._fitted, self._forest = last, _fit(known, begun)
         return self._forest
 
 
 def fitted_to(state: State) -> int:
     """Verdicts of its own that the search's odds are fitted to now."""
-    return fitted_at(state.decided, SOON if state.config.evolution.experience else AFTER) or 0
+    return (
+        fitted_at(state.choice.decided, SOON if state.config.evolution.experience else AFTER) or 0
+    )
 
 
 def looks_after(state: State, gain: int) -> int:
     """Functions that are looked at for the next candidate: twice as many, or half as many."""
-    looks = state.looks
+    looks = state.choice.looks
     changed = 2 * looks if gain > 0 else looks // 2 if gain < 0 else looks
     return min(state.config.evolution.choose_of, max(FEWEST, changed))
 

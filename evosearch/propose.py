@@ -311,7 +311,7 @@ class _Hunt:
         self.drawn: list[_Drawn] = []
         self._met: set[str] = set()
         self.brood = Brood(partial(odds.of, state), odds.wanted(state, self.birth))
-        self._runners_up = iter(state.runners_up if self.brood.wanted > 1 else ())
+        self._runners_up = iter(state.choice.runners_up if self.brood.wanted > 1 else ())
 
     @property
     def over(self) -> bool:

@@ -18,7 +18,7 @@ from evosearch.config import Bounds, SearchConfig
 from evosearch.errors import StateConflict
 from evosearch.jobs import Pending
 from evosearch.members import Audit, Member, Tally, Yield
-from evosearch.odds import RunnerUp, Trial
+from evosearch.odds import Choice
 from evosearch.ports import Store
 from evosearch.records import CheckRun, Evaluation, Job
 from evosearch.signal import Learnt
@@ -27,7 +27,7 @@ from evosearch.surrogate import Discards, Lesson, Waiting
 from primitives.errors import EvosearchError
 from primitives.graph import Graph
 
-VERSION = 10
+VERSION = 11
 """Raise it whenever `State` folds an event differently or remembers something else."""
 
 LEAST_EVENTS = 5000
@@ -208,22 +208,9 @@ def _load_tried(data: Any, state: State) -> Any:
     return deque(kept, maxlen=state.tried.maxlen)
 
 
-def _dump_trials(trials: deque[Trial]) -> Any:
-    return [[one.graph.to_json(), one.mean] for one in trials]
-
-
-def _load_trials(data: Any, state: State) -> Any:
-    kept = (Trial(Graph.from_json(graph), mean) for graph, mean in data)
-    return deque(kept, maxlen=state.trials.maxlen)
-
-
-def _dump_runners_up(runners_up: deque[RunnerUp]) -> Any:
-    return [[one.graph.to_json(), one.parents] for one in runners_up]
-
-
-def _load_runners_up(data: Any, state: State) -> Any:
-    kept = (RunnerUp(Graph.from_json(graph), tuple(parents)) for graph, parents in data)
-    return deque(kept, maxlen=state.runners_up.maxlen)
+def _load_choice(data: dict[str, Any], state: State) -> Choice:
+    state.choice.load(data)
+    return state.choice
 
 
 def _dump_learnt(learnt: Learnt) -> list[Any]:
@@ -291,8 +278,7 @@ _PARTS: dict[str, _Part] = {
     **dict.fromkeys(
         ("seq", "status", "phase", "target", "next_birth", "digests", "fingerprints",
          "hypervolume", "evaluated", "remeasured", "confirmed", "confirmed_at", "duplicates",
-         "notes", "limits", "begun_at", "gained_at", "primitives", "waits", "taught",
-         "decided", "looks", "jobs"), _PLAIN,
+         "notes", "limits", "begun_at", "gained_at", "primitives", "waits", "taught"), _PLAIN,
     ),
     **dict.fromkeys(("rejected", "examples", "failures", "train_steps", "starts"), _COUNTER),
     **dict.fromkeys(("funnel", "checks"), _TALLIES),
@@ -301,8 +287,7 @@ _PARTS: dict[str, _Part] = {
     "popular": _Part(sorted, lambda data, _state: set(data)),
     "population": _Part(list, lambda data, state: deque(data, maxlen=state.population.maxlen)),
     "tried": _Part(_dump_tried, _load_tried),
-    "trials": _Part(_dump_trials, _load_trials),
-    "runners_up": _Part(_dump_runners_up, _load_runners_up),
+    "choice": _Part(Choice.dump, _load_choice),
     "front": _Part(_dump_front, _load_front),
     "pending": _Part(_dump_pending, _load_pending),
     "job_ids": _Part(sorted, lambda data, _: set(data)),

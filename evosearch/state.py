@@ -19,8 +19,7 @@ from evosearch.errors import StateConflict
 from evosearch.jobs import Pending, first_job, fronts, hurdles
 from evosearch.members import Audit, Member, Tally, Yield
 from evosearch.objectives import SEPARATOR
-from evosearch.odds import KEPT as KEPT_TRIALS
-from evosearch.odds import RESERVE, RunnerUp, Trial
+from evosearch.odds import Choice, Trial
 from evosearch.pareto import Front, Points
 from evosearch.records import CheckRun, Evaluation, Job, Purpose
 from evosearch.refits import LARGEST_STEP
@@ -94,15 +93,7 @@ class State:
         """Candidates that were evaluated when the hypervolume last rose, or evolution began."""
         self.primitives: dict[str, list[int]] = {}
         """Typed name -> candidates with it that workers decided, and those that came through."""
-        kept = KEPT_TRIALS + LARGEST_STEP if evolution.choose_of > 1 else 0
-        self.trials: deque[Trial] = deque(maxlen=kept)
-        self.runners_up: deque[RunnerUp] = deque(maxlen=RESERVE)
-        self.looks = evolution.choose_of
-        """Functions that are looked at for the next candidate, but for the pool's size."""
-        self.jobs = 1
-        """Jobs that the pool held at a time when the last candidate was chosen."""
-        self.decided = 0
-        """Candidates with a worker's verdict in all, those that are no longer kept included."""
+        self.choice = Choice(evolution.choose_of)
         self.front = Front([-reference for _, reference in config.coordinates.values()])
         self.hypervolume = 0.0
         self.pending = Pending()
@@ -260,16 +251,7 @@ class State:
         for of, count in skipped.repeats.items():
             self._repeat(of, count)
         self.examples.update(code for _, code, _ in skipped.examples)
-        self._looked(event)
-
-    def _looked(self, event: ev.CandidateQueued) -> None:
-        skipped = event.skipped
-        tried = [one for one in self.runners_up if one.graph == event.graph]
-        for one in tried:
-            self.runners_up.remove(one)
-        self.runners_up.extend(RunnerUp(*one) for one in skipped.runners_up)
-        self.looks = skipped.looks or self.looks
-        self.jobs = skipped.jobs or self.jobs
+        self.choice.tell(event.graph, skipped)
 
     def _on_enqueued_refused(self, event: ev.EnqueuedRefused) -> None:
         self.next_birth = event.birth + 1
@@ -466,8 +448,7 @@ class State:
             self.discards.useful += lesson.useful
 
     def _decided(self, trial: Trial) -> None:
-        self.trials.append(trial)
-        self.decided += 1
+        self.choice.decide(trial)
         if self.config.evolution.primitive_floor < 1.0:
             for name in {typed_name(node.op, node.over) for node in live_form(trial.graph).nodes}:
                 counts = self.primitives.setdefault(name, [0, 0])
@@ -478,7 +459,7 @@ class State:
         after = self.config.evolution.restart_after
         if after and self.evaluated - self.gained_at >= after:
             self.begun_at = self.gained_at = self.evaluated
-            self.runners_up.clear()
+            self.choice.runners_up.clear()
 
     def _repeat(self, birth: int, count: int) -> None:
         member = self.members.get(birth)

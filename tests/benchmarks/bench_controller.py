@@ -116,10 +116,10 @@ def odds(graphs: list[Graph], seed: int, count: int) -> float:
     """Of fitting the odds to so many trials, whose traits are known."""
     rng, state = np.random.default_rng(seed), State(ev.Created(config=CONFIG))
     some = [graphs[place] for place in rng.integers(len(graphs), size=count)]
-    state.trials.extend(
+    state.choice.trials.extend(
         Trial(graph, rng.random() if rng.random() < 0.1 else None) for graph in some
     )
-    state.decided = count
+    state.choice.decided = count
     Odds().of(state, graphs)  # their traits
 
     asked, fitted = graphs[:BATCH], Odds()

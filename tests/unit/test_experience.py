@@ -56,7 +56,7 @@ def test_it_knows_published_layers_from_what_explodes() -> None:
 
 def test_a_search_that_begins_with_it_chooses_from_the_first_candidate_on() -> None:
     state = begun()
-    assert state.decided == 0
+    assert state.choice.decided == 0
     told = Odds().of(state, [BAD, GOOD])
     assert told is not None
     assert told[1] > 2.0 * told[0]
@@ -73,8 +73,8 @@ def test_its_own_verdicts_soon_outweigh_it() -> None:
         rng = np.random.default_rng(1)
         for _ in range(verdicts):
             good = bool(rng.random() < 0.5)
-            state.trials.append(Trial(GOOD if good else BAD, None if good else rng.random()))
-        state.decided = verdicts
+            state.choice.trials.append(Trial(GOOD if good else BAD, None if good else rng.random()))
+        state.choice.decided = verdicts
         found = Odds().of(state, [BAD, GOOD])
         assert found is not None
         return found[1] - found[0]

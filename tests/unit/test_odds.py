@@ -161,13 +161,13 @@ def test_nothing_is_chosen_before_enough_is_known() -> None:
     state = searched()[1]
     drawn = [parse("max(x, zero)"), parse("x / rms_batch(x)")]
     assert Odds().of(state, drawn) is not None
-    state.decided = AFTER - 1
+    state.choice.decided = AFTER - 1
     assert Odds().of(state, drawn) is None
     assert {Odds().wanted(state, birth) for birth in range(50)} == {1}
-    fallen = [trial._replace(mean=None) for trial in state.trials]
-    state.trials.clear()
-    state.trials.extend(fallen)
-    state.decided = len(fallen)
+    fallen = [trial._replace(mean=None) for trial in state.choice.trials]
+    state.choice.trials.clear()
+    state.choice.trials.extend(fallen)
+    state.choice.decided = len(fallen)
     assert Odds().of(state, drawn) is None  # nobody came through: nothing tells layers apart
 
 
@@ -190,10 +190,10 @@ def test_odds_tell_layers_that_came_through_from_the_others() -> None:
 
 def test_the_more_jobs_at_a_time_the_fewer_functions_are_looked_at() -> None:
     state = searched("evolution.experience=true")[1]
-    state.looks = 600
+    state.choice.looks = 600
 
     def wanted(jobs: int) -> int:
-        state.jobs = jobs
+        state.choice.jobs = jobs
         return max(Odds().wanted(state, birth) for birth in range(10))
 
     assert [wanted(jobs) for jobs in (1, AT_ONCE, 2 * AT_ONCE, 12)] == [600, 600, 300, 200]
@@ -262,7 +262,7 @@ def test_runners_up_are_looked_at_again_and_the_best_of_them_tried(
         assert format_formula(event.graph) not in told
         second |= {*told}
     assert tried > 3
-    assert RUNNERS_UP < len(state.runners_up) <= RESERVE
+    assert RUNNERS_UP < len(state.choice.runners_up) <= RESERVE
 
 
 def test_runners_up_have_the_best_odds_but_one_and_no_two_are_alike() -> None:
@@ -304,8 +304,8 @@ def test_fewer_are_looked_at_where_the_latter_half_brings_nothing() -> None:
         (1000, 60, -1, FEWEST), (4, 4, -1, 4),
     ):  # fmt: skip
         state = unborn(started(f"evolution.choose_of={choose_of}"))
-        assert state.looks == choose_of
-        state.looks = looks
+        assert state.choice.looks == choose_of
+        state.choice.looks = looks
         assert looks_after(state, change) == following
 
 
@@ -316,9 +316,13 @@ def test_a_search_says_how_many_it_looks_at() -> None:
         if isinstance(entry.event, ev.CandidateQueued)
     ]  # fmt: skip
     assert None in told  # before enough is known
-    assert state.looks == next(looks for looks in reversed(told) if looks)
-    assert state.looks < 200
-    assert load_state(dump_state(state)).looks == recover(store.events(ID)).looks == state.looks
+    assert state.choice.looks == next(looks for looks in reversed(told) if looks)
+    assert state.choice.looks < 200
+    assert (
+        load_state(dump_state(state)).choice.looks
+        == recover(store.events(ID)).choice.looks
+        == state.choice.looks
+    )
 
 
 HUNTS = ("evolution.choose_of=100", "evolution.experience=true", "budget.evaluations=6")
@@ -328,7 +332,7 @@ def test_a_search_that_breeds_goes_on_after_a_kill(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("evosearch.odds.ENOUGH", 2.0)
     store, state = searched(*HUNTS)
     assert state.operators["bred"].queued > 0
-    assert state.looks < 100
+    assert state.choice.looks < 100
     assert_a_kill_leaves_no_mark(
         lambda: started(*HUNTS), controller, first=4, step=len(list(store.events(ID))) // 3
     )
@@ -342,8 +346,10 @@ def test_a_search_that_breeds_replays_whatever_its_pool_held(
     store = started(*HUNTS)
     pool = SimulatedPool(answer, jobs)
     state = Controller(store, pool, store.acquire(ID, "me", 1e6)).run()
-    assert state.jobs == jobs
-    assert load_state(dump_state(state)).jobs == recover(store.events(ID)).jobs == jobs
+    assert state.choice.jobs == jobs
+    assert (
+        load_state(dump_state(state)).choice.jobs == recover(store.events(ID)).choice.jobs == jobs
+    )
     hunts = [
         event.skipped for event in (entry.event for entry in store.events(ID))
         if isinstance(event, ev.CandidateQueued) and event.skipped.looks
@@ -385,11 +391,11 @@ def test_a_runner_up_that_was_tried_is_one_no_more(monkeypatch: pytest.MonkeyPat
     store, _ = searched("evolution.choose_of=60", "budget.evaluations=20")
     state, left = unborn(store), 0
     for entry in store.events(ID, after=1):
-        held = {one.graph for one in state.runners_up}
+        held = {one.graph for one in state.choice.runners_up}
         state.follow(entry)
         if isinstance(event := entry.event, ev.CandidateQueued):
             left += event.graph in held
-            assert event.graph not in {one.graph for one in state.runners_up}
+            assert event.graph not in {one.graph for one in state.choice.runners_up}
     assert left > 3
 
 
@@ -399,10 +405,10 @@ def test_a_restart_forgets_the_runners_up() -> None:
     assert state.begun_at > 0
     replayed, seen = unborn(store), []
     for entry in store.events(ID, after=1):
-        before, held = replayed.begun_at, len(replayed.runners_up)
+        before, held = replayed.begun_at, len(replayed.choice.runners_up)
         replayed.follow(entry)
         if replayed.begun_at != before:
-            seen.append((held > 0, len(replayed.runners_up)))
+            seen.append((held > 0, len(replayed.choice.runners_up)))
     assert (True, 0) in seen
     assert {left for _, left in seen} == {0}
 
@@ -410,11 +416,17 @@ def test_a_restart_forgets_the_runners_up() -> None:
 def test_a_search_that_chooses_replays_and_goes_on_after_a_kill() -> None:
     store, state = searched()
     loaded = load_state(dump_state(state))
-    assert state.runners_up
-    assert (loaded.trials, loaded.runners_up) == (state.trials, state.runners_up)
+    assert state.choice.runners_up
+    assert (loaded.choice.trials, loaded.choice.runners_up) == (
+        state.choice.trials,
+        state.choice.runners_up,
+    )
     again = recover(store.events(ID))
-    assert (again.trials, again.decided) == (state.trials, state.decided)
-    assert again.runners_up == state.runners_up
+    assert (again.choice.trials, again.choice.decided) == (
+        state.choice.trials,
+        state.choice.decided,
+    )
+    assert again.choice.runners_up == state.choice.runners_up
     assert_a_kill_leaves_no_mark(
         lambda: started("budget.evaluations=12"), controller, first=5, step=37
     )

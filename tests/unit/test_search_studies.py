@@ -171,7 +171,7 @@ def test_the_controllers_clock_charges_what_was_measured() -> None:
     fits = ControllerClock(free._replace(odds_fits={1: 1.0}))
     begun = ControllerClock(free._replace(experience=1.0))
     assert begun.seconds(chosen) == float(chosen.config.evolution.experience)
-    assert fits.seconds(chosen) == fits.seconds(chosen) == float(chosen.decided >= 30)
+    assert fits.seconds(chosen) == fits.seconds(chosen) == float(chosen.choice.decided >= 30)
 
 
 def of_study(**more: Any) -> dict[str, Any]:
