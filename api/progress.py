@@ -157,7 +157,7 @@ def confirmation_steps_left(state: State, search: float) -> float:
     match state.phase:
         case "search":
             confirm = settings.top * settings.seeds * a_seed if settings.enabled else 0
-            # A confirmation that would take longer than the search uses fewer seeds on final.
+            # As `evosearch.confirm.final_seeds` has it, but for the fewest seeds there are.
             return confirm + tune + min(final, state.search_steps + search)
         case "confirm":
             return waiting + tune + final

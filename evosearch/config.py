@@ -376,8 +376,8 @@ class Confirmation(Settings):
     tune_seeds: Count = 2
     """Fresh seeds at each of these rates (?)."""
     final_seeds: Count = 10
-    """Fresh seeds on ``final`` for the leader and each rival (?); fewer, where the confirmation
-    would take longer than the search."""
+    """Fresh seeds on ``final`` for the leader and each rival (?); fewer, where these would
+    take more training steps than the search."""
     rivals: Annotated[tuple[str, ...], Field(min_length=1)] = ("bn-relu", "bn-silu")
     """Baselines that the leader must beat; tuned and read on ``final`` beside it."""
     resamples: Count = 10_000

@@ -175,19 +175,18 @@ def _final(state: State) -> Iterable[ev.Event]:
 
 
 def final_seeds(state: State) -> tuple[int, str]:
-    """Seeds on ``final``, fewer where the confirmation would outweigh the search, and a note.
+    """Seeds on ``final``, fewer where these would outweigh the search, and a note.
 
     Counted in training steps, not seconds, so that the same events give the same decision.
     """
     settings, task = state.config.confirmation, state.config.task
-    before = state.train_steps["confirm"] + state.train_steps["tune"]
     a_seed = (1 + len(settings.rivals)) * len(task.anchors) * task.steps
-    room = max(MIN_FINAL_SEEDS, (state.search_steps - before) // a_seed)
+    room = max(MIN_FINAL_SEEDS, state.search_steps // a_seed)
     if room >= settings.final_seeds:
         return settings.final_seeds, ""
     note = (
-        f"{room} instead of {settings.final_seeds} seeds on final, for the confirmation would "
-        "take longer than the search; the intervals are wider for it"
+        f"{room} instead of {settings.final_seeds} seeds on final, for these would take more "
+        "training steps than the search; the intervals are wider for it"
     )
     return room, note
 

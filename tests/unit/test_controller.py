@@ -50,17 +50,18 @@ def finished(store: MemoryStore, script: Script = answer, workers: int = 1) -> S
 
 
 def test_a_search_runs_through_every_phase_and_reports() -> None:
-    store = start()
+    store = start("confirmation.final_seeds=99")
     state = finished(store)
     assert state.evaluated == 25
     phases = [e.event.phase for e in store.events("search01") if e.event.kind == "phase_entered"]
     assert phases == ["confirm", "tune", "final", "done"]
     report = state.report
     assert report is not None
-    assert report["final"]["seeds"] == 3, "a confirmation longer than the search is cut"
+    a_seed = 3 * 3 * state.config.task.steps  # leader and two rivals on three anchors
+    assert report["final"]["seeds"] == state.search_steps // a_seed < 99
     assert "wider" in report["notes"][0]
     assert {row["anchor"] for row in report["final"]["anchors"]} == set(state.config.anchor_names)
-    assert report["leader"]["confirmed_seeds"] == 6
+    assert report["leader"]["confirmed_seeds"] == state.config.confirmation.seeds
 
 
 def test_the_best_candidates_are_tuned_and_the_best_at_its_own_rate_leads() -> None:
@@ -432,7 +433,7 @@ def test_a_training_that_diverges_on_final_counts_at_chance_and_is_not_left_out(
     rows = {row["anchor"]: row for row in state.report["final"]["anchors"]}
     assert rows["resnet"]["leader"] == pytest.approx(0.1)
     assert rows["resnet"]["difference"]["high"] < 0 < rows["mobilenetv2"]["leader"]
-    assert state.report["final"]["seeds"] == 3
+    assert state.report["final"]["seeds"] == state.config.confirmation.final_seeds
 
 
 def test_pending_jobs_are_counted_by_purpose_and_keep_their_places() -> None:
