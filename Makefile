@@ -65,8 +65,8 @@ endif
 
 # How much training the default search saves: searches on the shipped table (hours; it is built anew
 # where it was removed, some three hours of one core), and real searches on Fashion-MNIST where
-# DATA=<folder of idx files> is given (days). Each goes on where it was stopped, but for the searches
-# on the table. Then the pages are written.
+# DATA=<folder of idx files> is given (hours more). Each goes on where it was stopped. Then the pages
+# are written.
 RESULTS := tests/benchmarks/results
 TABLE := workers/table/quickstart.npz
 search-study: export EVOSEARCH_DATA_DIR = $(DATA)
@@ -77,7 +77,7 @@ search-study: $(VENV)/test.stamp
 		&& cp build/table.npz $(TABLE); }
 	$(BIN)/evosearch bench table show $(TABLE) --json > $(RESULTS)/table_figures.json
 	$(BIN)/python -m docs.make_table
-	$(BIN)/python -m tests.benchmarks.study_table $(TABLE)
+	$(BIN)/python -m tests.benchmarks.study_table $(TABLE) --rows build/table.jsonl
 ifdef DATA
 	$(BIN)/python -m tests.benchmarks.study_search run --rows build/search.jsonl
 	$(BIN)/python -m tests.benchmarks.study_search report build/search.jsonl

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import platform
@@ -12,6 +13,9 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from evosearch.errors import ConfigError
+from workers.cache import ROOT, code_version
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "ray", "numpy", "sqlalchemy", "scikit-learn")
@@ -60,3 +64,41 @@ def add_row(path: Path, row: Mapping[str, Any]) -> None:
     """One more line of an unpacked file of rows."""
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def code_digest(patterns: Iterable[str]) -> str:
+    """Of the code that trains and of the files that match; it changes with any of them."""
+    code = hashlib.sha256(code_version().encode())
+    for pattern in patterns:
+        for path in sorted(ROOT.glob(pattern)):
+            code.update(path.name.encode() + b"\0" + path.read_bytes())
+    return code.hexdigest()[:16]
+
+
+def text_digest(text: str) -> str:
+    """Of a text, for instance a config as JSON."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def refuse_mixed(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse rows of searches that are not of one study.
+
+    Each has a ``variant``, a ``seed`` and ``settings``: what all share but ``config``, which each
+    variant has for itself.
+
+    Raises:
+        ConfigError: two differ in their settings, or two of one variant in their config.
+    """
+    known: dict[str, Any] = {}
+    for row in rows:
+        settings = row.get("settings", {"code": "unknown"})
+        name = f"config of {row['variant']}"
+        shared = {key: value for key, value in settings.items() if key != "config"}
+        for key, value in (("settings", shared), (name, settings.get("config"))):
+            first = known.setdefault(key, value)
+            if first != value:
+                raise ConfigError(
+                    "searches of several studies are not compared", where=key,
+                    expected=str(first), got=f"{value}, seed {row['seed']} of {row['variant']}",
+                    hint="one file of rows for each data set, budget and version of the code",
+                )  # fmt: skip

@@ -24,6 +24,7 @@ EVERY = tuple(name for name in Evolution.model_fields if name != "max_proposals"
 """What makes an evolution; ``max_proposals`` only says when a space counts as exhausted."""
 NO_HURDLES = "checks.hurdles.steps=[]"
 BY_ROWS = f"space.draw={THE_PAPERS.space.draw}"
+NO_EXPERIENCE = "no experience"
 AT_RANDOM = "evolution.random_share=1.0"
 SIGNAL_STEPS = 2
 """Steps that a signal check takes, and takes back."""
@@ -83,7 +84,7 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "random graphs as a share of proposals": as_paper(["random_of"]),
     "the paper's share of random graphs": as_paper(["random_share"]),
     "no choice by odds": as_paper(["choose_of"]),
-    "no experience": as_paper(["experience"]),
+    NO_EXPERIENCE: as_paper(["experience"]),
     "no warm-up": as_paper(["warm_up"]),
     "the paper's population": as_paper(["population_size"]),
     "the paper's tournament": as_paper(["tournament_share", "tournament_min"]),

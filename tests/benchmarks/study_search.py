@@ -1,13 +1,13 @@
 """Real searches against random search and the paper's algorithm, on a data set of their own.
 
-``python -m tests.benchmarks.study_search run --rows FILE [--variants ...] [--seeds ...]``: searches
-of the quickstart with another data set, under the inline pool, until a number of training steps is
-spent (every step counts: those of rejected and audited candidates, and the two that a signal check
-takes back). Then whatever was ever on a search's
-front is trained with held-out seeds, and the front that the search would have returned at each
-moment is judged by these alone. Each search is a line of FILE; what it holds is not done again, so
-a study may be stopped, started again, and shared out with one file a process. Rows of other
-settings, data or code are refused.
+``python -m tests.benchmarks.study_search run --rows FILE ... [--variants ...] [--seeds ...]``:
+searches of the quickstart with another data set, under the inline pool, until a number of training
+steps is spent (every step counts: those of rejected and audited candidates, and the two that a
+signal check takes back). Then whatever was ever on a search's front is trained with held-out seeds,
+and the front that the search would have returned at each moment is judged by these alone. Each
+search is a line of the first FILE; what the files hold is not done again, so a study may be
+stopped, started again, and shared out with one file a process. Rows of other settings, data or code
+are refused.
 ``... report FILES``: the training steps and processor seconds that the default needs to have, for
 good, what each rival has at the end, and the paper's claim about several anchors: layers that were
 searched on one anchor against those of three, in a network that neither saw. Writes
@@ -21,7 +21,6 @@ digits alone (``results/signal_polarity.json``, where what they lose on Fashion-
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -43,17 +42,23 @@ from evosearch.stats import paired_interval
 from evosearch.streams import evaluation_seed
 from primitives.printer import format_formula
 from tests.benchmarks.chart import write_bands
-from tests.benchmarks.record import RESULTS, add_row, read_rows, write_result
-from tests.benchmarks.rivals import INGREDIENTS, RIVALS, spent_on
+from tests.benchmarks.record import (
+    RESULTS,
+    add_row,
+    code_digest,
+    read_rows,
+    refuse_mixed,
+    text_digest,
+    write_result,
+)
+from tests.benchmarks.rivals import INGREDIENTS, NO_EXPERIENCE, RIVALS, spent_on
 from tests.benchmarks.search_paths import bands, summary, targets
 from tests.benchmarks.unseen_network import RATES, REPORT_SEEDS, TUNE_SEEDS, over_bn_relu, scores
-from workers.cache import ROOT, code_version
 from workers.datasets._digest import content_digest
 from workers.evaluate import Context
 from workers.inline import InlinePool
 
 ANCHORS = ("resnet", "mobilenetv2", "efficientnet")
-NO_EXPERIENCE = "no experience"
 VARIANTS: dict[str, tuple[str, ...]] = {
     "default": (), **RIVALS, NO_EXPERIENCE: INGREDIENTS[NO_EXPERIENCE],
 }  # fmt: skip
@@ -110,36 +115,11 @@ def references(dataset: str) -> dict[str, float]:
 @cache
 def settings_of(variant: str, dataset: str, steps: int) -> dict[str, Any]:
     """What rows must share to be compared: all of it but ``config``, which each variant has."""
-    config = configured(variant, 0, dataset).model_dump_json()
-    code = hashlib.sha256(code_version().encode())
-    for pattern in SEARCH_CODE:
-        for path in sorted(ROOT.glob(pattern)):
-            code.update(path.name.encode() + b"\0" + path.read_bytes())
     return {
         "dataset": dataset, "data": content_digest(dataset), "steps": steps,
-        "code": code.hexdigest()[:16], "config": hashlib.sha256(config.encode()).hexdigest()[:16],
+        "code": code_digest(SEARCH_CODE),
+        "config": text_digest(configured(variant, 0, dataset).model_dump_json()),
     }  # fmt: skip
-
-
-def refuse_mixed(rows: Iterable[dict[str, Any]]) -> None:
-    """Refuse rows that are not of one study.
-
-    Raises:
-        ConfigError: two differ in data, steps or code, or two of one variant in their config.
-    """
-    known: dict[str, Any] = {}
-    for row in rows:
-        settings = row.get("settings", {"code": "unknown"})
-        name = f"config of {row['variant']}"
-        shared = {key: value for key, value in settings.items() if key != "config"}
-        for key, value in (("settings", shared), (name, settings.get("config"))):
-            first = known.setdefault(key, value)
-            if first != value:
-                raise ConfigError(
-                    "searches of several studies are not compared", where=key,
-                    expected=str(first), got=f"{value}, seed {row['seed']} of {row['variant']}",
-                    hint="one file of rows for each data set, budget and version of the code",
-                )  # fmt: skip
 
 
 def search(variant: str, seed: int, dataset: str, steps: int) -> dict[str, Any]:
@@ -212,12 +192,12 @@ def _leader(state: State, config: SearchConfig, context: Context) -> dict[str, A
 
 
 def run(options: argparse.Namespace) -> None:
-    """The searches that the file of rows does not hold yet.
+    """The searches that the files of rows do not hold yet.
 
     Raises:
-        ConfigError: it holds searches with other settings, data or code.
+        ConfigError: they hold searches with other settings, data or code.
     """
-    rows = read_rows([options.rows])
+    rows = read_rows(options.rows)
     wanted = [
         {"variant": one, "seed": options.seeds[0],
          "settings": settings_of(one, options.dataset, options.steps)}
@@ -232,7 +212,7 @@ def run(options: argparse.Namespace) -> None:
             row = search(variant, seed, options.dataset, options.steps)
             row["settings"] = settings_of(variant, options.dataset, options.steps)
             row["references"] = references(options.dataset)
-            add_row(options.rows, row)
+            add_row(options.rows[0], row)
             print({key: value for key, value in row.items() if key != "path"}, flush=True)
 
 
@@ -312,13 +292,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     verbs = parser.add_subparsers(required=True)
     verb = verbs.add_parser("run")
-    verb.add_argument("--rows", type=Path, required=True, help="finished searches, a line each")
+    verb.add_argument(
+        "--rows", type=Path, required=True, nargs="+",
+        help="finished searches, a line each; new ones go to the first file",
+    )  # fmt: skip
     verb.add_argument(
         "--variants", nargs="+", default=[*VARIANTS, *ALONE], choices=[*VARIANTS, *ALONE]
     )
     verb.add_argument("--seeds", type=int, nargs="+", default=list(range(200, 210)))
     verb.add_argument("--dataset", default="fashion-mnist")
-    verb.add_argument("--steps", type=int, default=30_000)
+    verb.add_argument("--steps", type=int, default=5000)
     verb.set_defaults(do=run)
     verb = verbs.add_parser("report")
     verb.add_argument("files", type=Path, nargs="+")

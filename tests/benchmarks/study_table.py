@@ -1,9 +1,11 @@
 """How much training each search configuration needs on a tabular benchmark, over hundreds of seeds.
 
-``python -m tests.benchmarks.study_table [TABLE] [--seeds 200] [--steps 20000] [--variants ...]``.
-Every variant of `tests.benchmarks.rivals` is the real controller with the real proposals on
-simulated workers; every training step counts: those of rejected and audited candidates, and the two
-that a signal check takes back. What counts at a moment is the hypervolume of the front that the
+``python -m tests.benchmarks.study_table [TABLE] [--seeds 200] [--steps 5000] [--variants ...]
+[--rows FILE ...]``. A finished search is a line of the first FILE; what the files hold is not done
+again, so a study may be stopped and started again, and have more seeds of one variant than of
+another. Every variant of `tests.benchmarks.rivals` is the real controller with the real proposals
+on simulated workers; every training step counts: those of rejected and audited candidates, and the
+two that a signal check takes back. What counts at a moment is the hypervolume of the front that the
 search would return then, computed on the means of stored seeds that the search never saw. Says how
 many steps and simulated seconds each variant needs to have, for good, what each rival has at the
 end of the budget. Writes ``results/table.json`` and the variants' paths into ``table_steps.svg``
@@ -13,6 +15,7 @@ and ``table_seconds.svg``.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import time
@@ -28,6 +31,7 @@ from db.memory import MemoryStore
 from evosearch import events as ev
 from evosearch.config import SearchConfig
 from evosearch.controller import Controller
+from evosearch.errors import ConfigError
 from evosearch.pareto import hypervolume
 from evosearch.ports import Lease, Snapshot
 from evosearch.presets import config_from, load_preset, parse_override, set_override
@@ -35,13 +39,27 @@ from evosearch.screen import Screen
 from evosearch.state import State
 from tests.benchmarks.chart import write_bands
 from tests.benchmarks.controller_clock import ControllerClock, measured_costs
-from tests.benchmarks.record import RESULTS, write_result
+from tests.benchmarks.record import (
+    RESULTS,
+    add_row,
+    code_digest,
+    read_rows,
+    refuse_mixed,
+    text_digest,
+    write_result,
+)
 from tests.benchmarks.rivals import VARIANTS, same_search, spent_on
 from tests.benchmarks.search_paths import bands, summary, targets
 from workers.table.form import SHIPPED, Table, load_table
 from workers.table.pool import TablePool, plan_seeds
 
 SECONDS_ARE = "simulated seconds"
+SEARCH_CODE = (
+    "evosearch/*.py", "evosearch/*.npz", "tests/benchmarks/rivals.py",
+    "tests/benchmarks/controller_clock.py", "tests/benchmarks/study_table.py",
+    "tests/benchmarks/results/propose.json", "tests/benchmarks/results/controller.json",
+)  # fmt: skip
+"""Files whose change may change a search or its clock, beside those of workers and primitives."""
 
 
 class Forgetful(MemoryStore):
@@ -167,34 +185,69 @@ def conditions(table: Table, seeds: Sequence[int], held_out: int) -> dict[str, i
     }  # fmt: skip
 
 
+def settings_of(told: argparse.Namespace, options: dict[str, Any], variant: str) -> dict[str, Any]:
+    """What rows must share to be compared: all of it but ``config``, which each variant has."""
+    config = configured(_loaded(str(told.table)), variant, 0, options["set"])
+    table = hashlib.sha256(told.table.read_bytes()).hexdigest()[:16]
+    own = {"config": text_digest(config.model_dump_json())}
+    return {"table": table, "code": code_digest(SEARCH_CODE), **options} | own
+
+
+def searched(told: argparse.Namespace, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the files, and those of the searches that were still to be done.
+
+    Raises:
+        ConfigError: they are of several studies.
+    """
+    known = read_rows(told.rows)
+    settings = {one: settings_of(told, options, one) for one in told.variants}
+    wanted = [{"variant": one, "seed": 0, "settings": settings[one]} for one in told.variants]
+    refuse_mixed([*wanted, *known])
+    done = {(row["variant"], row["seed"]) for row in known}
+    tasks = [
+        (str(told.table), variant, seed, options)
+        for variant in told.variants
+        for seed in range(told.first_seed, told.first_seed + told.seeds)
+        if (variant, seed) not in done
+    ]
+    begin, rows = time.perf_counter(), []
+    with ProcessPoolExecutor(told.processes) as pool:
+        for row in map(search, tasks) if told.processes == 1 else pool.map(search, tasks):
+            rows.append({**row, "settings": settings[row["variant"]]})
+            if told.rows:
+                add_row(told.rows[0], rows[-1])
+            if len(rows) == len(tasks) or tasks[len(rows)][1] != row["variant"]:
+                seconds = time.perf_counter() - begin
+                print(f"{row['variant']}: done after {seconds:.0f} s", flush=True)
+    return [*known, *rows]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path, nargs="?", default=SHIPPED)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--first-seed", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--held-out", type=int, default=2, help="stored seeds kept from searches")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--rows", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--out", type=Path, default=RESULTS)
     told = parser.parse_args()
     options = {name: getattr(told, name) for name in ("steps", "workers", "held_out", "set")}
-    table, seeds = _loaded(str(told.table)), range(told.first_seed, told.first_seed + told.seeds)
+    table = _loaded(str(told.table))
     left_out = skipped(table, told.variants, told.set)
     for variant, why in left_out.items():
         print(f"{variant}: left out, {why}")
-    variants = [one for one in told.variants if one not in left_out]
-    tasks = [(str(told.table), one, seed, options) for one in variants for seed in seeds]
-    begin, rows = time.perf_counter(), []
-    with ProcessPoolExecutor(told.processes) as pool:
-        results = map(search, tasks) if told.processes == 1 else pool.map(search, tasks)
-        for row in results:
-            rows.append(row)
-            if len(rows) % told.seeds == 0:
-                seconds = time.perf_counter() - begin
-                print(f"{row['variant']}: done after {seconds:.0f} s", flush=True)
+    told.variants = [one for one in told.variants if one not in left_out]
+    try:
+        rows = searched(told, options)
+    except ConfigError as err:
+        raise SystemExit(str(err)) from err
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
+    seeds = sorted({row["seed"] for row in rows})
     found = summary(rows)
     header, space = table.header, table.header.config.space
     result = {
@@ -204,7 +257,7 @@ def main() -> None:
         "controller_costs": measured_costs()._asdict(),
         "options": options, "variants": {name: list(VARIANTS[name]) for name in variants},
         "left_out": left_out, "targets": targets(found), "summary": found,
-        "runs": [{k: v for k, v in row.items() if k != "path"} for row in rows],
+        "runs": [{k: v for k, v in row.items() if k not in ("path", "settings")} for row in rows],
     }  # fmt: skip
     print(json.dumps({key: result[key] for key in ("targets", "summary")}, indent=1))
     print(write_result("table", result, told.out))

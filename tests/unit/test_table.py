@@ -6,6 +6,8 @@ import json
 import math
 import subprocess
 import sys
+from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from primitives.fingerprint import fingerprint
 from primitives.graph import Graph, Node
 from tests.benchmarks import study_table
 from tests.benchmarks.chart import write_bands
+from tests.benchmarks.record import read_rows
 from tests.benchmarks.search_paths import median, reached
 from workers.evaluate import Context, run_job
 from workers.inline import one_thread
@@ -441,6 +444,31 @@ def test_the_study_compares_searches_seed_by_seed(full_table: Table, tmp_path: P
     bands = study_table.bands(rows, 0)
     write_bands(tmp_path / "bands.svg", "title", "steps", "hypervolume", bands)
     assert (tmp_path / "bands.svg").read_text().count("<polyline") == 2
+
+
+def test_the_study_goes_on_where_it_was_stopped(full_table: Table, tmp_path: Path) -> None:
+    path, first, more = (tmp_path / name for name in ("full.npz", "first.jsonl", "more.jsonl"))
+    save_table(path, full_table)
+    options = {"steps": 200, "workers": 1, "held_out": 1, "set": [*EVOLUTION]}
+
+    def told(seeds: int, *rows: Path, variants: Sequence[str] = ("default", "random")) -> Namespace:
+        return Namespace(
+            table=path, variants=list(variants), seeds=seeds, first_seed=1, rows=list(rows),
+            processes=1,
+        )  # fmt: skip
+
+    study_table.searched(told(1, first), options)
+    study_table.searched(told(2, more, first, variants=["default"]), options)
+    assert [(row["variant"], row["seed"]) for row in read_rows([more])] == [("default", 2)]
+    rows = study_table.searched(told(2, more, first), options)
+    assert len(rows) == len(read_rows([more, first])) == 4
+    paths = {(one["variant"], one["seed"]): one["path"] for one in rows}
+    for one in study_table.searched(told(2), options):
+        assert json.loads(json.dumps(one["path"])) == [
+            [*point] for point in paths[one["variant"], one["seed"]]
+        ]
+    with pytest.raises(ConfigError, match="several studies"):
+        study_table.searched(told(2, more), {**options, "steps": 300})
 
 
 def test_where_a_path_reaches_a_level() -> None:
