@@ -17,6 +17,7 @@ from api.text import duration
 if TYPE_CHECKING:
     from evosearch.ports import Progress
     from workers.table.build import Plan
+    from workers.table.form import Table
 
 DEFAULT_PRIMITIVES = "max,mul,div,sigmoid,rms_batch,std_instance"
 DEFAULT_LIVE = 4
@@ -60,6 +61,10 @@ def build_table(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count, measure --limit (or 20) functions, stop.")
     ] = False,
+    again: Annotated[
+        Path | None,
+        typer.Option("--again", help="A table to make anew under the checks of now, untrained."),
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")
     ] = None,
@@ -70,8 +75,14 @@ def build_table(
     """
     from api.wiring import check_names
     from evosearch.presets import load_preset
-    from workers.table.build import build, make_plan
+    from workers.table import build as building
+    from workers.table.form import load_table, save_table
 
+    if again is not None:
+        table = building.again(load_table(again), _said())
+        save_table(out, table)
+        _say_built(out, table)
+        return
     space = (
         f"space.allow={_listed(primitives)}", f"space.deny={_listed(deny)}",
         f"space.nodes={live}", f"space.where={json.dumps(where)}",
@@ -79,13 +90,16 @@ def build_table(
     config = load_preset(preset, (*space, *(settings or ())))
     check_names(config)
     few = limit if limit is not None or not dry_run else 20
-    plan = make_plan(config, seeds, few, _said())
+    plan = building.make_plan(config, seeds, few, _said())
     _count(plan)
     _say_published(plan)
     if dry_run:
         _estimate(plan)
         return
-    table = build(plan, out, _said())
+    _say_built(out, building.build(plan, out, _said()))
+
+
+def _say_built(out: Path, table: Table) -> None:
     typer.echo(
         f"{out}: {len(table.functions):,} functions, {len(table.viable()):,} of them viable, "
         f"{out.stat().st_size / 2**20:.1f} MiB"

@@ -30,7 +30,7 @@ SCREEN_CODES = {
     "constraint": "the layer is not what the search's where asks for",
     "own_check": "a check of a plug-in refused it",
     "repeat": "the canonical digest was seen before",
-    "not_finite": "an output or gradient of the probe is NaN or infinite",
+    "not_finite": "an output or gradient of the probe is NaN or infinite, perhaps only at a zero",
     "constant": "the output of the probe is constant",
     "no_gradient": "the gradient of the probe is zero",
     "duplicate": "the behaviour fingerprint was seen before",

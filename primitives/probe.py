@@ -22,7 +22,7 @@ from primitives.ops import EPS, INDEX_SETS, OPS, VECTORS, Primitive
 
 Array = NDArray[np.float64]
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 """Changes with the probe's inputs or with a rule below: old verdicts are then another check's."""
 
 FLAT = 1e-9
@@ -65,13 +65,20 @@ class Response(NamedTuple):
     by_vector: dict[str, Array]
 
 
-def respond(graph: Graph, inputs: Inputs, moments: dict[int, Array] | None = None) -> Response:
+def respond(
+    graph: Graph,
+    inputs: Inputs,
+    moments: dict[int, Array] | None = None,
+    *,
+    with_zeros: bool = False,
+) -> Response:
     """Value and gradients of the graph; given ``moments`` make it evaluation mode.
 
-    The caller silences numpy's floating point warnings.
+    ``with_zeros``: of x and of each value of its shape that has both signs, the element nearest to
+    zero is zero. The caller silences numpy's floating point warnings.
     """
     plan = _plan(graph)
-    values, used = _forward(plan, inputs, moments)
+    values, used = _forward(plan, inputs, moments, with_zeros)
     fixed = moments if moments is not None else {}
     grads = _backward(plan, values, inputs, graph.output, fixed)
     by_vector: dict[str, Array] = {}
@@ -84,14 +91,18 @@ def respond(graph: Graph, inputs: Inputs, moments: dict[int, Array] | None = Non
 
 def value_of(graph: Graph, inputs: Inputs) -> Array:
     """The graph's value in training mode alone, at its reduced shape."""
-    return _forward(_plan(graph), inputs, None)[0][graph.output]
+    return _forward(_plan(graph), inputs, None, False)[0][graph.output]
 
 
 def _forward(
-    plan: list[tuple[int, Primitive, Node]], inputs: Inputs, moments: dict[int, Array] | None
+    plan: list[tuple[int, Primitive, Node]],
+    inputs: Inputs,
+    moments: dict[int, Array] | None,
+    with_zeros: bool,
 ) -> tuple[dict[int, Array], dict[int, Array]]:
     """Values of all live nodes, and the batch moments that were used."""
-    values: dict[int, Array] = {0: inputs.x, 1: _ZERO, 2: inputs.v0, 3: inputs.v1}
+    x = _with_zero(inputs.x) if with_zeros else inputs.x
+    values: dict[int, Array] = {0: x, 1: _ZERO, 2: inputs.v0, 3: inputs.v1}
     used = {}
     for index, row, node in plan:
         sources = node.inputs
@@ -100,6 +111,8 @@ def _forward(
                 values[index] = row.forward(values[sources[0]], EPS)
             else:
                 values[index] = row.forward(values[sources[0]], values[sources[1]], EPS)
+            if with_zeros and values[index].shape == x.shape:
+                values[index] = _with_zero(values[index])
             continue
         if row.moment is None:
             values[index] = _leaf(row, inputs)
@@ -112,6 +125,18 @@ def _forward(
             used[index] = moment
         values[index] = _FINISH[row.moment.finish][0](moment)
     return values, used
+
+
+def _with_zero(value: Array) -> Array:
+    """The value with its element nearest to zero at zero, if it has both signs.
+
+    So near to zero what else is known of that element hardly contradicts the zero.
+    """
+    if not value.min() < 0.0 < value.max():
+        return value
+    changed = value.copy()
+    changed.flat[np.abs(value).argmin()] = 0.0
+    return changed
 
 
 def _leaf(row: Primitive, inputs: Inputs) -> Array:
@@ -142,7 +167,9 @@ def probe_fault(graph: Graph) -> str | None:
 
     Judged at the initial v0 = 0 and v1 = 1, on inputs of standard deviation 1 and 10, in training
     mode, and in evaluation mode if a batch statistic is live. ``constant``: no spatial variation.
-    None: nothing is wrong that this probe can see.
+    ``not_finite`` is judged once more with elements that are exactly zero, of the input and of what
+    crosses zero on the way: in float32 some element of a training comes to be, and where a slope is
+    not finite there the training ends. None: nothing is wrong that this probe can see.
     """
     with np.errstate(all="ignore"):
         training = respond(graph, FAULT_PROBE)
@@ -151,26 +178,28 @@ def probe_fault(graph: Graph) -> str | None:
             moments = evaluation_moments(graph, training)
             if moments is not None:
                 fault = _fault(respond(graph, FAULT_PROBE, moments))
+        if fault is None and not _is_finite(respond(graph, FAULT_PROBE, with_zeros=True)):
+            fault = "not_finite"
     return fault
 
 
 def _fault(response: Response) -> str | None:
-    value = response.value
-    by_x = response.gradients[0]
+    if not _is_finite(response):
+        return "not_finite"
+    value, by_x = response.value, response.gradients[0]
     high, low = np.maximum.reduce(value, axis=3), np.minimum.reduce(value, axis=3)
     magnitude = np.maximum(np.abs(high), np.abs(low))
-    largest = float(np.maximum.reduce(magnitude, axis=None))
-    if not largest < np.inf:  # NaN fails too
-        return "not_finite"
-    every = (*response.gradients, *response.by_vector.values())
-    gradients = [float(np.abs(g).max()) for g in every if g is not None]
-    if not all(gradient < np.inf for gradient in gradients):
-        return "not_finite"
     if not (high - low > FLAT * magnitude).any():
         return "constant"
-    if by_x is None or not gradients[0] > FLAT * 1e-3 * largest:
+    if by_x is None or not np.abs(by_x).max() > FLAT * 1e-3 * magnitude.max():
         return "no_gradient"
     return None
+
+
+def _is_finite(response: Response) -> bool:
+    """Whether the value and all gradients are."""
+    every = (response.value, *response.gradients, *response.by_vector.values())
+    return all(bool(np.isfinite(one).all()) for one in every if one is not None)
 
 
 @lru_cache(maxsize=8)  # whoever probes a graph asks it several times

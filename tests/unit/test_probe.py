@@ -9,10 +9,12 @@ import pytest
 import torch
 from known_graphs import KNOWN, V0, V1, ZERO, Build, X, random_graph, viable_graphs
 
+from primitives.formula import parse
 from primitives.graph import Graph, Node
 from primitives.interpret import batch_moments_of, interpret
 from primitives.moments import batch_statistics
 from primitives.ops import V_INIT, VECTORS
+from primitives.printer import format_formula
 from primitives.probe import (
     FAULT_PROBE,
     Inputs,
@@ -148,6 +150,43 @@ def test_a_fault_that_shows_in_evaluation_mode_only_is_found() -> None:
         evaluated = respond(graph, FAULT_PROBE, moments)
     assert _fault(training) is None
     assert _fault(evaluated) == probe_fault(graph) == "no_gradient"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        # Each is finite on random inputs; two of them led searches until a seed met the zero.
+        (
+            "a = abs(x); b = rms_batch(x); c = rms_sample(a); a / max(b / c, b / a) / c",
+            "not_finite",
+        ),
+        ("abs(x) / max(sigmoid(v0), max(rms_batch(x), rms_batch(x) / tanh(x)))", "not_finite"),
+        ("x / max(rms_batch(x), v1 / x)", "not_finite"),
+        ("a = x + -mean_batch(x); abs(x) / max(rms_batch(x), v1 / a)", "not_finite"),
+        ("a = x * v1 + v0; abs(x) / max(rms_batch(x), v1 / a)", "not_finite"),
+        ("abs(x) / max(rms_batch(x), abs(x))", None),
+        ("x / max(x, v1 + -x)", None),
+        ("sqrt(x) * log(x) / rms_batch(x)", None),
+    ],
+)
+def test_a_slope_that_is_not_finite_at_a_zero_is_a_fault(text: str, fault: str | None) -> None:
+    graph = parse(text)
+    with np.errstate(all="ignore"):
+        assert _fault(respond(graph, FAULT_PROBE)) is None
+    assert probe_fault(graph) == fault
+
+
+def test_without_a_fault_no_single_zero_breaks_a_training_step() -> None:
+    rng = np.random.default_rng(3)
+    for graph in GRAPHS:
+        x, v0, v1, cotangent = tensors(FAULT_PROBE, 0)
+        with torch.no_grad():
+            x.view(-1)[rng.integers(x.numel())] = 0.0
+        value = interpret(graph, x, v0, v1, groups=2, vectors=vectors_of(FAULT_PROBE))
+        grads = torch.autograd.grad(
+            value, (x, v0, v1), cotangent, allow_unused=True, materialize_grads=True
+        )
+        assert all(one.isfinite().all() for one in (value, *grads)), format_formula(graph)
 
 
 def test_random_graphs_never_crash_and_get_a_known_verdict() -> None:

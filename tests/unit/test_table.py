@@ -397,6 +397,33 @@ def test_broken_and_newer_files_are_refused(table: Table, tmp_path: Path) -> Non
         load_table(newer)
 
 
+def test_a_table_is_made_anew_under_the_checks_of_now(
+    full_table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = building.again(full_table)
+    assert [one.fingerprint for one in same.functions] == [
+        one.fingerprint for one in full_table.functions
+    ]
+    assert same.rows == full_table.rows
+    with pytest.raises(ConfigError, match="made anew"):
+        building.again(Table(full_table.header, full_table.functions[1:], full_table.rows[1:]))
+
+    def divides(graph: Graph) -> str | None:
+        return "not_finite" if any(node.op == "div" for node in graph.nodes) else None
+
+    monkeypatch.setattr("evosearch.screen.probe_fault", divides)
+    old, new = tmp_path / "old.npz", tmp_path / "new.npz"
+    save_table(old, full_table)
+    assert run(["bench", "table", "build", "--again", str(old), "--out", str(new)]) == 0
+    fewer = load_table(new)
+    assert fewer.complete
+    assert 0 < len(fewer.functions) < len(full_table.functions)
+    for index, function in enumerate(fewer.functions):
+        place = full_table.find(function.graph)
+        assert place is not None
+        assert np.array_equal(fewer.scores(index), full_table.scores(place), equal_nan=True)
+
+
 def test_the_commands_build_and_show(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

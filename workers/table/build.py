@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evosearch.config import SearchConfig
+from evosearch.errors import ConfigError
 from evosearch.ports import Progress, unseen
 from evosearch.streams import evaluation_seed, sample, stream
 from evosearch.subspace import Enumeration, enumerate_functions
@@ -111,6 +112,28 @@ def build(plan: Plan, out: Path, progress: Progress = unseen) -> Table:
             table = _packed(plan, journal, context)
             save_table(out, table)
     return table
+
+
+def again(old: Table, progress: Progress = unseen) -> Table:
+    """The same table under the controller's checks of now: of its functions those that they let
+    through, with the rows that were measured.
+
+    Raises:
+        ConfigError: the table was not complete, or they let a function through that it has not.
+    """
+    plan = make_plan(old.header.config, len(old.header.seeds), progress=progress)
+    functions = plan.found.functions
+    places = [old.find(one.graph) for one in functions]
+    missing = places.count(None)
+    if missing or old.header.seeds != plan.seeds:
+        raise ConfigError(
+            "the table cannot be made anew from its rows",
+            got=f"{missing:,} of {len(functions):,} functions are not in it", hint="build it",
+        )  # fmt: skip
+    header = _header(plan, old.header.groups, Context(device="cpu"))
+    header = header.model_copy(update={"made_with": old.header.made_with})
+    numbers = [*(one for one in places if one is not None), *map(old.baseline, plan.baselines)]
+    return Table(header, functions, [old.rows[one] for one in numbers])
 
 
 def _measure_one(plan: Plan, journal: Journal, context: Context) -> bool:
