@@ -119,7 +119,7 @@ def test_who_leads_and_who_is_popular_is_known_without_a_look_at_everybody() -> 
 
 
 def test_without_a_gain_evolution_begins_anew_and_forgets_its_parents() -> None:
-    store = start("evolution.restart_after=5", "evolution.warm_up=3", "budget.evaluations=60",
+    store = start("evolution.restart_after=4", "evolution.warm_up=3", "budget.evaluations=60",
                   "evolution.remeasure_every=0", "confirmation.enabled=false")  # fmt: skip
     finished(store)
     folded, begun, restarts = State(next(iter(store.events("search01"))).event), 0, 0
@@ -135,7 +135,7 @@ def test_without_a_gain_evolution_begins_anew_and_forgets_its_parents() -> None:
             evaluated.append(event.birth)
             restarts += folded.begun_at > begun
             begun = folded.begun_at
-            assert folded.evaluated - folded.gained_at < 5
+            assert folded.evaluated - folded.gained_at < 4
             assert list(folded.population) == evaluated  # which the front and pages go on from
     assert restarts >= 2
 
