@@ -56,7 +56,7 @@ def flow() -> str:
     run, confirmed = told["runs"][0], told["config"]["confirmation"]["top"]
     stages = [
         ("proposed", run["proposals"], "mutation, random, catalog, enqueued", "microseconds"),
-        ("new functions", run["queued"], "limits, structure, your where, seen before?",
+        ("chosen", run["queued"], "limits, structure, where, seen before?, odds",
          "milliseconds"),
         ("trained to the end", run["evaluated"], "signal, stability, quality, hurdles",
          "a second and more"),
