@@ -185,12 +185,17 @@ def conditions(table: Table, seeds: Sequence[int], held_out: int) -> dict[str, i
     }  # fmt: skip
 
 
-def settings_of(told: argparse.Namespace, options: dict[str, Any], variant: str) -> dict[str, Any]:
-    """What rows must share to be compared: all of it but ``config``, which each variant has."""
-    config = configured(_loaded(str(told.table)), variant, 0, options["set"])
+def settings_of(told: argparse.Namespace, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Variant -> what its rows must share with others' to be compared, and ``config``, its own."""
     table = hashlib.sha256(told.table.read_bytes()).hexdigest()[:16]
-    own = {"config": text_digest(config.model_dump_json())}
-    return {"table": table, "code": code_digest(SEARCH_CODE), **options} | own
+    shared = {"table": table, "code": code_digest(SEARCH_CODE), **options}
+    configs = {
+        one: configured(_loaded(str(told.table)), one, 0, options["set"]) for one in told.variants
+    }
+    return {
+        one: {**shared, "config": text_digest(config.model_dump_json())}
+        for one, config in configs.items()
+    }
 
 
 def searched(told: argparse.Namespace, options: dict[str, Any]) -> list[dict[str, Any]]:
@@ -200,7 +205,7 @@ def searched(told: argparse.Namespace, options: dict[str, Any]) -> list[dict[str
         ConfigError: they are of several studies.
     """
     known = read_rows(told.rows)
-    settings = {one: settings_of(told, options, one) for one in told.variants}
+    settings = settings_of(told, options)
     wanted = [{"variant": one, "seed": 0, "settings": settings[one]} for one in told.variants]
     refuse_mixed([*wanted, *known])
     done = {(row["variant"], row["seed"]) for row in known}
