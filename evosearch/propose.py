@@ -142,7 +142,7 @@ class Proposer:
         graph = draft.graph
         begin = self.clock()
         verdict = self.screen.judge(
-            graph, hunt.digests, state.fingerprints, state.starts, state.tried
+            graph, hunt.digests, state.fingerprints, state.full_starts, state.tried
         )
         seconds = self.clock() - begin
         skipped.draw(draft)

@@ -6,8 +6,7 @@ that passes the structural checks and the probe gets a row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Mapping, Set
 from typing import Any, NamedTuple
 
 from evosearch.alike import Alike, Tried
@@ -89,13 +88,13 @@ class Screen:
         graph: Graph,
         digests: Mapping[str, int],
         fingerprints: Mapping[str, int],
-        starts: Mapping[str, int] = MappingProxyType({}),
+        full: Set[str] = frozenset(),
         tried: Tried = (),
     ) -> Verdict:
         """Run the checks against what the search has seen.
 
-        ``digests``, ``fingerprints``: identity -> birth; ``starts``: identity -> candidates so far;
-        ``tried``: the latest candidates that were trained at all.
+        ``digests``, ``fingerprints``: identity -> birth; ``full``: starts that no further candidate
+        may have; ``tried``: the latest candidates that were trained at all.
         """
         fault = structural_fault(graph)
         if fault is not None:
@@ -120,10 +119,10 @@ class Screen:
             return Verdict("duplicate", digest, fingerprint, seen)
         if not self._same_start:
             return Verdict(None, digest, fingerprint)
-        crowded = self._crowded(graph, digest, starts, tried)
+        crowded = self._crowded(graph, digest, full, tried)
         return Verdict("crowded" if crowded else None, digest, fingerprint)
 
-    def _crowded(self, graph: Graph, digest: str, starts: Mapping[str, int], tried: Tried) -> bool:
+    def _crowded(self, graph: Graph, digest: str, full: Set[str], tried: Tried) -> bool:
         most = self._same_start
         if (
             self._alike is not None
@@ -131,8 +130,7 @@ class Screen:
             and self._alike.count(graph, tried) >= most
         ):
             return True
-        full = any(count >= most for count in starts.values())
-        return full and starts.get(self.start(graph, digest), 0) >= most
+        return bool(full) and self.start(graph, digest) in full
 
     def start(self, graph: Graph, digest: str) -> str:
         """The identity by which layers that begin alike are told; empty where none is needed."""

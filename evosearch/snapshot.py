@@ -27,7 +27,7 @@ from evosearch.surrogate import Discards, Lesson, Waiting
 from primitives.errors import EvosearchError
 from primitives.graph import Graph
 
-VERSION = 11
+VERSION = 12
 """Raise it whenever `State` folds an event differently or remembers something else."""
 
 LEAST_EVENTS = 5000
@@ -272,6 +272,7 @@ def _load_report(data: Any, _state: State) -> Any:
 
 _PLAIN = _Part(_as_is, _keep)
 _COUNTER = _Part(dict, lambda data, _: Counter(data))
+_SET = _Part(sorted, lambda data, _: set(data))
 _TALLIES = _Part(_dump_tallies, _load_tallies)
 
 _PARTS: dict[str, _Part] = {
@@ -284,13 +285,12 @@ _PARTS: dict[str, _Part] = {
     **dict.fromkeys(("funnel", "checks"), _TALLIES),
     "operators": _Part(_dump_yields, _load_yields),
     "members": _Part(_dump_members, _load_members),
-    "popular": _Part(sorted, lambda data, _state: set(data)),
+    **dict.fromkeys(("popular", "job_ids", "full_starts"), _SET),
     "population": _Part(list, lambda data, state: deque(data, maxlen=state.population.maxlen)),
     "tried": _Part(_dump_tried, _load_tried),
     "choice": _Part(Choice.dump, _load_choice),
     "front": _Part(_dump_front, _load_front),
     "pending": _Part(_dump_pending, _load_pending),
-    "job_ids": _Part(sorted, lambda data, _: set(data)),
     "results": _Part(_dump_results, _load_results),
     "audit": _Part(
         lambda audit: [audit.audited, audit.wrongly_rejected, audit.passed_quality],

@@ -77,6 +77,8 @@ class State:
         self.digests: dict[str, int] = {}
         self.fingerprints: dict[str, int] = {}
         self.starts: Counter[str] = Counter()
+        self.full_starts: set[str] = set()
+        """Starts that ``evolution.same_start`` candidates have."""
         evolution = config.evolution
         kept = KEPT_TRIED * evolution.population_size if evolution.alike < 1.0 else 0
         self.tried: deque[tuple[int, Graph]] = deque(maxlen=kept)
@@ -235,6 +237,8 @@ class State:
         self.fingerprints[event.fingerprint] = event.birth
         if event.start:
             self.starts[event.start] += 1
+            if self.starts[event.start] >= self.config.evolution.same_start:
+                self.full_starts.add(event.start)
         self.next_birth = event.birth + 1 + event.skipped.after
         self.members[event.birth] = Member(
             event.birth, event.graph, event.origin, event.operator, event.parents, event.audit

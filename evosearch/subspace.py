@@ -211,11 +211,14 @@ def uncrowded(functions: Sequence[Function], config: SearchConfig) -> list[int]:
     The others begin as ``evolution.same_start`` earlier ones do: a search rejects them as
     ``crowded``, so this says how soon it has seen a space, however many functions there are.
     """
-    screen, starts = Screen(config), Counter[str]()
+    screen, starts, full = Screen(config), Counter[str](), set[str]()
     tried: list[tuple[int, Graph]] = []
     for place, one in enumerate(functions):
-        verdict = screen.judge(one.graph, {}, {}, starts, tried)
+        verdict = screen.judge(one.graph, {}, {}, full, tried)
         if verdict.code is None:
-            starts[screen.start(one.graph, verdict.digest)] += 1
+            start = screen.start(one.graph, verdict.digest)
+            starts[start] += 1
+            if starts[start] >= config.evolution.same_start:
+                full.add(start)
             tried.append((place, one.graph))
     return [place for place, _ in tried]

@@ -105,7 +105,7 @@ def looked(seed: int) -> float:
     state.tried.extend(enumerate(before))
     state.starts["of some layer"] = CONFIG.evolution.same_start
     proposer.odds.wanted(state, 0)  # the first forest is fitted
-    proposer.screen.judge(other, {}, {}, {}, state.tried)  # and what was tried is known
+    proposer.screen.judge(other, {}, {}, tried=state.tried)  # and what was tried is known
     took = seconds(lambda: done.extend(proposer.propose(state)))
     last = done[-1]
     assert isinstance(last, ev.CandidateQueued)

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -78,6 +78,26 @@ def code_digest(patterns: Iterable[str]) -> str:
 def text_digest(text: str) -> str:
     """Of a text, for instance a config as JSON."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def resumed(
+    files: Iterable[Path], settings: Mapping[str, Any], seeds: Sequence[int]
+) -> tuple[list[dict[str, Any]], list[tuple[str, int]]]:
+    """The searches that the files hold, and variant and seed of those still to be done.
+
+    ``settings``: variant -> what its rows were made with. Of a seed all variants come before those
+    of the next seed.
+
+    Raises:
+        ConfigError: the files hold searches with other settings (see `refuse_mixed`).
+    """
+    known = read_rows(files)
+    wanted = [{"variant": one, "seed": 0, "settings": settings[one]} for one in settings]
+    refuse_mixed([*wanted, *known])
+    done = {(row["variant"], row["seed"]) for row in known}
+    return known, [
+        (variant, seed) for seed in seeds for variant in settings if (variant, seed) not in done
+    ]
 
 
 def refuse_mixed(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -48,6 +48,7 @@ from tests.benchmarks.record import (
     code_digest,
     read_rows,
     refuse_mixed,
+    resumed,
     text_digest,
     write_result,
 )
@@ -112,7 +113,6 @@ def references(dataset: str) -> dict[str, float]:
     return {name: round(float(mean) - BELOW, 3) for name, mean in zip(ANCHORS, means, strict=True)}
 
 
-@cache
 def settings_of(variant: str, dataset: str, steps: int) -> dict[str, Any]:
     """What rows must share to be compared: all of it but ``config``, which each variant has."""
     return {
@@ -197,23 +197,12 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         ConfigError: they hold searches with other settings, data or code.
     """
-    rows = read_rows(options.rows)
-    wanted = [
-        {"variant": one, "seed": options.seeds[0],
-         "settings": settings_of(one, options.dataset, options.steps)}
-        for one in options.variants
-    ]  # fmt: skip
-    refuse_mixed([*wanted, *rows])
-    done = {(row["variant"], row["seed"]) for row in rows}
-    for seed in options.seeds:
-        for variant in options.variants:
-            if (variant, seed) in done:
-                continue
-            row = search(variant, seed, options.dataset, options.steps)
-            row["settings"] = settings_of(variant, options.dataset, options.steps)
-            row["references"] = references(options.dataset)
-            add_row(options.rows[0], row)
-            print({key: value for key, value in row.items() if key != "path"}, flush=True)
+    settings = {one: settings_of(one, options.dataset, options.steps) for one in options.variants}
+    for variant, seed in resumed(options.rows, settings, options.seeds)[1]:
+        row = search(variant, seed, options.dataset, options.steps)
+        row |= {"settings": settings[variant], "references": references(options.dataset)}
+        add_row(options.rows[0], row)
+        print({key: value for key, value in row.items() if key != "path"}, flush=True)
 
 
 def transfer(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

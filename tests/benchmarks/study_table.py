@@ -43,8 +43,7 @@ from tests.benchmarks.record import (
     RESULTS,
     add_row,
     code_digest,
-    read_rows,
-    refuse_mixed,
+    resumed,
     text_digest,
     write_result,
 )
@@ -204,17 +203,13 @@ def searched(told: argparse.Namespace, options: dict[str, Any]) -> list[dict[str
     Raises:
         ConfigError: they are of several studies.
     """
-    known = read_rows(told.rows)
     settings = settings_of(told, options)
-    wanted = [{"variant": one, "seed": 0, "settings": settings[one]} for one in told.variants]
-    refuse_mixed([*wanted, *known])
-    done = {(row["variant"], row["seed"]) for row in known}
-    tasks = [
-        (str(told.table), variant, seed, options)
-        for variant in told.variants
-        for seed in range(told.first_seed, told.first_seed + told.seeds)
-        if (variant, seed) not in done
-    ]
+    seeds = range(told.first_seed, told.first_seed + told.seeds)
+    known, left = resumed(told.rows, settings, seeds)
+    left.sort(
+        key=lambda one: told.variants.index(one[0])
+    )  # a variant's screen serves all its seeds
+    tasks = [(str(told.table), variant, seed, options) for variant, seed in left]
     begin, rows = time.perf_counter(), []
     with ProcessPoolExecutor(told.processes) as pool:
         for row in map(search, tasks) if told.processes == 1 else pool.map(search, tasks):
