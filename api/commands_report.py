@@ -45,7 +45,7 @@ def show(
     from rich.console import Console
 
     from api.live import PHASES
-    from api.progress import funnel
+    from api.progress import funnel, wanted
     from api.report_text import audit_line, print_front, say
     from api.tables import funnel_table
 
@@ -65,7 +65,8 @@ def show(
     say(
         console,
         f"{info.status}, {PHASES.get(state.phase, state.phase)}; {state.evaluated} of "
-        f"{state.target} evaluated, {state.next_birth:,} proposals, {len(state.pending)} jobs wait",
+        f"{wanted(state)} evaluated, {state.next_birth:,} proposals, "
+        f"{len(state.pending)} jobs wait",
     )
     say(console, f"started {info.created_at:%Y-%m-%d %H:%M}, changed {info.updated_at:%H:%M} UTC")
     console.print(funnel_table(funnel(state)))

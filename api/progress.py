@@ -105,7 +105,7 @@ class Meter:
             phase=state.phase,
             anchors=state.config.anchor_names,
             evaluated=state.evaluated,
-            target=state.target,
+            target=wanted(state),
             proposals=state.next_birth,
             proposals_per_second=proposed / elapsed if proposed else None,
             evaluations_per_hour=3600 * evaluated / elapsed if evaluated else None,
@@ -135,6 +135,11 @@ class Meter:
         if hours is not None:
             search = min(search, max(0.0, 3600 * hours - elapsed) / seconds)
         return seconds * (search + confirmation_steps_left(state, search))
+
+
+def wanted(state: State) -> int:
+    """Candidates to evaluate; those under way when the budget ended are among them."""
+    return max(state.target, state.evaluated)
 
 
 def search_steps_left(state: State) -> float | None:

@@ -110,8 +110,10 @@ def run_text(state: State) -> str:
 
 def html_of(search_id: str, state: State) -> str:
     """The run as a notebook shows it."""
+    from api.progress import wanted
+
     head = f"<b>search {html.escape(search_id)}</b>: {html.escape(state.status)}, " \
-           f"{state.evaluated} of {state.target} evaluated"  # fmt: skip
+           f"{state.evaluated} of {wanted(state)} evaluated"  # fmt: skip
     return f"{head}<pre>{html.escape(run_text(state))}</pre>"
 
 

@@ -13,8 +13,9 @@ from rich.console import Console
 from api.cli import run
 from api.lease import Keeper, acquire_patiently
 from api.live import LineView, picture, progress_line
-from api.progress import FunnelRow, Progress, ScoreRow
+from api.progress import FunnelRow, Meter, Progress, ScoreRow
 from api.report_text import print_final
+from api.run_view import html_of
 from api.signals import Signals
 from api.tables import score_table
 from api.text import cost, count, duration, interval, score
@@ -24,6 +25,7 @@ from evosearch.errors import LeaseHeld, LeaseLost
 from evosearch.events import Created
 from evosearch.ports import Lease
 from evosearch.presets import load_preset
+from evosearch.state import State
 
 ANCHORS = ("resnet", "mobilenetv2", "efficientnet")
 
@@ -122,6 +124,15 @@ def test_a_picture_without_any_result_is_drawn() -> None:
     )  # fmt: skip
     assert "0 of 80" in printed(picture(empty))
     assert progress_line(empty).endswith("; ? left")
+
+
+def test_no_more_is_evaluated_than_was_wanted() -> None:
+    """Candidates that were under way when the hours were over are evaluated, too."""
+    state = State(Created(config=load_preset("quickstart")))
+    for evaluated, text in ((57, "57 of 57 evaluated"), (50, "50 of 54 evaluated")):
+        state.target, state.evaluated = 54, evaluated
+        assert text in progress_line(Meter("abcd2345", state, lambda: 0.0).read(state))
+        assert text in html_of("abcd2345", state)
 
 
 def test_formulas_with_brackets_are_no_markup() -> None:

@@ -411,7 +411,7 @@ export const T = {
   report: {
     title: "report", back: "Back to the search", print: "Print", front: "Pareto front", origin: "Reproducibility",
     id: (/** @type {string} */ id) => `search ${id}`,
-    evaluated: (/** @type {number} */ n, /** @type {number} */ of) => `${n.toLocaleString("en")} of ${of.toLocaleString("en")} evaluated`,
+    evaluated: (/** @type {number} */ n, /** @type {number} */ of) => `${n.toLocaleString("en")} of ${Math.max(n, of).toLocaleString("en")} evaluated`,
     task: (/** @type {string} */ dataset, /** @type {number} */ steps) => `${dataset}, ${steps.toLocaleString("en")} steps`,
     printed: (/** @type {string} */ when) => `as of ${when}`,
     frontNote: "No evaluated candidate is at least as good in every column of scores. In order of the lower bound of the gain; scores of one seed are provisional.",
