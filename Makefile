@@ -64,11 +64,14 @@ ifdef DATA
 endif
 
 # How much training the default search saves: searches on the shipped table (hours; it is built anew
-# where it was removed, some three hours of one core), and real searches on Fashion-MNIST where
+# where it was removed, some three hours of one core), 200 of the default and each rival, 50 of it
+# without each ingredient and 50 with a larger budget; and real searches on Fashion-MNIST where
 # DATA=<folder of idx files> is given (hours more). Each goes on where it was stopped. Then the pages
 # are written.
 RESULTS := tests/benchmarks/results
 TABLE := workers/table/quickstart.npz
+ON_TABLE = $(BIN)/python -m tests.benchmarks.study_table $(TABLE) --processes 2
+HARDEST := "random with hurdles" "paper with hurdles" "paper with hurdles, our population"
 search-study: export EVOSEARCH_DATA_DIR = $(DATA)
 search-study: export OMP_NUM_THREADS = 1
 search-study: $(VENV)/test.stamp
@@ -77,7 +80,12 @@ search-study: $(VENV)/test.stamp
 		&& cp build/table.npz $(TABLE); }
 	$(BIN)/evosearch bench table show $(TABLE) --json > $(RESULTS)/table_figures.json
 	$(BIN)/python -m docs.make_table
-	$(BIN)/python -m tests.benchmarks.study_table $(TABLE) --rows build/table.jsonl
+	$(ON_TABLE) --rows build/table.jsonl --variants default $(HARDEST) random paper \
+		"paper, our population"
+	$(ON_TABLE) --rows build/table.jsonl --seeds 50
+	$(ON_TABLE) --rows build/longer.jsonl --out build --steps 20000 --seeds 50 \
+		--variants default $(HARDEST)
+	cp build/table.json $(RESULTS)/table_longer.json
 ifdef DATA
 	$(BIN)/python -m tests.benchmarks.study_search run --rows build/search.jsonl
 	$(BIN)/python -m tests.benchmarks.study_search report build/search.jsonl

@@ -2,8 +2,8 @@
 
     python -m docs.make_search_efficiency
 
-Reads ``table.json`` of `tests.benchmarks.study_table` and ``search.json`` of
-`tests.benchmarks.study_search`; every figure of the page comes from them. What is not there is
+Reads ``table.json`` and ``table_longer.json`` of `tests.benchmarks.study_table` and ``search.json``
+of `tests.benchmarks.study_search`; every figure of the page comes from them. What is not there is
 named as not measured yet. Where a target is missed, ``search_tried.md`` beside the results says
 what else was tried.
 """
@@ -181,7 +181,26 @@ def on_table(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
     yield from pictures("table", folder)
     yield from ends(found, RIVALS)
     yield ""
+    yield from at_a_larger_budget(_read(folder, "table_longer"), options["steps"])
     yield from ingredients(result)
+
+
+def at_a_larger_budget(result: Mapping[str, Any], steps: int) -> Iterator[str]:
+    """The rivals once more, with more training steps than the targets' ``steps``."""
+    yield from ("### At a larger budget", "")
+    if not result:
+        yield from ("Not measured yet: `make search-study`.", "")
+        return
+    found, larger = result["summary"], result["options"]["steps"]
+    yield (
+        f"The targets stand for {steps:,} training steps, a laptop's few minutes. The same table "
+        f"with {larger:,}, {found['default']['searches']} searches a variant:"
+    )
+    yield ""
+    yield from against_rivals(found, result["seconds_are"])
+    yield ""
+    yield from ends(found, RIVALS)
+    yield ""
 
 
 def how_it_counts(result: Mapping[str, Any]) -> Iterator[str]:
@@ -230,10 +249,10 @@ def ingredients(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         f"| variant | {''.join(f'of {rival}: steps | seconds | ' for rival in hardest.values())}"
-        "hypervolume at the end | evaluated | exhausted early |"
+        "hypervolume at the end | evaluated | searches | exhausted early |"
     )
-    yield "|---|" + "---|---|" * len(hardest) + "---|---|---|"
-    rest = "| " * (2 + 2 * len(hardest)) + "|"
+    yield "|---|" + "---|---|" * len(hardest) + "---|---|---|---|"
+    rest = "| " * (3 + 2 * len(hardest)) + "|"
     for name in ("default", *INGREDIENTS, *OTHERS):
         if name in result["left_out"]:
             yield f"| {name} | left out: {result['left_out'][name]} {rest}"
@@ -246,7 +265,7 @@ def ingredients(result: Mapping[str, Any]) -> Iterator[str]:
                 for rival in hardest.values() for axis in ("steps", "seconds")
             ]  # fmt: skip
             cells += [number(one["hypervolume"], 5), number(one["evaluated"], 0)]
-            yield f"| {name} | {' | '.join(cells)} | {one['exhausted']} |"
+            yield f"| {name} | {' | '.join(cells)} | {one['searches']} | {one['exhausted']} |"
 
 
 def on_real_runs(result: Mapping[str, Any], folder: Path) -> Iterator[str]:

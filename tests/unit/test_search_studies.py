@@ -287,14 +287,19 @@ def test_the_page_says_what_there_is_and_names_what_is_not(tmp_path: Path) -> No
     assert "What was tried" not in empty
     (tmp_path / "table.json").write_text(json.dumps(table_result()))
     half = efficiency.page(tmp_path)
-    assert half.count("Not measured yet") == 2
+    assert half.count("Not measured yet") == 3
+    assert "20,000" not in half
     assert "60 ways" in half
     assert "No other trial is recorded" in half
     (tmp_path / "search.json").write_text(json.dumps(search_result()))
+    longer = table_result()
+    longer["options"]["steps"] = 20_000
+    (tmp_path / "table_longer.json").write_text(json.dumps(longer))
     (tmp_path / "search_tried.md").write_text("A larger tournament: no better.\n")
     (tmp_path / "search_seconds.svg").write_text("<svg/>")
     whole = efficiency.page(tmp_path)
     assert "Not measured yet" not in whole
+    assert "The same table with 20,000, " in whole
     assert "A larger tournament: no better." in whole
     assert "| on the table | paper | training steps | not reached [" in whole
     assert "(pictures/search_seconds.svg)" in whole
