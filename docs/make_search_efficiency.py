@@ -205,8 +205,7 @@ def at_a_larger_budget(result: Mapping[str, Any], steps: int) -> Iterator[str]:
 
 def how_it_counts(result: Mapping[str, Any]) -> Iterator[str]:
     """What the table's intervals and seconds are, and how often fresh seeds ran out."""
-    given, costs = result["conditions"], result["controller_costs"]
-    default = result["summary"]["default"]
+    given, default = result["conditions"], result["summary"]["default"]
     yield (
         f"**What the intervals are conditional on.** This one table. Its {given['stored_seeds']} "
         f"stored seeds can be dealt in {given['arrangements']} ways to first training, fresh seeds "
@@ -218,14 +217,11 @@ def how_it_counts(result: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "**How the simulated clock counts.** One worker and the controller take turns. A training "
         "costs the processor seconds that it took when the table was built: making the network, "
-        "signal, each step, each score. A random graph costs the controller "
-        f"{1e6 * costs['random']:.0f} microseconds and a mutation {1e6 * costs['child']:.0f}, "
-        "checks included; comparing a new function with what was tried "
-        f"{1e3 * costs['compared']:.2f} milliseconds more, and looking at one, with all proposals "
-        f"on the way, {1e3 * costs['looked']:.2f}; what a surrogate says of a "
-        f"candidate {1e3 * costs['promise']:.1f} milliseconds, and fitting it up to "
-        f"{max(costs['fits'].values()):.2f} seconds. These are what "
-        "`bench_propose` and `bench_controller` measured. Writing to a store is not counted."
+        "signal, each step, each score. The controller's processor seconds (proposals, checks, "
+        "odds and their fits) are measured while it searches, in a process of its own that knows "
+        f"nothing of other searches: {number(default['controller_seconds'], 1)} seconds of the "
+        f"default's {number(default['seconds'], 0)} in all. Looking things up in the table and "
+        "writing to a store are not counted."
     )
     yield ""
     yield (

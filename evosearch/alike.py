@@ -32,9 +32,11 @@ class Alike:
         self._tried: deque[tuple[int, Graph]] = deque()
         self._rows = _Rows()
 
-    def count(self, graph: Graph, tried: Tried) -> int:
-        """Of those that were tried; 0 for a layer that is constant in each channel."""
-        mine = initial_response(graph)
+    def count(self, mine: NDArray[np.float64] | None, tried: Tried) -> int:
+        """Of those that were tried.
+
+        ``mine``: the `initial_response`; 0 for None, a layer that is constant in each channel.
+        """
         if mine is None or not tried:
             return 0
         self._learn(tried)

@@ -34,8 +34,8 @@ Applies = Callable[[Table, Graph, int], bool]
 """Whether an operator can change that live graph where so many more nodes have room."""
 
 
-_parent_form = lru_cache(maxsize=4096)(live_form)
-"""Parents are few, and drawn again and again."""
+_live_form = lru_cache(maxsize=1 << 14)(live_form)
+"""Parents are few, and their children, too, come again and again."""
 
 
 def _always(table: Table, graph: Graph, room: int) -> bool:
@@ -76,12 +76,12 @@ def apply_operator(
     if not row.live:
         child = row.edit(rng, table, parent, other)
         return parent if child is None else child
-    mine, others = _parent_form(parent), _parent_form(other)
+    mine, others = _live_form(parent), _live_form(other)
     for _ in range(TRIES if sure else 1):
         edited = row.edit(rng, table, mine, others) if mine.nodes else None
         if edited is None or (sure and structural_fault(edited) is not None):
             continue
-        child = live_form(edited)
+        child = _live_form(edited)
         if len(child.nodes) <= nodes and not (sure and digest(child) == digest(parent)):
             return child
     return parent
@@ -91,7 +91,7 @@ def applicable(
     weights: Mapping[Name, float], table: Table, parent: Graph, nodes: int
 ) -> Mapping[Name, float]:
     """Of the operators those that can change this parent, with their weights; all, if none can."""
-    live = _parent_form(parent)
+    live = _live_form(parent)
     room = nodes - len(live.nodes)
     found = {
         name: weight for name, weight in weights.items()
@@ -195,7 +195,7 @@ def _cross(rng: random.Random, table: Table, graph: Graph, other: Graph) -> Grap
     """One node is replaced by a sub-graph of the other parent."""
     gone = FIRST_OP + below(rng, len(graph.nodes))
     root = FIRST_OP + below(rng, len(other.nodes))
-    part = live_form(Graph(other.nodes[: root - FIRST_OP + 1])).nodes
+    part = _live_form(Graph(other.nodes[: root - FIRST_OP + 1])).nodes
     shift = len(part)
     moved = [
         node._replace(inputs=tuple(i + shift if i >= FIRST_OP else i for i in node.inputs))

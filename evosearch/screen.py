@@ -7,16 +7,16 @@ that passes the structural checks and the probe gets a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from evosearch.alike import Alike, Tried
 from evosearch.config import SearchConfig
 from evosearch.graph_filter import graph_filter, own_check
 from primitives.digest import digest as digest_of
 from primitives.fingerprint import fingerprint as fingerprint_of
-from primitives.fingerprint import initial_fingerprint
+from primitives.fingerprint import initial_fingerprint, initial_response
 from primitives.graph import Graph
-from primitives.probe import probe_fault
+from primitives.probe import Array, probe_fault
 from primitives.structure import analyse, structural_fault
 
 Clock = Callable[[], float]
@@ -68,10 +68,20 @@ class Verdict(NamedTuple):
     of: int | None = None
 
 
-class Screen:
-    """The checks of one search, with a bounded memory of probe results (a pure function's)."""
+KEPT_GRAPHS, KEPT_DIGESTS, KEPT_RESPONSES = 1 << 14, 1 << 16, 1 << 13
+"""Answers that a screen keeps in mind: some 30 MB by graph, digest, and as arrays each."""
 
-    def __init__(self, config: SearchConfig, cache_size: int = 200_000) -> None:
+Key = TypeVar("Key")
+Answer = TypeVar("Answer")
+
+
+class Screen:
+    """The checks of one search, with a bounded memory of their answers (pure functions').
+
+    Who breeds comes to the same graphs, and others of the same digest, again and again.
+    """
+
+    def __init__(self, config: SearchConfig) -> None:
         self._batch_allowed = config.series == "B"
         self._forbidden = {_AXES[axis] for anchor in config.task.anchors for axis in anchor.forbids}
         self._constraint = graph_filter(config.space.where) if config.space.where else None
@@ -79,9 +89,10 @@ class Screen:
         self._modulo_affine = config.evolution.modulo_affine
         self._same_start = config.evolution.same_start
         self._alike = Alike(config.evolution.alike) if config.evolution.alike < 1.0 else None
+        self._read: dict[Graph, tuple[str | None, str]] = {}
         self._probed: dict[str, tuple[str | None, str]] = {}
         self._starts: dict[str, str] = {}
-        self._cache_size = cache_size
+        self._responses: dict[str, Array | None] = {}
 
     def judge(
         self,
@@ -96,22 +107,13 @@ class Screen:
         ``digests``, ``fingerprints``: identity -> birth; ``full``: starts that no further candidate
         may have; ``tried``: the latest candidates that were trained at all.
         """
-        fault = structural_fault(graph)
+        fault, digest = _known(self._read, graph, KEPT_GRAPHS, lambda: self._reading(graph))
         if fault is not None:
             return Verdict(fault)
-        if not self._batch_allowed and not analyse(graph).batch_independent:
-            return Verdict("uses_batch")
-        if self._forbidden and self._forbidden & analyse(graph).mixes:
-            return Verdict("leaks_future")
-        if self._constraint is not None and not self._constraint(graph):
-            return Verdict("constraint")
-        if any(refuse(graph) is not None for refuse in self._own_checks):
-            return Verdict("own_check")
-        digest = digest_of(graph)
         seen = digests.get(digest)
         if seen is not None:
             return Verdict("repeat", digest, of=seen)
-        fault, fingerprint = self._probe(graph, digest)
+        fault, fingerprint = _known(self._probed, digest, KEPT_DIGESTS, lambda: self._probe(graph))
         if fault is not None:
             return Verdict(fault, digest)
         seen = fingerprints.get(fingerprint)
@@ -122,35 +124,46 @@ class Screen:
         crowded = self._crowded(graph, digest, full, tried)
         return Verdict("crowded" if crowded else None, digest, fingerprint)
 
+    def _reading(self, graph: Graph) -> tuple[str | None, str]:
+        """What can be told without a probe: why the graph is rejected, or its digest."""
+        fault = structural_fault(graph)
+        if fault is not None:
+            return fault, ""
+        if not self._batch_allowed and not analyse(graph).batch_independent:
+            return "uses_batch", ""
+        if self._forbidden and self._forbidden & analyse(graph).mixes:
+            return "leaks_future", ""
+        if self._constraint is not None and not self._constraint(graph):
+            return "constraint", ""
+        if any(refuse(graph) is not None for refuse in self._own_checks):
+            return "own_check", ""
+        return None, digest_of(graph)
+
+    def _probe(self, graph: Graph) -> tuple[str | None, str]:
+        fault = probe_fault(graph)
+        return fault, "" if fault else fingerprint_of(graph, modulo_affine=self._modulo_affine)
+
     def _crowded(self, graph: Graph, digest: str, full: Set[str], tried: Tried) -> bool:
         most = self._same_start
-        if (
-            self._alike is not None
-            and len(tried) >= most
-            and self._alike.count(graph, tried) >= most
-        ):
-            return True
+        if self._alike is not None and len(tried) >= most:
+            response = _known(
+                self._responses, digest, KEPT_RESPONSES, lambda: initial_response(graph)
+            )
+            if self._alike.count(response, tried) >= most:
+                return True
         return bool(full) and self.start(graph, digest) in full
 
     def start(self, graph: Graph, digest: str) -> str:
         """The identity by which layers that begin alike are told; empty where none is needed."""
         if not self._same_start:
             return ""
-        known = self._starts.get(digest)
-        if known is None:
-            self._make_room(self._starts)
-            known = self._starts[digest] = initial_fingerprint(graph)
-        return known
+        return _known(self._starts, digest, KEPT_DIGESTS, lambda: initial_fingerprint(graph))
 
-    def _probe(self, graph: Graph, digest: str) -> tuple[str | None, str]:
-        known = self._probed.get(digest)
-        if known is None:
-            self._make_room(self._probed)
-            fault = probe_fault(graph)
-            print_ = "" if fault else fingerprint_of(graph, modulo_affine=self._modulo_affine)
-            known = self._probed[digest] = (fault, print_)
-        return known
 
-    def _make_room(self, cache: dict[str, Any]) -> None:
-        if len(cache) >= self._cache_size:
-            cache.clear()
+def _known(memory: dict[Key, Answer], key: Key, most: int, ask: Callable[[], Answer]) -> Answer:
+    """The answer in mind, or one asked for now; a full memory forgets all that it held."""
+    if key not in memory:
+        if len(memory) >= most:
+            memory.clear()
+        memory[key] = ask()
+    return memory[key]

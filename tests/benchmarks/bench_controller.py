@@ -2,7 +2,7 @@
 
 How long a new function takes to be compared with what was tried (`evosearch.alike`, one more tried
 each time), and the forests of the surrogate and of the odds, with the experience that one begins
-with, to be fitted and asked. Simulated clocks charge these figures. Run with ``make bench`` or
+with, to be fitted and asked. Run with ``make bench`` or
 ``python -m tests.benchmarks.bench_controller [--runs R]``.
 """
 
@@ -27,6 +27,7 @@ from evosearch.state import State
 from evosearch.streams import stream
 from evosearch.surrogate import KEPT, NAMES, Lesson, promise
 from evosearch.variation import draw_table, random_graph
+from primitives.fingerprint import initial_response
 from primitives.graph import Graph
 from tests.benchmarks.record import write_result
 from workers.checks import SIGNAL_STATISTICS
@@ -68,11 +69,11 @@ def compared(seed: int, asked: int = 100) -> float:
     graphs = functions(seed, kept + 2 * asked)
     tried = list(enumerate(graphs[: kept + asked]))
     alike = Alike(CONFIG.evolution.alike)
-    alike.count(graphs[-1], tried[:kept])
+    alike.count(initial_response(graphs[-1]), tried[:kept])
 
     def work() -> None:
         for place, graph in enumerate(graphs[kept + asked :], 1):
-            alike.count(graph, tried[place : place + kept])
+            alike.count(initial_response(graph), tried[place : place + kept])
 
     return seconds(work) / asked
 
@@ -103,7 +104,7 @@ def looked(seed: int) -> float:
     proposer, done = Proposer(state), list[ev.Event]()
     *before, other = functions(seed, HELD + 1)
     state.tried.extend(enumerate(before))
-    state.starts["of some layer"] = CONFIG.evolution.same_start
+    state.full_starts.add("of some layer")
     proposer.odds.wanted(state, 0)  # the first forest is fitted
     proposer.screen.judge(other, {}, {}, tried=state.tried)  # and what was tried is known
     took = seconds(lambda: done.extend(proposer.propose(state)))

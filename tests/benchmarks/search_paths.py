@@ -105,6 +105,8 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
             "evaluated": median([row["evaluated"] for row in some]),
             "new_functions": median([row["asked"] for row in some]),
             "proposals": median([row["proposals"] for row in some]),
+            "seconds": median([row["seconds"] for row in some]),
+            "controller_seconds": median([row.get("controller_seconds", 0.0) for row in some]),
             "exhausted": sum(row["exhausted"] for row in some),
             "ended_at_nothing": sum(row["hypervolume"] <= 0.0 for row in some),
             "outside_share": sum(row["outside"] for row in some) / max(1, asked),

@@ -5,7 +5,9 @@
 again, so a study may be stopped and started again, and have more seeds of one variant than of
 another. Every variant of `tests.benchmarks.rivals` is the real controller with the real proposals
 on simulated workers; every training step counts: those of rejected and audited candidates, and the
-two that a signal check takes back. What counts at a moment is the hypervolume of the front that the
+two that a signal check takes back. A training costs the processor seconds that it took when the
+table was built; the controller's are measured, each search in a process of its own, so that none
+knows what another has computed. What counts at a moment is the hypervolume of the front that the
 search would return then, computed on the means of stored seeds that the search never saw. Says how
 many steps and simulated seconds each variant needs to have, for good, what each rival has at the
 end of the budget. Writes ``results/table.json`` and the variants' paths into ``table_steps.svg``
@@ -20,8 +22,9 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import cache, lru_cache
+from functools import cache
+from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +38,9 @@ from evosearch.errors import ConfigError
 from evosearch.pareto import hypervolume
 from evosearch.ports import Lease, Snapshot
 from evosearch.presets import config_from, load_preset, parse_override, set_override
-from evosearch.screen import Screen
+from evosearch.records import Job, Message
 from evosearch.state import State
 from tests.benchmarks.chart import write_bands
-from tests.benchmarks.controller_clock import ControllerClock, measured_costs
 from tests.benchmarks.record import (
     RESULTS,
     add_row,
@@ -55,10 +57,9 @@ from workers.table.pool import TablePool, plan_seeds
 SECONDS_ARE = "simulated seconds"
 SEARCH_CODE = (
     "evosearch/*.py", "evosearch/*.npz", "tests/benchmarks/rivals.py",
-    "tests/benchmarks/controller_clock.py", "tests/benchmarks/study_table.py",
-    "tests/benchmarks/results/propose.json", "tests/benchmarks/results/controller.json",
+    "tests/benchmarks/study_table.py",
 )  # fmt: skip
-"""Files whose change may change a search or its clock, beside those of workers and primitives."""
+"""Files whose change may change a search or its costs, beside those of workers and primitives."""
 
 
 class Forgetful(MemoryStore):
@@ -71,6 +72,19 @@ class Forgetful(MemoryStore):
         return 1  # the last event is still the first one
 
     def save(self, lease: Lease, snapshot: Snapshot) -> None: ...
+
+
+class Answers(TablePool):
+    """The table, with the processor seconds that looking things up took: they are no search's."""
+
+    took = 0.0
+
+    def answer(self, job: Job) -> tuple[float, Sequence[Message]]:
+        begin = time.process_time()
+        try:
+            return super().answer(job)
+        finally:
+            self.took += time.process_time() - begin
 
 
 class Judge:
@@ -100,12 +114,6 @@ def _loaded(path: str) -> Table:
     return load_table(Path(path))
 
 
-@lru_cache(maxsize=2)
-def _screen(path: str, variant: str, more: tuple[str, ...]) -> Screen:
-    """One for all seeds: what it remembers are answers of pure functions."""
-    return Screen(configured(_loaded(path), variant, 0, more))
-
-
 def configured(table: Table, variant: str, seed: int, more: Sequence[str] = ()) -> SearchConfig:
     """The table's space and task, searched as its preset does it now, as the variant has it."""
     data = table.header.config.model_dump(mode="json")
@@ -131,26 +139,30 @@ def skipped(table: Table, variants: Sequence[str], more: Sequence[str] = ()) -> 
 def search(task: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
     """One search until its budget of training steps is spent, with its path.
 
-    A point of the path: training steps, simulated seconds, hypervolume; one per change. The
-    simulated clock adds what trainings took when the table was built and what the controller costs.
+    A point of the path: training steps, simulated seconds, hypervolume; one per change. With one
+    worker only seconds differ from run to run.
     """
     path, variant, seed, options = task
-    table, more = _loaded(path), tuple(options["set"])
-    config = configured(table, variant, seed, more)
-    pool = TablePool(table, options["workers"], search_seed=seed, held_out=options["held_out"])
+    table = _loaded(path)
+    config = configured(table, variant, seed, options["set"])
+    pool = Answers(table, options["workers"], search_seed=seed, held_out=options["held_out"])
     store = Forgetful()
     store.create("table001", variant, ev.Created(config=config))
     controller = Controller(store, pool, store.acquire("table001", "study", 1e9))
-    controller.proposer.screen = _screen(path, variant, more)
-    judge, clock = Judge(table, config, pool.seeds.held_out), ControllerClock(measured_costs())
-    begin, state, budget = time.process_time(), controller.state, options["steps"]
+    judge, state, budget = (
+        Judge(table, config, pool.seeds.held_out),
+        controller.state,
+        options["steps"],
+    )
     points: list[tuple[int, float, float]] = []
     front: frozenset[int] = frozenset()
     own, steps = 0.0, 0
     while state.phase == "search" and not controller.over and steps < budget:
+        begin, looked_up = time.process_time(), pool.took
         controller.step(0.0)
-        before, own = own, clock.seconds(state)
-        pool.advance(own - before)
+        spent = time.process_time() - begin - (pool.took - looked_up)
+        pool.advance(spent)
+        own += spent
         steps = sum(spent_on(state).values())
         if state.front.members != front:
             front = state.front.members
@@ -159,13 +171,12 @@ def search(task: tuple[str, str, int, dict[str, Any]]) -> dict[str, Any]:
                 points.append((steps, round(pool.now, 3), value))
     return {
         "variant": variant, "seed": seed, "budget": budget, "steps": steps,
-        "seconds": round(pool.now, 1), "controller_seconds": round(own, 1),
+        "seconds": round(pool.now, 1), "controller_seconds": round(own, 2),
         "exhausted": steps < budget, "hypervolume": points[-1][2] if points else 0.0,
         "proposals": state.next_birth, "asked": pool.asked, "outside": pool.outside,
         "fresh_seeds": pool.fresh, "fresh_seeds_refused": pool.ran_out,
         "evaluated": state.evaluated, "rejected": dict(state.rejected),
-        "spent_on": spent_on(state),
-        "own_seconds": round(time.process_time() - begin, 2), "path": points,
+        "spent_on": spent_on(state), "path": points,
     }  # fmt: skip
 
 
@@ -211,8 +222,11 @@ def searched(told: argparse.Namespace, options: dict[str, Any]) -> list[dict[str
     )  # a variant's screen serves all its seeds
     tasks = [(str(told.table), variant, seed, options) for variant, seed in left]
     begin, rows = time.perf_counter(), []
-    with ProcessPoolExecutor(told.processes) as pool:
-        for row in map(search, tasks) if told.processes == 1 else pool.map(search, tasks):
+    # What every search needs, and none should pay for: a process is a copy of this one.
+    _loaded(str(told.table))
+    import_module("sklearn.ensemble")
+    with get_context("fork").Pool(told.processes, maxtasksperchild=1) as pool:
+        for row in pool.imap(search, tasks, chunksize=1):
             rows.append({**row, "settings": settings[row["variant"]]})
             if told.rows:
                 add_row(told.rows[0], rows[-1])
@@ -231,7 +245,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--held-out", type=int, default=2, help="stored seeds kept from searches")
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="searches at a time")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--rows", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -254,7 +268,6 @@ def main() -> None:
         "table": {"primitives": list(space.allow), "nodes": space.nodes, "where": space.where,
                   "functions": header.functions, "held": len(table.functions)},
         "conditions": conditions(table, seeds, told.held_out), "seconds_are": SECONDS_ARE,
-        "controller_costs": measured_costs()._asdict(),
         "options": options, "variants": {name: list(VARIANTS[name]) for name in variants},
         "left_out": left_out, "targets": targets(found), "summary": found,
         "runs": [{k: v for k, v in row.items() if k not in ("path", "settings")} for row in rows],

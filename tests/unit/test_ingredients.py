@@ -76,9 +76,9 @@ def test_no_more_layers_that_begin_alike_are_tried_than_asked() -> None:
 def test_births_of_another_search_are_not_taken_for_ones_own() -> None:
     relu, norm = parse("max(x, zero)"), parse("x / std_batch(x)")
     alike = Alike(0.9)
-    assert alike.count(relu, [(1, relu), (2, norm)]) == 1
-    assert alike.count(relu, [(1, norm), (2, norm)]) == 0
-    assert alike.count(relu, [(1, relu), (2, relu)]) == 2
+    assert alike.count(initial_response(relu), [(1, relu), (2, norm)]) == 1
+    assert alike.count(initial_response(relu), [(1, norm), (2, norm)]) == 0
+    assert alike.count(initial_response(relu), [(1, relu), (2, relu)]) == 2
 
 
 def test_a_window_that_slides_counts_as_one_that_is_read_anew() -> None:
@@ -95,8 +95,8 @@ def test_a_window_that_slides_counts_as_one_that_is_read_anew() -> None:
         window.append(one)
         if place % 3 == 0:  # several come between two questions, and at times a whole window
             window.extend(tried[place : place + place % 25])
-            counts.append(sliding.count(one[1], window))
-            assert counts[-1] == Alike(0.9).count(one[1], list(window))
+            counts.append(sliding.count(initial_response(one[1]), window))
+            assert counts[-1] == Alike(0.9).count(initial_response(one[1]), list(window))
     assert len(set(counts)) > 2
 
 

@@ -15,11 +15,9 @@ from evosearch.config import Evolution, SearchConfig
 from evosearch.errors import ConfigError
 from evosearch.presets import load_preset
 from tests.benchmarks import study_search
-from tests.benchmarks.controller_clock import ControllerClock, Costs, measured_costs
 from tests.benchmarks.rivals import INGREDIENTS, KINDS, OURS, RIVALS, THE_PAPERS, VARIANTS
 from tests.benchmarks.rivals import same_search as same
 from tests.benchmarks.search_paths import bands, compare, summary, targets
-from tests.unit.test_controller import finished, start
 
 DECIDES_NOTHING = ("max_proposals", "remeasure_share", "challenge_seeds")
 """Settings of evolution that say nothing alone: fresh seeds are all off in the paper's."""
@@ -143,37 +141,6 @@ def test_a_line_is_drawn_until_the_budget_and_not_beyond() -> None:
     assert (seconds["a"][-1].x, seconds["b"][-1].x) == (7.0, 5.0)
 
 
-def test_the_controllers_clock_charges_what_was_measured() -> None:
-    costs = measured_costs()
-    assert (
-        0.0 < costs.random < costs.child < costs.compared < costs.promise < max(costs.fits.values())
-    )
-    state = finished(start("budget.evaluations=20", "evolution.random_share=0.5"))
-    proposals = {name: one.proposals for name, one in state.operators.items()}
-    children = sum(proposals.values()) - proposals["random"]
-    assert children > 0
-    free = Costs(0.0, 0.0, 0.0, 0.0, {1: 0.0}, 0.0, {1: 0.0}, 0.0)
-    clock = ControllerClock(free._replace(random=1.0, child=100.0))
-    assert clock.seconds(state) == proposals["random"] + 100.0 * children
-    new = sum(one.queued for one in state.operators.values()) + state.funnel["crowded"].count
-    crowding = ControllerClock(free._replace(compared=1.0)).seconds(state)
-    assert crowding == (new if state.config.evolution.same_start else 0.0)
-    chosen = finished(start("budget.evaluations=20", "evolution.choose_of=3"))
-    queued = sum(one.queued for one in chosen.operators.values())
-    passed = chosen.funnel["passed_over"].count
-    assert passed > queued
-    assert ControllerClock(free._replace(looked=1.0)).seconds(chosen) == queued + passed
-    assert ControllerClock(free._replace(compared=1.0)).seconds(chosen) == 0.0
-    hunted = finished(start("budget.evaluations=5", "evolution.choose_of=60"))
-    assert (bred := hunted.operators["bred"].proposals) > 0
-    apart = ControllerClock(free._replace(random=1.0, child=1.0)).seconds(hunted)
-    assert apart == sum(one.proposals for one in hunted.operators.values()) - bred
-    fits = ControllerClock(free._replace(odds_fits={1: 1.0}))
-    begun = ControllerClock(free._replace(experience=1.0))
-    assert begun.seconds(chosen) == float(chosen.config.evolution.experience)
-    assert fits.seconds(chosen) == fits.seconds(chosen) == float(chosen.choice.decided >= 30)
-
-
 def of_study(**more: Any) -> dict[str, Any]:
     settings = {"dataset": "d", "data": "1", "steps": 100, "code": "c", "config": "x", **more}
     return row("default", len(str(more)), PEAK, settings=settings)
@@ -247,7 +214,7 @@ def table_result() -> dict[str, Any]:
         "table": {"primitives": ["max"], "nodes": 2, "where": "pointwise", "functions": 9,
                   "held": 9},
         "conditions": {"tables": 1, "stored_seeds": 5, "held_out": 2, "arrangements": 60, "met": 7},
-        "seconds_are": "simulated seconds", "controller_costs": measured_costs()._asdict(),
+        "seconds_are": "simulated seconds",
         "options": {"steps": 100}, "left_out": {"primitives drawn by rows": "the same"},
         "targets": targets(found), "summary": found,
     }  # fmt: skip
