@@ -100,10 +100,10 @@ def verdicts(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                     verdict = "met" if one["met"] else "**missed**"
                 yield f"| {where} | {rival} | {unit} | {cell} | {wanted:.2f} | {verdict} |"
     for where, name in (("On the table", "table"), ("In real runs", "search")):
-        for kind in KINDS:
-            left = found[name].get("targets", {}).get(kind, {}).get("unmeasured", [])
-            if left:
-                yield from ("", f"{where} these rivals gave nothing to compare: {'; '.join(left)}.")
+        judged = found[name].get("targets", {})
+        left = [one for kind in KINDS for one in judged.get(kind, {}).get("unmeasured", [])]
+        if left:
+            yield from ("", f"{where} these rivals gave nothing to compare yet: {'; '.join(left)}.")
 
 
 def against_rivals(

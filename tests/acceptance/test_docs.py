@@ -15,7 +15,7 @@ import typer
 
 from api.cli import app, run
 from api.wiring import load_state, open_database
-from docs import make_measured
+from docs import make_measured, make_search_efficiency
 from docs.make_concepts import FOLDER, flow, layer
 from docs.make_reference import TARGET, search_settings
 from evosearch.confirm import leader
@@ -24,6 +24,7 @@ from tests.acceptance.command import ROOT, TINY, environment
 PAGES = (
     "quickstart", "concepts", "your-network", "proxy", "report", "primitives", "faq", "deploy",
     "store", "rest", "layers", "glossary", "paper-settings", "table", "measured",
+    "search-efficiency",
 )  # fmt: skip
 WITH_PYTHON = ("quickstart", "concepts", "your-network", "report", "primitives")
 WITH_COMMANDS = ("quickstart", "your-network", "proxy", "report", "primitives", "store", "deploy",
@@ -229,6 +230,10 @@ def test_every_block_of_every_page_runs_or_says_why_not() -> None:
 def test_a_new_block_is_noticed(language: str) -> None:
     assert unlisted("glossary", language, "evosearch search list\n")
     assert unlisted("README", language, "print('new')\n")
+
+
+def test_the_page_of_the_search_is_what_the_results_say() -> None:
+    assert make_search_efficiency.TARGET.read_text() == make_search_efficiency.page()
 
 
 def test_the_measured_page_is_what_the_results_say() -> None:

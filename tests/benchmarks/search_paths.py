@@ -53,7 +53,7 @@ def median(values: Sequence[float]) -> dict[str, float | None]:
     drawn = np.sort(rng.choice(found, size=(RESAMPLES, len(found))), axis=1)[:, len(found) // 2]
     low, high = np.sort(drawn)[[int(0.025 * RESAMPLES), int(0.975 * RESAMPLES) - 1]]
     finite = {"value": found[len(found) // 2], "low": low, "high": high}
-    return {name: round(float(v), 4) if math.isfinite(v) else None for name, v in finite.items()}
+    return {name: round(float(v), 6) if math.isfinite(v) else None for name, v in finite.items()}
 
 
 def compare(rows: Sequence[Row], rival: str, variant: str) -> dict[str, Any]:
