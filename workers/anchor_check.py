@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -257,14 +258,16 @@ def _method(it: Checked, name: str) -> str:
 def _repeats(it: Checked, context: Context) -> Finding:
     """The same seed twice, each with the task made anew; and the same data read twice."""
     short = it.task.model_copy(update={"steps": min(3, it.task.steps)})
-    values = [_score(it, short, 0, it.baselines[0], Context(device=context.device)) for _ in (1, 2)]
-    same = values[0] == values[1] or all(math.isnan(one) for one in values)
-    if not same:
-        text = (
-            f"the same seed gives {it.goal.text(values[0], 6)} and {it.goal.text(values[1], 6)}; "
-            "draw from ctx.rng or ctx.generator, and change no state of your own"
-        )
-        return Finding("repeats", False, text, _unrepeatable(it, context))
+    told = [_told(it, short, 0, it.baselines[0], Context(device=context.device)) for _ in (1, 2)]
+    one, other = (each.score for each in told)
+    if one != other and not (math.isnan(one) and math.isnan(other)):
+        return _other(it, f"{it.goal.text(one, 6)} and {it.goal.text(other, 6)}", context)
+    # An accuracy of few rows may be the same by chance; losses hardly ever are. On a GPU they may
+    # differ in their last bits, as sums are made in any order there.
+    pairs = zip_longest(told[0].losses, told[1].losses)
+    differ = next((pair for pair in pairs if pair[0] != pair[1]), None)
+    if differ and choose(context.device).type == "cpu":
+        return _other(it, f"the training losses {differ[0]} and {differ[1]}", context)
     own = ANCHORS.get(it.anchor).own
     if own is not None and own.kind == "task" and not _rereads(it, context):
         text = (
@@ -273,6 +276,14 @@ def _repeats(it: Checked, context: Context) -> Finding:
         )
         return Finding("repeats", False, text, _method(it, "data"))
     return Finding("repeats", True, "the same seed gives the same score, bit for bit")
+
+
+def _other(it: Checked, values: str, context: Context) -> Finding:
+    text = (
+        f"the same seed gives {values}; "
+        "draw from ctx.rng or ctx.generator, and change no state of your own"
+    )
+    return Finding("repeats", False, text, _unrepeatable(it, context))
 
 
 def _rereads(it: Checked, context: Context) -> bool:
@@ -317,7 +328,15 @@ def _unrepeatable(it: Checked, context: Context) -> str:
     return _method(it, "evaluate" if differ else "loss")
 
 
-def _score(it: Checked, task: Task, seed: int, baseline: str, context: Context) -> float:
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a training tells: its score and the losses on the way; of an evaluator the score."""
+
+    score: float
+    losses: tuple[float, ...] = ()
+
+
+def _told(it: Checked, task: Task, seed: int, baseline: str, context: Context) -> Told:
     own = ANCHORS.get(it.anchor).own
     layer = it.layer(baseline)
     with one_thread():
@@ -325,10 +344,13 @@ def _score(it: Checked, task: Task, seed: int, baseline: str, context: Context) 
             work = OwnEvaluation(
                 own, it.run(seed), task, layer, choose(context.device), context.clock
             )
-            return work.evaluate()[0].accuracy
+            return Told(work.evaluate()[0].accuracy)
         training = make_training(it.run(seed), task, layer, context)
         training.advance(task.steps)
-        return training.worst if training.diverged else training.score("select").accuracy
+        losses = tuple(loss for _, loss in training.curve)
+        return Told(
+            training.worst if training.diverged else training.score("select").accuracy, losses
+        )
 
 
 def _trained(it: Checked, context: Context) -> Iterator[Finding]:
@@ -336,7 +358,7 @@ def _trained(it: Checked, context: Context) -> Iterator[Finding]:
     goal, noise, means = it.goal, [], []
     for name in it.baselines:
         scores = np.array([
-            _score(it, it.task, seed, name, context) for seed in range(1, it.seeds + 1)
+            _told(it, it.task, seed, name, context).score for seed in range(1, it.seeds + 1)
         ])  # fmt: skip
         finite = bool(np.isfinite(scores).all())
         spread = float(scores.std(ddof=1)) if finite and len(scores) > 1 else float("nan")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ from workers.finite import watch
 from workers.layers import standard_layer
 from workers.measures import Trained, measure_all
 from workers.optimizers import AdamW, FlatParameters, Guarded, Optimizer, Sgd
+from workers.own_batches import seeded
 
 CURVE_POINTS = 8
 STATISTICS_BATCHES = 10
@@ -244,7 +245,7 @@ class Training:
         """Accuracy in evaluation mode; the training goes on afterwards as if nothing happened."""
         rows = self.rows(split)
         self.network.train()
-        with torch.no_grad(), undisturbed(self.network):
+        with torch.no_grad(), undisturbed(self.network), self._drawn(6):
             if self.task.statistics == "reestimated":
                 self._reestimate()
             self.network.eval()
@@ -271,7 +272,8 @@ class Training:
     def pass_at(self, step: int) -> tuple[Tensor | None, Tensor | None, Tensor, nn.Parameter]:
         """Features, logits and loss of that step's batch, and the weight at the bottom."""
         x, y = self.batch(step)
-        features, logits, weight = self.network.signal_parts(x)
+        with self._drawn(5, step):
+            features, logits, weight = self.network.signal_parts(x)
         return features, logits, self.loss(logits, y), weight
 
     def follow(self, gradient: Tensor) -> None:
@@ -301,7 +303,12 @@ class Training:
         # Of token networks the linear maps are what convolutions are to the paper's.
         kinds = (nn.Conv2d,) if network.layout == "image" else (nn.Conv2d, nn.Linear)
         found = {id(m.weight): m.weight for m in network.modules() if isinstance(m, kinds)}
-        return lambda: self.loss(network(x), y), list(found.values())
+
+        def loss() -> Tensor:
+            with self._drawn(5):
+                return self.loss(network(x), y)
+
+        return loss, list(found.values())
 
     def measured(self, split: Split) -> tuple[Score, dict[str, float]]:
         """The score on a split, and those of the anchor's further objectives."""
@@ -312,7 +319,7 @@ class Training:
     def further(self, goals: Iterable[Objective]) -> dict[str, float]:
         """Scores of those of the objectives that are measured on the network, as if unseen."""
         self.network.train()
-        with undisturbed(self.network):
+        with undisturbed(self.network), self._drawn(6):
             return measure_all(goals, self.trained())
 
     def trained(self) -> Trained:
@@ -356,9 +363,16 @@ class Training:
 
     def _train_one(self) -> None:
         x, y = self.batch(self.step)
-        loss = self.loss(self(x), y)
+        with self._drawn(5, self.step):
+            loss = self.loss(self(x), y)
+            gradient = self.flat.backward(loss)
         self._losses[self.step] = loss.detach()
-        self.follow(self.flat.backward(loss))
+        self.follow(gradient)
+
+    def _drawn(self, part: int, step: int = 0) -> AbstractContextManager[None]:
+        """Within it a user's network draws, as for dropout, from the run's seed; ours never do."""
+        own = ANCHORS.get(self.run.anchor).own
+        return nullcontext() if own is None else seeded(stream_seed(self.run.seed, part, step))
 
     def _learning_rate(self) -> float:
         """Of the next step; ``cosine`` falls from the run's rate to zero over all steps."""

@@ -20,8 +20,9 @@ from evosearch.plugins import ensure, find, load, read_source, receive, user_lin
 from evosearch.records import EvaluationDone, Job, JobDone, Run, Subject
 from evosearch.screen import Screen
 from workers.anchors import ANCHORS
-from workers.evaluate import Context, run_job
+from workers.evaluate import Context, make_training, run_job
 from workers.inline import InlinePool
+from workers.layers import layer_factory
 
 MY_TASK = Path(__file__).parents[1] / "support" / "my_task.py"
 GRAPH = es.parse("x * sigmoid(x)")
@@ -63,6 +64,39 @@ def test_each_depth_is_trained_and_repeats_bit_for_bit(plugin, anchor):
         scores.append(evaluation.score)
     assert scores[0] == scores[1]
     assert torch.equal(before, torch.get_rng_state())
+
+
+DROPS = """
+from torch import nn
+import evosearch as es
+
+def net(layer, num_classes, in_channels):
+    return nn.Sequential(nn.Conv2d(in_channels, 8, 3, 2, 1), layer(8), nn.Dropout(),
+                         nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, num_classes))
+
+es.anchor("drops", build=net)
+es.anchor("drops-model", model=lambda num_classes, in_channels: net(
+    lambda channels: nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU()), num_classes, in_channels))
+"""
+
+
+@pytest.mark.parametrize("anchor", ["drops", "drops-model"])
+def test_dropout_of_a_users_network_draws_from_the_runs_seed(tmp_path, anchor):
+    (tmp_path / "drops.py").write_text(DROPS)
+    job = job_of(load(read_source(str(tmp_path / "drops.py"))).plugin, anchor)
+    ours, losses = torch.get_rng_state(), []
+    for seed in (3, 3, 4):
+        torch.manual_seed(len(losses))
+        before = torch.get_rng_state()
+        run = job.runs[0].model_copy(update={"seed": seed})
+        training = make_training(run, job.task, layer_factory(job, anchor), Context(device="cpu"))
+        training.advance(3)
+        training.score("select")
+        training.advance(6)
+        losses.append(training.curve)
+        assert torch.equal(before, torch.get_rng_state())
+    torch.set_rng_state(ours)
+    assert losses[0] == losses[1] != losses[2]
 
 
 def test_lower_is_better_becomes_a_score_of_which_higher_is(plugin):
