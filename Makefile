@@ -83,12 +83,14 @@ search-study: $(VENV)/test.stamp
 	$(ON_TABLE) --rows build/table.jsonl --variants default $(HARDEST) random paper \
 		"paper, our population"
 	$(ON_TABLE) --rows build/table.jsonl --seeds 50
+	gzip -9nc build/table.jsonl > $(RESULTS)/table_rows.jsonl.gz
 	$(ON_TABLE) --rows build/longer.jsonl --out build --steps 20000 --seeds 50 \
 		--variants default $(HARDEST)
 	cp build/table.json $(RESULTS)/table_longer.json
 ifdef DATA
 	$(BIN)/python -m tests.benchmarks.study_search run --rows build/search.jsonl
 	$(BIN)/python -m tests.benchmarks.study_search report build/search.jsonl
+	gzip -9nc build/search.jsonl > $(RESULTS)/search_rows.jsonl.gz
 endif
 	$(BIN)/python -m docs.make_search_efficiency
 

@@ -267,7 +267,7 @@ def report(options: argparse.Namespace) -> None:
         "signal": {"fitted_on": known["fitted_on"], "judged_on": known["judged_on"],
                    "judged": known["result"]["all"], "in_the_searches": audits(rows)},
         "variants": {name: list(more) for name, more in VARIANTS.items()},
-        "targets": targets(found), "summary": found, "unseen_network": transfer(rows), "runs": rows,
+        "targets": targets(found), "summary": found, "unseen_network": transfer(rows),
     }  # fmt: skip
     shown = ("targets", "summary", "unseen_network")
     print(json.dumps({key: result[key] for key in shown}, indent=1))

@@ -270,7 +270,6 @@ def main() -> None:
         "conditions": conditions(table, seeds, told.held_out), "seconds_are": SECONDS_ARE,
         "options": options, "variants": {name: list(VARIANTS[name]) for name in variants},
         "left_out": left_out, "targets": targets(found), "summary": found,
-        "runs": [{k: v for k, v in row.items() if k not in ("path", "settings")} for row in rows],
     }  # fmt: skip
     print(json.dumps({key: result[key] for key in ("targets", "summary")}, indent=1))
     print(write_result("table", result, told.out))

@@ -15,6 +15,7 @@ from evosearch.config import Evolution, SearchConfig
 from evosearch.errors import ConfigError
 from evosearch.presets import load_preset
 from tests.benchmarks import study_search
+from tests.benchmarks.record import RESULTS, read_rows
 from tests.benchmarks.rivals import INGREDIENTS, KINDS, OURS, RIVALS, THE_PAPERS, VARIANTS
 from tests.benchmarks.rivals import same_search as same
 from tests.benchmarks.search_paths import bands, compare, summary, targets
@@ -182,6 +183,20 @@ def test_a_report_is_made_of_the_rows_of_one_study(tmp_path: Path) -> None:
     again.write_text(json.dumps(rows[0]) + "\n")
     with pytest.raises(ConfigError, match="each search once"):
         study_search.report(Namespace(files=[file, again], out=tmp_path))
+
+
+@pytest.mark.parametrize("name", ["table", "search"])
+def test_committed_results_are_those_of_the_committed_rows(name: str) -> None:
+    file = RESULTS / f"{name}.json"
+    if not file.exists():
+        # A study that goes on has rows and no result yet: they must be of one study.
+        study_search.refuse_mixed(read_rows([RESULTS / f"{name}_rows.jsonl.gz"]))
+        return
+    told = json.loads(file.read_text())
+    rows = read_rows([RESULTS / f"{name}_rows.jsonl.gz"])
+    found = summary([row for row in rows if row["variant"] not in study_search.ALONE])
+    assert json.loads(json.dumps(found)) == told["summary"]
+    assert json.loads(json.dumps(targets(found))) == told["targets"]
 
 
 def test_searches_without_a_leader_are_counted_and_left_out() -> None:
