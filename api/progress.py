@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from evosearch.confirm import leader, ranked
+from evosearch.confirm import affordable_seeds, leader, ranked
 from evosearch.objectives import SEPARATOR, Objective
 from evosearch.report import formula_of
 from evosearch.screen import SCREEN_CODES
@@ -162,8 +162,8 @@ def confirmation_steps_left(state: State, search: float) -> float:
     match state.phase:
         case "search":
             confirm = settings.top * settings.seeds * a_seed if settings.enabled else 0
-            # As `evosearch.confirm.final_seeds` has it, but for the fewest seeds there are.
-            return confirm + tune + min(final, state.search_steps + search)
+            seeds = affordable_seeds(state.config, state.search_steps + search)
+            return confirm + tune + final * seeds / settings.final_seeds
         case "confirm":
             return waiting + tune + final
         case "tune":

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from evosearch import events as ev
+from evosearch.config import SearchConfig
 from evosearch.records import Purpose, Run, Subject
 from evosearch.report import final_report
 from evosearch.state import State
@@ -179,16 +180,22 @@ def final_seeds(state: State) -> tuple[int, str]:
 
     Counted in training steps, not seconds, so that the same events give the same decision.
     """
-    settings, task = state.config.confirmation, state.config.task
-    a_seed = (1 + len(settings.rivals)) * len(task.anchors) * task.steps
-    room = max(MIN_FINAL_SEEDS, state.search_steps // a_seed)
-    if room >= settings.final_seeds:
-        return settings.final_seeds, ""
+    settings = state.config.confirmation
+    room = affordable_seeds(state.config, state.search_steps)
+    if room == settings.final_seeds:
+        return room, ""
     note = (
         f"{room} instead of {settings.final_seeds} seeds on final, for these would take more "
         "training steps than the search; the intervals are wider for it"
     )
     return room, note
+
+
+def affordable_seeds(config: SearchConfig, search_steps: float) -> int:
+    """Seeds on ``final`` after a search of so many training steps."""
+    settings, task = config.confirmation, config.task
+    a_seed = (1 + len(settings.rivals)) * len(task.anchors) * task.steps
+    return min(settings.final_seeds, max(MIN_FINAL_SEEDS, int(search_steps // a_seed)))
 
 
 def _finish(state: State) -> Iterable[ev.Event]:
