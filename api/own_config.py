@@ -154,13 +154,20 @@ def _hashed(plugin: Plugin) -> Plugin:
 
 
 def _measured(task: Any, anchor: Anchor, baselines: Sequence[str], stability: Any) -> Anchor:
-    """The anchor with its reference point and quality limit: what knowing nothing scores."""
+    """The anchor with its reference point and quality limit: what knowing nothing scores.
+
+    Of a built-in one only where a further objective does not say its worst value.
+    """
     from api.first_pass import first_pass
     from workers.anchors import ANCHORS
 
     own = ANCHORS.get(anchor.name).own
-    is_set = "reference" in anchor.model_fields_set
-    if own is None or (is_set and anchor.quality is not None):
+    is_set = own is None or "reference" in anchor.model_fields_set
+    missing = [
+        goal.name for goal in anchor.objectives[1:]
+        if goal.worst is None and goal.name not in anchor.references
+    ]  # fmt: skip
+    if is_set and not missing and (own is None or anchor.quality is not None):
         return anchor
     fitting = allowed_baselines([anchor], baselines or default_baselines([anchor]))
     if not fitting:
@@ -172,10 +179,12 @@ def _measured(task: Any, anchor: Anchor, baselines: Sequence[str], stability: An
     changes: dict[str, Any] = {}
     if not is_set:
         changes["reference"] = round(found.score, 6)
-        # A tenth worse: a measure that no layer changes would leave no volume at all.
-        changes["references"] = {
-            name: round(one - 0.1 * abs(one), 6) for name, one in found.more.items()
-        }
+    wanted = missing if is_set else found.more
+    # A tenth worse: a measure that no layer changes would leave no volume at all.
+    worse = {name: round(one - 0.1 * abs(one), 6) for name, one in found.more.items()}
+    changes["references"] = {**anchor.references, **{name: worse[name] for name in wanted}}
+    if own is None:
+        return anchor.model_copy(update=changes)
     if own.kind != "evaluator" and anchor.quality is None and anchor.objectives:
         changes["quality"] = round(found.score, 6)
     return anchor.model_copy(update=changes)

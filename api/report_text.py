@@ -13,9 +13,11 @@ from rich.text import Text
 from api.progress import baseline_rows, front_rows, funnel
 from api.tables import final_table, funnel_table, score_table, yield_table
 from api.text import count, goal_of
+from evosearch.odds import calibration as odds_calibration
 from evosearch.report import audited_rate
 from evosearch.state import State
-from evosearch.surrogate import calibration
+from evosearch.stats import Interval
+from evosearch.surrogate import calibration, discard_rate
 
 
 def say(console: Console, line: str, style: str = "") -> None:
@@ -36,6 +38,8 @@ def print_report(console: Console, state: State) -> None:
     say(console, audit_line(state))
     if state.config.surrogate.enabled:
         say(console, surrogate_line(state))
+    if state.config.evolution.choose_of > 1:
+        say(console, odds_line(state))
     for cause, number in sorted(state.failures.items()):
         say(console, f"failures: {number} x {cause}")
     if state.report is None:
@@ -93,6 +97,25 @@ def surrogate_line(state: State) -> str:
         f"surrogate: {told} of promise and outcome, {found['foretold']} foretold; "
         f"{found['discarded']} candidates discarded, of {found['audited']} such that were trained "
         f"all the same {found['useful']} were better than half of the population"
+        + (f", {rate_text(rate)} of all such" if (rate := discard_rate(state)) else "")
+    )
+
+
+def rate_text(rate: Interval) -> str:
+    """A share in per cent with its 95 % interval."""
+    return f"{100 * rate.value:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+
+
+def odds_line(state: State) -> str:
+    """How far the odds could be trusted, by what became of candidates."""
+    found = odds_calibration(state)
+    chosen, lot, correlation = found["chosen"], found["by_lot"], found["correlation"]
+    told = (
+        "" if correlation is None else f"; rank correlation {correlation:.2f} of odds and outcome"
+    )
+    return (
+        f"odds: of the latest {chosen['decided']} chosen candidates {chosen['through']} came "
+        f"through all checks, of {lot['decided']} tried by lot {lot['through']}{told}"
     )
 
 
@@ -112,7 +135,7 @@ def audit_line(state: State) -> str:
     if rate is None:
         return f"false rejections by the signal check: unknown, {audited} of its rejections audited"
     return (
-        f"false rejections by the signal check: {100 * rate.value:.1f} % "
-        f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}] of what would pass quality (95 %), "
+        f"false rejections by the signal check: {rate_text(rate)} of what would pass quality "
+        "(95 %), "
         f"{state.audit.wrongly_rejected} of {audited} audited rejections were wrong"
     )

@@ -68,8 +68,9 @@ class Evolution(Settings):
     tournament_min: Count = 2
     """Smallest tournament, for small populations."""
     criterion: Criterion = "pareto"
-    """Winner: random member of the tournament's Pareto front, or highest mean (P); member of that
-    front with most room around it (nsga2), or epsilon-lexicase over the objectives."""
+    """Winner: random member of the tournament's Pareto front, or highest mean of the anchors'
+    scores (P); of two of that front who has more room around (nsga2), or epsilon-lexicase over the
+    objectives."""
     parsimony: Share = 0.0
     """Probability that of two tournaments' winners the one with fewer live nodes is taken."""
     mutations: Count = 2

@@ -106,11 +106,11 @@ class Controller:
             StoreError: the store refused; nothing was submitted that is not stored.
         """
         self._take_in()
+        self._start()  # before commands: by their births the first candidates are told apart
         for entry in self.store.commands(self.lease):
             self._act(entry)
         if self.state.status != "running":
             return
-        self._start()
         self._commit(outranked(self.state, self._submitted))
         self._commit(advance(self.state, self._exhausted))
         self.filled = self._fill(self._clock() + self._slice)

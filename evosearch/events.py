@@ -47,23 +47,30 @@ class Skipped(Record):
 
     ``counts``: code -> number. ``seconds``: code -> time spent on them (None under a fake clock).
     ``repeats``: birth of the candidate whose digest came again -> number.
-    ``origins``: operator (or ``random``) -> proposals drawn from it, the queued one included.
+    ``origins``: operator (or ``random``) -> proposals drawn from it, the queued one included;
+    ``again`` stands for runners-up that were looked at once more. ``new``: likewise -> those that
+    held a function that no candidate had; None where the queued one is all there is.
     ``examples``: (birth, code, graph) of some of them. ``after``: how many of the proposals came
     after the queued one, where one of several was chosen. ``runners_up``: those that had the best
-    odds after it, and the candidates that they come of. ``looks``: how many functions are to be
-    looked at for the next candidate, where that is decided. ``jobs``: how many the pool held at a
-    time, where candidates are chosen.
+    odds after it, and the candidates that they come of; ``made_by``: the operators of each.
+    ``looks``: how many functions are to be looked at for the next candidate, where that is decided.
+    ``jobs``: how many the pool held at a time, where candidates are chosen. ``odds``: of the queued
+    one, as far as there are any; ``by_lot``: it was tried whatever they are.
     """
 
     counts: dict[str, int] = {}
     seconds: dict[str, float] = {}
     repeats: dict[int, int] = {}
     origins: dict[str, int] = {}
+    new: dict[str, int] | None = None
     examples: tuple[tuple[int, str, GraphData], ...] = ()
     after: int = 0
     runners_up: tuple[tuple[GraphData, tuple[int, ...]], ...] = ()
+    made_by: tuple[str, ...] = ()
     looks: int | None = None
     jobs: int | None = None
+    odds: float | None = None
+    by_lot: bool = False
 
 
 class CandidateDuplicate(Record):

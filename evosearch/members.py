@@ -20,6 +20,8 @@ class Member:
     operator: str
     parents: tuple[int, ...]
     audit: bool
+    odds: float | None = None
+    by_lot: bool = False
     evaluated: bool = False
     scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     repeats: int = 0
@@ -50,10 +52,13 @@ class Tally:
 
 @dataclass(slots=True)
 class Yield:
-    """What one operator (or combination of two, or ``random``) has contributed."""
+    """What one operator (or combination of two, or ``random``) has contributed.
+
+    ``new``: proposals with a function that no candidate had; of several only one is tried.
+    """
 
     proposals: int = 0
-    queued: int = 0
+    new: int = 0
     evaluated: int = 0
 
 

@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from evosearch.calibrate import spearman
 from evosearch.experience import Experience, shipped
 from evosearch.refits import LARGEST_STEP, fitted_at, lessons_at, ranks
 from evosearch.streams import pick, stream
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from evosearch.events import Skipped
     from evosearch.state import State
 
+BRED = "bred"
+"""Operator of who comes of functions that were looked at, and not of candidates at once."""
 KEPT = 1000
 """Latest verdicts that a forest is fitted to."""
 AFTER, SOON = 30, 5
@@ -93,17 +96,22 @@ class Trial(NamedTuple):
     """A candidate with the workers' verdict.
 
     ``mean``: its mean score over the anchors; None where a check or a hurdle rejected it.
+    ``odds``: what it was given when it was queued, if there were any; ``by_lot``: it was tried
+    whatever they were.
     """
 
     graph: Graph
     mean: float | None
+    odds: float | None = None
+    by_lot: bool = False
 
 
 class RunnerUp(NamedTuple):
-    """A function with good odds that was not tried, and the candidates that it comes of."""
+    """A function with good odds that was not tried, the candidates that it comes of, and how."""
 
     graph: Graph
     parents: tuple[int, ...]
+    operator: str = BRED
 
 
 class Choice:
@@ -130,23 +138,26 @@ class Choice:
         """A candidate was chosen; it is no runner-up any more."""
         for one in [one for one in self.runners_up if one.graph == queued]:
             self.runners_up.remove(one)
-        self.runners_up.extend(RunnerUp(*one) for one in skipped.runners_up)
+        made_by = skipped.made_by or (BRED,) * len(skipped.runners_up)
+        self.runners_up.extend(
+            RunnerUp(*one, name) for one, name in zip(skipped.runners_up, made_by, strict=True)
+        )
         self.looks = skipped.looks or self.looks
         self.jobs = skipped.jobs or self.jobs
 
     def dump(self) -> dict[str, Any]:
         """As data for JSON."""
-        trials = [[one.graph.to_json(), one.mean] for one in self.trials]
-        runners_up = [[one.graph.to_json(), one.parents] for one in self.runners_up]
+        trials = [[graph.to_json(), *more] for graph, *more in self.trials]
+        runners_up = [[graph.to_json(), *more] for graph, *more in self.runners_up]
         numbers = {"decided": self.decided, "looks": self.looks, "jobs": self.jobs}
         return {"trials": trials, "runners_up": runners_up, **numbers}
 
     def load(self, told: dict[str, Any]) -> None:
         """Become what `dump` told of."""
-        self.trials.extend(Trial(Graph.from_json(graph), mean) for graph, mean in told["trials"])
+        self.trials.extend(Trial(Graph.from_json(graph), *more) for graph, *more in told["trials"])
         self.runners_up.extend(
-            RunnerUp(Graph.from_json(graph), tuple(parents))
-            for graph, parents in told["runners_up"]
+            RunnerUp(Graph.from_json(graph), tuple(parents), operator)
+            for graph, parents, operator in told["runners_up"]
         )
         self.decided, self.looks, self.jobs = (told[name] for name in ("decided", "looks", "jobs"))
 
@@ -161,7 +172,7 @@ class Odds:
     def wanted(self, state: State, birth: int) -> int:
         """Functions that are looked at for a candidate: one where nothing is known, or by lot."""
         count = state.choice.looks * AT_ONCE // max(AT_ONCE, state.choice.jobs)
-        if count <= 1 or stream(state.config.seed, "choice", birth).random() < BY_LOT:
+        if count <= 1 or by_lot(state, birth):
             return 1
         return count if self._known(state) else 1
 
@@ -181,6 +192,39 @@ class Odds:
             )
             self._fitted, self._forest = last, _fit(known, begun)
         return self._forest
+
+
+def by_lot(state: State, birth: int) -> bool:
+    """Whether the candidate that is sought from that proposal on is tried whatever its odds."""
+    return stream(state.config.seed, "choice", birth).random() < BY_LOT
+
+
+class Told(NamedTuple):
+    """Candidates that were given odds before workers decided them, and those that came through."""
+
+    decided: int
+    through: int
+
+
+def calibration(state: State) -> dict[str, Any]:
+    """How far the odds can be trusted, by what became of the latest candidates.
+
+    ``chosen``: those with the best odds, as in `Told`; ``by_lot``: those that were tried whatever
+    their odds, which no choice has selected. ``correlation``: Spearman's, of odds and rank of all
+    of them; None below three, or where all are equal.
+    """
+    told = [one for one in state.choice.trials if one.odds is not None]
+    kinds = {
+        name: [one for one in told if one.by_lot is lot]
+        for name, lot in (("chosen", False), ("by_lot", True))
+    }
+    odds = np.array([one.odds for one in told], dtype=np.float64)
+    found = spearman(odds, np.array(ranks([one.mean for one in told]))) if len(told) > 2 else np.nan
+    return {
+        **{name: Told(len(some), sum(one.mean is not None for one in some))._asdict()
+           for name, some in kinds.items()},
+        "correlation": round(found, 4) if np.isfinite(found) else None,
+    }  # fmt: skip
 
 
 def fitted_to(state: State) -> int:

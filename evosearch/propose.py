@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 from evosearch import events as ev
 from evosearch.config import Operator, SearchConfig
 from evosearch.members import Member
-from evosearch.odds import Brood, Odds, looks_after
+from evosearch.odds import BRED, Brood, Odds, by_lot, looks_after
 from evosearch.operators import OPERATORS, applicable, apply_operator, pick_operator
 from evosearch.records import Rejection, Run, Subject
 from evosearch.screen import SCREEN_CODES, Clock, Screen, Verdict
@@ -29,8 +29,8 @@ from primitives.graph import Graph
 from primitives.structure import analyse
 
 Origin = Literal["random", "mutation"]
-BRED = "bred"
-"""Operator of who comes of functions that were looked at, and not of candidates at once."""
+AGAIN = "again"
+"""What counts as the origin of a runner-up that is looked at once more."""
 ROUNDS = 100
 """Times that a hunt for the next new function may change its mind, of ``max_proposals`` in all."""
 
@@ -125,14 +125,24 @@ class Proposer:
             if one is not chosen:
                 passed = one.verdict._replace(code="passed_over")
                 hunt.skipped.add(one.birth, one.draft.graph, passed, one.seconds)
-        runners_up = (hunt.drawn[place].draft for place in brood.runners_up())
+        runners_up = [hunt.drawn[place].draft for place in brood.runners_up()]
         skipped = hunt.skipped.record(
             after=hunt.birth - chosen.birth - 1,
+            new=hunt.skipped.new_beside(chosen.draft),
             runners_up=tuple((draft.graph, draft.parents) for draft in runners_up),
+            made_by=tuple(draft.operator for draft in runners_up),
             looks=looks_after(state, brood.gain) if brood.wanted > 1 else None,
             jobs=jobs if state.config.evolution.choose_of > 1 else None,
+            **self._odds(state, hunt, chosen.draft.graph),
         )
         return (*hunt.found, self._queued(state, chosen, skipped))
+
+    def _odds(self, state: State, hunt: _Hunt, graph: Graph) -> dict[str, Any]:
+        """What is told of the odds of the candidate that is tried."""
+        if state.config.evolution.choose_of == 1:
+            return {}
+        told = self.odds.of(state, [graph])
+        return {"odds": told and round(told[0], 6), "by_lot": hunt.by_lot}
 
     def _try(self, state: State, hunt: _Hunt) -> None:
         """One proposal."""
@@ -145,8 +155,10 @@ class Proposer:
             graph, hunt.digests, state.fingerprints, state.full_starts, state.tried
         )
         seconds = self.clock() - begin
-        skipped.draw(draft)
+        skipped.draw(draft.label if again is None else AGAIN)
         if verdict.code is None and not hunt.holds(verdict):
+            if again is None:
+                skipped.find(draft)
             hunt.draw(_Drawn(birth, draft, verdict, seconds), again is not None)
             hunt.at_random = _draws_at_random(state, birth + 1)
             return
@@ -212,7 +224,8 @@ class Proposer:
             found = hunt.drawn[hunt.brood.parent(rng)].draft
             return _Source(found.graph, found.parents)
 
-        return self._child(rng, config, hunt, parent)._replace(operator=BRED)
+        child = self._child(rng, config, hunt, parent)
+        return child._replace(operator="+".join(filter(None, (BRED, child.operator))))
 
     def _child(
         self, rng: random.Random, config: SearchConfig, hunt: _Hunt, parent: Callable[[], _Source]
@@ -264,10 +277,19 @@ class _Skips:
         self._seconds: dict[str, float] = defaultdict(float)
         self._repeats: Counter[int] = Counter()
         self._origins: Counter[str] = Counter()
+        self._new: Counter[str] = Counter()
         self._examples: list[tuple[int, str, Graph]] = []
 
-    def draw(self, draft: _Draft) -> None:
-        self._origins[draft.label] += 1
+    def draw(self, label: str) -> None:
+        self._origins[label] += 1
+
+    def find(self, draft: _Draft) -> None:
+        """It holds a new function."""
+        self._new[draft.label] += 1
+
+    def new_beside(self, chosen: _Draft) -> dict[str, int] | None:
+        """New functions by where they come from; None where the chosen one is all there is."""
+        return None if self._new == {chosen.label: 1} else dict(self._new)
 
     def add(self, birth: int, graph: Graph, verdict: Verdict, seconds: float) -> None:
         code = str(verdict.code)
@@ -310,6 +332,7 @@ class _Hunt:
         self.found: list[ev.Event] = []
         self.drawn: list[_Drawn] = []
         self._met: set[str] = set()
+        self.by_lot = by_lot(state, self.birth)
         self.brood = Brood(partial(odds.of, state), odds.wanted(state, self.birth))
         self._runners_up = iter(state.choice.runners_up if self.brood.wanted > 1 else ())
 
@@ -323,7 +346,10 @@ class _Hunt:
     def again(self) -> _Draft | None:
         """The next runner-up of earlier candidates."""
         one = next(self._runners_up, None)
-        return one and _Draft(one.graph, "mutation" if one.parents else "random", BRED, one.parents)
+        if one is None:
+            return None
+        origin: Origin = "mutation" if one.parents else "random"
+        return _Draft(one.graph, origin, one.operator, one.parents)
 
     def draw(self, one: _Drawn, again: bool) -> None:
         """One more function that is looked at; ``again``: it is a runner-up."""
@@ -341,7 +367,8 @@ def _parent(rng: random.Random, state: State, hunt: _Hunt) -> Member:
         return analyse(state.members[birth].graph).live_nodes
 
     evolution, points = state.config.evolution, state.front.points
-    return state.members[tournament(rng, hunt.parents, points, evolution, live_nodes)]
+    anchors = len(state.config.task.anchors)
+    return state.members[tournament(rng, hunt.parents, points, evolution, live_nodes, anchors)]
 
 
 def _draws_at_random(state: State, birth: int) -> bool | None:

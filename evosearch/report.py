@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from evosearch import odds
 from evosearch.records import Evaluation
 from evosearch.state import State
 from evosearch.stats import Interval, Rights, false_rejection_rate, paired_bootstrap
@@ -59,14 +60,15 @@ def audited_rate(state: State) -> Interval | None:
 def operator_yields(state: State) -> dict[str, dict[str, int]]:
     """Where proposals came from, and what came of them.
 
-    From ``random``, ``bred``, an operator, or two as ``a+b``. Its ``on_front`` counts the members
-    of the present front.
+    From ``random``, an operator, or two as ``a+b``; ``bred+a`` is an edit of functions that were
+    looked at, and ``again`` are runners-up that were looked at once more. A new function is one
+    that no candidate had at that time. ``on_front`` counts the members of the present front.
     """
     on_front = Counter(state.members[birth].label for birth in state.front.members)
     return {
         label: {
             "proposals": found.proposals,
-            "new_functions": found.queued,
+            "new_functions": found.new,
             "evaluated": found.evaluated,
             "on_front": on_front[label],
         }
@@ -139,6 +141,7 @@ def final_report(state: State) -> dict[str, Any]:
         "false_rejection_rate": None if rate is None else rate._asdict(),
         "audited": state.audit.audited,
         "surrogate": calibration(state) if state.config.surrogate.enabled else None,
+        "odds": odds.calibration(state) if state.config.evolution.choose_of > 1 else None,
         "operators": operator_yields(state),
         "notes": list(state.notes),
         "objectives": {a.name: a.objective.model_dump(mode="json")

@@ -26,18 +26,20 @@ def tournament(
     objectives: Mapping[int, Points],
     settings: Evolution,
     size: Callable[[int], float] = lambda birth: 0.0,
+    scores: int | None = None,
 ) -> int:
     """The birth of the tournament's winner.
 
     ``objectives``: birth -> minimised objectives (k,) of every member of a non-empty population.
+    ``scores``: how many of them, the first ones, make the mean of ``average``; None: all k.
     ``size``: birth -> what parsimony holds against it; asked for only where that is on.
 
     Source of parsimony: double tournaments, Luke and Panait 2002.
     """
-    first = _winner(rng, population, objectives, settings)
+    first = _winner(rng, population, objectives, settings, scores)
     if not settings.parsimony or rng.random() >= settings.parsimony:
         return first
-    second = _winner(rng, population, objectives, settings)
+    second = _winner(rng, population, objectives, settings, scores)
     return second if size(second) < size(first) else first
 
 
@@ -46,10 +48,13 @@ def _winner(
     population: Sequence[int],
     objectives: Mapping[int, Points],
     settings: Evolution,
+    scores: int | None,
 ) -> int:
     count = max(settings.tournament_min, math.ceil(settings.tournament_share * len(population)))
     drawn = sample(rng, population, count)
     points = np.stack([objectives[birth] for birth in drawn])
+    if settings.criterion == "average":
+        points = points[:, :scores]
     return drawn[CRITERIA[settings.criterion](rng, points)]
 
 
@@ -62,10 +67,14 @@ def _average(_: random.Random, points: Points) -> int:
 
 
 def _crowded(rng: random.Random, points: Points) -> int:
-    """The first rank, and of it who has most room around; equals are drawn from."""
+    """Of two of the first rank who has more room around; of equals either.
+
+    Two, as of whole ranks only the ends of the objectives would ever win: their room is infinite.
+    """
     rank = np.flatnonzero(non_dominated(points))
     room = crowding(points[rank])
-    return int(rank[pick(rng, np.flatnonzero(room == room.max()).tolist())])
+    one, other = (pick(rng, range(len(rank))) for _ in range(2))
+    return int(rank[one if room[one] >= room[other] else other])
 
 
 def _lexicase(rng: random.Random, points: Points) -> int:
@@ -85,6 +94,6 @@ CRITERIA: dict[Criterion, Winner] = {
     "lexicase": _lexicase,
 }
 """Name -> how a winner is picked. ``pareto`` and ``average`` are those of Liu et al. 2020;
-``nsga2`` is the crowded comparison of Deb et al. 2002, within the tournament; ``lexicase`` is
-semi-dynamic epsilon-lexicase selection with the median absolute deviation of those that are left,
-La Cava et al. 2016."""
+``nsga2`` is the crowded comparison of Deb et al. 2002, section III.B, of two that are drawn from
+the tournament's first rank; ``lexicase`` is dynamic epsilon-lexicase selection (best and median
+absolute deviation of those that are left), La Cava et al. 2019."""

@@ -27,7 +27,7 @@ from evosearch.surrogate import Discards, Lesson, Waiting
 from primitives.errors import EvosearchError
 from primitives.graph import Graph
 
-VERSION = 12
+VERSION = 13
 """Raise it whenever `State` folds an event differently or remembers something else."""
 
 LEAST_EVENTS = 5000
@@ -111,18 +111,18 @@ def _keep(value: Any, _state: State) -> Any:
 def _dump_members(members: Mapping[int, Member]) -> list[Any]:
     return [
         [one.birth, one.graph.to_json(), one.origin, one.operator, one.parents, one.audit,
-         one.evaluated, one.scores, one.repeats, one.measured]
+         one.odds, one.by_lot, one.evaluated, one.scores, one.repeats, one.measured]
         for one in members.values()
     ]  # fmt: skip
 
 
 def _load_members(rows: list[Any], _state: State) -> dict[int, Member]:
     found = {}
-    for birth, graph, origin, operator, parents, audit, *measured in rows:
-        evaluated, scores, repeats, times = measured
+    for birth, graph, origin, operator, parents, *more in rows:
+        audit, odds, by_lot, evaluated, scores, repeats, times = more
         found[birth] = Member(
-            birth, Graph.from_json(graph), origin, operator, tuple(parents), audit, evaluated,
-            defaultdict(list, scores), repeats, times,
+            birth, Graph.from_json(graph), origin, operator, tuple(parents), audit, odds, by_lot,
+            evaluated, defaultdict(list, scores), repeats, times,
         )  # fmt: skip
     return found
 
@@ -161,7 +161,7 @@ def _load_tallies(data: Mapping[str, Any], _state: State) -> Any:
 
 
 def _dump_yields(yields: Mapping[str, Yield]) -> dict[str, Any]:
-    return {label: [one.proposals, one.queued, one.evaluated] for label, one in yields.items()}
+    return {label: [one.proposals, one.new, one.evaluated] for label, one in yields.items()}
 
 
 def _load_yields(data: Mapping[str, Any], _state: State) -> Any:
@@ -300,10 +300,14 @@ _PARTS: dict[str, _Part] = {
     "bounds": _Part(_dump_bounds, _load_bounds),
     "milestones": _Part(_dump_milestones, _load_milestones),
     "early": _Part(_dump_early, _load_early),
+    "begun": _Part(
+        lambda begun: list(begun.items()),
+        lambda data, _: {birth: dict(steps) for birth, steps in data},
+    ),
     "waiting": _Part(_dump_waiting, _load_waiting),
     "lessons": _Part(list, _load_lessons),
     "discards": _Part(
-        lambda discards: [discards.discarded, discards.audited, discards.useful],
+        lambda one: [one.discarded, one.audited, one.useful, one.passed],
         lambda data, _: Discards(*data),
     ),
     "chosen": _Part(list, lambda data, _: tuple(data)),

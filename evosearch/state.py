@@ -92,7 +92,8 @@ class State:
         self.begun_at = 0
         """Candidates that were evaluated when evolution last began anew."""
         self.gained_at = 0
-        """Candidates that were evaluated when the hypervolume last rose, or evolution began."""
+        """Candidates that were evaluated when one last raised the hypervolume, or evolution
+        began."""
         self.primitives: dict[str, list[int]] = {}
         """Typed name -> candidates with it that workers decided, and those that came through."""
         self.choice = Choice(evolution.choose_of)
@@ -115,6 +116,9 @@ class State:
         """Candidates that were evaluated when it last rose."""
         self.duplicates = 0
         self.train_steps: Counter[str] = Counter()
+        self.begun: dict[int, dict[str, int]] = {}
+        """Birth -> anchor -> steps of quality, of candidates with anchors that are not trained to
+        the end yet."""
         self.milestones: dict[str, dict[int, deque[float]]] = {}
         self.early: dict[int, dict[int, dict[str, float]]] = {}
         """Birth -> step of a hurdle -> anchor -> score, of the latest; for hurdles that spare."""
@@ -241,11 +245,14 @@ class State:
                 self.full_starts.add(event.start)
         self.next_birth = event.birth + 1 + event.skipped.after
         self.members[event.birth] = Member(
-            event.birth, event.graph, event.origin, event.operator, event.parents, event.audit
-        )
-        self.operators[self.members[event.birth].label].queued += 1
-        self._queue(first_job(self, event))
+            event.birth, event.graph, event.origin, event.operator, event.parents, event.audit,
+            event.skipped.odds, event.skipped.by_lot,
+        )  # fmt: skip
         skipped = event.skipped
+        new = {self.members[event.birth].label: 1} if skipped.new is None else skipped.new
+        for label, count in new.items():
+            self.operators[label].new += count
+        self._queue(first_job(self, event))
         for code, count in skipped.counts.items():
             self.funnel[code].count += count
         for code, seconds in skipped.seconds.items():
@@ -310,7 +317,10 @@ class State:
         if event.purpose != "search":
             self.results[event.subject.key].append((event.purpose, done))
         self.train_steps[event.purpose] += done.steps
-        if event.purpose == "search":
+        if event.purpose == "search" and birth is not None:
+            tried = {run.anchor: run.steps for run in event.checks if run.check == "quality"}
+            begun = self.begun.setdefault(birth, tried)
+            begun.pop(done.anchor, None)
             if birth in self.waiting:
                 self.waiting[birth].begun = True
             self._learn(event)
@@ -343,11 +353,12 @@ class State:
         self._wait_ended(event.birth, event.rejection.code)
         member = self.members.pop(event.birth)
         if event.rejection.code not in DELAYED:
-            self._decided(Trial(member.graph, None))
+            self._decided(Trial(member.graph, None, member.odds, member.by_lot))
         self.rejected[event.rejection.code] += 1
         if any(run.check in TRAINED and not run.audited for run in event.checks):
             self.tried.append((event.birth, member.graph))
         # Of an evaluated candidate, quality's steps are the first ones of its training.
+        self._given_up(event.birth)
         for run in event.checks:
             self.train_steps["audit" if run.audited else "quality"] += run.steps
             if run.check == "training" and "step" in run.findings:
@@ -362,6 +373,7 @@ class State:
         self._drop(f"c{event.birth}")
         del self.members[event.birth]
         self.waiting.pop(event.birth, None)
+        self._given_up(event.birth)
         self.rejected["quarantined" if event.quarantined else "failed"] += 1
         self.failures[event.failure.cause] += 1
 
@@ -369,14 +381,18 @@ class State:
         self._drop(f"c{event.birth}")
         member = self.members[event.birth]
         member.evaluated, member.measured = True, 1
+        self.begun.pop(event.birth, None)
         self.operators[member.label].evaluated += 1
         self._wait_ended(event.birth, "", event.standing)
         self.population.append(event.birth)
         self.tried.append((event.birth, member.graph))
         self.evaluated += 1
         self._count_checks(event.checks)
+        if event.standing.hypervolume > self.hypervolume:
+            self.gained_at = self.evaluated
         self._stand(event.birth, event.standing)
-        self._decided(Trial(member.graph, self.mean_score(event.birth)))
+        mean = self.mean_score(event.birth)
+        self._decided(Trial(member.graph, mean, member.odds, member.by_lot))
         self._restart()
 
     def _on_job_finished(self, event: ev.JobFinished) -> None:
@@ -432,6 +448,10 @@ class State:
         self._job(job_id)
         del self.pending[job_id]
 
+    def _given_up(self, birth: int) -> None:
+        """Quality's steps count where no whole training of the anchor holds them."""
+        self.train_steps["quality"] += sum(self.begun.pop(birth, {}).values())
+
     def _learn(self, event: ev.EvaluationRecorded | ev.CandidateRejected) -> None:
         if self.config.checks.signal.learn:
             self.learnt = learn(self.learnt, self.told(event))
@@ -450,6 +470,8 @@ class State:
         if one.below:
             self.discards.audited += 1
             self.discards.useful += lesson.useful
+        else:
+            self.discards.passed += lesson.useful
 
     def _decided(self, trial: Trial) -> None:
         self.choice.decide(trial)
@@ -507,8 +529,6 @@ class State:
     def _stand(self, birth: int, standing: ev.Standing) -> None:
         point = self.objectives(standing.scores)
         self.front.apply(birth, point, standing.front_in, standing.front_out)
-        if standing.hypervolume > self.hypervolume:
-            self.gained_at = self.evaluated
         self.hypervolume = standing.hypervolume
         self._leading = None
 

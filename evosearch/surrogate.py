@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,7 @@ from evosearch.calibrate import spearman
 from evosearch.config import SearchConfig, Surrogate
 from evosearch.records import CheckRun, Rejection
 from evosearch.refits import fitted_at, lessons_at, ranks
+from evosearch.stats import Interval, false_rejection_rate
 from evosearch.streams import stream
 from primitives.graph import Graph
 from primitives.ops import OP_SETS, typed_name
@@ -250,20 +251,33 @@ class Discards:
     """What became of candidates below the cut.
 
     ``discarded``: rejected as unpromising. ``audited``: trained all the same, by lot; ``useful``:
-    how many of these were wrongly below it.
+    how many of these were wrongly below it; ``passed``: those above it that were as good.
     """
 
     discarded: int = 0
     audited: int = 0
     useful: int = 0
+    passed: int = 0
 
 
-def calibration(state: State) -> dict[str, float | int | None]:
+def discard_rate(state: State) -> Interval | None:
+    """Share of the useful candidates that it discards, by those audited, with its 95 % interval.
+
+    Useful is who was better than half of the population; None where nothing tells.
+    """
+    found = state.discards
+    return false_rejection_rate(
+        audited=found.audited, wrong=found.useful, passed=found.passed,
+        share=state.config.surrogate.audit_share,
+    )  # fmt: skip
+
+
+def calibration(state: State) -> dict[str, Any]:
     """How far the surrogate may be trusted, by candidates that were trained all the same.
 
     ``foretold``: of the latest, those with a promise; ``correlation``: Spearman's, of their promise
-    and rank; None below three of them. The others as in `Discards`, with ``useful_share`` of the
-    audited ones.
+    and rank; None below three of them. The others as in `Discards`, with `discard_rate` as value,
+    low and high.
     """
     told = [one for one in state.lessons if one.promise is not None]
     promises = np.array([one.promise for one in told], dtype=np.float64)
@@ -272,12 +286,12 @@ def calibration(state: State) -> dict[str, float | int | None]:
         if len(told) > 2
         else math.nan
     )
-    found = state.discards
+    found, rate = state.discards, discard_rate(state)
     return {
         "foretold": len(told),
         "correlation": round(correlation, 4) if math.isfinite(correlation) else None,
         "discarded": found.discarded,
         "audited": found.audited,
         "useful": found.useful,
-        "useful_share": found.useful / found.audited if found.audited else None,
+        "discard_rate": None if rate is None else rate._asdict(),
     }

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from api.progress import funnel
-from api.report_text import audit_line
+from api.report_text import audit_line, odds_line, rate_text
 from api.reporting.blocks import Block, Code, Document, Formula, Picture, Section, Table, Text
 from api.reporting.drawings import Bar, bars, counts
 from api.reporting.gather import Facts
@@ -25,7 +25,7 @@ from evosearch.confirm import leader
 from evosearch.presets import to_toml
 from evosearch.report import KINDS, contributions, formula_of, lineage, operator_yields
 from evosearch.streams import SEED_PURPOSES, evaluation_seed
-from evosearch.surrogate import calibration
+from evosearch.surrogate import calibration, discard_rate
 from primitives.digest import digest
 from primitives.errors import EvosearchError
 from primitives.fingerprint import fingerprint
@@ -181,6 +181,7 @@ def _funnel(facts: Facts) -> Section:
                   svg=counts("Rejected by each check (bars grow with the digits)", thrown)),
             Text(f"{line[0].upper()}{line[1:]}."),
             *_surrogate(facts),
+            *_odds(facts),
             *_operators(facts),
         ),
     )  # fmt: skip
@@ -217,7 +218,7 @@ def _surrogate(facts: Facts) -> list[Block]:
     if not state.config.surrogate.enabled:
         return []
     found = calibration(state)
-    share = found["useful_share"]
+    rate = discard_rate(state)
     correlation = found["correlation"]
     rows = (
         ("candidates foretold and trained", count(int(found["foretold"] or 0))),
@@ -225,8 +226,8 @@ def _surrogate(facts: Facts) -> list[Block]:
          "-" if correlation is None else f"{correlation:.2f}"),
         ("discarded as unpromising", count(state.discards.discarded)),
         ("audited: below the cut and trained all the same", count(state.discards.audited)),
-        ("of these better than half of the population",
-         f"{state.discards.useful}" + ("" if share is None else f" ({100 * share:.1f} %)")),
+        ("of these better than half of the population", count(state.discards.useful)),
+        ("of all such candidates discarded (95 %)", "-" if rate is None else rate_text(rate)),
     )  # fmt: skip
     return [
         Table(
@@ -237,6 +238,13 @@ def _surrogate(facts: Facts) -> list[Block]:
             caption="It only delays what it has not earned the right to discard.",
         )
     ]
+
+
+def _odds(facts: Facts) -> list[Block]:
+    """How far the odds could be trusted by which new functions are chosen."""
+    if facts.state.config.evolution.choose_of == 1:
+        return []
+    return [Text(f"{(line := odds_line(facts.state))[0].upper()}{line[1:]}.")]
 
 
 def _cost(facts: Facts) -> Section:

@@ -18,9 +18,19 @@ from evosearch.observe import MAX_PREEMPTIONS
 from evosearch.pareto import non_dominated
 from evosearch.ports import Enqueue, Extend, Pause, Resume, Stop
 from evosearch.presets import load_preset
-from evosearch.records import Evaluation, EvaluationDone, Failure, Job, JobDone, Message
+from evosearch.records import (
+    CheckRun,
+    Evaluation,
+    EvaluationDone,
+    Failure,
+    Job,
+    JobDone,
+    Message,
+    Rejection,
+)
 from evosearch.replay import replay
 from evosearch.state import State, recover
+from primitives.formula import parse
 from primitives.graph import Graph, Node
 from tests.simulated_worker import answer
 from tests.support.whole_log import assert_a_kill_leaves_no_mark, log
@@ -403,6 +413,46 @@ def test_commands_pause_resume_enqueue_extend_and_stop() -> None:
     running.step()
     assert running.over
     assert not store.commands(running.lease)
+
+
+def test_no_command_displaces_a_layer_that_the_search_starts_from() -> None:
+    seeds = ("x / rms_batch(x)", "tanh(x)")
+    store = start(f"space.start_from={list(seeds)}".replace("'", '"'))
+    store.send("search01", Enqueue(graph=parse("sigmoid(x)"), note="mine"))
+    store.send("search01", Pause())
+    controller(store).step()
+    queued = [e.event for e in store.events("search01") if e.event.kind == "candidate_queued"]
+    assert [event.note for event in queued] == [*(f"from: {one}" for one in seeds), "mine"]
+    store.send("search01", Resume())
+    controller(store).step()
+    queued = [e.event for e in store.events("search01") if e.event.kind == "candidate_queued"]
+    assert sum(event.origin == "enqueued" for event in queued) == 3
+
+
+def test_every_step_of_a_candidate_that_falls_at_its_second_network_counts() -> None:
+    """Quality on three networks, one training to the end, and a hurdle at step 80 of the next."""
+
+    def script(job: Job) -> tuple[float, Sequence[Message]]:
+        if job.checks is None or not job.runs[1:]:
+            return answer(job)
+        first, second = job.runs[:2]
+        quality = tuple(CheckRun(check="quality", anchor=run.anchor, seconds=0.1, steps=40)
+                        for run in job.runs)  # fmt: skip
+        done = Evaluation(anchor=first.anchor, seed=first.seed, learning_rate=first.learning_rate,
+                          split="select", score=0.5, steps=100, seconds=1.0)  # fmt: skip
+        fell = Rejection(code="hurdle", detail="low")
+        stopped = CheckRun(check="training", anchor=second.anchor, seconds=0.1, steps=40,
+                           rejection=fell, findings={"score": 0.1, "step": 80.0})  # fmt: skip
+        return 1.0, [EvaluationDone(job_id=job.id, evaluation=done, checks=quality),
+                     JobDone(job_id=job.id, checks=(stopped,), rejection=fell)]  # fmt: skip
+
+    store = start("baselines=[]", "confirmation.enabled=false")
+    running = controller(store, script)
+    while running.state.rejected["hurdle"] < 3:
+        running.step()
+    state = running.state
+    assert dict(state.train_steps) == {"search": 300, "quality": 3 * (40 + 40 + 40)}
+    assert not state.begun
 
 
 def test_an_exhausted_space_ends_the_search_and_says_so() -> None:

@@ -153,7 +153,7 @@ def test_an_exhausted_neighbourhood_does_not_end_a_search(monkeypatch: pytest.Mo
     state = finished(store)
     assert state.evaluated == 12
     assert state.operators["swap"].proposals >= 200
-    assert state.operators["swap"].queued == 0
+    assert state.operators["swap"].new == 0
     assert replay(store.events("search01")).difference is None
 
 
@@ -229,7 +229,7 @@ def test_operators_are_told_with_what_each_contributed() -> None:
     assert {name for e in queued for name in e.operator.split("+") if name} >= {"paper", "cross"}
     assert any(len(e.parents) == 2 for e in queued)
     assert sum(y.proposals for y in state.operators.values()) == state.next_birth
-    assert sum(y.queued for y in state.operators.values()) == len(queued)
+    assert sum(y.new for y in state.operators.values()) == len(queued)
     assert sum(y.evaluated for y in state.operators.values()) == state.evaluated
     assert state.report is not None
     assert state.report["operators"]["random"]["proposals"] > 0

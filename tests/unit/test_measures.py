@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 import evosearch as es
+from api.own_config import complete, file_config
 from evosearch.config import Anchor, SearchConfig, Task
 from evosearch.errors import ConfigError
 from evosearch.objectives import ACCURACY, Objective
 from evosearch.own import REGISTER, collecting
+from evosearch.pareto import hypervolume
 from evosearch.records import Evaluation, EvaluationDone, Job, Run, Subject
 from workers.evaluate import Context, run_job
 from workers.inline import InlinePool
@@ -41,7 +43,8 @@ def test_live_nodes_and_saved_bytes_are_counted_and_repeat_bit_for_bit():
     cheap, dear, standard = (measured(one, *names) for one in ("cheap", "dear", "bn-relu"))
     assert cheap == measured("cheap", *names)
     assert (cheap["live_nodes"], dear["live_nodes"]) == (1, 6)
-    assert standard["saved_bytes"] == 1.0
+    assert standard["saved_bytes"] == standard["parameters"] == 1.0
+    assert 0.5 < cheap["parameters"] <= 1.0
     assert 0.3 < cheap["saved_bytes"] < 1.0 < dear["saved_bytes"] < 10.0
 
 
@@ -66,6 +69,9 @@ def test_the_inline_pool_refuses_a_time_before_anything_is_trained():
     with pytest.raises(ConfigError, match="step_time does not") as caught:
         InlinePool().submit(job_of("cheap", ACCURACY, TIMED))
     assert "resnet" in str(caught.value)
+    renamed = Objective("step_time", "min", "x BN-ReLU", scale=8.0, worst=4.0)
+    with pytest.raises(ConfigError, match="step_time does not"):
+        InlinePool().submit(job_of("cheap", ACCURACY, renamed))
     InlinePool().submit(job_of("cheap", ACCURACY, goal_of("saved_bytes")))
     settings = {"task.dataset": "polarity-digits"}
     with pytest.raises(ConfigError, match="--pool ray"):
@@ -80,6 +86,36 @@ def test_the_front_measures_its_volume_from_the_worst_of_an_objective():
     told = anchor.model_copy(update={"references": {"live_nodes": -10.0}})
     config = SearchConfig(task=Task(anchors=(told,)))
     assert config.coordinates["resnet#live_nodes"][1] == -10.0
+
+
+def test_a_front_with_parameters_has_a_volume():
+    config = file_config("quickstart", ['task.objectives=["parameters"]'])
+    config = complete(config)
+    names, bound = [*config.coordinates], [-one for _, one in config.coordinates.values()]
+    found = {**dict.fromkeys(names[:3], 0.9), **dict.fromkeys(names[3:], -0.5)}
+    assert hypervolume([[-found[name] for name in names]], bound) > 0.0
+
+
+WEIGHTS = """
+import evosearch as es
+
+@es.objective("weights", direction="min")
+def weights(model):
+    return float(sum(one.numel() for one in model.parameters()))
+"""
+
+
+def test_an_objective_that_says_no_worst_value_is_measured_from_a_known_layer(tmp_path):
+    (tmp_path / "mine.py").write_text(WEIGHTS)
+    wanted = [f'task.objectives=["{tmp_path}/mine.py:weights"]']
+    config = complete(file_config("quickstart", wanted))
+    plain = complete(file_config("quickstart"))
+    for one, other in zip(config.task.anchors, plain.task.anchors, strict=True):
+        assert other.references == {}
+        assert (one.reference, one.quality) == (other.reference, other.quality)
+        assert one.references["weights"] < -1000.0
+    told = config.model_copy(deep=True)
+    assert complete(told) == config  # what is known is not measured again
 
 
 def test_an_evaluator_has_live_nodes_and_may_return_the_rest_itself():

@@ -24,12 +24,15 @@ from evosearch.odds import (
     RUNNERS_UP,
     Brood,
     Odds,
+    by_lot,
+    calibration,
     looks_after,
 )  # fmt: skip
 from evosearch.presets import load_preset
 from evosearch.propose import Proposer
 from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Message, Rejection
 from evosearch.replay import replay
+from evosearch.report import contributions, operator_yields
 from evosearch.snapshot import dump_state, load_state
 from evosearch.state import State, recover
 from evosearch.variation import draw_table, random_graph
@@ -153,8 +156,15 @@ def test_who_was_passed_over_is_counted_and_no_number_is_given_twice() -> None:
     assert proposals == state.next_birth
     assert len(known) <= state.next_birth
     assert state.examples["passed_over"] > 10
-    queued = sum(one.queued for one in state.operators.values())
-    assert state.funnel["passed_over"].count > queued
+    queued = [entry.event for entry in store.events(ID) if entry.event.kind == "candidate_queued"]
+    assert state.funnel["passed_over"].count > len(queued)
+    # Every new function is one of the candidates or was passed over; what is drawn or looked at
+    # again within a hunt was passed over, too, and is not new.
+    new = sum(one.new for one in state.operators.values())
+    assert len(queued) < new <= state.funnel["passed_over"].count + len(queued)
+    assert sum(one.proposals for one in state.operators.values()) == state.next_birth
+    assert "again" in state.operators
+    assert (state.operators["again"].new, state.operators["again"].evaluated) == (0, 0)
 
 
 def test_nothing_is_chosen_before_enough_is_known() -> None:
@@ -213,6 +223,31 @@ def test_looking_ends_at_a_function_with_good_odds() -> None:
     assert brood.best() == BATCH - 1
 
 
+def test_odds_are_told_and_audited_by_lot() -> None:
+    store, state = searched("evolution.choose_of=20", "budget.evaluations=60")
+    queued = [one.event for one in store.events(ID) if isinstance(one.event, ev.CandidateQueued)]
+    begun = 0
+    for event in queued:
+        assert event.skipped.by_lot is by_lot(state, begun)
+        begun = event.birth + event.skipped.after + 1
+    told = [event for event in queued if event.skipped.odds is not None]
+    assert queued.index(told[0]) >= AFTER
+    lots = [event for event in told if event.skipped.by_lot]
+    found = calibration(state)
+    assert found["by_lot"]["decided"] == len(lots) > 0
+    assert found["chosen"]["decided"] == len(told) - len(lots) > 20
+    through = {birth for birth, member in state.members.items() if member.evaluated}
+    assert found["by_lot"]["through"] == sum(event.birth in through for event in lots)
+    assert -1.0 <= found["correlation"] <= 1.0
+    assert state.report is not None
+    assert state.report["odds"] == found
+    assert load_state(dump_state(state)).choice.trials == state.choice.trials
+    # What is tried by lot was the first that was met; what is chosen has the best odds.
+    mean = {lot: np.mean([e.skipped.odds for e in told if e.skipped.by_lot is lot])
+            for lot in (True, False)}  # fmt: skip
+    assert mean[False] > mean[True]
+
+
 def test_functions_breed_by_their_odds_and_alike_ones_are_one_parent() -> None:
     layers = [entry.graph for entry in CATALOG.values()][:BATCH]
     brood = Brood(lambda graphs: [0.01 * len(graph.nodes) for graph in graphs], 2 * BATCH)
@@ -235,10 +270,16 @@ def test_who_is_bred_comes_of_candidates_or_of_nothing(monkeypatch: pytest.Monke
     store, state = searched("evolution.choose_of=60", "budget.evaluations=20")
     bred = [
         event for event in (entry.event for entry in store.events(ID))
-        if isinstance(event, ev.CandidateQueued) and event.operator == "bred"
+        if isinstance(event, ev.CandidateQueued) and event.operator.startswith("bred")
     ]  # fmt: skip
-    assert state.operators["bred"].queued == len(bred) > 0
-    assert state.operators["bred"].proposals > len(bred)
+    assert bred
+    each = contributions(operator_yields(state))
+    # The quickstart's operators by name, however their parents came to be.
+    assert set(each) == {"random", "bred", "again", *state.config.evolution.operators}
+    assert len(bred) < each["bred"].new_functions < each["bred"].proposals
+    assert each["again"].new_functions == 0
+    for name in state.config.evolution.operators:
+        assert 0 < each[name].new_functions < each[name].proposals
     assert {event.origin for event in bred} == {"mutation", "random"}
     for event in bred:
         assert bool(event.parents) == (event.origin == "mutation")
@@ -250,17 +291,17 @@ def test_runners_up_are_looked_at_again_and_the_best_of_them_tried(
 ) -> None:
     monkeypatch.setattr("evosearch.odds.ENOUGH", 2.0)
     store, state = searched("evolution.choose_of=60", "budget.evaluations=20")
-    second, tried = set[str](), 0
+    second, tried = dict[str, str](), 0
     for entry in store.events(ID):
         if not isinstance(event := entry.event, ev.CandidateQueued):
             continue
         if format_formula(event.graph) in second:
-            assert event.operator == "bred"
+            assert event.operator == second[format_formula(event.graph)]
             tried += 1
         told = [format_formula(graph) for graph, _ in event.skipped.runners_up]
         assert len(told) <= RUNNERS_UP
         assert format_formula(event.graph) not in told
-        second |= {*told}
+        second |= dict(zip(told, event.skipped.made_by, strict=True))
     assert tried > 3
     assert RUNNERS_UP < len(state.choice.runners_up) <= RESERVE
 
@@ -331,7 +372,7 @@ HUNTS = ("evolution.choose_of=100", "evolution.experience=true", "budget.evaluat
 def test_a_search_that_breeds_goes_on_after_a_kill(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evosearch.odds.ENOUGH", 2.0)
     store, state = searched(*HUNTS)
-    assert state.operators["bred"].queued > 0
+    assert any(one.new for name, one in state.operators.items() if name.startswith("bred"))
     queued = [entry.event for entry in store.events(ID)]
     looks = {one.skipped.looks for one in queued if isinstance(one, ev.CandidateQueued)} - {None}
     assert {50, 100} <= looks

@@ -199,11 +199,18 @@ def test_every_candidate_comes_to_an_end_and_the_promising_go_first(workers: int
     ]
     assert sorted(ended) == sorted(queued)
     found = calibration(state)
-    assert found["correlation"] > 0.8  # type: ignore[operator]
+    assert found["correlation"] > 0.8
     assert state.rejected["unpromising"] == found["discarded"] > 0
     assert state.rejected["outranked"] > 0
-    assert found["audited"] > 0  # type: ignore[operator]
-    assert found["useful_share"] <= 0.34  # type: ignore[operator]
+    assert found["audited"] > 0
+    assert found["useful"] <= 0.34 * found["audited"]
+    rate = found["discard_rate"]
+    assert 0.0 <= rate["low"] <= rate["value"] <= rate["high"] < 1.0
+    share = state.config.surrogate.audit_share
+    wrong = state.discards.useful / share
+    assert rate["value"] == wrong / (wrong + state.discards.passed)
+    useful = sum(lesson.useful for lesson in state.lessons)
+    assert state.discards.useful + state.discards.passed == useful > 10
     assert state.report is not None
     assert state.report["surrogate"] == found
     # What it threw out was worse than what it let pass.
