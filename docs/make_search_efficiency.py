@@ -47,7 +47,8 @@ for a lucky peak counts there.
 A target is judged against the hardest rival of its kind: the one of whose spending the default
 needs the largest share. It is met where the median is within what is wanted; where the interval
 holds more, that is said. Seeds on which a rival's front is worth nothing have nothing to be
-reached; they count for nobody and are told apart. Intervals are bootstrap intervals of the median."""
+reached; they count for nobody and are told apart. Intervals are bootstrap intervals of the
+median."""
 
 
 def page(folder: Path = RESULTS) -> str:
