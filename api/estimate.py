@@ -29,7 +29,7 @@ def confirmation_steps(config: SearchConfig) -> int:
     task, end = config.task, config.confirmation
     if not end.enabled:
         return 0
-    runs = end.top * end.seeds + end.tune_runs + end.final_runs
+    runs = config.confirm_runs + end.tune_runs + end.final_runs
     return runs * len(task.anchors) * task.steps
 
 

@@ -161,7 +161,7 @@ def confirmation_steps_left(state: State, search: float) -> float:
         final = tune = 0
     match state.phase:
         case "search":
-            confirm = settings.top * settings.seeds * a_seed if settings.enabled else 0
+            confirm = state.config.confirm_runs * a_seed if settings.enabled else 0
             seeds = affordable_seeds(state.config, state.search_steps + search)
             return confirm + tune + final * seeds / settings.final_seeds
         case "confirm":
@@ -214,12 +214,12 @@ def score_row(state: State, birth: int, *, is_leader: bool = False) -> ScoreRow:
 
 
 def baseline_rows(state: State) -> tuple[ScoreRow, ...]:
-    """The baselines that were trained in the same run, in the config's order."""
+    """The baselines of the same run in the config's order, all seeds at the search's rate."""
     rows = []
     for name in state.config.baselines:
         scores: dict[str, list[float]] = {}
         for purpose, evaluation in state.results.get(name, ()):
-            if purpose == "baseline":
+            if purpose in ("baseline", "confirm"):
                 scores.setdefault(evaluation.anchor, []).append(evaluation.score)
                 for further, one in evaluation.more.items():
                     key = f"{evaluation.anchor}{SEPARATOR}{further}"

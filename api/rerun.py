@@ -27,7 +27,8 @@ _SCRIPT = '''\
 {formula}
 
 Trained with {versions}.
-It needs evosearch and this file alone{data}: python {name}
+It needs evosearch, this file{data} and the data set {dataset}: python {name}
+Data that do not come with evosearch are read in the folder that EVOSEARCH_DATA_DIR names.
 The exit code is 1 where the new score differs from the stored one.
 """
 
@@ -243,9 +244,12 @@ def comparison(number: Number, new: Evaluation) -> list[str]:
 def script_of(number: Number, name: str) -> str:
     """Python text of a script that trains the number again; ``name``: of its file."""
     plugins = [one.name for one in number.job.task.plugins]
-    data = f", beside {', '.join(plugins)}" if plugins else ""
+    data = f", {', '.join(plugins)} beside it" if plugins else ""
     shown = ", ".join(f"{package} {version}" for package, version in number.versions.items())
-    text = {"title": number.title, "formula": number.formula, "name": name}
+    text = {
+        "title": number.title, "formula": number.formula, "name": name,
+        "dataset": number.job.task.dataset,
+    }  # fmt: skip
     safe = {key: value.replace("\\", "\\\\").replace('"""', "'''") for key, value in text.items()}
     body = pformat(number.to_data(), width=96, sort_dicts=False)
     return _SCRIPT.format(**safe, versions=shown or "unknown versions", data=data, number=body)

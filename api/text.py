@@ -36,11 +36,13 @@ def score(value: float | None, *, provisional: bool = False) -> str:
     return f"{'~' if provisional else ''}{value:.3f}"
 
 
-def shown(score_: float | None, goal: Objective, *, provisional: bool = False) -> str:
+def shown(
+    score_: float | None, goal: Objective, *, provisional: bool = False, digits: int = DIGITS
+) -> str:
     """A score as its objective's value, without the unit; an accuracy as `score` says it."""
     if score_ is None:
         return "-"
-    return f"{'~' if provisional else ''}{goal.value(score_):.{DIGITS}f}"
+    return f"{'~' if provisional else ''}{goal.value(score_):.{digits}f}"
 
 
 def changed(data: Mapping[str, float], goal: Objective) -> str:

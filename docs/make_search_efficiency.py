@@ -45,8 +45,10 @@ for a lucky peak counts there.
 - **paper with hurdles, our population**: both.
 
 A target is judged against the hardest rival of its kind: the one of whose spending the default
-needs the largest share. Seeds on which a rival's front is worth nothing have nothing to be reached;
-they count for nobody and are told apart. Intervals are bootstrap intervals of the median."""
+needs the largest share. It is met where the median is within what is wanted; where the interval
+holds more, that is said. Seeds on which a rival's front is worth nothing have nothing to be
+reached; they count for nobody and are told apart. Intervals are bootstrap intervals of the
+median."""
 
 
 def page(folder: Path = RESULTS) -> str:
@@ -97,13 +99,25 @@ def verdicts(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
                 rival, cell, verdict = f"{KIND_NAMES[kind]}", told, ""
                 if one:
                     rival, cell = one["hardest"], share(one["share"])
-                    verdict = "met" if one["met"] else "**missed**"
+                    verdict = judgement(one, judged["unmeasured"])
                 yield f"| {where} | {rival} | {unit} | {cell} | {wanted:.2f} | {verdict} |"
     for where, name in (("On the table", "table"), ("In real runs", "search")):
         judged = found[name].get("targets", {})
         left = [one for kind in KINDS for one in judged.get(kind, {}).get("unmeasured", [])]
         if left:
             yield from ("", f"{where} these rivals gave nothing to compare yet: {'; '.join(left)}.")
+
+
+def judgement(one: Mapping[str, Any], unmeasured: Iterable[str]) -> str:
+    """Whether a target is met, and how surely: it stands for the median, whose interval may hold
+    more than is wanted, or no end that is ever reached."""
+    if not one["met"]:
+        told = "**missed**"
+    elif one["share"]["high"] is None or one["share"]["high"] > one["wanted"]:
+        told = "met at the median; the interval holds more"
+    else:
+        told = "met"
+    return f"{told}; of the rivals measured so far" if list(unmeasured) else told
 
 
 def against_rivals(

@@ -368,7 +368,9 @@ class Confirmation(Settings):
     top: Count = 5
     """Candidates with the highest mean scores that are confirmed (P: 10)."""
     seeds: Count = 3
-    """Fresh seeds that each of them gets on every anchor (?)."""
+    """Fresh seeds that each of them gets on every anchor, and each rival, as a control (?)."""
+    baseline_seeds: Annotated[int, Field(ge=0)] = 3
+    """How many of these seeds the other baselines get; at most all of them (?)."""
     learning_rates: Annotated[tuple[float, ...], Field(min_length=1)] = (0.1, 0.2, 0.4)
     """Learning rates that the best candidates and their rivals are tried at (?)."""
     tune_top: Count = 1
@@ -457,6 +459,22 @@ class SearchConfig(Settings):
         if self.surrogate.enabled and not self.checks.signal.enabled:
             raise ValueError("surrogate.enabled needs checks.signal.enabled")
         return self
+
+    @property
+    def control_seeds(self) -> dict[str, int]:
+        """Baseline -> how many of the confirmation's seeds it is trained with, at the task's rate.
+
+        Rivals get all of them.
+        """
+        end = self.confirmation
+        others = min(end.baseline_seeds, end.seeds)
+        return {name: end.seeds if name in end.rivals else others for name in self.baselines}
+
+    @property
+    def confirm_runs(self) -> int:
+        """Trainings on an anchor with the confirmation's seeds: top candidates and baselines."""
+        end = self.confirmation
+        return end.top * end.seeds + sum(self.control_seeds.values())
 
     @property
     def anchor_names(self) -> tuple[str, ...]:

@@ -1,9 +1,13 @@
-"""The end of a search: a confirmation that cannot flatter, as a small state machine.
+"""The end of a search: its confirmation, as a small state machine.
 
-confirm: the top candidates get fresh seeds on ``select`` and are ranked by fresh seeds alone, those
-of earlier re-measurements included, for the seed that selected a candidate flatters it. tune: the
-best of them and the rivals at several learning rates on ``select``; the one that is best at its own
-best rate leads. final: leader and rivals, each at its own best rate, read ``final`` once.
+confirm: the top candidates get fresh seeds on ``select`` and are ranked without the first seed,
+which flatters whom it brought up; so are the baselines, at the search's rate, as a control that
+decides nothing. What ranks them is selected all the same, a little: re-measurements of the search
+count among a candidate's fresh seeds, and they had a part in who the top candidates are; and the
+best of several on the same seeds stands too high on these. tune: the best of them and the rivals at
+several learning rates on ``select``; the one that is best at its own best rate leads. final: leader
+and rivals, each at its own best rate, read ``final`` once, with seeds and rows that chose nothing:
+these numbers alone flatter nobody.
 """
 
 from __future__ import annotations
@@ -21,7 +25,10 @@ from evosearch.streams import evaluation_seed
 
 MIN_FINAL_SEEDS = 3
 FRESH: frozenset[Purpose] = frozenset({"baseline", "remeasure", "confirm", "tune"})
-"""Purposes whose scores on ``select`` no selection has flattered."""
+"""Purposes whose scores on ``select`` are not of the seed that brought a candidate up.
+
+Selection is in them all the same: re-measurements count for who is confirmed at all, and the best
+of several is chosen by each."""
 
 
 def advance(state: State, exhausted: bool = False) -> tuple[ev.Event, ...]:
@@ -109,10 +116,14 @@ def tuned_rate(state: State, key: str) -> float:
 
 
 def _means_by_rate(state: State, key: str) -> dict[float, float]:
-    """Learning rate -> mean score on fresh seeds over anchors, where each anchor has one."""
+    """Learning rate -> mean score on fresh seeds over anchors, where each anchor has one.
+
+    A baseline's seeds of the confirmation are a control and choose no rate.
+    """
+    counted = FRESH - {"confirm"} if key in state.config.baselines else FRESH
     by_rate: dict[float, dict[str, list[float]]] = {}
     for purpose, run in state.results.get(key, ()):
-        if purpose in FRESH:
+        if purpose in counted:
             by_rate.setdefault(run.learning_rate, {}).setdefault(run.anchor, []).append(run.score)
     anchors = set(state.config.anchor_names)
     return {
@@ -141,6 +152,18 @@ def _begin(state: State, note: str) -> Iterable[ev.Event]:
             seed = evaluation_seed(state.config.seed, "confirm", index)
             name = f"confirm/c{birth}/{index}"
             yield _job(state, name, "confirm", Subject(birth=birth), seed)
+    yield from _controls(state)
+
+
+def _controls(state: State) -> Iterable[ev.Event]:
+    """The baselines with the candidates' fresh seeds at the search's rate.
+
+    So tables compare like with like; neither the leader nor a rival's rate depends on them.
+    """
+    for name, seeds in state.config.control_seeds.items():
+        for index in range(seeds):
+            seed = evaluation_seed(state.config.seed, "confirm", index)
+            yield _job(state, f"confirm/{name}/{index}", "confirm", Subject(baseline=name), seed)
 
 
 def _tune(state: State) -> Iterable[ev.Event]:
@@ -186,7 +209,8 @@ def final_seeds(state: State) -> tuple[int, str]:
         return room, ""
     note = (
         f"{room} instead of {settings.final_seeds} seeds on final, for these would take more "
-        "training steps than the search; the intervals are wider for it"
+        "training steps than the search; fewer seeds say less, and with few of them the "
+        "bootstrap's intervals are too narrow"
     )
     return room, note
 

@@ -137,7 +137,7 @@ def samples_of(state: State) -> Samples:
     for key, runs in state.results.items():
         for purpose, one in runs:
             subject: int | str = key
-            if purpose in ("confirm", "remeasure"):
+            if purpose in ("confirm", "remeasure") and key not in state.config.baselines:
                 subject = int(key[1:])
             done = {
                 "split": one.split, "learning_rate": one.learning_rate, "seed": one.seed,

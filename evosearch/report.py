@@ -1,4 +1,4 @@
-"""The final report: what the leader is worth, in numbers that cannot flatter.
+"""The final report: what the leader is worth on ``final``, by which nothing was chosen.
 
 Computed once from the state at the end of a search and stored as an event; command line, page and
 files only print it. Scores are accuracies from 0 to 1.

@@ -23,9 +23,11 @@ PURPOSES = {
 
 SEED_PURPOSES = {
     "search": 0, "remeasure": 1, "confirm": 2, "tune": 3, "final": 4, "rerank tune": 5,
-    "rerank final": 6,
+    "rerank final": 6, "study": 7,
 }  # fmt: skip
-"""Purpose of a training -> its own range of seeds; baselines share the search's seeds."""
+"""Purpose of a training -> its own range of seeds.
+
+Baselines share the search's seeds, and at its end the confirmation's."""
 
 
 def stream(seed: int, purpose: str, number: int) -> random.Random:

@@ -17,9 +17,9 @@ from api.reporting.rerank_tables import rerank_section
 from api.reporting.scores import final_scores, select_scores
 from api.reporting.studies import Study
 from api.reporting.study_tables import study_section
-from api.reporting.winners_curve import picture, points
+from api.reporting.winners_curve import picture, points, unit
 from api.rerun import command_of
-from api.text import cost, count, duration
+from api.text import cost, count, duration, heading, shown
 from api.wiring import versions
 from evosearch.confirm import leader
 from evosearch.presets import to_toml
@@ -75,7 +75,7 @@ def _scores(facts: Facts, best: int | None) -> Section:
     blocks.append(select_scores(facts, best))
     found = points(facts, best)
     if found:
-        blocks.append(picture(found))
+        blocks.append(picture(found, unit(facts)))
     else:
         blocks.append(Text("No candidate has fresh seeds: there is no winner's curve."))
     return Section("Scores", tuple(blocks))
@@ -142,13 +142,13 @@ def _relatives(graph: Graph) -> Section:
 
 
 def _lineage(facts: Facts, best: int) -> Section:
-    state, rows = facts.state, []
+    state, goal, rows = facts.state, unit(facts), []
     for one in lineage(state, best)[:MOST_ANCESTORS]:
         member = state.members[one["birth"]]
         means = [
             member.scores[name][0] for name in state.config.anchor_names if member.scores[name]
         ]
-        score = f"{sum(means) / len(means):.3f}" if means else "-"
+        score = shown(sum(means) / len(means) if means else None, goal)
         parents = ", ".join(map(str, one["parents"]))
         origin = member.operator or one["origin"]
         rows.append((str(one["birth"]), origin, parents, one["formula"], score))
@@ -157,7 +157,8 @@ def _lineage(facts: Facts, best: int) -> Section:
         (
             Table(
                 "lineage", "the leader and its ancestors, youngest first",
-                ("birth", "made by", "parents", "formula", "mean search score"), tuple(rows),
+                ("birth", "made by", "parents", "formula", heading("mean search score", goal)),
+                tuple(rows),
                 left=frozenset({1, 3}),
             ),
         ),

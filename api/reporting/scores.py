@@ -16,7 +16,7 @@ from evosearch.gain import margins
 from evosearch.objectives import ACCURACY, Objective
 from evosearch.report import final_rights, formula_of
 from evosearch.stats import Interval, paired_bootstrap
-from evosearch.streams import stream
+from evosearch.streams import evaluation_seed, stream
 
 TOP = 10
 
@@ -89,18 +89,28 @@ def select_scores(facts: Facts, best: int | None) -> Table:
         label = f"{mark}{birth}{' (leader)' if birth == best else ''}"
         rows.append((label, formula_of(member.graph), *_cells(facts, scores, seeds, goals),
                      str(seeds)))  # fmt: skip
-    for name, means in samples.baseline_means().items():
-        seeds = min(len(one) for one in samples.baselines[name])
-        rows.append((name, "", *_cells(facts, list(means), seeds, goals), str(seeds)))
+    for name in samples.baseline_means():
+        kept = _control(facts, name)
+        scores, seeds = [float(np.mean(one)) for one in kept], min(map(len, kept))
+        rows.append((name, "", *_cells(facts, scores, seeds, goals), str(seeds)))
     heads = [heading(name, goal) for name, goal in zip(names, goals, strict=True)]
     return Table(
         "select", "select: top layers and every baseline",
         ("layer", "formula", *heads, "mean", "seeds"), tuple(rows), left=frozenset({0, 1}),
         bold=frozenset(bold),
-        caption="Layers by the fresh seeds of the confirmation alone; ~ has none, and its score "
-        "is the one that ranked it. Intervals (95 %) from the spread over seeds of all layers, "
-        "pooled by anchor; one learning rate.",
+        caption="Layers by the fresh seeds of the confirmation alone, and baselines by the same "
+        "seeds where they have them; ~ has none, and its score is the one that ranked it. Who "
+        "stands on top was chosen with the help of these scores. Intervals (95 %) from the spread "
+        "over seeds of all layers, pooled by anchor; one learning rate.",
     )  # fmt: skip
+
+
+def _control(facts: Facts, name: str) -> list[list[float]]:
+    """A baseline's scores by anchor: those of the confirmation's seeds, before it all there are."""
+    config, rows = facts.state.config, facts.samples.baselines[name]
+    wanted = {evaluation_seed(config.seed, "confirm", i) for i in range(config.confirmation.seeds)}
+    same = [[score for seed, score in one.items() if seed in wanted] for one in rows]
+    return same if all(same) else [list(one.values()) for one in rows]
 
 
 def together(goals: list[Objective]) -> Objective:

@@ -2,7 +2,8 @@
 
 Which jobs a study needs, how long they take, and their run on a pool; each evaluation is kept in a
 folder as it comes, so that a run that was broken off goes on. Nothing is written to the search:
-these are looks at *select*, and *final* is never read.
+these are looks at *select*, and *final* is never read. All have training seeds that chose nothing:
+on those that made a layer the leader its row would be flattered.
 """
 
 from __future__ import annotations
@@ -139,12 +140,12 @@ def transfer_study(facts: Facts, best: int, seeds: int, names: Iterable[str]) ->
 
 
 class _Maker:
-    """Makes trials with the training seeds of the search's confirmation."""
+    """Makes trials with training seeds of their own, on which nothing was selected."""
 
     def __init__(self, facts: Facts, seeds: int) -> None:
         self._facts = facts
         seed = facts.state.config.seed
-        self._seeds = [evaluation_seed(seed, "confirm", index) for index in range(seeds)]
+        self._seeds = [evaluation_seed(seed, "study", index) for index in range(seeds)]
 
     def trial(
         self, row: tuple[str, ...], layer: str, graph: Graph | None, rate: float | None, task: Task

@@ -1,19 +1,26 @@
 """The tables of a report's own trainings: what each part of the layer is worth, and how far it
-holds. Differences are paired by seed; intervals are Student's over seeds.
+holds. Differences are paired by seed; intervals are Student's over seeds. Shown are values in the
+objective's unit.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from api.reporting.blocks import Block, Section, Table, Text
 from api.reporting.drawings import differences
+from api.reporting.scores import together
 from api.reporting.studies import LEADER, Study
+from api.text import changed, heading, shown
+from evosearch.objectives import ACCURACY, Objective
 from evosearch.report import formula_of
 from evosearch.stats import Interval, paired_interval
 
 INTERVALS = (
-    "Mean score over anchors on select. Differences are paired by seed, with 95 % intervals "
+    "Mean over anchors on select, with seeds of the study's own: on those that chose the leader it "
+    "would be flattered. Differences are paired by seed, with 95 % intervals "
     "(Student's, over seeds); they are many looks, and none of them is corrected for the others."
 )
 TITLES = {
@@ -43,58 +50,85 @@ def study_section(study: Study) -> Section:
 
 
 def _knocked_out(study: Study) -> Table:
+    goal = _goal(study, ("nothing", ""))
     whole = study.by_seed(("nothing", ""), LEADER)
-    rows = [("(the leader)", "", "", *_scored(whole, None))]
+    rows = [("(the leader)", "", "", *_scored(whole, None, goal))]
     ranked = []
     for (node, by), part in study.parts.items():
         found = study.by_seed((node, by), LEADER)
         lost = None if part.fault else _difference(found, whole)
-        cells = ("no layer", part.fault) if part.fault else _scored(found, whole)
+        cells = ("no layer", part.fault) if part.fault else _scored(found, whole, goal)
         order = -np.inf if lost is None else lost.value
         ranked.append((order, (node, by, formula_of(part.graph), *cells), lost))
     ranked.sort(key=lambda one: one[0])
     rows += [row for _, row, _ in ranked]
-    drawn = [(f"{row[0]} by {row[1]}", found) for _, row, found in ranked if found is not None]
+    drawn = [
+        (f"{row[0]} by {row[1]}", _as_values(found, goal))
+        for _, row, found in ranked if found is not None
+    ]  # fmt: skip
     return Table(
         "knock-out", f"the leader without each of its nodes, {len(whole)} seeds",
-        (*study.head, "what is left", "score", "difference to the leader"), tuple(rows),
+        (*study.head, "what is left", heading("score", goal), "difference to the leader"),
+        tuple(rows),
         left=frozenset({0, 1, 2}), bold=frozenset({0}), caption=INTERVALS,
-        svg=differences("What the leader's score is without each of its nodes", drawn),
+        svg=differences(
+            heading("What the leader's score is without each of its nodes", goal), drawn
+        ),
     )  # fmt: skip
 
 
 def _beside_rivals(study: Study) -> Table:
     layers = list(dict.fromkeys(trial.layer for trial in study.trials))
-    rivals = layers[1:]
+    names = list(dict.fromkeys(trial.row for trial in study.trials))
+    goals = {row: _goal(study, row) for row in names}
+    together_in = together(list(goals.values()))
+    named = any(goal != ACCURACY for goal in goals.values())
     rows, drawn = [], []
-    for row in dict.fromkeys(trial.row for trial in study.trials):
+    for row in names:
         found = {layer: study.by_seed(row, layer) for layer in layers}
-        means = {layer: float(np.mean(list(one.values()))) for layer, one in found.items() if one}
-        cells = [f"{means[layer]:.3f}" if layer in means else "-" for layer in layers]
-        known = [name for name in rivals if name in means]
-        if LEADER in means and known:
-            better = max(known, key=lambda name: means[name])
-            gain = _difference(found[LEADER], found[better])
-            cells += [better, _shown(gain)]
-            drawn.append((", ".join(row), gain))
-        else:
-            cells += ["-", "-"]
-        rows.append((*row, *cells))
-    count = len(study.head)
+        cells, gain = _compared(found, goals[row])
+        if gain is not None:
+            drawn.append((", ".join(row), _as_values(gain, together_in)))
+        rows.append((*row, *([goals[row].label] if named else []), *cells))
+    count = len(study.head) + named
     return Table(
         study.name, "leader and rivals in other settings",
-        (*study.head, *layers, "better rival", "leader minus it"), tuple(rows),
+        (*study.head, *(["values are"] if named else []), *layers, "better rival",
+         "leader minus it"),
+        tuple(rows),
         left=frozenset({*range(count), count + len(layers)}),
         caption=f"{INTERVALS} {_RATES[study.name]}",
-        svg=differences("The leader minus the better rival", drawn),
+        svg=differences(heading("The leader minus the better rival", together_in), drawn),
     )  # fmt: skip
 
 
-def _scored(found: dict[int, float], whole: dict[int, float] | None) -> tuple[str, str]:
+def _compared(
+    found: Mapping[str, dict[int, float]], goal: Objective
+) -> tuple[list[str], Interval | None]:
+    """The cells of a row of leader and rivals, and the leader's gain over the better of these."""
+    means = {layer: float(np.mean(list(one.values()))) for layer, one in found.items() if one}
+    cells = [shown(means.get(layer), goal) for layer in found]
+    known = [name for name in found if name != LEADER and name in means]
+    if LEADER not in means or not known:
+        return [*cells, "-", "-"], None
+    better = max(known, key=lambda name: means[name])
+    gain = _difference(found[LEADER], found[better])
+    return [*cells, better, _shown(gain, goal)], gain
+
+
+def _goal(study: Study, row: tuple[str, ...]) -> Objective:
+    """What the numbers of a row are values of."""
+    task = next(trial.jobs[0].task for trial in study.trials if trial.row == row)
+    return together([anchor.objective for anchor in task.anchors])
+
+
+def _scored(
+    found: dict[int, float], whole: dict[int, float] | None, goal: Objective
+) -> tuple[str, str]:
     if not found:
         return "-", "-"
-    mean = f"{np.mean(list(found.values())):.3f}"
-    return mean, "" if whole is None else _shown(_difference(found, whole))
+    mean = shown(float(np.mean(list(found.values()))), goal)
+    return mean, "" if whole is None else _shown(_difference(found, whole), goal)
 
 
 def _difference(ours: dict[int, float], theirs: dict[int, float]) -> Interval:
@@ -104,7 +138,13 @@ def _difference(ours: dict[int, float], theirs: dict[int, float]) -> Interval:
     return paired_interval(np.array([ours[seed] - theirs[seed] for seed in seeds]))
 
 
-def _shown(found: Interval) -> str:
+def _as_values(found: Interval, goal: Objective) -> Interval:
+    """A difference of scores as one of values, with its ends in order."""
+    low, high = sorted((goal.value(found.low), goal.value(found.high)))
+    return Interval(goal.value(found.value), low, high)
+
+
+def _shown(found: Interval, goal: Objective) -> str:
     if np.isnan(found.low):
-        return f"{found.value:+.3f}"
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+        return goal.change(found.value)
+    return changed(found._asdict(), goal)

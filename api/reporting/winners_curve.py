@@ -1,7 +1,8 @@
 """What choosing the highest of many scores does to them: search score against fresh seeds.
 
 A candidate that one lucky seed brought to the top falls when it is measured again; a baseline was
-not chosen by its score and does not. The plot shows how far.
+not chosen by its score and does not. The plot shows how far. Points are scores, of which higher is
+better; axes and table show the values in the objective's unit, worse ones first.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ import numpy as np
 
 from api.reporting.blocks import Picture, Table
 from api.reporting.gather import Facts
+from api.reporting.scores import together
+from api.text import changed, heading, shown
 from evosearch.gain import margins
+from evosearch.objectives import Objective
 from evosearch.stats import Interval, mean_interval
+from evosearch.streams import evaluation_seed
 
 _SIDE, _LEFT, _BOTTOM, _TOP = 360, 66, 46, 14
 _WIDTH = _LEFT + _SIDE + 120
@@ -41,6 +46,7 @@ class Point:
 def points(facts: Facts, best: int | None) -> list[Point]:
     """Candidates that have fresh seeds on ``select``, then the baselines that have."""
     anchors, found = facts.state.config.anchor_names, []
+    begun = evaluation_seed(facts.state.config.seed, "search", 0)
     noise = facts.samples.noise()
     rows: list[tuple[str, str, list[list[float]]]] = []
     for birth, member in facts.state.members.items():
@@ -48,7 +54,10 @@ def points(facts: Facts, best: int | None) -> list[Point]:
             kind = "leader" if birth == best else "candidate"
             rows.append((str(birth), kind, [member.scores[anchor] for anchor in anchors]))
     for name, by_anchor in facts.samples.baselines.items():
-        rows.append((name, "baseline", [list(one.values()) for one in by_anchor]))
+        if all(begun in one for one in by_anchor):
+            others = [[score for seed, score in one.items() if seed != begun] for one in by_anchor]
+            scores = [[one[begun], *rest] for one, rest in zip(by_anchor, others, strict=True)]
+            rows.append((name, "baseline", scores))
     for label, kind, scores in rows:
         seeds = min(len(one) for one in scores) - 1
         if seeds < 1:
@@ -72,32 +81,43 @@ def flattery(found: list[Point]) -> Interval | None:
     return mean_interval(np.array(falls), level=0.95, seed=0)
 
 
-def picture(found: list[Point]) -> Picture:
-    """The plot with its numbers; below the line is what fell."""
+def unit(facts: Facts) -> Objective:
+    """What a mean over the anchors is a value of."""
+    return together([facts.state.config.objective(one) for one in facts.state.config.anchor_names])
+
+
+def picture(found: list[Point], goal: Objective) -> Picture:
+    """The plot with its numbers; below the line is what became worse."""
     fall = flattery(found)
-    told = "" if fall is None else (
-        f"Candidates fell by {fall.value:.3f} [{fall.low:.3f}, {fall.high:.3f}] in the mean "
-        "(95 %, bootstrap over candidates). "
-    )  # fmt: skip
+    told = ""
+    if fall is not None:
+        change = {"value": -fall.value, "low": -fall.high, "high": -fall.low}
+        told = (
+            f"From the first seed to the fresh ones candidates changed by {changed(change, goal)} "
+            "in the mean (95 %, bootstrap over candidates). "
+        )
     data = Table(
         "winners-curve", "search score and fresh seeds",
-        ("layer", "kind", "search score", "fresh seeds' mean", "margin", "fresh seeds"),
+        ("layer", "kind", heading("search score", goal), "fresh seeds' mean", "margin",
+         "fresh seeds"),
         tuple(
-            (one.label, one.kind, f"{one.first:.4f}", f"{one.fresh:.4f}",
-             "-" if np.isnan(one.margin) else f"{one.margin:.4f}", str(one.seeds))
+            (one.label, one.kind, shown(one.first, goal, digits=4),
+             shown(one.fresh, goal, digits=4),
+             "-" if np.isnan(one.margin) else f"{abs(goal.value(one.margin)):.4f}", str(one.seeds))
             for one in found
         ),
         left=frozenset({0, 1}), folded=True,
     )  # fmt: skip
     return Picture(
         "winners-curve", "Winner's curve: what one seed promised and what fresh seeds gave",
-        _svg(found), data,
-        told + "Mean score over anchors on select. On the line nothing was flattered; bars are "
-        "95 % intervals from the spread over seeds of all layers, pooled.",
+        _svg(found, goal), data,
+        told + "Mean over anchors on select, worse values to the left and below. On the line "
+        "nothing was flattered, and a baseline was chosen by no seed; bars are 95 % intervals from "
+        "the spread over seeds of all layers, pooled.",
     )  # fmt: skip
 
 
-def _svg(found: list[Point]) -> str:
+def _svg(found: list[Point], goal: Objective) -> str:
     ends = [end for one in found for end in (
         one.first, one.fresh, one.fresh - np.nan_to_num(one.margin),
         one.fresh + np.nan_to_num(one.margin))]  # fmt: skip
@@ -126,12 +146,13 @@ def _svg(found: list[Point]) -> str:
     for tick in _ticks(low, high):
         parts += [
             f'<text x="{x_of(tick):.1f}" y="{_TOP + _SIDE + 16}" text-anchor="middle">'
-            f"{tick:g}</text>",
-            f'<text x="{_LEFT - 6}" y="{y_of(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>',
+            f"{goal.value(tick):g}</text>",
+            f'<text x="{_LEFT - 6}" y="{y_of(tick) + 4:.1f}" text-anchor="end">'
+            f"{goal.value(tick):g}</text>",
         ]
     parts += [
-        f'<text x="{_LEFT + _SIDE / 2}" y="{height - 8}" text-anchor="middle">search score (the '
-        "seed that chose it)</text>",
+        f'<text x="{_LEFT + _SIDE / 2}" y="{height - 8}" text-anchor="middle">'
+        f"{escape(heading('search score', goal))}, the seed that chose it</text>",
         f'<text transform="translate(14 {_TOP + _SIDE / 2}) rotate(-90)" text-anchor="middle">'
         "mean of fresh seeds</text>",
     ]

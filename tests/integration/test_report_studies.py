@@ -25,6 +25,7 @@ from evosearch.confirm import leader
 from evosearch.errors import ConfigError
 from evosearch.ports import unseen
 from evosearch.records import Evaluation, EvaluationDone, Failure, Job, JobDone, Message
+from evosearch.streams import evaluation_seed
 from primitives.digest import digest
 from primitives.formula import parse
 from tests.integration.test_study import finished
@@ -157,13 +158,20 @@ def test_a_run_that_was_broken_off_goes_on(facts: Facts, tmp_path: Path) -> None
     assert same.scores == study.scores
 
 
-def test_the_leader_without_a_knock_out_scores_as_it_was_confirmed(
+def test_the_leader_without_a_knock_out_has_seeds_that_chose_nothing(
     facts: Facts, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (study,) = run_studies(facts, ["knock-out"], (), 1, tmp_path / "kept", InlinePool)
     best = best_of(facts)
-    confirmed = facts.samples.fresh[best][0]
-    assert study.by_seed(("nothing", ""), "leader") == confirmed
+    seed = facts.state.config.seed
+    found = study.by_seed(("nothing", ""), "leader")
+    assert found.keys() == {evaluation_seed(seed, "study", 0)}
+    assert 0.0 < found.popitem()[1] < 1.0
+    used = {run.seed for runs in facts.state.results.values() for _, run in runs}
+    assert facts.samples.fresh[best][0].keys() <= used
+    moved = transfer_study(facts, best, 5, ["convnext"])
+    for one in (study, robustness_study(facts, best, 5), moved):
+        assert not used & {run.seed for job in one.jobs for run in job.runs}
     said = capsys.readouterr().err
     assert f"{len(study.jobs)} trainings, 0 of them kept" in said
     told = to_markdown(document(facts, [study]))

@@ -304,6 +304,7 @@ def test_a_dry_run_counts_and_writes_nothing(http: httpx.Client) -> None:
     end = config.confirmation
     rivals = len(end.rivals)
     runs = 2 + len(config.baselines) + end.top * end.seeds
+    runs += rivals * end.seeds + 3 * end.baseline_seeds
     runs += (end.tune_top + rivals) * len(end.learning_rates) * end.tune_seeds
     runs += (1 + rivals) * end.final_seeds
     assert told["evaluations"] == 2

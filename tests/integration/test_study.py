@@ -20,12 +20,14 @@ from api.reporting.blocks import Document, Table
 from api.reporting.contents import document
 from api.reporting.gather import Facts, gather
 from api.reporting.render import to_html, to_markdown
-from api.reporting.winners_curve import Point, flattery, picture, points
+from api.reporting.winners_curve import Point, flattery, picture, points, unit
 from api.rerun import Number, matching, retrain, script_of, stored_numbers
 from db import open_store
 from evosearch.errors import ConfigError, NotFound
 from evosearch.events import Created
+from evosearch.objectives import ACCURACY
 from evosearch.presets import config_from, load_preset
+from evosearch.streams import evaluation_seed
 from tests.acceptance.command import environment, start_tiny
 
 
@@ -90,6 +92,7 @@ def test_the_script_needs_no_database(finished: tuple[str, str], tmp_path: Path)
     script = tmp_path / "again.py"
     script.write_text(script_of(number, script.name))
     assert Number.from_data(number.to_data()).job == number.job
+    assert "and the data set polarity-digits: python again.py" in script.read_text()
     done = subprocess.run(
         [sys.executable, script.name], cwd=tmp_path, env=environment(), capture_output=True,
         text=True, timeout=120,
@@ -154,6 +157,13 @@ def test_the_reports_numbers_are_the_stores(facts: Facts, made: Document) -> Non
     assert select[f"{leader['birth']} (leader)"][2].startswith(
         f"{leader['confirmed']['resnet']:.3f}"
     )
+    fresh = evaluation_seed(state.config.seed, "confirm", 0)
+    for name in ("bn-relu", "gn-silu"):  # the candidates' seed alone, as theirs
+        (seeds,) = facts.samples.baselines[name]
+        assert fresh in seeds
+        assert len(seeds) > 1
+        assert select[name][2].startswith(f"{seeds[fresh]:.3f}")
+        assert select[name][-1] == "1"
     cost = {row[0]: row for row in table_of(made, "cost").rows}
     assert int(cost["search"][2]) == state.train_steps["search"] == 4 * 6
     assert cost["all"][1] == str(sum(facts.trainings.values()))
@@ -240,7 +250,15 @@ def test_the_parts_are_files_for_a_paper(
 def test_the_winners_curve_tells_flattery(facts: Facts) -> None:
     found = points(facts, facts.state.chosen[0])
     assert {one.kind for one in found} == {"candidate", "leader", "baseline"}
+    assert {one.label for one in found if one.kind == "baseline"} == {"bn-relu", "gn-silu"}
+    assert unit(facts) == ACCURACY
+    begun = evaluation_seed(facts.state.config.seed, "search", 0)
     for one in found:
+        if one.kind == "baseline":
+            (seeds,) = facts.samples.baselines[one.label]
+            others = [score for seed, score in seeds.items() if seed != begun]
+            mean = sum(others) / len(others)
+            assert (one.first, one.fresh) == pytest.approx((seeds[begun], mean))
         if one.kind != "baseline":
             first, *fresh = facts.state.members[int(one.label)].scores["resnet"]
             assert (one.first, one.fresh) == pytest.approx((first, sum(fresh) / len(fresh)))
@@ -249,13 +267,13 @@ def test_the_winners_curve_tells_flattery(facts: Facts) -> None:
     assert fall is not None
     assert fall.value == pytest.approx(0.115)
     assert 0.1 <= fall.low < 0.115 < fall.high <= 0.13
-    drawing = ElementTree.fromstring(picture(lucky).svg)
+    drawing = ElementTree.fromstring(picture(lucky, ACCURACY).svg)
     dots = [one for one in drawing.iter() if one.tag.endswith("circle")]
     assert len(dots) == 4
-    assert "fell by 0.115" in picture(lucky).caption
+    assert "candidates changed by -0.115 [" in picture(lucky, ACCURACY).caption
     crowd = [Point(str(k), "candidate", 0.9, 0.8 + 1e-4 * k, 0.01, 3) for k in range(60)]
     crowd.append(Point("bn-relu", "baseline", 0.7, 0.7, 0.01, 3))
-    crowded = ElementTree.fromstring(picture(crowd).svg)
+    crowded = ElementTree.fromstring(picture(crowd, ACCURACY).svg)
     texts = [one for one in crowded.iter() if one.tag.endswith("text") and one.get("fill")]
     heights = sorted(float(str(one.get("y"))) for one in texts)
     assert all(above + 12 < below for above, below in pairwise(heights))

@@ -114,6 +114,16 @@ def test_the_seed_that_selected_and_rates_that_were_not_tuned_do_not_count() -> 
     assert tuned_rate(made, "c1") == 0.2
 
 
+def test_a_rivals_seeds_of_the_confirmation_choose_no_rate() -> None:
+    made = state()
+    add(made, "bn-relu", "tune", 0.75, rate=0.2)
+    add(made, "bn-relu", "tune", 0.74, rate=0.4)
+    add(made, "bn-relu", "confirm", 0.99, 0.99, rate=0.4)
+    assert tuned_rate(made, "bn-relu") == 0.2
+    add(made, "bn-relu", "baseline", 0.99, rate=0.4)
+    assert tuned_rate(made, "bn-relu") == 0.4
+
+
 @pytest.mark.parametrize("missing", ANCHORS)
 def test_a_rate_that_died_on_an_anchor_is_none_and_without_any_the_tasks_is_taken(
     missing: str,

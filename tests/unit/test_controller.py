@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from api.progress import confirmation_steps_left
 from db.memory import MemoryStore
 from evosearch import events as ev
 from evosearch.confirm import leader
@@ -69,7 +70,7 @@ def test_a_search_runs_through_every_phase_and_reports() -> None:
     assert report is not None
     a_seed = 3 * 3 * state.config.task.steps  # leader and two rivals on three anchors
     assert report["final"]["seeds"] == state.search_steps // a_seed < 99
-    assert "wider" in report["notes"][0]
+    assert "too narrow" in report["notes"][0]
     assert {row["anchor"] for row in report["final"]["anchors"]} == set(state.config.anchor_names)
     assert report["leader"]["confirmed_seeds"] == state.config.confirmation.seeds
 
@@ -107,6 +108,82 @@ def test_the_best_candidates_are_tuned_and_the_best_at_its_own_rate_leads() -> N
         lambda: start("budget.evaluations=6", "confirmation.tune_top=2", "confirmation.top=2",
                       "confirmation.tune_seeds=1"), controller, 1, 23,
     )  # fmt: skip
+
+
+def test_every_baseline_is_a_control_with_the_candidates_fresh_seeds() -> None:
+    store = start("confirmation.seeds=3", "confirmation.baseline_seeds=2")
+    state = finished(store)
+    wanted = {"bn-relu": 3, "bn-silu": 3, "gn-silu": 2, "evonorm-b0": 2, "evonorm-s0": 2}
+    assert state.config.control_seeds == wanted
+    candidates = [run.seed for why, run in state.results[f"c{state.chosen[0]}"] if why == "confirm"]
+    for name, count in wanted.items():
+        mine = [run for why, run in state.results[name] if why == "confirm"]
+        assert {run.learning_rate for run in mine} == {state.config.task.learning_rate}
+        for anchor in state.config.anchor_names:
+            seeds = [run.seed for run in mine if run.anchor == anchor]
+            assert len(seeds) == count
+            assert set(seeds) <= set(candidates)
+    assert load_preset("quickstart", ["confirmation.baseline_seeds=99"]).control_seeds == (
+        dict.fromkeys(wanted, 4)
+    )
+
+
+def test_what_the_controls_score_changes_neither_leader_nor_verdict() -> None:
+    def worth(score: float) -> Script:
+        def script(job: Job) -> tuple[float, Sequence[Message]]:
+            seconds, messages = answer(job)
+            if job.purpose != "confirm" or job.subject.baseline is None:
+                return seconds, messages
+            return seconds, [
+                one.model_copy(update={"evaluation": one.evaluation.model_copy(
+                    update={"score": score})}) if isinstance(one, EvaluationDone) else one
+                for one in messages
+            ]  # fmt: skip
+
+        return script
+
+    # The search's rate is one of those that are tuned: the rivals' choice could depend on it.
+    rate = ("task.learning_rate=0.2", "confirmation.learning_rates=[0.1, 0.2]")
+    low, high = (finished(start(*rate), worth(score)) for score in (0.0, 1.0))
+    assert low.results["bn-relu"] != high.results["bn-relu"]
+    assert low.chosen == high.chosen
+    assert low.report is not None
+    assert low.report == high.report
+
+
+def test_a_control_that_fails_ends_nothing() -> None:
+    def script(job: Job) -> tuple[float, Sequence[Message]]:
+        if job.purpose == "confirm" and job.subject.baseline == "gn-silu":
+            return 1.0, [JobDone(job_id=job.id, failure=Failure(cause="error", detail="boom"))]
+        return answer(job)
+
+    state = finished(start(), script)
+    assert state.report is not None
+    assert "final" in state.report
+
+
+def test_the_steps_that_are_left_count_the_controls() -> None:
+    store = start("confirmation.final_seeds=3")
+    run = controller(store)
+    left: dict[str, float] = {}
+    while not run.over:
+        run.step(0.0)
+        phase = run.state.phase
+        if phase not in left and phase != "search":
+            left[phase] = confirmation_steps_left(run.state, 0.0)
+            left[f"{phase}, done"] = sum(run.state.train_steps.values())
+    took = sum(run.state.train_steps.values())
+    for phase in ("confirm", "tune", "final"):
+        assert left[phase] == took - left[f"{phase}, done"] > 0
+    begun = State(ev.Created(config=run.state.config))
+    begun.train_steps["search"] = 10**6
+    a_seed = 3 * run.state.config.task.steps
+    assert run.state.config.confirm_runs == 5 * 4 + 2 * 4 + 3 * 2
+    assert confirmation_steps_left(begun, 0.0) == a_seed * (
+        run.state.config.confirm_runs + 4 * 3 * 4 + 3 * 3
+    )
+    off = State(ev.Created(config=load_preset("quickstart", ["confirmation.enabled=false"])))
+    assert confirmation_steps_left(off, 0.0) == 0
 
 
 def test_the_same_seed_gives_the_same_log_and_another_seed_another() -> None:

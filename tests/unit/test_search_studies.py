@@ -133,6 +133,30 @@ def test_targets_are_judged_by_the_hardest_rival() -> None:
     assert summary(ROWS)["no hurdles"]["exhausted"] == 3
 
 
+@pytest.mark.parametrize(
+    ("value", "high", "unmeasured", "told"),
+    [
+        (0.4, 0.5, [], "met"),
+        (0.4, 0.51, [], "met at the median; the interval holds more"),
+        (0.4, None, [], "met at the median; the interval holds more"),
+        (0.6, 0.7, [], "**missed**"),
+        (None, None, [], "**missed**"),
+        (0.4, 0.5, ["paper"], "met; of the rivals measured so far"),
+        (0.4, 0.6, ["paper"], "met at the median; the interval holds more; of the rivals measured "
+         "so far"),
+        (0.6, 0.7, ["paper"], "**missed**; of the rivals measured so far"),
+    ],
+)  # fmt: skip
+def test_a_target_is_met_at_the_median_and_what_is_unsure_of_it_is_said(
+    value: float | None, high: float | None, unmeasured: list[str], told: str
+) -> None:
+    one = {
+        "wanted": 0.5, "met": value is not None and value <= 0.5,
+        "share": {"value": value, "low": 0.3, "high": high},
+    }  # fmt: skip
+    assert efficiency.judgement(one, unmeasured) == told
+
+
 def test_a_line_is_drawn_until_the_budget_and_not_beyond() -> None:
     rows = [row("a", 1, PEAK), row("a", 2, PEAK, seconds=7.0),
             row("b", 1, PEAK, exhausted=True, steps=50, seconds=5.0)]  # fmt: skip
@@ -284,6 +308,7 @@ def test_the_page_says_what_there_is_and_names_what_is_not(tmp_path: Path) -> No
     assert "The same table with 20,000, " in whole
     assert "A larger tournament: no better." in whole
     assert "| on the table | paper | training steps | not reached [" in whole
+    assert "| **missed**; of the rivals measured so far |" in whole
     assert "(pictures/search_seconds.svg)" in whole
     assert "(pictures/search_steps.svg)" not in whole
     assert "processor seconds" in whole

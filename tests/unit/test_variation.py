@@ -9,7 +9,7 @@ import pytest
 
 from evosearch.config import Space
 from evosearch.errors import ConfigError
-from evosearch.streams import below, evaluation_seed, sample, stream
+from evosearch.streams import SEED_PURPOSES, below, evaluation_seed, sample, stream
 from evosearch.variation import Table, draw_table, mutate, random_graph, random_node, weighted
 from primitives.graph import FIRST_OP
 from primitives.ops import AGGREGATIONS, OP_SETS, typed_name
@@ -68,7 +68,7 @@ def test_evaluation_seeds_differ_by_search_purpose_and_index() -> None:
     seeds = [
         evaluation_seed(search, purpose, index)
         for search in range(4)
-        for purpose in ("search", "remeasure", "confirm", "tune", "final")
+        for purpose in SEED_PURPOSES
         for index in range(20)
     ]
     assert len(set(seeds)) == len(seeds)
