@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.commands_search import Database, Pool, SearchRef, Workers
+from api.commands_data import DataDir, use_data_dir
+from api.commands_search import Database, Pool, RayAddress, SearchRef, Workers
 from evosearch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from api.reporting.gather import Facts
     from api.rerank import Rerank, Tune
+    from api.wiring import PoolName
     from evosearch.records import Job
 
 MOST_RATES = 20
@@ -45,7 +47,8 @@ def rerank(
     ] = None,
     rates: Annotated[
         str | None,
-        typer.Option("--rates", help="Learning rates, as 0.1,0.2,0.4; default: as confirmed."),
+        typer.Option("--rates", help="Learning rates, as 0.1,0.2,0.4; default: as confirmed, "
+                     "and of fewer than three also half, once and twice the search's."),
     ] = None,
     anchors: Annotated[
         str | None,
@@ -60,8 +63,8 @@ def rerank(
         list[str] | None,
         typer.Option(
             "--transfer", metavar="NAME",
-            help="An anchor or data set that the search never used, besides; may be repeated. "
-            "Default: one anchor, where that is cheap.",
+            help="An anchor (NAME or NAME:SIZE) or data set that the search never used, besides; "
+            "may be repeated. Default: one anchor, where that is cheap, and one embedded data set.",
         ),
     ] = None,
     no_transfer: Annotated[
@@ -69,6 +72,7 @@ def rerank(
     ] = False,
     pool: Pool = "ray",
     workers: Workers = None,
+    ray_address: RayAddress = None,
     kept: Annotated[
         Path | None,
         typer.Option("--kept", help="Folder for trainings at hand; default: rerank-ID-kept."),
@@ -79,6 +83,7 @@ def rerank(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it takes and train nothing.")
     ] = False,
+    data_dir: DataDir = None,
     db: Database = None,
 ) -> None:  # fmt: skip
     """Tune the top layers and every baseline on a longer task, and compare them on final."""
@@ -95,7 +100,8 @@ def rerank(
                           expected="one of the two")  # fmt: skip
     wanted = () if no_transfer else tuple(transfer) if transfer else None
     asked = Asked(top, steps, seeds, rates_of(rates), names_of(anchors), dataset, wanted)
-    check(out, pool, workers)
+    check(out, pool, workers, ray_address)
+    use_data_dir(data_dir)
     console = Console(stderr=True)
     with sql_database(db) as store:
         facts = gather(store, ref)
@@ -112,17 +118,20 @@ def rerank(
             def told(what: str, done: int, of: int) -> None:
                 status.update(f"{what}: {done} of {of}")
 
-            tune, make_pool = runners(pool, workers)
+            tune, make_pool = runners(pool, workers, ray_address)
             result = carry_out(made, facts, tune, make_pool, folder, told)
     show(result, out)
 
 
-def check(out: Path | None, pool: str, workers: int | None) -> None:
+def check(out: Path | None, pool: str, workers: int | None, address: str | None = None) -> None:
     """Refuse what would fail after hours of training.
 
     Raises:
-        ConfigError: no such folder, or more workers than the pool has.
+        ConfigError: no such folder, more workers than the pool has, or a cluster for none.
     """
+    if pool == "inline" and address is not None:
+        raise ConfigError("the inline pool knows no cluster", got=f"--ray-address {address}",
+                          hint="use --pool ray")  # fmt: skip
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise ConfigError("no file for the result", expected="a file in a folder that exists",
                           got=str(out))  # fmt: skip
@@ -167,35 +176,49 @@ def names_of(text: str | None) -> tuple[str, ...]:
     return parts
 
 
-def runners(pool: str, workers: int | None) -> tuple[Tune, Callable[[], Any]]:
-    """What tunes all trials, and what makes the pool of the second stage."""
+def runners(
+    pool: PoolName, workers: int | None, address: str | None = None
+) -> tuple[Tune, Callable[[], Any]]:
+    """What tunes all trials, and what makes the pool of the second stage.
+
+    What is None is taken from the settings' variables, as ``EVOSEARCH_RAY_ADDRESS``.
+    """
     from functools import partial
 
+    from api.settings import load_settings
     from api.wiring import make_pool
 
+    make = partial(make_pool, pool, workers, address)
     if pool == "inline":
         from workers.tuning import tune_inline
 
-        return tune_inline, partial(make_pool, pool, workers)
+        return tune_inline, make
 
     from workers.rerank_tune import tune_with_ray
 
-    return partial(tune_with_ray, workers=workers), partial(make_pool, pool, workers)
+    known = load_settings({"workers": workers, "ray_address": address})
+    tune = partial(tune_with_ray, workers=known.workers, address=known.ray_address,
+                   nice=known.worker_nice)  # fmt: skip
+    return tune, make
 
 
 def what_it_takes(facts: Facts, tune_jobs: list[Job], plan: Any) -> str:
     """A line on trainings and their time, if no rate were given up."""
     from api.reporting.studies import seconds_of
     from api.text import duration
+    from api.transfers import label
     from evosearch.rerank import row_key
 
     one = dict.fromkeys((row_key(*row) for row in plan.rows()), plan.rates[0])
     finals = list(plan.final_jobs(one))
-    settings = ", ".join(setting.key for setting in plan.settings)
+    settings = ", ".join(
+        f"{one.dataset}/{label(one.anchor, sized=one.sized)}" for one in plan.settings
+    )
     trainings = len(tune_jobs) * len(plan.tune_seeds)
     return (
         f"{len(plan.layers)} layers on {settings}: {trainings} trainings of at most "
-        f"{plan.task.steps} steps on select, {len(finals)} read on final; about "
+        f"{plan.task.steps} steps on select at the rates "
+        f"{', '.join(f'{rate:g}' for rate in plan.rates)}, {len(finals)} read on final; about "
         f"{duration(seconds_of(facts, [*tune_jobs, *finals]))} of worker time if no rate were "
         "given up and anchors had the search's sizes"
     )
@@ -209,8 +232,12 @@ def tell(console: Console, facts: Facts, made: Rerank) -> None:
     jobs = list(plan.tune_jobs())
     say(console, f"re-ranking {plan.key} of search {facts.info.id}")
     say(console, what_it_takes(facts, jobs, plan))
-    left, finals = len(made.left_to_tune()), len(made.kept("final"))
-    say(console, f"{len(jobs) - left} trials have ended and {finals} numbers are there already; "
+    for other in made.other_versions():
+        say(console, f"the same was begun with other versions, as {other}; its numbers stay where "
+                     "they are, and this one begins anew")  # fmt: skip
+    ended = sum(one.ended for one in made.tuned().values())
+    finals = len(made.kept("final"))
+    say(console, f"{ended} trials have ended and {finals} numbers are there already; "
                  "Ctrl-C loses none that has ended")  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from api.commands_search import Database, Pool, SearchRef, Workers
+from api.commands_data import DataDir, use_data_dir
+from api.commands_search import Database, Pool, RayAddress, SearchRef, Workers
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +35,12 @@ def rerun(
     split: Annotated[
         Literal["select", "final"] | None, typer.Option("--split", help="Of that split.")
     ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Of that data set, in a re-ranking.")
+    ] = None,
+    rerank: Annotated[
+        str | None, typer.Option("--rerank", metavar="KEY", help="Of that re-ranking.")
+    ] = None,
     within: Annotated[
         float, typer.Option("--within", min=0.0, help="Difference of scores that is no difference.")
     ] = 0.0,
@@ -43,6 +50,7 @@ def rerun(
     out: Annotated[
         Path | None, typer.Option("--out", help="Write a script that does it instead.")
     ] = None,
+    data_dir: DataDir = None,
     db: Database = None,
 ) -> int:
     """Train one stored number again and print it beside the stored one; 1 where they differ."""
@@ -51,12 +59,14 @@ def rerun(
     from api.wiring import open_database
     from evosearch.plugins import ensure
 
+    use_data_dir(data_dir)
     store = open_database(db)
     try:
         numbers = stored_numbers(store, candidate)
     finally:
         store.close()
-    numbers = matching(numbers, anchor=anchor, seed=seed, rate=rate, split=split)
+    numbers = matching(numbers, anchor=anchor, seed=seed, rate=rate, split=split, dataset=dataset,
+                       rerank=rerank)  # fmt: skip
     if listed:
         for one in numbers:
             goal = {a.name: a.objective for a in one.job.task.anchors}[one.stored.anchor]
@@ -94,7 +104,8 @@ def report(
         typer.Option(
             "--transfer",
             metavar="NAME",
-            help="Train on an anchor or data set that the search never used; may be repeated.",
+            help="Train on an anchor (NAME or NAME:SIZE) or data set that the search never used; "
+            "may be repeated.",
         ),
     ] = None,
     seeds: Annotated[
@@ -107,6 +118,8 @@ def report(
     ] = None,
     pool: Pool = "ray",
     workers: Workers = None,
+    ray_address: RayAddress = None,
+    data_dir: DataDir = None,
     db: Database = None,
 ) -> None:
     """Write the whole report of a search as one HTML page or as Markdown."""
@@ -123,6 +136,7 @@ def report(
     if out is not None and not out.absolute().parent.is_dir():  # not after hours of training
         raise ConfigError("no folder for the report", expected="a folder that exists",
                           got=str(out.parent))  # fmt: skip
+    use_data_dir(data_dir)
     store = open_database(db)
     try:
         facts = gather(store, ref)
@@ -136,7 +150,7 @@ def report(
 
         folder = kept or Path(f"report-{facts.info.id}-kept")
         studies = run_studies(facts, wanted, transfer or (), seeds, folder,
-                              lambda: make_pool(pool, workers))  # fmt: skip
+                              lambda: make_pool(pool, workers, ray_address))  # fmt: skip
     made = document(facts, studies)
     target = out or Path(f"report-{facts.info.id}.html")
     if parts is not None:

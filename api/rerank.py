@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from api.reporting.gather import Facts
+from api.transfers import default_transfer, settings_of
+from api.wiring import versions
 from db.studies import Studies
-from evosearch.config import Anchor, Task
 from evosearch.confirm import ranked
 from evosearch.errors import ConfigError, NotFound
 from evosearch.ports import Pool, Progress
 from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Subject
 from evosearch.report import formula_of, known_as
-from evosearch.rerank import Layer, Plan, Setting, Tuned, best_rates, row_of
+from evosearch.rerank import Layer, Plan, Tuned, best_rates, default_rates, row_of
 from evosearch.rerank_result import result_of
 from evosearch.streams import evaluation_seed
 
@@ -38,7 +39,7 @@ LOST = ("died", "hung")
 class Asked:
     """What the caller wants otherwise than by default; None or empty is the search's own.
 
-    ``transfer``: None for one anchor that the search did not use, where that is cheap.
+    ``transfer``: None for what `default_transfer` names, unless anchors or data are asked for.
     """
 
     top: int | None = None
@@ -48,25 +49,6 @@ class Asked:
     anchors: tuple[str, ...] = ()
     dataset: str | None = None
     transfer: tuple[str, ...] | None = None
-
-
-TRANSFERS = ("resnet", "mobilenetv2", "efficientnet", "convnext")
-"""Anchors that a re-ranking transfers to by default, the cheapest first."""
-
-
-def default_transfer(task: Task) -> tuple[str, ...]:
-    """The cheapest anchor that the search did not use, at the size of its own; none where that is
-    dear (full size), or where layers do not move (texts, and anchors of a user's own)."""
-    from workers.anchors import ANCHORS
-
-    own = {anchor.name: anchor for anchor in task.anchors}
-    networks = [ANCHORS.get(name) for name in own]
-    moves = all(one.own is None and one.kind == "image" and not one.forbids for one in networks)
-    size = task.anchors[0].size
-    if not moves or size == "full":
-        return ()
-    unused = [name for name in TRANSFERS if name not in own]
-    return tuple(f"{name}:{size}" for name in unused[:1])
 
 
 def make_plan(facts: Facts, asked: Asked) -> Plan:
@@ -82,19 +64,26 @@ def make_plan(facts: Facts, asked: Asked) -> Plan:
     if task.warm_up_steps > steps:
         raise ConfigError("fewer steps than the warm-up has", expected=f"{task.warm_up_steps} at "
                           "least", got=str(steps))  # fmt: skip
+    transfer = asked.transfer
+    if transfer is None:
+        transfer = () if asked.anchors or asked.dataset else default_transfer(task)
+    settings = settings_of(
+        task, transfer, anchors=asked.anchors, dataset=asked.dataset, in_rungs=True
+    )
     # A time limit is a machine's, and this task is longer.
     longer = task.model_copy(update={"steps": steps, "evaluation_seconds": None})
     count = asked.seeds or confirmation.final_seeds
     return Plan(
         search=facts.info.id,
         layers=tuple(_layers(facts, asked.top or confirmation.top)),
-        settings=tuple(_settings(task, asked)),
+        settings=tuple(settings),
         task=longer,
-        rates=asked.rates or tuple(dict.fromkeys(confirmation.learning_rates)),
+        rates=asked.rates or default_rates(config),
         tune_seeds=_seeds(config.seed, "rerank tune", confirmation.tune_seeds),
         final_seeds=_seeds(config.seed, "rerank final", count),
         resamples=confirmation.resamples,
         level=confirmation.level,
+        versions=versions(),
     )
 
 
@@ -119,93 +108,12 @@ def _layers(facts: Facts, top: int) -> Iterable[Layer]:
         yield Layer(subject=Subject(baseline=name))
 
 
-def _settings(task: Task, asked: Asked) -> Iterable[Setting]:
-    """Anchors on the data set that is asked for, then what the search never used."""
-    from workers.anchors import ANCHORS
-    from workers.datasets import DATASETS
-
-    own = {anchor.name: anchor for anchor in task.anchors}
-    base = asked.dataset or task.dataset
-    anchors = [_anchor(text, own) for text in asked.anchors] or list(task.anchors)
-    more, datasets = list[Anchor](), list[str]()
-    transfer = asked.transfer
-    if transfer is None:
-        transfer = () if asked.anchors or asked.dataset else default_transfer(task)
-    for text in transfer:
-        name = text.partition(":")[0]
-        if text in DATASETS.names() or name == "folder" or text.endswith(".npz"):
-            datasets.append(text)
-        elif name in ANCHORS.names():
-            more.append(_anchor(text, own))
-        else:
-            known = [one for one in (*ANCHORS.names(), *DATASETS.names())
-                     if one not in (*own, task.dataset)]  # fmt: skip
-            raise ConfigError("neither an anchor nor a data set", got=repr(text),
-                              expected=", ".join(known))  # fmt: skip
-        if name in own or text == task.dataset:
-            raise ConfigError("the search used it: that is no transfer", got=text)
-    every = [anchor.name for anchor in (*anchors, *more)]
-    twice = [name for name in (*every, *datasets, base)
-             if (*every, *datasets, base).count(name) > 1]  # fmt: skip
-    if twice:
-        raise ConfigError("named twice", expected="each anchor and data set once", got=twice[0])
-    for dataset in (base, *datasets):
-        _fits(dataset, (*anchors, *more), moved=dataset != task.dataset)
-        for anchor in (*anchors, *more):
-            searched = dataset == task.dataset and anchor.name in own
-            yield Setting(dataset=dataset, anchor=anchor, searched=searched)
-
-
-def _anchor(text: str, own: Mapping[str, Anchor]) -> Anchor:
-    """The setting of ``NAME`` or ``NAME:SIZE``; of the search's own anchors in its setting."""
-    from workers.anchors import ANCHORS
-
-    name, colon, size = text.partition(":")
-    network = ANCHORS.get(name)
-    if colon and size not in ("micro", "small", "full"):
-        raise ConfigError("no size of an anchor", expected="NAME or NAME:SIZE, with size micro, "
-                          "small or full", got=repr(text))  # fmt: skip
-    if colon and network.own is not None:
-        raise ConfigError("an anchor of your own has one size", expected=name, got=text)
-    anchor = own.get(name)
-    if anchor is None:
-        kinds = {ANCHORS.get(one).kind for one in own}
-        if network.forbids or network.kind not in kinds:
-            raise ConfigError("an anchor that forbids mixing axes, or of other data, takes no such "
-                              "layer", got=name)  # fmt: skip
-        anchor = Anchor(name=name)
-    if not colon:
-        return anchor
-    return anchor.model_copy(update={"size": size, "width": None, "depth": None})
-
-
-def _fits(dataset: str, anchors: Iterable[Anchor], *, moved: bool) -> None:
-    """Refuse data that is not at hand, or that anchors cannot train on, before anything trains."""
-    from workers.anchors import ANCHORS
-    from workers.datasets import load
-
-    kind = None
-    for anchor in anchors:
-        network = ANCHORS.get(anchor.name)
-        if network.own is not None and network.own.kind == "evaluator":
-            raise ConfigError("an evaluator trains in one go and cannot be tuned in rungs",
-                              got=anchor.name)  # fmt: skip
-        if network.own is not None and (network.own.kind == "task" or network.own.dataset):
-            if moved:
-                raise ConfigError("an anchor of your own that brings its data stays with it",
-                                  got=f"{anchor.name} on {dataset}")  # fmt: skip
-            continue
-        kind = kind or load(dataset).kind
-        if network.kind != kind:
-            raise ConfigError(f"anchor {anchor.name} does not fit the data set {dataset}",
-                              expected=f"an anchor of kind {kind}", got=network.kind)  # fmt: skip
-
-
 class Rerank:
     """A plan while it is carried out, and its items in the store.
 
-    Items: ``plan``; ``tune/TRIAL``; ``rate/ROW``; ``asked/JOB``, written before a job reads
-    ``final``; ``final/JOB``, the number; ``failed/NAME``; ``result``.
+    Items: ``plan``; ``tune/TRIAL``; ``rate/ROW``, settled once a job of the row was asked;
+    ``asked/JOB``, written before a job reads ``final``; ``final/JOB``, the number;
+    ``failed/NAME``; ``result``.
     """
 
     def __init__(self, studies: Studies, plan: Plan) -> None:
@@ -238,17 +146,46 @@ class Rerank:
         """Keep how far a trial has come."""
         self.put(f"tune/{name}", tuned.model_dump(mode="json"))
 
+    def to_tune(self) -> list[Job]:
+        """The trials of all rows that nothing was read of on ``final``; they race together.
+
+        A row that was read keeps its rate, and what failed in it is not tried again.
+        """
+        read = {row_of(name) for name in self.kept("asked")}
+        return [job for job in self.plan.tune_jobs() if row_of(job.id) not in read]
+
     def left_to_tune(self) -> list[Job]:
-        """Trials that have not ended."""
+        """Those of them that have not ended."""
         known = self.tuned()
-        return [job for job in self.plan.tune_jobs() if not known.get(job.id, Tuned()).ended]
+        return [job for job in self.to_tune() if not known.get(job.id, Tuned()).ended]
 
     def choose_rates(self, failures: Mapping[str, str]) -> None:
-        """Settle the rate of each row that has none; it never changes again."""
+        """The rate of each row by what is known of it; one that was read on ``final`` keeps it."""
         for name, why in failures.items():
             self.put(f"failed/{name}", {"why": why})
-        for row, rate in best_rates(self.plan, self.tuned()).items():
-            self.add(f"rate/{row}", {"rate": rate})
+        rates = best_rates(self.plan, self.tuned())
+        for row in dict.fromkeys(row_of(job.id) for job in self.to_tune()):
+            if row in rates:
+                self.put(f"rate/{row}", {"rate": rates[row]})
+
+    def failures(self) -> dict[str, str]:
+        """Trial or job -> why it has no number, of those that have none to this day."""
+        has = {name for name, one in self.tuned().items() if one.ended} | {*self.kept("final")}
+        failed = self.kept("failed")
+        return {name: str(one["why"]) for name, one in failed.items() if name not in has}
+
+    def other_versions(self) -> list[str]:
+        """Re-rankings of the same that other versions began, as ``KEY (torch 1.0)``."""
+        search = self.plan.search
+        found = []
+        for name in self._studies.of(search):
+            item = self._studies.item(search, name, "plan")
+            other = None if item is None else Plan.model_validate(item.payload)
+            if other is not None and self.plan.differs_in_versions_alone(other):
+                found.append(
+                    f"{name.split('-', 1)[1]} ({differences(other.versions, self.plan.versions)})"
+                )
+        return found
 
     def left_to_read(self, rates: Mapping[str, float]) -> list[Job]:
         """Trainings whose number on ``final`` is not there yet."""
@@ -296,12 +233,17 @@ class Rerank:
             finals[row_of(name)][one.seed] = one
         complete = {row: by_seed for row, by_seed in finals.items()
                     if len(by_seed) == len(self.plan.final_seeds)}  # fmt: skip
-        failures = {name: str(one["why"]) for name, one in self.kept("failed").items()}
-        result = result_of(self.plan, self.rates(), complete, failures)
+        result = result_of(self.plan, self.rates(), complete, self.failures())
         reads = [int(one["reads"]) for one in self.kept("asked").values()]
         result |= {"reads": sum(reads), "judged": judged(self._studies, facts)}
         self.put("result", result)
         return result
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The versions of then that are others now: ``torch 1.0``."""
+    told = [f"{name} {version}" for name, version in before.items() if now.get(name) != version]
+    return ", ".join(told) or "unknown versions"
 
 
 def judged(studies: Studies, facts: Facts) -> dict[str, int]:
@@ -331,8 +273,9 @@ def carry_out(
     plan = rerank.plan
     if rerank.left_to_tune():
         folder.mkdir(parents=True, exist_ok=True)
-        jobs = list(plan.tune_jobs())
-        ended = {name for name, one in rerank.tuned().items() if one.ended}
+        jobs = rerank.to_tune()
+        names, known = {job.id for job in jobs}, rerank.tuned()
+        ended = {name for name, one in known.items() if one.ended and name in names}
 
         def heard(name: str, tuned: Tuned) -> None:
             rerank.heard(name, tuned)
@@ -340,7 +283,7 @@ def carry_out(
                 ended.add(name)
             told("tuning on select", len(ended), len(jobs))
 
-        rerank.choose_rates(tune(jobs, plan.rungs, rerank.tuned(), heard, folder))
+        rerank.choose_rates(tune(jobs, plan.rungs, known, heard, folder))
     rerank.choose_rates({})
     left = rerank.left_to_read(rerank.rates())
     if left:

@@ -7,7 +7,8 @@ needs evosearch and no database.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pprint import pformat
 from typing import Any, NamedTuple
 
@@ -46,22 +47,26 @@ if __name__ == "__main__":
 class Number(NamedTuple):
     """A stored number: the job of one run that gives it again, what it gave, and where it is from.
 
-    ``versions``: package -> version of what computed when the search began.
+    ``versions``: package -> version of what computed when the search or the re-ranking began.
+    ``rerank``: key of the re-ranking, if it is of one.
     """
 
     search: str
     versions: Mapping[str, str]
     job: Job
     stored: Evaluation
+    rerank: str = ""
 
     @property
     def title(self) -> str:
         """Whose number it is, and of which run."""
         subject, run = self.job.subject, self.job.runs[0]
         who = f"candidate {subject.birth}" if subject.baseline is None else subject.baseline
+        part = f"re-ranking {self.rerank}" if self.rerank else self.job.purpose
+        data = f" and {self.job.task.dataset}" if self.rerank else ""
         return (
-            f"{who} of search {self.search} on {run.anchor}, seed {run.seed}, learning rate "
-            f"{run.learning_rate:g}, {run.split} ({self.job.purpose})"
+            f"{who} of search {self.search} on {run.anchor}{data}, seed {run.seed}, learning rate "
+            f"{run.learning_rate:g}, {run.split} ({part})"
         )
 
     @property
@@ -80,6 +85,7 @@ class Number(NamedTuple):
             "versions": dict(self.versions),
             "job": json.loads(self.job.model_dump_json()),
             "stored": json.loads(self.stored.model_dump_json(exclude=dropped)),
+            **({"rerank": self.rerank} if self.rerank else {}),
         }
 
     @classmethod
@@ -92,22 +98,31 @@ class Number(NamedTuple):
         try:
             stored = Evaluation.model_validate({"seconds": 0.0, **data["stored"]})
             job = Job.model_validate(data["job"])
-            return cls(str(data["search"]), dict(data["versions"]), job, stored)
+            return cls(str(data["search"]), dict(data["versions"]), job, stored,
+                       str(data.get("rerank", "")))  # fmt: skip
         except (LookupError, TypeError, ValueError) as err:
             raise ConfigError("no number of a search", got=" ".join(str(err).split())[:80]) from err
 
 
-def command_of(search: str, key: str, run: Run | Evaluation) -> str:
-    """The command that trains a number again; ``key``: of its `Subject`."""
+def command_of(
+    search: str, key: str, run: Run | Evaluation, *, dataset: str = "", rerank: str = ""
+) -> str:
+    """The command that trains a number again; ``key``: of its `Subject`.
+
+    ``dataset``, ``rerank``: of a number of a re-ranking.
+    """
     who = key[1:] if key[1:].isdigit() else key
+    of = f" --dataset {shlex.quote(dataset)} --rerank {rerank}" if rerank else ""
     return (
         f"evosearch rerun {search}-{who} --anchor {run.anchor} --seed {run.seed} "
-        f"--rate {run.learning_rate!r} --split {run.split}"
+        f"--rate {run.learning_rate!r} --split {run.split}{of}"
     )
 
 
 def stored_numbers(store: Store, ref: str) -> list[Number]:
     """All numbers of ``SEARCH-BIRTH``, ``SEARCH-BASELINE``, or ``SEARCH`` for its leader.
+
+    Those of the search come first, then what its re-rankings read on ``final``.
 
     Raises:
         NotFound: there is no such search, candidate or baseline, or it was never trained.
@@ -137,6 +152,7 @@ def stored_numbers(store: Store, ref: str) -> list[Number]:
         job = Job(id=f"rerun/{event.job_id}", purpose=event.purpose, subject=subject, graph=graph,
                   runs=(run,), task=task)  # fmt: skip
         found.append(Number(info.id, versions, job, done))
+    found += (one for one in rerank_numbers(store, info.id) if one.job.subject == subject)
     if not found:
         raise NotFound(
             f"search {info.id} has no number of {name or 'its leader'}",
@@ -145,9 +161,35 @@ def stored_numbers(store: Store, ref: str) -> list[Number]:
     return found
 
 
+def rerank_numbers(store: Store, search: str) -> Iterator[Number]:
+    """What all re-rankings of a search read on ``final``; memory keeps none."""
+    from db.sql_store import SqlStore
+    from db.studies import Studies
+    from evosearch.plugins import ensure
+    from evosearch.rerank import Plan, row_of
+
+    if not isinstance(store, SqlStore):
+        return
+    config, studies = store.search(search).config, Studies(store)
+    if config.space.primitives:  # layers may hold them
+        ensure(config.task.plugins)
+    for name in studies.of(search):
+        item = studies.item(search, name, "plan")
+        if item is None:
+            continue
+        plan = Plan.model_validate(item.payload)
+        kept = {job: Evaluation.model_validate(one.payload)
+                for job, one in studies.items(search, name, "final").items()}  # fmt: skip
+        rates = {row_of(job): done.learning_rate for job, done in kept.items()}
+        for job in plan.final_jobs(rates):
+            if job.id in kept:
+                again = job.model_copy(update={"id": f"rerun/{job.id}"})
+                yield Number(search, plan.versions, again, kept[job.id], name.split("-", 1)[1])
+
+
 def matching(
     numbers: Sequence[Number], *, anchor: str | None, seed: int | None, rate: float | None,
-    split: str | None,
+    split: str | None, dataset: str | None = None, rerank: str | None = None,
 ) -> list[Number]:  # fmt: skip
     """The numbers that have all that is given.
 
@@ -159,8 +201,11 @@ def matching(
     kept = [
         one for one in numbers
         if all(getattr(one.stored, name) == value for name, value in given.items())
+        and dataset in (None, one.job.task.dataset) and rerank in (None, one.rerank)
     ]  # fmt: skip
     if not kept:
+        given |= {name: value for name, value in (("data set", dataset), ("re-ranking", rerank))
+                  if value is not None}  # fmt: skip
         asked = ", ".join(f"{name} {value}" for name, value in given.items())
         raise NotFound(
             f"none of {len(numbers)} stored numbers is of {asked}", hint="--list shows them all"

@@ -12,16 +12,20 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from evosearch.config import Anchor, Task
+from evosearch.config import Anchor, Augmentation, SearchConfig, Task
 from evosearch.records import GraphData, Job, Record, Run, Split, Subject
 
 RUNG_SHARES = (0.25, 0.5, 1.0)
 """Of the steps, where the rates of a row are compared and the weaker ones given up."""
 REDUCTION = 2
 """Of the rates of a row, one in so many goes on after a rung."""
+RATE_FACTORS = (0.5, 1.0, 2.0)
+"""Of the search's learning rate, where its confirmation has too few rates to choose from."""
+ENOUGH_RATES = len(RATE_FACTORS)
 
 
 class Layer(Record):
@@ -41,29 +45,41 @@ class Layer(Record):
 class Setting(Record):
     """A data set and an anchor. ``searched``: the search trained on both, so this is no transfer.
 
-    ``dataset`` is the task's, also where an anchor of a user's own brings its data.
+    ``dataset`` is the task's, also where an anchor of a user's own brings its data. ``whole``:
+    images are trained on as they are, for the search's crops and flips were made for images of
+    another size. ``sized``: the anchor comes in sizes; a user's own has one.
     """
 
     dataset: str
     anchor: Anchor
     searched: bool
+    whole: bool = False
+    sized: bool = True
 
     @property
     def key(self) -> str:
         """Names a setting within a plan."""
         return f"{self.dataset}/{self.anchor.name}"
 
+    def of(self, task: Task) -> Task:
+        """The task in this setting."""
+        there: dict[str, Any] = {"dataset": self.dataset, "anchors": (self.anchor,)}
+        if self.whole:
+            there["augmentation"] = Augmentation()
+        return task.model_copy(update=there)
+
 
 class Tuned(Record):
     """How far a trial has come: step -> score on ``select`` of each tuning seed.
 
     ``ended``: nothing more is trained, as it is complete or was given up. ``steps``: training steps
-    of all seeds. ``worker``: who told it last.
+    of all seeds, ``seconds``: of a worker. ``worker``: who told it last.
     """
 
     scores: dict[int, tuple[float, ...]] = {}
     ended: bool = False
     steps: int = 0
+    seconds: float = 0.0
     worker: str = ""
 
     def mean(self, step: int) -> float:
@@ -75,7 +91,8 @@ class Plan(Record):
     """All that decides a re-ranking's numbers.
 
     ``task``: the longer task, with the search's anchors; a row has its own setting in their place.
-    ``tops``: candidates that were chosen, of so many that the search evaluated.
+    ``layers``: the candidates that were chosen, then every baseline. ``versions``: package ->
+    version of what trains; with others the numbers could be others, so that it is another plan.
     """
 
     search: str
@@ -87,11 +104,17 @@ class Plan(Record):
     final_seeds: tuple[int, ...]
     resamples: int
     level: float
+    versions: dict[str, str] = {}
 
     @cached_property
     def key(self) -> str:
         """A digest of everything in it: the same plan goes on, another one begins anew."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+    def differs_in_versions_alone(self, other: Plan) -> bool:
+        """Whether the other one asks for the same, of other versions."""
+        same = self.model_copy(update={"versions": other.versions}) == other
+        return same and self.versions != other.versions
 
     @property
     def rungs(self) -> tuple[int, ...]:
@@ -127,11 +150,23 @@ class Plan(Record):
             Run(anchor=setting.anchor.name, seed=seed, learning_rate=rate, split=split)
             for seed in seeds
         )
-        there = {"dataset": setting.dataset, "anchors": (setting.anchor,)}
         return Job(
             id=name, purpose="final" if final else "tune", subject=layer.subject,
-            graph=layer.graph, runs=runs, task=self.task.model_copy(update=there),
+            graph=layer.graph, runs=runs, task=setting.of(self.task),
         )  # fmt: skip
+
+
+def default_rates(config: SearchConfig) -> tuple[float, ...]:
+    """The rates of the search's confirmation, where these are three or more.
+
+    With fewer of them half, once and twice the search's own are tried too: a layer is compared at
+    a rate that was chosen for it.
+    """
+    rates = tuple(dict.fromkeys(config.confirmation.learning_rates))
+    if len(rates) >= ENOUGH_RATES:
+        return rates
+    around = (factor * config.task.learning_rate for factor in RATE_FACTORS)
+    return tuple(sorted({*rates, *around}))
 
 
 def row_key(layer: Layer, setting: Setting) -> str:

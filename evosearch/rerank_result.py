@@ -2,9 +2,10 @@
 
 Rows of one data set make a table of their own, apart for what the search trained on and for what it
 never used. Each candidate is compared with the better baseline of each anchor, so that it has to
-beat the best of them everywhere; p-values, of the mean over anchors and of each anchor alone, are
-corrected for the number of candidates. Where a baseline has no number nobody is called better. Pure
-functions from evaluations to plain JSON data.
+beat the best of them everywhere; it is worse only where it is below every baseline, for the best of
+several is above its own worth by chance, and equals would seem worse than it. p-values, of the mean
+over anchors and of each anchor alone, are corrected for the number of candidates. Where a baseline
+has no number nobody is called better or worse. Pure functions from evaluations to plain JSON data.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from evosearch.streams import stream
 BETTER, WORSE, NEITHER = "better", "worse", "no difference shown"
 ONE_SEED, MISSING = "one seed tells nothing", "not comparable: a row is missing"
 UNPROVED = "not shown: a baseline is missing"
-"""Better than the baselines that have a number, where another one has none."""
+"""Better or worse than the baselines that have a number, where another one has none."""
 
 Finals = Mapping[str, Mapping[int, Evaluation]]
 """Row -> seed -> evaluation on ``final``."""
@@ -64,6 +65,7 @@ def result_of(
         "tune_seeds": len(plan.tune_seeds),
         "rates": list(plan.rates),
         "level": plan.level,
+        "versions": dict(plan.versions),
         "layers": {
             layer.key: {"formula": layer.formula, "known_as": layer.known_as,
                         "candidate": layer.graph is not None}
@@ -106,8 +108,9 @@ def _table(
         "name": f"{'search' if first.searched else 'transfer'}: {first.dataset}",
         "dataset": first.dataset,
         "searched": first.searched,
+        "whole": first.whole,
         "anchors": {
-            one.anchor.name: {"size": one.anchor.size,
+            one.anchor.name: {"size": one.anchor.size if one.sized else None,
                               "objective": one.anchor.objective.model_dump(mode="json")}
             for one in settings
         },
@@ -147,7 +150,7 @@ def _comparisons(
 ) -> dict[str, dict[str, Any]]:
     """Each candidate against the better baseline of each anchor.
 
-    Nobody is called better where a baseline has no number: it may be the better one.
+    Nobody is called better, or worse than all, where a baseline has no number.
     """
     candidates = [layer.key for layer in plan.layers if layer.graph is not None]
     baselines = [one.key for one in _baselines(plan) if one.key in rights]
@@ -161,15 +164,16 @@ def _comparisons(
     strongest = np.stack([rights[name][place] for place, name in enumerate(better)])
     # Corrected for all that were chosen, also those that failed: they were looked at too.
     failed = len(candidates) - len(ranked)
-    tested = _tested({key: rights[key] for key in ranked}, strongest, failed)
+    ours, theirs = ({key: rights[key] for key in keys} for keys in (ranked, baselines))
+    tested = _tested(ours, theirs, strongest, failed)
     alone = [
-        _tested({key: rights[key][[at]] for key in ranked}, strongest[[at]], failed)
+        _tested(_only(ours, at), _only(theirs, at), strongest[[at]], failed)
         for at in range(len(anchors))
     ]
 
     def said(difference: float, p: float) -> str:
         found = word(difference, p, plan.level)
-        return UNPROVED if found == BETTER and not complete else found
+        return UNPROVED if found in (BETTER, WORSE) and not complete else found
 
     for key in ranked:
         each, overall = _bootstrap(plan, rights[key], strongest)
@@ -189,13 +193,35 @@ def _comparisons(
     return made
 
 
+def _only(rights: Mapping[str, Rights], at: int) -> dict[str, Rights]:
+    """The same of one anchor."""
+    return {key: one[[at]] for key, one in rights.items()}
+
+
 def _tested(
-    ours: Mapping[str, Rights], theirs: Rights, failed: int
+    ours: Mapping[str, Rights], baselines: Mapping[str, Rights], strongest: Rights, failed: int
 ) -> dict[str, tuple[float, float]]:
-    """Candidate -> p of its paired test, and p corrected for them all and so many that failed."""
-    found = {key: paired_test(one, theirs).p for key, one in ours.items()}
+    """Candidate -> its p, and p corrected for them all and so many that failed."""
+    theirs = list(baselines.values())
+    found = {key: p_of(one, theirs, strongest) for key, one in ours.items()}
     corrected = holm([*found.values(), *[1.0] * failed])
     return {key: (p, by) for (key, p), by in zip(found.items(), corrected, strict=False)}
+
+
+def p_of(ours: Rights, baselines: Sequence[Rights], strongest: Rights) -> float:
+    """p of a candidate: above the better baselines, or below every single one.
+
+    The better one was picked by the very numbers it is tested on. That makes it harder to be above
+    it, and easier to be below: of equal layers the best of several would leave most others behind.
+    So the p of a candidate below it is the largest of those against each baseline, 1 where it is
+    not below that one.
+
+    Shapes: all (anchors, seeds, images).
+    """
+    p = paired_test(ours, strongest).p
+    if np.isnan(p) or ours.mean() >= strongest.mean():
+        return p
+    return max(paired_test(ours, one).p if ours.mean() < one.mean() else 1.0 for one in baselines)
 
 
 def _finite(value: float) -> float | None:
@@ -210,24 +236,26 @@ def _bootstrap(plan: Plan, ours: Rights, theirs: Rights) -> tuple[list[Interval]
 
 
 def _verdict(plan: Plan, tables: Sequence[Mapping[str, Any]]) -> str:
-    """One sentence: who is better where, and what holds up elsewhere."""
+    """One sentence: who is better where, what holds up elsewhere, and what was not tried."""
     main = tables[0]
-    count = len(main["comparisons"])
+    compared = main["comparisons"].values()
+    count = len(compared)
     many = f"after correction for {count} candidates" if count > 1 else "one candidate"
     alpha = f"p < {1.0 - plan.level:.3g}, {many}"
     winners = [key for key, one in main["comparisons"].items() if one["verdict"] == BETTER]
-    missing = [key for key, one in main["comparisons"].items() if one["verdict"] == MISSING]
-    if len(missing) == count:
+    if all(one["verdict"] == MISSING for one in compared):
         return "no verdict: no candidate can be compared with a baseline"
     anchors = list(main["anchors"])
     where = f"the mean of {len(anchors)} anchors" if len(anchors) > 1 else anchors[0]
     on = f"on {main['dataset']}, {where}"
     gone = ", ".join(main["missing_baselines"])
-    if any(one["verdict"] == UNPROVED for one in main["comparisons"].values()):
+    if any(one["verdict"] == UNPROVED and one["difference"]["value"] > 0.0 for one in compared):
         return f"no verdict: {gone} has no number {on}, and may be the better baseline ({alpha})"
+    untried = "".join(f"; {what}" for what in _untried(plan, tables))
     if not winners:
         fewer = f"; {gone} has no number" if gone else ""
-        return f"not better: no candidate beats the better baseline {on} ({alpha}){fewer}"
+        told = f"not better: no candidate beats the better baseline {on} ({alpha})"
+        return f"{told}{untried}{fewer}"
     shown = ", ".join(key.removeprefix("c") for key in winners)
     told = f"better: candidate {shown} beats the better baseline {on} ({alpha})"
     if len(anchors) > 1:
@@ -235,10 +263,25 @@ def _verdict(plan: Plan, tables: Sequence[Mapping[str, Any]]) -> str:
         won = [f"{sum(one['verdict'] == BETTER for one in each)} of {len(each)}" for each in alone]
         told += f"; on its own it is better on {', '.join(won)} anchors"
     others = tables[1:]
-    if not others:
-        return told + "; no transfer was trained"
-    held = [
-        f"{sum(one['comparisons'][key]['verdict'] == BETTER for one in others)} of {len(others)}"
-        for key in winners
-    ]  # fmt: skip
-    return f"{told}; of the transfers it is better in {', '.join(held)}"
+    if others:
+        held = [
+            f"{sum(one['comparisons'][key]['verdict'] == BETTER for one in others)} of "
+            f"{len(others)}" for key in winners
+        ]  # fmt: skip
+        which = "transfers" if main["searched"] else "other transfers"
+        told += f"; of the {which} it is better in {', '.join(held)}"
+    return told + untried
+
+
+def _untried(plan: Plan, tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader would take for granted and this re-ranking did not do."""
+    found = []
+    if not tables[0]["searched"]:
+        found.append("all of it is transfer, and the search's own task was not trained")
+    elif len(tables) == 1:
+        found.append("no transfer was trained")
+    elif len({table["dataset"] for table in tables}) == 1:
+        found.append("no data but the search's were trained on")
+    if len(plan.rates) == 1:
+        found.append(f"no learning rate was chosen, for {plan.rates[0]:g} alone was tried")
+    return found

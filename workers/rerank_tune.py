@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,14 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from evosearch.errors import WorkerError
 from evosearch.records import Job
 from evosearch.rerank import REDUCTION, Tuned, row_of
+from workers.datasets import DATA_DIR_VARIABLE
 from workers.ray_pool import GPU_MEMORY_SHARE
 from workers.ray_start import GPU_SHARE, resources, start_ray
 from workers.ray_start import sources as plugin_sources
 from workers.tuning import Heard, Tuning
 
 EXPERIMENT = "tune"
-"""Name of Tune's folder within the plan's."""
+"""First part of the name of Tune's folder within the plan's; a digest of the trials follows."""
 SNAPSHOT_SECONDS = 1.0
 """How often Tune writes down which trials are where; its own default loses ten seconds."""
 RETRIES = 2
@@ -84,13 +86,15 @@ class Trial(tune.Trainable):
     def setup(
         self, config: dict[str, Any], work: Sequence[str] = (), rungs: Sequence[int] = (),
         known: Mapping[str, str] | None = None, sources: Sequence[dict[str, Any]] = (),
-        share: float = 0.0,
+        share: float = 0.0, data_dir: str = "",
     ) -> None:  # fmt: skip
         import torch
 
         from evosearch.plugins import receive
         from workers.evaluate import Context
 
+        if data_dir:  # a machine of a cluster has none of its own
+            os.environ[DATA_DIR_VARIABLE] = data_dir
         torch.set_num_threads(1)
         if share and torch.cuda.is_available():
             torch.cuda.set_per_process_memory_fraction(GPU_MEMORY_SHARE * share)
@@ -166,10 +170,18 @@ class ByRow(FIFOScheduler):
         row = row_of(_RACE.job(trial).id)
         if row not in self._races:
             self._races[row] = ASHAScheduler(
-                time_attr="trained_to", metric="score", mode="max", max_t=self._rungs[-1],
-                grace_period=self._rungs[0], reduction_factor=REDUCTION,
+                time_attr="time", metric="score", mode="max",
+                max_t=self._time(self._rungs[-1]), grace_period=1, reduction_factor=REDUCTION,
             )  # fmt: skip
         return self._races[row]
+
+    def _time(self, step: int) -> int:
+        """1, 2, 4 of the first, second and third rung: ASHA reckons its own from the first.
+
+        Reckoned from steps they would be others than ours wherever a quarter was rounded, and no
+        trial would be judged at them.
+        """
+        return int(REDUCTION ** self._rungs.index(step))
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Begin a trial; after a restore the row's rungs learn again what they knew."""
@@ -178,16 +190,18 @@ class ByRow(FIFOScheduler):
         known = _RACE.known.get(_RACE.job(trial).id, Tuned())
         for step in sorted(known.scores):
             if step < self._rungs[-1]:
-                result = {"score": known.mean(step), "trained_to": step}
+                result = {"score": known.mean(step), "time": self._time(step)}
                 race.on_trial_result(tune_controller, trial, result)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether it goes on."""
-        return str(self._race(trial).on_trial_result(tune_controller, trial, result))
+        timed = result | {"time": self._time(result["trained_to"])}
+        return str(self._race(trial).on_trial_result(tune_controller, trial, timed))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """It has come to its end, or was stopped."""
-        self._race(trial).on_trial_complete(tune_controller, trial, result)
+        timed = result | {"time": self._time(result["trained_to"])} if result else result
+        self._race(trial).on_trial_complete(tune_controller, trial, timed)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """It was stopped before it ran."""
@@ -214,11 +228,13 @@ class _Tell(tune.Callback):
 
 def tune_with_ray(
     jobs: Sequence[Job], rungs: Sequence[int], known: Mapping[str, Tuned], heard: Heard,
-    folder: Path, workers: int | None = None,
+    folder: Path, workers: int | None = None, address: str | None = None, nice: int = 10,
 ) -> dict[str, str]:  # fmt: skip
-    """Tune all rows on a Ray of this machine; goes on with an experiment that lies in the folder.
+    """Tune all rows on Ray; goes on with an experiment of these jobs that lies in the folder.
 
-    ``known``: what came of trials before; those that ended are not trained again.
+    ``known``: what came of trials before; those that ended are not trained again. ``address``: of
+    an existing cluster, whose machines all have to reach the folder; else Ray is started here, with
+    so many ``workers`` of that ``nice`` value.
 
     Returns:
         Trial -> why it failed, of those that did in spite of retries.
@@ -232,7 +248,7 @@ def tune_with_ray(
     with tempfile.TemporaryDirectory(prefix="evosearch-") as empty:
         try:
             if owned:
-                start_ray(workers, None, empty)
+                start_ray(workers, address, empty, nice)
             _RACE.jobs, _RACE.known, _RACE.heard = jobs, known, heard
             found = _tuner(jobs, rungs, known, folder.absolute()).fit()
         except (RayError, TuneError, OSError, ValueError, RuntimeError) as err:
@@ -262,11 +278,13 @@ def _tuner(
     trainable = tune.with_parameters(
         Trial, work=[job.model_dump_json() for job in jobs], rungs=list(rungs),
         known={name: one.model_dump_json() for name, one in known.items()}, share=share,
-        sources=[*sources.values()],
+        sources=[*sources.values()], data_dir=os.environ.get(DATA_DIR_VARIABLE, ""),
     )  # fmt: skip
     needs: dict[str, float] = {"gpu": share, "cpu": 0} if share else {"cpu": 1}
     trainable = tune.with_resources(trainable, needs)
-    place = folder / EXPERIMENT
+    # Tune knows its trials by their place: with other jobs another experiment begins.
+    digest = sha256("\0".join(job.id for job in jobs).encode()).hexdigest()[:8]
+    place = folder / f"{EXPERIMENT}-{digest}"
     if tune.Tuner.can_restore(str(place)):
         return tune.Tuner.restore(str(place), trainable, restart_errored=True)
     return tune.Tuner(
@@ -277,7 +295,7 @@ def _tuner(
             trial_dirname_creator=_name,
         ),
         run_config=RunConfig(
-            name=EXPERIMENT, storage_path=str(folder), verbose=0, callbacks=[_Tell()],
+            name=place.name, storage_path=str(folder), verbose=0, callbacks=[_Tell()],
             failure_config=FailureConfig(max_failures=RETRIES),
             checkpoint_config=CheckpointConfig(checkpoint_frequency=1, num_to_keep=2),
         ),

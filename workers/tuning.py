@@ -6,6 +6,7 @@ are of ``select``; nothing here may read ``final``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -31,6 +32,7 @@ class Tuning:
         self.job, self._context = job, context
         ensure(job.task.plugins, context.sources)
         self.scores: dict[int, tuple[float, ...]] = {}
+        self.seconds = 0.0
         self._trainings = self._begin()
 
     def _begin(self) -> list[Training]:
@@ -52,23 +54,28 @@ class Tuning:
 
     def advance(self, to_step: int) -> tuple[float, ...]:
         """Train up to so many steps, and score each seed; one that diverged gets the worst."""
-        found = []
+        found, began = [], time.perf_counter()
         with one_thread():
             for training in self._trainings:
                 training.advance(to_step)
                 value = training.worst if training.diverged else training.score("select").accuracy
                 found.append(value if value == value else training.worst)
         self.scores[to_step] = tuple(found)
+        self.seconds += time.perf_counter() - began
         return self.scores[to_step]
 
     def tuned(self, worker: str, *, ended: bool = False) -> Tuned:
         """How far it has come."""
-        return Tuned(scores=dict(self.scores), ended=ended, steps=self.steps, worker=worker)
+        return Tuned(
+            scores=dict(self.scores), ended=ended, steps=self.steps, seconds=self.seconds,
+            worker=worker,
+        )  # fmt: skip
 
     def state(self) -> dict[str, Any]:
         """Everything that the rest of the trial depends on."""
         return {
             "step": self.step,
+            "seconds": self.seconds,
             "scores": {str(step): list(scores) for step, scores in self.scores.items()},
             "trainings": [training.state() for training in self._trainings],
         }
@@ -83,7 +90,8 @@ class Tuning:
         for training, kept in zip(fresh, state["trainings"], strict=True):
             training.restore(kept)
         scores = {int(step): tuple(map(float, one)) for step, one in state["scores"].items()}
-        self._trainings, self.scores = fresh, scores
+        seconds = float(state["seconds"])
+        self._trainings, self.scores, self.seconds = fresh, scores, seconds
 
 
 def tune_inline(

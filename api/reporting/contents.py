@@ -250,15 +250,16 @@ def _odds(facts: Facts) -> list[Block]:
 
 def _cost(facts: Facts) -> Section:
     state, info = facts.state, facts.info
-    names = [*dict.fromkeys((*state.train_steps, *facts.seconds))]
+    steps = {**state.train_steps, **facts.rerank_steps}
+    names = [*dict.fromkeys((*steps, *facts.seconds))]
     rows = [
-        (name, count(facts.trainings.get(name, 0)), count(state.train_steps.get(name, 0)),
+        (name, count(facts.trainings.get(name, 0)), count(steps.get(name, 0)),
          duration(facts.seconds[name]) if name in facts.seconds else "")
         for name in names
     ]  # fmt: skip
     total = sum(facts.seconds.values())
     rows.append(("all", count(sum(facts.trainings.values())),
-                 count(sum(state.train_steps.values())), duration(total)))  # fmt: skip
+                 count(sum(steps.values())), duration(total)))  # fmt: skip
     wall = (info.updated_at - info.created_at).total_seconds()
     return Section(
         "Cost",
@@ -272,7 +273,8 @@ def _cost(facts: Facts) -> Section:
                     for name in names if name in facts.seconds
                 ]),
                 caption="Steps of quality and audit are those of candidates that were rejected; "
-                "the worker time of all these is under rejected.",
+                "the worker time of all these is under rejected. Re-rankings are after the search "
+                "and none of its budget; what was broken off in them is not counted.",
             ),
             Text(f"From its creation to its last change the search took {duration(wall)} by the "
                  "wall clock, pauses included."),
@@ -354,7 +356,8 @@ def _numbers(facts: Facts) -> Table:
         ("layer", "purpose", "anchor", "value", "command"), tuple(rows[:MOST_NUMBERS]),
         left=frozenset({0, 1, 2, 4}), folded=True,
         caption="With the inline pool, or Ray on the same kind of CPU and the same versions, the "
-        "new number is the stored one to the last bit." + cut,
+        "new number is the stored one to the last bit. Scores of a re-ranking's rates on select, "
+        "and those of knock-out, robustness and transfer, are not among these." + cut,
     )  # fmt: skip
 
 
@@ -364,6 +367,12 @@ def _number_rows(facts: Facts) -> Iterator[tuple[str, ...]]:
         for purpose, done in found:
             value = config.objective(done.anchor).text(done.score, 4)
             yield key, purpose, done.anchor, value, command_of(facts.info.id, key, done)
+    for one in facts.reread:
+        done, task, key = one.stored, one.job.task, one.job.subject.key
+        value = task.anchors[0].objective.text(done.score, 4)
+        command = command_of(facts.info.id, key, done, dataset=task.dataset, rerank=one.rerank)
+        where = f"{done.anchor}, {task.dataset}"
+        yield key, f"re-ranking {one.rerank}", where, value, command
 
 
 def _formula(name: str, graph: Graph) -> Formula:

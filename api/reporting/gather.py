@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from api.rerun import Number, rerank_numbers
 from evosearch.events import (
     CandidateEvaluated,
     CandidateRejected,
@@ -21,6 +22,9 @@ from evosearch.ports import SearchInfo, Store
 from evosearch.records import Evaluation, Purpose
 from evosearch.state import State
 
+TUNING, FINAL = "re-ranking, tuning", "re-ranking, final"
+"""The two stages of re-rankings, where costs are told."""
+
 
 @dataclass(slots=True)
 class Facts:
@@ -28,7 +32,9 @@ class Facts:
 
     ``numbers``: subject key -> its purposes and evaluations, in order, of baselines, the front and
     whatever was trained again. ``seconds``: purpose (and ``rejected``) -> worker-seconds.
-    ``reranks``: results of re-rankings, or how far they have come.
+    ``reranks``: results of re-rankings, or how far they have come; ``reread``: what these read on
+    ``final``; ``rerank_steps``: stage -> training steps; their trainings and seconds stand beside
+    those of the search's own purposes.
     """
 
     info: SearchInfo
@@ -41,6 +47,8 @@ class Facts:
         default_factory=lambda: defaultdict(list)
     )
     reranks: list[dict[str, Any]] = field(default_factory=list)
+    reread: list[Number] = field(default_factory=list)
+    rerank_steps: Counter[str] = field(default_factory=Counter)
 
 
 def gather(store: Store, ref: str) -> Facts:
@@ -68,31 +76,48 @@ def gather(store: Store, ref: str) -> Facts:
             facts.seconds["rejected"] += event.seconds
         elif isinstance(event, JobFinished):
             facts.seconds[event.purpose] += event.seconds
-    facts.reranks = _reranks(store, info.id)
+    facts.reranks = _reranks(store, facts)
+    facts.reread = list(rerank_numbers(store, info.id))
+    for number in facts.reread:
+        _spend(facts, FINAL, 1, number.stored.steps, number.stored.seconds)
     return facts
 
 
-def _reranks(store: Store, search_id: str) -> list[dict[str, Any]]:
-    """What re-rankings of the search have found, the first one first; memory keeps none."""
+def _spend(facts: Facts, stage: str, trainings: int, steps: int, seconds: float) -> None:
+    facts.trainings[stage] += trainings
+    facts.rerank_steps[stage] += steps
+    facts.seconds[stage] += seconds
+
+
+def _reranks(store: Store, facts: Facts) -> list[dict[str, Any]]:
+    """What re-rankings of the search have found, the first one first; memory keeps none.
+
+    What tuning took is added to the facts.
+    """
     from db.sql_store import SqlStore
     from db.studies import Studies
-    from evosearch.rerank import Plan
+    from evosearch.rerank import Plan, Tuned
 
+    search_id = facts.info.id
     if not isinstance(store, SqlStore):
         return []
     studies, found = Studies(store), list[dict[str, Any]]()
     for name in studies.of(search_id):
+        item = studies.item(search_id, name, "plan")
+        if item is None:
+            continue
+        plan = Plan.model_validate(item.payload)
+        tuned = [Tuned.model_validate(one.payload)
+                 for one in studies.items(search_id, name, "tune").values()]  # fmt: skip
+        ended = sum(one.ended for one in tuned)
+        _spend(facts, TUNING, ended * len(plan.tune_seeds), sum(one.steps for one in tuned),
+               sum(one.seconds for one in tuned))  # fmt: skip
         result = studies.item(search_id, name, "result")
         if result is not None:
             found.append({"result": result.payload})
             continue
-        item = studies.item(search_id, name, "plan")
-        if item is None:
-            continue
-        plan, tuned = Plan.model_validate(item.payload), studies.items(search_id, name, "tune")
         found.append({
-            "plan": plan.key, "trials": len(list(plan.tune_jobs())),
-            "ended": sum(one.payload["ended"] for one in tuned.values()),
+            "plan": name.split("-", 1)[1], "trials": len(list(plan.tune_jobs())), "ended": ended,
             "jobs": len(list(plan.rows())) * len(plan.final_seeds),
             "finals": len(studies.items(search_id, name, "final")),
         })  # fmt: skip

@@ -47,7 +47,7 @@ def rerank_blocks(result: Mapping[str, Any]) -> list[Block]:
             blocks.append(
                 Text(
                     f"Note: {gone} has no number in {table['name']}, so the better baseline is one "
-                    "of the others, and nobody is called better."
+                    "of the others, and nobody is called better or worse."
                 )
             )
     blocks += [Text(f"Note: {line}.") for line in notes(result)]
@@ -67,6 +67,15 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     if result["seeds"] < ENOUGH_SEEDS:
         lines.append(f"with {result['seeds']} seeds the bootstrap's intervals are too narrow; the "
                      "test allows for it, and needs larger differences")  # fmt: skip
+    lines += [
+        f"images of {table['dataset']} are trained on as they are, for the search's crops and "
+        "flips were made for images of another size"
+        for table in result["tables"]
+        if table.get("whole")
+    ]
+    if result.get("versions"):
+        told = ", ".join(f"{name} {one}" for name, one in result["versions"].items())
+        lines.append(f"trained with {told}")
     edge = result["at_the_edge"]
     if edge:
         some = ", ".join(edge[:4]) + (f" and {len(edge) - 4} more" if len(edge) > 4 else "")
@@ -88,7 +97,7 @@ def _goals(table: Mapping[str, Any]) -> dict[str, Objective]:
 def _heads(table: Mapping[str, Any]) -> list[str]:
     sizes = {name: one["size"] for name, one in table["anchors"].items()}
     return [
-        heading(name, goal) + ("" if sizes[name] == "micro" else f" {sizes[name]}")
+        heading(name, goal) + ("" if sizes[name] is None else f" {sizes[name]}")
         for name, goal in _goals(table).items()
     ]
 
@@ -134,7 +143,9 @@ def _comparisons(result: Mapping[str, Any], table: Mapping[str, Any], name: str)
         ("layer", "better baseline", *_heads(table), "mean", "p", "corrected", "verdict"),
         tuple(rows),
         left=frozenset({0, 1, len(goals) + 5}), bold=frozenset(bold),
-        caption="p of the mean difference: paired over seeds and images, both taken as drawn; "
+        caption="p of the mean difference: paired over seeds and images, both taken as drawn; of "
+        "a candidate below the better baseline the largest p over all baselines, for it is worse "
+        "where it is below each of them; "
         f"corrected for {len(table['comparisons'])} candidates (Holm), not for the number of "
         "tables.",
     )  # fmt: skip

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from api.reporting.gather import Facts
+from api.transfers import label, settings_of
 from evosearch.config import Anchor, Task
 from evosearch.errors import ConfigError
 from evosearch.ports import Pool, Progress
@@ -103,39 +104,15 @@ def transfer_study(facts: Facts, best: int, seeds: int, names: Iterable[str]) ->
     """Leader and rivals on anchors and data sets that the search never used.
 
     Raises:
-        ConfigError: a name is neither, is the search's own, or takes no such layer.
+        ConfigError: a name is neither, is the search's own, or what it names takes no such layer;
+            so for data beside an anchor of a user's own that brings its own.
     """
-    from workers.anchors import ANCHORS
-    from workers.datasets import DATASETS, load
-
     task, make = facts.state.config.task, _Maker(facts, seeds)
-    own = [anchor.name for anchor in task.anchors]
-    anchors, datasets = list[str](), list[str]()
-    for name in names:
-        if name in ANCHORS.names():
-            anchors.append(name)
-        elif name in DATASETS.names():
-            load(name)  # refuses data that is not at hand, before anything is trained
-            datasets.append(name)
-        else:
-            known = [one for one in (*ANCHORS.names(), *DATASETS.names())
-                     if one not in (*own, task.dataset)]  # fmt: skip
-            raise ConfigError("neither an anchor nor a data set", got=repr(name),
-                              expected=", ".join(known))  # fmt: skip
-        if name in (*own, task.dataset):
-            raise ConfigError("the search used it: that is no transfer", got=name)
-    for name in anchors:
-        if ANCHORS.get(name).forbids or ANCHORS.get(name).kind != "image":
-            raise ConfigError("an anchor that forbids mixing axes takes no such layer", got=name)
     study = Study("transfer", ("data set", "anchor"), [])
-    for dataset in (task.dataset, *datasets):
-        settings = [*task.anchors, *(Anchor(name=name) for name in anchors)]
-        for setting in settings:
-            if dataset == task.dataset and setting.name in own:
-                continue
-            there = task.model_copy(update={"dataset": dataset, "anchors": (setting,)})
-            row = (dataset, setting.name)
-            study.trials += make.beside_rivals(row, best, there, task.learning_rate)
+    for one in settings_of(task, names):
+        if not one.searched:
+            row = (one.dataset, label(one.anchor, sized=one.sized))
+            study.trials += make.beside_rivals(row, best, one.of(task), task.learning_rate)
     return study
 
 

@@ -181,10 +181,14 @@ def test_the_leader_without_a_knock_out_has_seeds_that_chose_nothing(
 def test_a_transfer_is_to_what_the_search_never_used(facts: Facts) -> None:
     best = best_of(facts)
     study = transfer_study(facts, best, 1, ["mobilenetv2"])
-    assert {trial.row for trial in study.trials} == {("polarity-digits", "mobilenetv2")}
+    assert {trial.row for trial in study.trials} == {("polarity-digits", "mobilenetv2 micro")}
+    big = transfer_study(facts, best, 1, ["mobilenetv2:small"])
+    assert {trial.row for trial in big.trials} == {("polarity-digits", "mobilenetv2 small")}
+    assert {job.task.anchors[0].size for job in big.jobs} == {"small"}
     for names, words in (
         (["resnet"], "no transfer"), (["polarity-digits"], "no transfer"),
         (["vgg"], "neither an anchor"), (["char-transformer"], "forbids"),
+        (["convnext", "convnext"], "named twice"), (["convnext:huge"], "no size"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=words):
             transfer_study(facts, best, 1, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from api.cli import run
+from api.wiring import versions
 from db import open_store
 from db.studies import Item, Studies
 from evosearch.config import Anchor, Task
@@ -22,6 +24,7 @@ from evosearch.records import Job, Subject
 from evosearch.rerank import Tuned
 from tests.acceptance.command import COMMAND, environment, evosearch
 from tests.integration.test_study import finished
+from tests.unit.test_rerank import make_plan
 from workers import rerank_tune
 from workers.training import Training
 
@@ -169,6 +172,8 @@ def test_the_report_tells_results_and_progress(
         (("--dataset", "tinyshakespeare"), "tinyshakespeare"),
         (("--out", "no/a.json"), "folder that exists"),
         (("--pool", "inline", "--workers", "2"), "one worker"),
+        (("--pool", "inline", "--ray-address", "head:1"), "no cluster"),
+        (("--data-dir", "gone"), "no such data folder"),
     ],
 )
 def test_nonsense_is_refused_before_anything_is_kept(
@@ -187,10 +192,11 @@ def test_a_dry_run_says_what_it_takes(
 ) -> None:
     assert run(["rerank", search, *SMALL, "--no-transfer", "--dry-run"]) == 0
     said = capsys.readouterr().out
-    assert "4 layers on polarity-digits/resnet: 12 trainings of at most 8 steps" in said
+    assert "4 layers on polarity-digits/resnet micro: 12 trainings of at most 8 steps" in said
+    assert "at the rates 0.1, 0.2, 0.4" in said
     assert run(["rerank", search, *SMALL, "--dry-run"]) == 0
     said = capsys.readouterr().out
-    told = "4 layers on polarity-digits/resnet, polarity-digits/mobilenetv2: 24 trainings"
+    told = "4 layers on polarity-digits/resnet micro, polarity-digits/mobilenetv2 micro: 24"
     assert told in said, "one anchor that the search did not use is part of it by default"
     assert items(tmp_path, search, "tune") == {}
 
@@ -231,6 +237,167 @@ def test_rates_race_within_their_row_and_remember_it_after_a_restore(
     assert restored.on_trial_result(None, trials[1], results[1]) == "STOP"
 
 
+@pytest.mark.parametrize("steps", [2, 4, 6, 50, 51, 53, 100])
+def test_ray_judges_rates_at_the_rungs_that_are_told(
+    monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Also where a quarter of the steps is no whole number."""
+    plan = make_plan(task=Task(anchors=(Anchor(name="resnet"),), steps=steps), rates=(0.1, 0.2))
+    jobs = list(plan.tune_jobs())[:2]
+    monkeypatch.setattr(rerank_tune._RACE, "jobs", jobs)
+    for fatal in plan.rungs[:-1]:
+        monkeypatch.setattr(rerank_tune._RACE, "known", {})
+        race = rerank_tune.ByRow(plan.rungs)
+        for place in range(2):
+            race.on_trial_add(None, OneTrial(place))
+        for rung in plan.rungs[:-1]:
+            decided = [
+                race.on_trial_result(None, OneTrial(place), {"score": score, "trained_to": rung})
+                for place, score in enumerate((0.5, 0.4 if rung == fatal else 0.6))
+            ]  # fmt: skip
+            assert decided == ["CONTINUE", "STOP" if rung == fatal else "CONTINUE"]
+            if rung == fatal:
+                break
+        # What is known of the first one from before judges the second one too.
+        known = {jobs[0].id: Tuned(scores=dict.fromkeys(plan.rungs, (0.5,)), ended=True)}
+        monkeypatch.setattr(rerank_tune._RACE, "known", known)
+        again = rerank_tune.ByRow(plan.rungs)
+        for place in range(2):
+            again.on_trial_add(None, OneTrial(place))
+        told = {"score": 0.4, "trained_to": fatal}
+        assert again.on_trial_result(None, OneTrial(1), told) == "STOP"
+
+
+class Broken:
+    """A layer's trainings at some rates that fail, until they are mended."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
+        advance = Training.advance
+
+        def failing(training: Training, to_step: int) -> int:
+            if training.run.learning_rate == rate and training.run.split == "select":
+                raise RuntimeError("out of luck")
+            return advance(training, to_step)
+
+        monkeypatch.setattr(Training, "advance", failing)
+
+
+def test_a_rate_that_was_read_on_final_stays_and_what_failed_is_not_tried_again(
+    search: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["rerank", search, *SMALL, "--pool", "inline", "--no-transfer", "--out", "a.json"]
+    with monkeypatch.context() as patch:
+        Broken(patch, 0.4)
+        Counted(patch, 24)  # some rows are read, and others are not
+        assert run(words) == 130
+    rates, read = items(tmp_path, search, "rate"), items(tmp_path, search, "asked")
+    rows = {name.rpartition("/")[0] for name in read}
+    assert 0 < len(rows) < len(rates) == 4
+    assert len(items(tmp_path, search, "failed")) == 4
+    with monkeypatch.context() as patch:
+        Counted(patch)
+        assert run(words) == 0
+    after = items(tmp_path, search, "rate")
+    assert {row: after[row].payload for row in rows} == {row: rates[row].payload for row in rows}
+    tuned = items(tmp_path, search, "tune")
+    tried = {name.rpartition("/")[0] for name in tuned if name.endswith("/0.4")}
+    assert tried == rates.keys() - rows
+    result = json.loads(Path("a.json").read_text())
+    # What has a number by now did not fail, and every row is read at the rate that is told.
+    assert result["failures"].keys() == {f"{row}/0.4" for row in rows}
+    for name, item in items(tmp_path, search, "final").items():
+        rate = after[name.rpartition("/")[0]].payload["rate"]
+        assert item.payload["learning_rate"] == rate
+    with monkeypatch.context() as patch:
+        again = Counted(patch)
+        assert run(words) == 0
+        assert again.steps == 0
+    assert json.loads(Path("a.json").read_text()) == result
+
+
+ONE = ("--top", "1", "--steps", "4", "--seeds", "2", "--rates", "0.2", "--pool", "inline")
+
+
+def test_its_numbers_are_trained_again_and_its_cost_is_told(
+    search: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EVOSEARCH_DB", "sqlite:///evosearch.db")
+    words = ["rerank", search, *ONE, "--transfer", "mobilenetv2", "--out", "a.json"]
+    assert run(words) == 0
+    result = json.loads(Path("a.json").read_text())
+    assert result["versions"] == versions()
+    assert run(["report", search, "--out", "a.md", "--parts", "parts"]) == 0
+    numbers = list(csv.reader(Path("parts/numbers.csv").read_text().splitlines()))[1:]
+    ours = [row for row in numbers if row[1] == f"re-ranking {result['plan']}"]
+    assert len(ours) == 3 * 2 * 2
+    assert len({row[-1] for row in numbers}) == len(numbers)
+    capsys.readouterr()
+    for *_, value, command in (ours[0], ours[-1]):
+        assert run(command.split()[1:]) == 0
+        said = capsys.readouterr().out
+        assert "the same score" in said
+        assert "the first of" not in said
+        assert f"re-ranking {result['plan']}" in said
+        assert f"{float(said.split('accuracy')[1].split()[1]):.4f}" == value
+    rows = csv.reader(Path("parts/cost.csv").read_text().splitlines())
+    cost = {row[0]: row for row in rows}
+    assert cost["re-ranking, final"][1:3] == ["12", "48"]
+    seeds = result["tune_seeds"]
+    assert cost["re-ranking, tuning"][1:3] == [str(6 * seeds), str(6 * seeds * 4)]
+    assert run(["rerun", f"{search}-bn-relu", "--rerank", "nothing"]) != 0
+    assert "re-ranking nothing" in capsys.readouterr().err
+    assert run(["rerun", f"{search}-bn-relu", "--rerank", result["plan"], "--list"]) == 0
+    assert capsys.readouterr().out.count("\n") == 4
+    assert run([*command.split()[1:], "--out", "again.py"]) == 0
+    assert "'rerank'" in Path("again.py").read_text()
+
+
+def test_with_other_versions_it_begins_anew_and_says_so(
+    search: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words = ["rerank", search, *ONE, "--no-transfer", "--out", "a.json"]
+    with monkeypatch.context() as patch:
+        patch.setattr("api.rerank.versions", lambda: {**versions(), "torch": "1.0"})
+        assert run(words) == 0
+    old = json.loads(Path("a.json").read_text())
+    capsys.readouterr()
+    assert run(words) == 0
+    new, said = json.loads(Path("a.json").read_text()), " ".join(capsys.readouterr().err.split())
+    assert new["plan"] != old["plan"]
+    assert f"begun with other versions, as {old['plan']} (torch 1.0)" in said
+    assert "0 trials have ended and 0 numbers" in said
+    store = open_store(str(tmp_path / "evosearch.db"))
+    try:
+        kept = Studies(store).item(search, f"rerank-{old['plan']}", "result")
+    finally:
+        store.close()
+    assert kept is not None
+    assert kept.payload == old  # nothing of it is lost
+
+
+def test_tune_joins_the_cluster_that_is_named(
+    search: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    asked: list[tuple[Any, ...]] = []
+
+    def no_ray(workers: int | None, address: str | None, empty: str, nice: int) -> None:
+        asked.append((workers, address, nice, os.environ.get("EVOSEARCH_DATA_DIR")))
+        raise RuntimeError("not here")
+
+    monkeypatch.setattr(rerank_tune, "start_ray", no_ray)
+    monkeypatch.setenv("EVOSEARCH_DATA_DIR", "before")
+    words = ["rerank", search, *SMALL, "--no-transfer", "--pool", "ray"]
+    assert run([*words, "--ray-address", "head:1", "--data-dir", str(tmp_path)]) != 0
+    monkeypatch.setenv("EVOSEARCH_RAY_ADDRESS", "head:2")
+    monkeypatch.setenv("EVOSEARCH_WORKER_NICE", "3")
+    assert run([*words, "--workers", "2"]) != 0
+    here = str(tmp_path.resolve())
+    assert asked == [(None, "head:1", 10, here), (2, "head:2", 3, here)]
+    assert "not here" in capsys.readouterr().err
+
+
 def ended(folder: Path, search: str) -> dict[str, Item]:
     found = items(folder, search, "tune")
     return {name: item for name, item in found.items() if item.payload["ended"]}
@@ -264,7 +431,7 @@ def test_ray_tune_is_killed_and_goes_on(search: str, tmp_path: Path) -> None:
     assert len(after) == 12
     assert f"{len(before)} trials have ended" in done.stderr
     # Tune went on with its own experiment: each session leaves its account of one and the same.
-    assert len(list(tmp_path.glob("rerank-*-kept/*/tune/experiment_state-*.json"))) == 2
+    assert len(list(tmp_path.glob("rerank-*-kept/*/tune-*/experiment_state-*.json"))) == 2
     result = json.loads((tmp_path / "result.json").read_text())
     assert_complete(result, tmp_path, search)
     workers = {item.payload["worker"] for name, item in after.items() if name not in before}

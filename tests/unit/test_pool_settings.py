@@ -115,6 +115,7 @@ def test_the_inline_pool_with_an_address_is_a_usage_error(tmp_path, capsys):
 def test_a_data_folder_that_is_none_is_refused_everywhere(tmp_path, capsys):
     gone = ["--data-dir", str(tmp_path / "gone")]
     for words in (["eval", "relu(x)"], ["layer", "relu(x)"], ["search", "start", "quickstart"],
-                  ["search", "resume", "x"], ["serve"], ["controller"]):  # fmt: skip
+                  ["search", "resume", "x"], ["serve"], ["controller"], ["rerank", "x"],
+                  ["report", "x"], ["rerun", "x"]):  # fmt: skip
         assert run([*words, *gone]) != 0
         assert "no such data folder" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,24 @@ from scipy.stats import norm, ttest_rel
 from api.commands_rerank import names_of, rates_of
 from api.reporting.blocks import Table, Text
 from api.reporting.rerank_tables import rerank_blocks
-from api.rerank import default_transfer
-from evosearch.config import Anchor, Task
+from api.transfers import anchor_of, default_transfer, settings_of
+from evosearch import own
+from evosearch.config import Anchor, Augmentation, Task
 from evosearch.errors import ConfigError
+from evosearch.objectives import Objective
+from evosearch.own import REGISTER, collecting
 from evosearch.presets import load_preset, preset_names
 from evosearch.records import Evaluation, Subject
-from evosearch.rerank import Layer, Plan, Setting, Tuned, best_rates, row_key, survivors
+from evosearch.rerank import (
+    Layer,
+    Plan,
+    Setting,
+    Tuned,
+    best_rates,
+    default_rates,
+    row_key,
+    survivors,
+)
 from evosearch.rerank_result import (
     BETTER,
     MISSING,
@@ -29,6 +42,7 @@ from evosearch.rerank_result import (
 )
 from evosearch.stats import holm, paired_test
 from primitives.formula import parse
+from workers import datasets
 
 RESNET, MIXER = Anchor(name="resnet"), Anchor(name="mobilenetv2")
 
@@ -190,7 +204,9 @@ def test_who_is_better_is_told_and_who_is_not() -> None:
     value = rows["c7"]["mean"]["value"] - rows[better]["mean"]["value"]
     assert seven["difference"]["value"] == pytest.approx(value)
     assert made["verdict"].startswith("better: candidate 7 beats")
-    assert made["verdict"].endswith("of the transfers it is better in 1 of 1")
+    assert made["verdict"].endswith(
+        "of the transfers it is better in 1 of 1; no data but the search's were trained on"
+    )
     assert made["at_the_edge"] == []
     worse = result_of(plan, rates, finals(plan, WORTH | {"c7": 0.3, "c9": 0.5}), {})
     assert worse["tables"][0]["comparisons"]["c7"]["verdict"] == WORSE
@@ -233,6 +249,7 @@ def test_nobody_is_better_where_a_baseline_is_missing() -> None:
     made = result_of(plan, rates, finals(plan, some | {"c7": 0.5, "c9": 0.5}), {})
     assert made["verdict"].startswith("not better")
     assert made["verdict"].endswith("; bn-silu has no number")
+    assert made["tables"][0]["comparisons"]["c7"]["verdict"] == UNPROVED
 
 
 def test_each_anchor_has_a_test_of_its_own_corrected_for_the_candidates() -> None:
@@ -271,13 +288,178 @@ def test_a_metric_without_rows_and_a_single_seed() -> None:
     assert made["tables"][0]["comparisons"]["c7"]["verdict"] == BETTER
 
 
-def test_by_default_a_search_transfers_to_the_cheapest_anchor_it_did_not_use() -> None:
+def tables_of(plan: Plan, worth: dict[str, float]) -> dict:
+    rates = {row_key(*row): 0.2 for row in plan.rows()}
+    return result_of(plan, rates, finals(plan, worth), {})
+
+
+def test_equals_of_several_baselines_are_rarely_called_worse() -> None:
+    """The better of five equals on each of three anchors was picked by the numbers themselves."""
+    names = [f"bn-{number}" for number in range(5)]
+    layers = (Layer(subject=Subject(birth=7), graph=parse("tanh(x)")),
+              *(Layer(subject=Subject(baseline=name)) for name in names))  # fmt: skip
+    plan = make_plan(
+        layers=layers, resamples=2, final_seeds=tuple(range(6)),
+        settings=tuple(Setting(dataset="polarity-digits", anchor=anchor, searched=True)
+                       for anchor in (RESNET, MIXER, Anchor(name="convnext"))),
+    )  # fmt: skip
+    rng, words, alone = np.random.default_rng(3), list[str](), list[str]()
+    for _ in range(300):
+        made = {
+            row_key(*row): {
+                seed: Evaluation(anchor=row[1].anchor.name, seed=seed, learning_rate=0.2,
+                                 split="final", score=float(rng.normal(0.7, 0.02)), steps=10,
+                                 seconds=0.0)
+                for seed in plan.final_seeds
+            }
+            for row in plan.rows()
+        }  # fmt: skip
+        (table,) = result_of(plan, {}, made, {})["tables"]
+        words.append(table["comparisons"]["c7"]["verdict"])
+        alone.append(table["comparisons"]["c7"]["anchors"]["resnet"]["verdict"])
+    for told in (words, alone):
+        assert sum(one == WORSE for one in told) <= 15
+        assert sum(one == BETTER for one in told) <= 15
+
+
+def test_worse_is_below_every_baseline_by_the_weakest_of_the_tests() -> None:
+    plan = make_plan()
+    (table, _) = tables_of(plan, {"c7": 0.4, "c9": 0.5, "bn-relu": 0.5, "bn-silu": 0.8})["tables"]
+    seven, nine = table["comparisons"]["c7"], table["comparisons"]["c9"]
+    assert (seven["verdict"], nine["verdict"]) == (WORSE, NEITHER)
+    assert nine["difference"]["high"] < 0.0  # far below the better baseline all the same
+    rows = finals(plan, WORTH | {"c7": 0.4, "bn-relu": 0.5, "bn-silu": 0.8})
+    pixels = {
+        key: np.array([[list(map(int, one.correct))] for one in
+                       rows[f"{key}/polarity-digits/resnet"].values()], float).swapaxes(0, 1)
+        for key in ("c7", "bn-relu", "bn-silu")
+    }  # fmt: skip
+    ps = [paired_test(pixels["c7"], pixels[name]).p for name in ("bn-relu", "bn-silu")]
+    assert ps[0] > ps[1]
+    assert seven["p"] == pytest.approx(ps[0])
+
+
+def test_the_verdict_tells_what_was_not_tried() -> None:
+    searched = Setting(dataset="polarity-digits", anchor=RESNET, searched=True)
+    elsewhere = Setting(dataset="mnist", anchor=RESNET, searched=False)
+    more = Setting(dataset="mnist", anchor=MIXER, searched=False)
+    verdict = tables_of(make_plan(settings=(searched,)), WORTH)["verdict"]
+    assert verdict.endswith("; no transfer was trained")
+    verdict = tables_of(make_plan(settings=(searched,), rates=(0.2,)), WORTH)["verdict"]
+    assert verdict.endswith("; no learning rate was chosen, for 0.2 alone was tried")
+    told = tables_of(make_plan(settings=(searched, elsewhere)), WORTH)["verdict"]
+    assert told.endswith("of the transfers it is better in 1 of 1")
+    equal = dict.fromkeys(WORTH, 0.6)
+    verdict = tables_of(make_plan(settings=(searched,)), equal)["verdict"]
+    assert verdict.startswith("not better")
+    assert verdict.endswith("; no transfer was trained")
+    # A table that is itself a transfer, where the search's own task was not trained.
+    for settings in ((elsewhere,), (elsewhere, more)):
+        verdict = tables_of(make_plan(settings=settings), WORTH)["verdict"]
+        assert verdict.startswith("better: candidate 7")
+        assert "no transfer" not in verdict
+        assert verdict.endswith("all of it is transfer, and the search's own task was not trained")
+
+
+def test_other_versions_make_another_plan() -> None:
+    plan, other = make_plan(versions={"torch": "1"}), make_plan(versions={"torch": "2"})
+    assert plan.key != other.key
+    assert plan.differs_in_versions_alone(other)
+    assert plan.differs_in_versions_alone(make_plan())  # of before versions were kept
+    assert not plan.differs_in_versions_alone(plan)
+    assert not plan.differs_in_versions_alone(other.model_copy(update={"rates": (0.1,)}))
+    made = tables_of(plan, WORTH)
+    assert made["versions"] == {"torch": "1"}
+    told = [one.text for one in rerank_blocks(made | {"judged": {}, "reads": 0})
+            if isinstance(one, Text)]  # fmt: skip
+    assert "Note: trained with torch 1." in told
+
+
+def test_a_search_of_few_rates_gets_more_of_them() -> None:
+    found = {name: default_rates(load_preset(name)) for name in preset_names()}
+    assert found["quickstart"] == (0.1, 0.2, 0.4)
+    assert found["paper-b"] == found["paper-s"] == (0.05, 0.1, 0.2)
+    assert all(len(rates) >= 3 for rates in found.values())
+    two = load_preset("quickstart", ["confirmation.learning_rates=[0.1,0.3]"])
+    assert default_rates(two) == (0.1, 0.125, 0.25, 0.3, 0.5)
+
+
+def test_by_default_a_search_transfers_to_an_anchor_and_to_data_it_did_not_use() -> None:
     found = {name: default_transfer(load_preset(name).task) for name in preset_names()}
     assert found == {
-        "quickstart": ("convnext:micro",), "cifar10-cpu": ("convnext:micro",),
-        "cifar10-gpu": ("convnext:small",), "paper-b": (), "paper-s": (), "shakespeare-cpu": (),
+        "quickstart": ("convnext",), "cifar10-cpu": ("convnext", "polarity-digits"),
+        "cifar10-gpu": ("convnext", "polarity-digits"), "paper-b": ("polarity-digits",),
+        "paper-s": ("polarity-digits",), "shakespeare-cpu": (),
     }  # fmt: skip
-    assert default_transfer(Task(anchors=(MIXER,))) == ("resnet:micro",)
+    assert default_transfer(Task(anchors=(MIXER,))) == ("resnet",)
+
+
+def test_an_anchor_is_of_the_size_of_the_searchs_own() -> None:
+    small = Anchor(name="resnet", size="small", width=6)
+    own = {"resnet": small}
+    assert anchor_of("convnext", own) == Anchor(name="convnext", size="small")
+    assert anchor_of("convnext:micro", own) == Anchor(name="convnext", size="micro")
+    assert anchor_of("resnet", own) == small
+    assert anchor_of("resnet:full", own) == Anchor(name="resnet", size="full")
+    with pytest.raises(ConfigError, match="no size"):
+        anchor_of("convnext:huge", own)
+
+
+def test_a_table_tells_the_sizes_of_anchors() -> None:
+    own = Setting(dataset="polarity-digits", anchor=MIXER, searched=True, sized=False)
+    big = RESNET.model_copy(update={"size": "small"})
+    plan = make_plan(settings=(Setting(dataset="polarity-digits", anchor=big, searched=True), own))
+    blocks = rerank_blocks(tables_of(plan, WORTH) | {"judged": {}, "reads": 0})
+    tables = [block for block in blocks if isinstance(block, Table)]
+    for table in tables[:2]:
+        assert {"resnet small", "mobilenetv2"} <= set(table.head)
+
+
+def test_crops_of_other_images_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    cropped = Augmentation(crop=24, flip=True)
+    task = Task(dataset="cifar10", anchors=(RESNET,), augmentation=cropped)
+    (one,) = settings_of(task, (), dataset="polarity-digits")  # cifar10 is not at hand here
+    assert one.whole
+    assert one.of(task).augmentation == Augmentation()
+    assert one.of(task).dataset == "polarity-digits"
+    (plain,) = settings_of(task.model_copy(update={"augmentation": Augmentation()}), (),
+                           dataset="polarity-digits")  # fmt: skip
+    assert not plain.whole
+    told = tables_of(make_plan(settings=(one,)), WORTH)
+    lines = [block.text for block in rerank_blocks(told | {"judged": {}, "reads": 0})
+             if isinstance(block, Text)]  # fmt: skip
+    assert any("images of polarity-digits are trained on as they are" in line for line in lines)
+
+
+def test_a_task_of_a_users_own_stays_with_its_data() -> None:
+    """It would train on its own data again, under the name of the other."""
+
+    class Own:
+        objectives = (Objective("mse", "min"),)
+
+        def nothing(self, *given: object) -> None:
+            raise AssertionError("nothing is trained")
+
+        data = build = loss = evaluate = nothing
+
+    with collecting() as register:
+        own.anchor("stays-here", layout="btc", slot="norm")(Own)
+    REGISTER.replace(register.entries())
+    task = Task(anchors=(Anchor(name="stays-here"),))
+    (alone,) = settings_of(task, ())
+    assert (alone.searched, alone.sized) == (True, False)
+    for in_rungs in (False, True):
+        with pytest.raises(ConfigError, match="brings its data stays with it"):
+            settings_of(task, ["mnist"], in_rungs=in_rungs)
+    assert default_transfer(task) == ()
+
+
+def test_data_of_another_kind_is_no_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = datasets.load("polarity-digits")
+    text = replace(data, kind="text")
+    monkeypatch.setattr(datasets, "load", lambda name: text if name == "tinyshakespeare" else data)
+    with pytest.raises(ConfigError, match="does not fit the data set tinyshakespeare"):
+        settings_of(Task(anchors=(RESNET,)), ["tinyshakespeare"])
 
 
 def test_lists_on_the_command_line() -> None:

@@ -22,6 +22,8 @@ from evosearch.own import REGISTER
 from workers.registry import Registry
 
 DATA_DIR_VARIABLE = "EVOSEARCH_DATA_DIR"
+EMBEDDED: dict[str, Literal["image", "text"]] = {"polarity-digits": "image"}
+"""Data that needs no file of the data folder, with its kind."""
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 """Images (n, c, h, w) -> images (n, c, h', w'), drawn anew for each training batch."""
