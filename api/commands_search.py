@@ -190,7 +190,7 @@ def enqueue(
 
 def tell_plan(config: SearchConfig) -> int:
     """Print what the search would do and take; nothing is stored."""
-    from api.estimate import confirmation_steps, search_steps
+    from api.estimate import confirmation_steps, search_steps, unused_settings
     from evosearch.space_share import space_stages
 
     for anchor in config.task.anchors:
@@ -210,7 +210,10 @@ def tell_plan(config: SearchConfig) -> int:
         + ("" if hours is None else f"; the search phase ends after {hours:g} hours at the latest")
     )
     for stage in space_stages(config):
-        typer.echo(f"of {stage.came:,} random graphs {stage.passed:,} pass: {stage.name}")
+        bound = "" if stage.below is None else f"; below {100 * stage.below:.2g} % (95 %)"
+        typer.echo(f"of {stage.came:,} random graphs {stage.passed:,} pass: {stage.name}{bound}")
+    for note in unused_settings(config):
+        typer.echo(f"note: {note}")
     typer.echo("dry run: everything is in order, and nothing was stored")
     return 0
 

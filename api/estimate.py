@@ -62,9 +62,25 @@ def estimate(service: Service, config: SearchConfig) -> Estimate:
         disk_bytes=config.budget.evaluations * BYTES_PER_EVALUATION,
         price=None if hours is None or settings.price_per_hour is None
         else hours * settings.price_per_hour,
-        space=[StageView(**one._asdict()) for one in space_stages(apart_from_code(config))],
+        space=[
+            StageView(**one._asdict(), below=one.below)
+            for one in space_stages(apart_from_code(config))
+        ],
+        notes=unused_settings(config),
         based_on="no search of this task has run here yet" if found is None else found[1],
     )  # fmt: skip
+
+
+def unused_settings(config: SearchConfig) -> list[str]:
+    """What is set and does not count beside something else that is set; one sentence each."""
+    evolution = config.evolution
+    if not config.space.template or not set(evolution.operators) - {"paper"}:
+        return []
+    names = "evolution.operators" + (" and evolution.sure_edits" if evolution.sure_edits else "")
+    return [
+        f"{names} do not count: edits, crossover among them, know of no frame, and the holes of "
+        "space.template are searched by the paper's mutation"
+    ]
 
 
 def most_hours(budget: Budget, workers: int, gpus_per_worker: float, a_step: float) -> float:

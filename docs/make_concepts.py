@@ -55,7 +55,7 @@ def flow() -> str:
     told = json.loads(RESULTS.read_text())
     run, confirmed = told["runs"][0], told["config"]["confirmation"]["top"]
     stages = [
-        ("proposed", run["proposals"], "mutation, random, catalog, enqueued", "microseconds"),
+        ("proposed", run["proposals"], "mutation, random, enqueued", "microseconds"),
         ("chosen", run["queued"], "limits, structure, where, seen before?, odds",
          "milliseconds"),
         ("trained to the end", run["evaluated"], "signal, stability, quality, hurdles",

@@ -36,7 +36,10 @@ class Space(Settings):
     draw: Literal["rows", "typed"] = "rows"
     """Uniform over the 15 rows and then the index set, or over the typed primitives (?)."""
     where: Annotated[str, Field(max_length=1000)] = ""
-    """What a layer must be, in the language of filters: ``causal_safe and live_nodes <= 6``."""
+    """What a layer must be, in the language of filters: ``causal_safe and live_nodes <= 6``. It may
+    ask for whatever a graph tells by itself: live_nodes, parameters_per_channel, flops,
+    bytes_moved, batch_independent, causal_safe, pointwise, mixes_batch, mixes_channels,
+    mixes_positions, scale_invariant, shift_invariant, symmetry, bounded, monotone."""
     template: Annotated[str, Field(max_length=1000)] = ""
     """A formula with holes such as ``x * f(x) / g(x)``; only the holes are searched."""
     allow: Annotated[tuple[str, ...], Field(max_length=80)] = ()

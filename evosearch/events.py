@@ -73,6 +73,11 @@ class Skipped(Record):
     by_lot: bool = False
 
 
+Origin = Literal["random", "mutation", "enqueued", "catalog"]
+"""Where a candidate comes from. Nothing writes ``catalog``: layers to start from are enqueued, with
+a note that says so; it can still be read."""
+
+
 class CandidateDuplicate(Record):
     """A new graph with the function of an earlier candidate; it is never scored."""
 
@@ -82,7 +87,7 @@ class CandidateDuplicate(Record):
     graph: GraphData
     digest: str
     fingerprint: str
-    origin: Literal["random", "mutation", "enqueued", "catalog"]
+    origin: Origin
     parents: tuple[int, ...] = ()
 
 
@@ -96,7 +101,7 @@ class CandidateQueued(Record):
     fingerprint: str
     start: str = ""
     """Identity of the function at the initial v0 and v1, where the search limits its candidates."""
-    origin: Literal["random", "mutation", "enqueued", "catalog"]
+    origin: Origin
     operator: str = ""
     """Of a mutation: the operators that made it, joined by ``+``; empty for the paper's."""
     parents: tuple[int, ...] = ()

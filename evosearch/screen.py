@@ -11,12 +11,13 @@ from typing import NamedTuple, TypeVar
 
 from evosearch.alike import Alike, Tried
 from evosearch.config import SearchConfig
-from evosearch.graph_filter import graph_filter, own_check
+from evosearch.graph_filter import Answers, GraphFilter, own_check
 from primitives.digest import digest as digest_of
 from primitives.fingerprint import fingerprint as fingerprint_of
 from primitives.fingerprint import initial_fingerprint, initial_response
 from primitives.graph import Graph
 from primitives.probe import Array, probe_fault
+from primitives.rewrite import live_form
 from primitives.structure import analyse, structural_fault
 
 Clock = Callable[[], float]
@@ -84,13 +85,14 @@ class Screen:
     def __init__(self, config: SearchConfig) -> None:
         self._batch_allowed = config.series == "B"
         self._forbidden = {_AXES[axis] for anchor in config.task.anchors for axis in anchor.forbids}
-        self._constraint = graph_filter(config.space.where) if config.space.where else None
+        self._constraint = GraphFilter(config.space.where) if config.space.where else None
         self._own_checks = [own_check(name) for name in config.space.checks]
         self._modulo_affine = config.evolution.modulo_affine
         self._same_start = config.evolution.same_start
         self._alike = Alike(config.evolution.alike) if config.evolution.alike < 1.0 else None
         self._read: dict[Graph, tuple[str | None, str]] = {}
         self._probed: dict[str, tuple[str | None, str]] = {}
+        self._answers: dict[Graph, Answers] = {}
         self._starts: dict[str, str] = {}
         self._responses: dict[str, Array | None] = {}
 
@@ -133,11 +135,20 @@ class Screen:
             return "uses_batch", ""
         if self._forbidden and self._forbidden & analyse(graph).mixes:
             return "leaks_future", ""
-        if self._constraint is not None and not self._constraint(graph):
+        if self._constraint is not None and not self._constraint.holds(
+            graph, lambda: self._remembered(graph)
+        ):
             return "constraint", ""
         if any(refuse(graph) is not None for refuse in self._own_checks):
             return "own_check", ""
         return None, digest_of(graph)
+
+    def _remembered(self, graph: Graph) -> Answers:
+        """What the constraint has found of graphs that compute the same bit for bit.
+
+        A digest would not do: where values inside are infinite, graphs of one may differ.
+        """
+        return _known(self._answers, live_form(graph), KEPT_GRAPHS, dict)
 
     def _probe(self, graph: Graph) -> tuple[str | None, str]:
         fault = probe_fault(graph)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from typing import Protocol
 
@@ -218,7 +219,8 @@ def _leaves(graph: Graph, root: int, cut: int) -> set[int]:
     return found
 
 
-def _frame(text: str) -> tuple[Graph, list[str]]:
+@lru_cache(maxsize=16)
+def _frame(text: str) -> tuple[Graph, tuple[str, ...]]:
     """The template's graph with a chain in the place of each hole, and the holes' names."""
     known = {typed_name(op, over) for op, row in OPS.items() for over in row.index_sets or (None,)}
     names = [name for name in _CALL.findall(text) if name not in known | _SHORTHANDS]
@@ -242,7 +244,7 @@ def _frame(text: str) -> tuple[Graph, list[str]]:
         text = (
             f"{text[: start.start()]}{chain}({inside}{')' * len(_chain(number))}{text[end + 1 :]}"
         )
-    return parse(text), names
+    return parse(text), tuple(names)
 
 
 def _chain(number: int) -> tuple[str, ...]:

@@ -65,6 +65,7 @@ PROPERTIES: dict[str, Kind] = {
 }
 """What may stand in a filter besides ``score.ANCHOR``, which is a number.
 
+``origin``: random, mutation or enqueued (by a person, or by ``space.start_from``).
 ``outcome``: number of the event that told an evaluated candidate's scores; others have none.
 ``step_time``: a training step's time beside the search's first baseline, 1.3 for 30 % more.
 ``gain``: mean score over that of the better baseline; ``gain_low``: the bound of its interval.

@@ -7,6 +7,7 @@ file must not import torch: the web process shows these facts too.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cache, cached_property
 from typing import Literal
 
 import numpy as np
@@ -25,6 +26,9 @@ CLOSE = 1e-4
 
 GROWTH = 1.5
 """A layer whose largest value grows by less when its input grows a thousandfold is bounded."""
+
+MIXES = {"mixes_batch": "b", "mixes_channels": "c", "mixes_positions": "s"}
+"""Name of a fact -> the axis, as `primitives.structure` calls it, that a layer mixes then."""
 
 _SHAPE = (2, 3, 4, 32)
 _FLOAT = 4
@@ -58,23 +62,59 @@ def properties(graph: Graph) -> Properties:
         >>> found.scale_invariant, found.parameters_per_channel
         (False, 3)
     """
-    with np.errstate(all="ignore"):
-        return _found(graph)
-
-
-def _found(graph: Graph) -> Properties:
-    x = 20.0 * np.random.default_rng(7).normal(size=_SHAPE)
-    plain = _value(graph, x)
+    found = Behaviour(graph)
     return Properties(
-        scale_invariant=_same(_value(graph, 8.0 * x), plain),
-        shift_invariant=_same(_value(graph, x + 30.0), plain),
-        symmetry=_symmetry(plain, _value(graph, -x)),
-        bounded=_bounded(graph, x),
-        monotone=_monotone(x, plain),
+        scale_invariant=found.scale_invariant,
+        shift_invariant=found.shift_invariant,
+        symmetry=found.symmetry,
+        bounded=found.bounded,
+        monotone=found.monotone,
         parameters_per_channel=analyse(graph).parameters_per_channel,
-        flops=_flops(graph),
-        bytes_moved=_bytes(graph),
+        flops=flops(graph),
+        bytes_moved=bytes_moved(graph),
     )
+
+
+class Behaviour:
+    """What a layer does on the probe: each fact is found when it is first asked for, and kept.
+
+    Example:
+        >>> from primitives.catalog import CATALOG
+        >>> Behaviour(CATALOG["dyt"].graph).symmetry
+        'odd'
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    @cached_property
+    def _plain(self) -> Array:
+        return _value(self._graph, _probe())
+
+    @cached_property
+    def scale_invariant(self) -> bool:
+        """Whether the layer maps x and eight times x to the same."""
+        return _same(_value(self._graph, 8.0 * _probe()), self._plain)
+
+    @cached_property
+    def shift_invariant(self) -> bool:
+        """Whether the layer maps x and x + 30 to the same."""
+        return _same(_value(self._graph, _probe() + 30.0), self._plain)
+
+    @cached_property
+    def symmetry(self) -> Literal["even", "odd", "none"]:
+        """Of x -> -x."""
+        return _symmetry(self._plain, _value(self._graph, -_probe()))
+
+    @cached_property
+    def bounded(self) -> bool:
+        """Whether larger inputs, all of them or a few, do not make larger outputs."""
+        return _bounded(self._graph, _probe(), self._plain)
+
+    @cached_property
+    def monotone(self) -> Literal["increasing", "decreasing", "none"]:
+        """Of outputs against inputs within a channel of a sample."""
+        return _monotone(_probe(), self._plain)
 
 
 def stored_properties(graph: Graph) -> dict[str, bool | float | str]:
@@ -89,16 +129,24 @@ def stored_properties(graph: Graph) -> dict[str, bool | float | str]:
         False
     """
     mixes = analyse(graph).mixes
-    axes = (("batch", "b"), ("channels", "c"), ("positions", "s"))
-    return {f"mixes_{word}": axis in mixes for word, axis in axes} | asdict(properties(graph))
+    return {name: axis in mixes for name, axis in MIXES.items()} | asdict(properties(graph))
 
 
+@cache
+def _probe() -> Array:
+    x = 20.0 * np.random.default_rng(7).normal(size=_SHAPE)
+    x.flags.writeable = False
+    return x
+
+
+@np.errstate(all="ignore")
 def _value(graph: Graph, x: Array) -> Array:
     channels = (1, 1, _SHAPE[2], 1)
     probe = Inputs(x, np.zeros(channels), np.ones(channels), np.ones(_SHAPE), 2)
     return np.broadcast_to(value_of(graph, probe), _SHAPE)
 
 
+@np.errstate(all="ignore")
 def _same(one: Array, other: Array) -> bool:
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return False
@@ -112,8 +160,8 @@ def _symmetry(plain: Array, mirrored: Array) -> Literal["even", "odd", "none"]:
     return "odd" if _same(-mirrored, plain) else "none"
 
 
-def _bounded(graph: Graph, x: Array) -> bool:
-    largest = [float(np.abs(_value(graph, factor * x)).max()) for factor in (1.0, 1e3)]
+def _bounded(graph: Graph, x: Array, plain: Array) -> bool:
+    largest = [float(np.abs(one).max()) for one in (plain, _value(graph, 1e3 * x))]
     # A function of the normalised input alone is bounded over scales, not over outliers.
     spike = x.copy()
     spike[..., 0] *= 1e3
@@ -122,6 +170,7 @@ def _bounded(graph: Graph, x: Array) -> bool:
     return finite and max(largest[1:]) <= GROWTH * max(largest[0], 1e-12)
 
 
+@np.errstate(all="ignore")
 def _monotone(x: Array, value: Array) -> Literal["increasing", "decreasing", "none"]:
     if not np.isfinite(value).all():
         return "none"
@@ -135,7 +184,8 @@ def _monotone(x: Array, value: Array) -> Literal["increasing", "decreasing", "no
     return "decreasing" if steps.max() <= slack else "none"
 
 
-def _flops(graph: Graph) -> float:
+def flops(graph: Graph) -> float:
+    """Forward, per element of the input, with the affine."""
     axes = node_axes(graph)
     total = 2.0  # the affine
     for index in graph.live_ops():
@@ -145,7 +195,8 @@ def _flops(graph: Graph) -> float:
     return total
 
 
-def _bytes(graph: Graph) -> float:
+def bytes_moved(graph: Graph) -> float:
+    """Forward, per element of the input, with the affine, in float32."""
     axes = node_axes(graph)
     moved = 2  # the affine reads and writes
     for index in graph.live_ops():

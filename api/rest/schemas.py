@@ -76,6 +76,9 @@ class StageView(View):
     name: str
     came: int
     passed: int
+    below: float | None = Field(
+        description="where none passed: 3 / came, the upper end of the share's interval of 95 %"
+    )
 
 
 class Estimate(View):
@@ -94,6 +97,7 @@ class Estimate(View):
     space: list[StageView] = Field(
         description="random graphs that come to each restriction of the space, and pass it"
     )
+    notes: list[str] = Field(description="settings that do not count beside others, and why")
 
 
 class CommandSent(View):

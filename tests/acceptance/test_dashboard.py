@@ -281,6 +281,11 @@ def test_what_goes_wrong_is_said_where_it_happened(service: Running, chrome: Bro
         expect(page.locator("form")).not_to_contain_text("is at most task.steps")
         expect(page.locator(".estimate")).to_be_visible()
         expect(page.locator("#start")).to_be_enabled()
+        page.locator('[data-key="space.where"] input').fill("live_nodes > 60")
+        expect(page.locator(".estimate")).to_contain_text("below 0.19 % (95 %)")
+        page.locator('[data-key="space.template"] input').fill("x * f(x) / g(x)")
+        expect(page.locator(".estimate")).to_contain_text("layers of this form")
+        expect(page.locator(".new-side")).to_contain_text("evolution.operators do not count")
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -30,6 +30,7 @@ WITH_PYTHON = ("quickstart", "concepts", "your-network", "report", "primitives")
 WITH_COMMANDS = ("quickstart", "your-network", "proxy", "report", "primitives", "store", "deploy",
                  "table", "layers")  # fmt: skip
 ELSEWHERE = {
+    ("table", "python"): "tests/unit/test_table_search.py",
     ("rest", "python"): "tests/acceptance/test_readme_service.py",
     ("rest", "bash"): "tests/acceptance/test_readme_service.py",
 }

@@ -10,6 +10,7 @@ from db.engine import begin
 from db.schema import candidates
 from db.sql_store import SqlStore
 from evosearch.events import CandidateRejected, EnqueuedRefused
+from evosearch.graph_filter import GraphFilter
 from evosearch.records import Rejection
 from evosearch.where import PROPERTIES, parse_where
 from primitives.catalog import CATALOG
@@ -53,6 +54,8 @@ def found(pages: CandidatePages, where: str) -> set[str]:
 )  # fmt: skip
 def test_filters_by_facts(pages: CandidatePages, where: str, names: set[str]) -> None:
     assert found(pages, where) == names
+    asked = GraphFilter(where)  # before there is a candidate
+    assert {name for name in LAYERS if asked.holds(CATALOG[name].graph)} == names
 
 
 def test_every_fact_can_be_asked_for_and_is_listed(pages: CandidatePages) -> None:

@@ -25,7 +25,7 @@ from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from db.tokens import Tokens
 from evosearch.client import Client
-from evosearch.config import Budget, Confirmation
+from evosearch.config import Budget, Confirmation, Space
 from evosearch.events import PhaseEntered, StatusChanged
 from tests.support.events import CREATED
 from tests.support.service import SEARCH, fill, running
@@ -120,6 +120,22 @@ def test_guessed_tokens_soon_cost_no_query(tmp_path: Path, store: SqlStore) -> N
         assert status(None) == 429
         assert status(token) == 200, "who was let in before is let in still"
         assert httpx.get(service.url + "/healthz").status_code == 200
+
+
+def test_an_estimate_bounds_what_no_graph_passes_and_tells_what_does_not_count(
+    tmp_path: Path, store: SqlStore
+) -> None:
+    fill(store)
+    service = make_app(load_settings({"db": f"sqlite:///{tmp_path}/store.db"})).service
+    space = Space(where="shift_invariant and live_nodes > 60", template="x * f(x)")
+    evolution = CREATED.config.evolution.model_copy(update={"operators": {"swap": 1.0}})
+    config = CREATED.config.model_copy(update={"space": space, "evolution": evolution})
+    told = estimate(service, config)
+    found = {one.name: one for one in told.space}
+    assert found["where"].below == 3 / found["where"].came
+    assert found["layers"].below is None
+    assert [note.partition(" do not")[0] for note in told.notes] == ["evolution.operators"]
+    assert estimate(service, CREATED.config).notes == []
 
 
 def test_hours_follow_whichever_limit_comes_first(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -64,6 +65,26 @@ def test_a_dry_run_says_what_it_would_do_and_stores_nothing(folder, capsys):
     assert "plug-in my_task.py: sha256" in told
     assert "baselines: token_ln-gelu, dyt" in told
     assert not (folder / "evosearch.db").exists()
+
+
+def test_a_dry_run_tells_what_is_rare_and_what_does_not_count(folder, capsys):
+    start = ("search", "start", "quickstart", "--dry-run", "--set")
+    form = 'space.template="x * f(x) / g(x)"'
+    assert run([*start, form]) == 0
+    told = capsys.readouterr().out
+    assert "note: evolution.operators do not count: edits, crossover among them" in told
+    assert run([*start, form, "--set", "evolution.sure_edits=true"]) == 0
+    assert "note: evolution.operators and evolution.sure_edits do not" in capsys.readouterr().out
+    assert run([*start, form, "--set", "evolution.operators={paper=1.0}"]) == 0
+    assert "note:" not in capsys.readouterr().out
+    assert run([*start, "space.where='scale_invariant and live_nodes > 60'"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"of 1,\d\d\d random graphs 0 pass: where; below 0\.\d+ % \(95 %\)", told)
+    assert "note:" not in told
+    assert run([*start, "space.where='mean_score > 0.5'"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "mean_score cannot be asked of a proposal: its graph alone does not tell it" in told
+    assert "scale_invariant" in told
 
 
 def test_a_broken_file_is_refused_before_anything_is_stored(folder, capsys):

@@ -355,7 +355,7 @@ def test_where_and_own_checks_refuse_in_the_controller(plugin):
     assert screen.judge(es.parse("exp(std_batch(x)) * x"), {}, {}).code == "constraint"
     free = config.model_copy(update={"space": config.space.model_copy(update={"where": ""})})
     assert Screen(free).judge(es.parse("x * exp(-x)"), {}, {}).code == "own_check"
-    with pytest.raises(ConfigError, match="is not known before it is trained"):
+    with pytest.raises(ConfigError, match="mean_score cannot be asked of a proposal"):
         Screen(
             config.model_copy(
                 update={"space": config.space.model_copy(update={"where": "mean_score > 0.5"})}

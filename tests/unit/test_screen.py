@@ -14,6 +14,7 @@ from evosearch.streams import stream
 from evosearch.variation import draw_table, random_graph
 from primitives.formula import parse
 from primitives.graph import Graph, Node
+from primitives.properties import Behaviour
 
 CONFIG = load_preset("quickstart", ('space.allow=["max", "mul", "sigmoid", "rms_batch"]',))
 
@@ -72,6 +73,38 @@ def test_one_digest_is_probed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for graph in (layer, same, layer, same):
         assert screen.judge(graph, {}, {}, frozenset(), tried).code is None
     assert Counter(asked) == {"structural_fault": 2, "probe_fault": 1, "initial_response": 1}
+
+
+@pytest.mark.parametrize("kept", [None, 3])
+def test_what_a_constraint_found_changes_no_verdict(
+    kept: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = "(scale_invariant or symmetry = 'odd') and not monotone = 'none'"
+    config = CONFIG.model_copy(update={"space": CONFIG.space.model_copy(update={"where": where})})
+    some = graphs(600)
+    expected = [Screen(config).judge(graph, {}, {}).code for graph in some]
+    if kept:
+        monkeypatch.setattr(module, "KEPT_GRAPHS", kept)
+    screen = Screen(config)
+    assert [screen.judge(graph, {}, {}).code for graph in some] == expected
+    assert {None, "constraint"} <= set(expected)
+
+
+def test_graphs_that_differ_in_dead_nodes_are_probed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Graph] = []
+
+    class Told(Behaviour):
+        def __init__(self, graph: Graph) -> None:
+            made.append(graph)
+            super().__init__(graph)
+
+    monkeypatch.setattr("evosearch.graph_filter.Behaviour", Told)
+    space = CONFIG.space.model_copy(update={"where": "symmetry = 'odd'"})
+    layer, screen = parse("x * sigmoid(x)"), Screen(CONFIG.model_copy(update={"space": space}))
+    same = Graph((Node("neg", (0,)), *_shifted(layer)))
+    for graph in (layer, same, layer):
+        assert screen.judge(graph, {}, {}).code == "constraint"
+    assert made == [layer]
 
 
 def _shifted(graph: Graph) -> list[Node]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import pytest
 
+from evosearch.config import Space
 from evosearch.presets import load_preset
 from evosearch.screen import SCREEN_CODES
 from evosearch.space_share import STAGES, Stage, space_stages
@@ -13,23 +15,32 @@ from evosearch.streams import stream
 from evosearch.template_space import TemplateSpace, drawer, has_form
 from evosearch.variation import draw_table, random_graph
 from primitives.formula import parse
-from primitives.graph import FIRST_OP
+from primitives.graph import FIRST_OP, Graph
 from primitives.rewrite import live_form
 from primitives.structure import analyse, structural_fault
 
-DRAWS = 1000
+ENOUGH, MOST = 200, 15_000
 
 
 def stages(*overrides: str) -> dict[str, Stage]:
-    found = space_stages(load_preset("quickstart", overrides), DRAWS)
+    found = space_stages(load_preset("quickstart", overrides))
     assert [one.name for one in found] == list(dict.fromkeys(one.name for one in found))
     return {one.name: one for one in found}
+
+
+@cache
+def some_layers(space: Space, number: int, draws: int) -> list[Graph]:
+    """The layers among so many random graphs."""
+    rng, table = stream(0, "share", number), draw_table(space)
+    graphs = (random_graph(rng, table, space.nodes) for _ in range(draws))
+    return [graph for graph in graphs if structural_fault(graph) is None]
 
 
 def test_every_stage_counts_from_what_the_one_before_let_through() -> None:
     found = list(stages('series="S"', 'space.where="live_nodes <= 4"').values())
     assert [one.name for one in found] == ["layers", "series", "where", "numbers"]
-    assert found[0].came == DRAWS
+    assert found[0].came < MOST
+    assert found[-1].passed >= ENOUGH
     for before, after in itertools.pairwise(found):
         assert after.came == before.passed
         assert 0 < after.passed < after.came
@@ -39,7 +50,7 @@ def test_the_counts_are_those_of_the_graphs() -> None:
     found = stages('series="S"', 'space.where="live_nodes <= 4"')
     config = load_preset("quickstart")
     rng, space = stream(0, "share", 0), drawer(config.space)
-    graphs = [space.random(rng) for _ in range(DRAWS)]
+    graphs = [space.random(rng) for _ in range(found["layers"].came)]
     layers = [graph for graph in graphs if structural_fault(graph) is None]
     series = [graph for graph in layers if analyse(graph).batch_independent]
     small = [graph for graph in series if analyse(graph).live_nodes <= 4]
@@ -53,13 +64,8 @@ def test_what_is_allowed_is_a_share_of_the_layers_of_the_whole_op_set() -> None:
     denied = stages('space.deny=["exp", "log"]', 'space.draw="typed"')
     unread = stages('space.deny=["v0", "zero"]', 'space.draw="typed"')
     whole = load_preset("quickstart").space
-    rng, table, came, bare, without = stream(0, "share", 1), draw_table(whole), 0, 0, 0
-    lean = 0
-    for _ in range(DRAWS):
-        graph = random_graph(rng, table, whole.nodes)
-        if structural_fault(graph) is not None:
-            continue
-        came += 1
+    bare, without, lean = [], [], []
+    for graph in some_layers(whole, 1, MOST):
         live, names, read = [graph.output], set(), set()
         while live:
             index = live.pop()
@@ -69,12 +75,12 @@ def test_what_is_allowed_is_a_share_of_the_layers_of_the_whole_op_set() -> None:
                 live += node.inputs
             else:
                 read.add(index)
-        lean += read <= {0, 3}
-        bare += names <= {"max", "div", "rms_batch", "std_batch"}
-        without += not names & {"exp", "log"}
-    assert found["primitives"] == Stage("primitives", came, bare)
-    assert denied["primitives"] == Stage("primitives", came, without)
-    assert unread["primitives"] == Stage("primitives", came, lean)
+        lean.append(read <= {0, 3})
+        bare.append(names <= {"max", "div", "rms_batch", "std_batch"})
+        without.append(not names & {"exp", "log"})
+    for told, passing in ((found, bare), (denied, without), (unread, lean)):
+        came = told["primitives"].came
+        assert told["primitives"] == Stage("primitives", came, sum(passing[:came]))
     assert 0.0 < denied["primitives"].share < 1.0  # type: ignore[operator]
 
 
@@ -86,18 +92,40 @@ def test_a_template_keeps_more_and_what_nothing_passes_has_no_share() -> None:
     assert Stage("where", 0, 0).share is None
 
 
+def test_what_is_rare_is_looked_for_longer_and_has_a_bound_where_none_was_found() -> None:
+    free, rare = stages()["layers"], stages('space.where="live_nodes > 60"')
+    assert free.came < rare["layers"].came == MOST
+    assert rare["where"].passed == 0
+    assert rare["where"].below == 3 / rare["where"].came < 0.003
+    form = stages('space.template="x * f(x) / g(x)"')
+    assert (form["template"].passed > 0, form["template"].below) == (True, None)
+    assert form["template"].came > 1000, "of rare ones more than a few hundred layers are seen"
+    assert Stage("where", 2, 0).below == 1.0
+    assert Stage("where", 0, 0).below is None
+
+
+def test_the_rule_of_three_holds_of_seeds() -> None:
+    """Where the share is 3 / n, none of n is seen in one of twenty samples or fewer."""
+    rng, number = stream(0, "share", 9), 100
+    none_seen = sum(all(rng.random() >= 3 / number for _ in range(number)) for _ in range(4000))
+    assert none_seen / 4000 == pytest.approx(0.05, abs=0.012)
+
+
+def test_looks_are_bounded_where_every_graph_is_a_layer() -> None:
+    found = stages('space.template="x * f(x) / g(x)"', 'space.where="live_nodes > 60"')
+    assert (found["layers"].came, found["where"].passed) == (2000, 0)
+
+
 def test_op_set_nodes_and_template_have_rows_of_their_own() -> None:
     found = stages('space.op_set="paper+token"', "space.nodes=3", 'space.template="f(x)"')
     assert "nodes" not in found, "the nodes of a template are shared out among its holes"
     found = stages('space.op_set="paper+token"', "space.nodes=3")
     assert list(found)[:2] == ["op set", "nodes"]
-    rng, came, small = stream(0, "share", 3), 0, 0
     whole = load_preset("quickstart", ['space.op_set="paper+token"']).space
-    for _ in range(DRAWS):
-        graph = random_graph(rng, draw_table(whole), whole.nodes)
-        if structural_fault(graph) is None:
-            came, small = came + 1, small + (analyse(graph).live_nodes <= 3)
-    assert found["nodes"] == Stage("nodes", came, small)
+    layers = some_layers(whole, 3, MOST)[: found["nodes"].came]
+    small = sum(analyse(graph).live_nodes <= 3 for graph in layers)
+    assert found["nodes"] == Stage("nodes", len(layers), small)
+    assert small >= ENOUGH
     assert 0.3 < found["op set"].share < 0.95  # type: ignore[operator]
     assert not {"op set", "nodes"} & set(stages('space.op_set="extended+token"'))
 
@@ -119,15 +147,12 @@ def test_a_template_counts_the_layers_that_have_its_form() -> None:
     }.items():  # fmt: skip
         assert not has_form(formula, parse(form))
     found = stages('space.template="f(x) * g(x)"')["template"]
-    rng, came, products = stream(0, "share", 4), 0, 0
-    whole = load_preset("quickstart").space
-    for _ in range(DRAWS):
-        graph = random_graph(rng, draw_table(whole), whole.nodes)
-        if structural_fault(graph) is None:
-            last = live_form(graph).nodes[-1]
-            came += 1
-            products += last.op == "mul" and min(last.inputs) >= FIRST_OP
-    assert found == Stage("template", came, products)
+    products = 0
+    layers = some_layers(load_preset("quickstart").space, 4, MOST)[: found.came]
+    for graph in layers:
+        last = live_form(graph).nodes[-1]
+        products += last.op == "mul" and min(last.inputs) >= FIRST_OP
+    assert found == Stage("template", len(layers), products)
     assert products > 0
 
 

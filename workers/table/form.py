@@ -172,13 +172,14 @@ def save_table(path: Path, table: Table) -> None:
     part.replace(path)
 
 
-def load_table(path: Path) -> Table:
-    """The table in the file.
+def load_table(path: str | Path = SHIPPED) -> Table:
+    """The table in the file; by default the one that comes with the package.
 
     Raises:
         NotFound: there is no such file.
         ConfigError: it is no table, or one of a newer version.
     """
+    path = Path(path)
     if not path.is_file():
         raise NotFound("no such table", got=str(path), hint="evosearch bench table build")
     try:

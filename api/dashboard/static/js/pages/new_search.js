@@ -204,12 +204,19 @@ class NewSearch {
   }
 }
 
+/** @param {any} one a restriction of the space; where nothing passed, what its share is below */
+function spaceShare(one) {
+  const fine = (/** @type {number} */ share) => percent(share, share < 0.01 ? 2 : 1);
+  if (one.below !== null) return T.fresh.below(fine(one.below));
+  return one.came ? fine(one.passed / one.came) : T.fresh.unknown;
+}
+
 /** @param {any} found */
 function estimateFacts(found) {
   const hours = (/** @type {number | null} */ value) => (value === null ? T.fresh.unknown : duration(3600 * value));
   const rows = [[T.fresh.evaluations, count(found.evaluations)], [T.fresh.steps, count(found.train_steps)], [T.fresh.hours, hours(found.hours)],
     [T.fresh.workerHours, hours(found.worker_hours)], found.gpu_hours ? [T.search.gpuHours, number(found.gpu_hours, 1)] : null,
-    [T.fresh.disk, bytes(found.disk_bytes)], ...found.space.map((/** @type {any} */ one) => [T.fresh.space[one.name], one.came ? percent(one.passed / one.came) : T.fresh.unknown]), found.price === null ? null : [T.fresh.price, number(found.price, 2)]].filter(Boolean);
+    [T.fresh.disk, bytes(found.disk_bytes)], ...found.space.map((/** @type {any} */ one) => [T.fresh.space[one.name], spaceShare(one)]), found.price === null ? null : [T.fresh.price, number(found.price, 2)]].filter(Boolean);
   return [h("dl", { class: "facts estimate" }, rows.map((/** @type {any} */ [name, value]) => [h("dt", {}, name), h("dd", {}, h("strong", {}, value))])),
-    h("p", { class: "small quiet" }, found.based_on)];
+    ...found.notes.map((/** @type {string} */ note) => h("p", { class: "small" }, note)), h("p", { class: "small quiet" }, found.based_on)];
 }
