@@ -23,15 +23,9 @@ from evosearch.plugins import (
 )
 from evosearch.presets import config_from, load_preset, preset_with, set_overrides
 
-DEFAULTS: dict[str, Any] = {
-    "preset": "own",
-    "evolution": {
-        "population_size": 60, "tournament_share": 0.2, "tournament_min": 3, "warm_up": 5,
-        "mutations": 2, "random_share": 0.2, "remeasure_every": 50, "remeasure_share": 0.1,
-    },
-    "confirmation": {"top": 3, "seeds": 3, "tune_seeds": 2, "final_seeds": 10},
-}  # fmt: skip
-"""A search of a few hundred cheap evaluations, as the quickstart's."""
+WITHOUT_EXPERIENCE = {"experience": False, "warm_up": 5}
+"""Experience is of convolutional networks; who has none needs a few candidates to begin with."""
+CONFIRMATION = {"top": 3, "seeds": 3, "tune_seeds": 2, "final_seeds": 10}
 BASELINES = {
     "norm_act": ("bn-relu", "bn-silu", "gn-relu", "token_ln-gelu"),
     "norm": ("token_ln-gelu", "rms-norm", "bn-relu"),
@@ -204,9 +198,7 @@ def own_config(
     names = list(dict.fromkeys(name for one in anchors for name in parts.anchors(one)))
     if not names:
         raise ConfigError("no anchors", expected='anchors=["my_task.py:TinyGPT"] or names')
-    data: dict[str, Any] = (
-        load_preset(preset).model_dump(mode="json") if preset else _copied(DEFAULTS)
-    )
+    data: dict[str, Any] = load_preset(preset).model_dump(mode="json") if preset else _defaults()
     task = data.setdefault("task", {})
     before = {one["name"]: one for one in task.get("anchors", ())}
     task["anchors"] = [anchor_setting(name, before.get(name)) for name in names]
@@ -242,8 +234,15 @@ def _follow(data: dict[str, Any], anchors: Sequence[Anchor]) -> None:
     data["confirmation"].setdefault("learning_rates", rates)
 
 
-def _copied(data: dict[str, Any]) -> dict[str, Any]:
-    return {k: _copied(v) if isinstance(v, dict) else v for k, v in data.items()}
+def _defaults() -> dict[str, Any]:
+    """A search of a few hundred cheap evaluations that proposes as the quickstart does."""
+    quick = load_preset("quickstart")
+    return {
+        "preset": "own",
+        "space": {"draw": quick.space.draw},
+        "evolution": quick.evolution.model_dump(mode="json") | WITHOUT_EXPERIENCE,
+        "confirmation": {**CONFIRMATION},
+    }
 
 
 def ensure_same_task(config: SearchConfig) -> None:

@@ -140,6 +140,22 @@ def test_an_unfinished_search_asks_when_its_code_has_changed(folder, capsys):
     assert told.count("\n") == 1
 
 
+def test_every_search_but_the_papers_proposes_as_the_quickstart_does():
+    quick = load_preset("quickstart")
+    own = own_config(
+        [f"{MY_TASK}:TinySeq"], preset=None, settings={}, baselines=None, checks=(),
+        objectives=(), plugin_path=None,
+    )  # fmt: skip
+    others = [own, *map(load_preset, ("cifar10-cpu", "cifar10-gpu", "shakespeare-cpu"))]
+    size = ("population_size", "tournament_share", "warm_up", "experience")
+    for config in others:
+        assert config.space.draw == quick.space.draw
+        told = config.evolution.model_dump(exclude=set(size))
+        assert told == quick.evolution.model_dump(exclude=set(size))
+        convolutional = config.preset.startswith("cifar10")
+        assert config.evolution.experience is convolutional
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_a_presets_config_goes_round(name):
     config = load_preset(name)

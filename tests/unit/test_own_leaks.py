@@ -12,7 +12,7 @@ import evosearch as es
 from evosearch.config import Anchor, Task
 from evosearch.own import REGISTER, collecting
 from evosearch.plugins import load, read_source
-from workers.anchor_check import Checked, _leaks, _trained
+from workers.anchor_check import Checked, Told, _leaks, _trained
 from workers.evaluate import Context
 from workers.layers import formula_for
 
@@ -222,7 +222,7 @@ def test_seeds_to_resolve_a_point_of_a_share_and_a_per_cent_of_the_rest(
 ):
     goal = es.Objective("a", direction, unit)
     scores = iter([0.50, 0.51] if unit != "m" else [-5.0, -5.17])
-    monkeypatch.setattr("workers.anchor_check._score", lambda *_: next(scores))
+    monkeypatch.setattr("workers.anchor_check._told", lambda *_: Told(next(scores)))
     task = Task(anchors=(Anchor(name="x", objectives=(goal,)),))
     *_, noise = _trained(Checked(task, "x", ("bn-relu",), 2), Context(device="cpu"))
     assert noise.name == "noise"
