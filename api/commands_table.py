@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from api.commands_data import DataDir, use_data_dir
 from api.text import duration
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def build_table(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting.")
     ] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Train every function of a sub-space on a preset's task, once and for all.
 
@@ -78,6 +80,7 @@ def build_table(
     from workers.table import build as building
     from workers.table.form import load_table, save_table
 
+    use_data_dir(data_dir)
     if again is not None:
         table = building.again(load_table(again), _said())
         save_table(out, table)
