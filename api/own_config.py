@@ -22,6 +22,7 @@ from evosearch.plugins import (
     read_source,
 )
 from evosearch.presets import config_from, load_preset, preset_with, set_overrides
+from evosearch.rerank import RATE_FACTORS
 
 WITHOUT_EXPERIENCE = {"experience": False, "warm_up": 5}
 """Experience is of convolutional networks; who has none needs a few candidates to begin with."""
@@ -32,7 +33,6 @@ BASELINES = {
     "act": ("token_ln-gelu", "bn-relu", "swish"),
 }
 """By slot; of these the first two that no anchor forbids."""
-RATE_STEPS = (0.5, 1.0, 2.0)
 
 
 def allowed_baselines(anchors: Sequence[Anchor], wanted: Iterable[str]) -> list[str]:
@@ -230,7 +230,7 @@ def _follow(data: dict[str, Any], anchors: Sequence[Anchor]) -> None:
     quality = checks.setdefault("quality", {})
     quality["steps"] = min(quality.get("steps", max(1, round(0.4 * steps))), steps)
     rate = task.get("learning_rate", 0.2)
-    rates = [round(rate * factor, 6) for factor in RATE_STEPS]
+    rates = [round(rate * factor, 6) for factor in RATE_FACTORS]
     data["confirmation"].setdefault("learning_rates", rates)
 
 

@@ -7,14 +7,15 @@ is refused here, before anything does. Nothing is trained or kept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import get_args
 
-from evosearch.config import Anchor, Task
+from evosearch.config import Anchor, Size, Task
 from evosearch.errors import ConfigError, EvosearchError
 from evosearch.rerank import Setting
 
 TRANSFERS = ("resnet", "mobilenetv2", "efficientnet", "convnext")
 """Anchors that a re-ranking transfers to by default, the cheapest first."""
-SIZES = ("micro", "small", "full")
+SIZES: tuple[Size, ...] = get_args(Size)
 
 
 def default_transfer(task: Task) -> tuple[str, ...]:

@@ -41,9 +41,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from evosearch.calibrate import spearman
 from evosearch.experience import Experience, shipped
-from evosearch.refits import LARGEST_STEP, fitted_at, lessons_at, ranks
+from evosearch.refits import LARGEST_STEP, agreement, fitted_at, lessons_at, ranks
 from evosearch.streams import pick, stream
 from primitives.graph import Graph
 from primitives.traits import traits
@@ -218,12 +217,11 @@ def calibration(state: State) -> dict[str, Any]:
         name: [one for one in told if one.by_lot is lot]
         for name, lot in (("chosen", False), ("by_lot", True))
     }
-    odds = np.array([one.odds for one in told], dtype=np.float64)
-    found = spearman(odds, np.array(ranks([one.mean for one in told]))) if len(told) > 2 else np.nan
+    odds = [one.odds for one in told if one.odds is not None]
     return {
         **{name: Told(len(some), sum(one.mean is not None for one in some))._asdict()
            for name, some in kinds.items()},
-        "correlation": round(found, 4) if np.isfinite(found) else None,
+        "correlation": agreement(odds, [one.mean for one in told]),
     }  # fmt: skip
 
 

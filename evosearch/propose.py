@@ -44,9 +44,13 @@ class _Draft(NamedTuple):
     """A proposal before its checks."""
 
     graph: Graph
-    origin: Origin
     operator: str = ""
     parents: tuple[int, ...] = ()
+
+    @property
+    def origin(self) -> Origin:
+        """Whether it comes of candidates, or of nothing."""
+        return "mutation" if self.parents else "random"
 
     @property
     def label(self) -> str:
@@ -209,7 +213,7 @@ class Proposer:
         if at_random is None:
             at_random = rng.random() < state.config.evolution.random_share
         if at_random:
-            return _Draft(hunt.drawer.random(rng), "random")
+            return _Draft(hunt.drawer.random(rng))
 
         def parent() -> _Source:
             found = _parent(rng, state, hunt)
@@ -235,7 +239,7 @@ class Proposer:
         if not evolution.operators or config.space.template:  # edits know of no frame
             for _ in range(evolution.mutations):
                 graph = hunt.drawer.mutate(rng, graph)
-            return _Draft(graph, "mutation" if parents else "random", parents=first.parents)
+            return _Draft(graph, parents=first.parents)
         for _ in range(1 + below(rng, evolution.mutations)):
             weights: Mapping[Operator, float] = evolution.operators
             if evolution.sure_edits:
@@ -249,8 +253,7 @@ class Proposer:
             graph = apply_operator(
                 rng, hunt.table, name, graph, other.graph, nodes, sure=evolution.sure_edits
             )
-        origin: Origin = "mutation" if parents else "random"
-        return _Draft(graph, origin, "+".join(names), tuple(dict.fromkeys(parents)))
+        return _Draft(graph, "+".join(names), tuple(dict.fromkeys(parents)))
 
     def _queued(self, state: State, chosen: _Drawn, skipped: ev.Skipped) -> ev.CandidateQueued:
         birth, draft, verdict, _ = chosen
@@ -346,10 +349,7 @@ class _Hunt:
     def again(self) -> _Draft | None:
         """The next runner-up of earlier candidates."""
         one = next(self._runners_up, None)
-        if one is None:
-            return None
-        origin: Origin = "mutation" if one.parents else "random"
-        return _Draft(one.graph, origin, one.operator, one.parents)
+        return one and _Draft(one.graph, one.operator, one.parents)
 
     def draw(self, one: _Drawn, again: bool) -> None:
         """One more function that is looked at; ``again``: it is a runner-up."""

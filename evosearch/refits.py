@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from evosearch.calibrate import spearman
+
 T = TypeVar("T")
 
 LARGEST_STEP = 100
@@ -44,3 +46,14 @@ def ranks(means: Sequence[float | None]) -> list[float]:
         0.0 if mean is None else float(np.searchsorted(known, mean, "right")) / len(known)
         for mean in means
     ]
+
+
+def agreement(foretold: Sequence[float], means: Sequence[float | None]) -> float | None:
+    """Spearman's correlation of what was foretold of each and the rank that it came to.
+
+    None below three of them, or where either is the same for all.
+    """
+    if len(foretold) < 3:
+        return None
+    found = spearman(np.array(foretold, dtype=np.float64), np.array(ranks(means)))
+    return round(found, 4) if np.isfinite(found) else None

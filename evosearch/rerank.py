@@ -24,7 +24,7 @@ RUNG_SHARES = (0.25, 0.5, 1.0)
 REDUCTION = 2
 """Of the rates of a row, one in so many goes on after a rung."""
 RATE_FACTORS = (0.5, 1.0, 2.0)
-"""Of the search's learning rate, where its confirmation has too few rates to choose from."""
+"""Of a search's learning rate: what is tried where nobody says which rates, or too few."""
 ENOUGH_RATES = len(RATE_FACTORS)
 
 

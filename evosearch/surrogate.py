@@ -23,7 +23,6 @@ the same version of scikit-learn.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -33,10 +32,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from evosearch import events as ev
-from evosearch.calibrate import spearman
 from evosearch.config import SearchConfig, Surrogate
 from evosearch.records import CheckRun, Rejection
-from evosearch.refits import fitted_at, lessons_at, ranks
+from evosearch.refits import agreement, fitted_at, lessons_at, ranks
 from evosearch.stats import Interval, false_rejection_rate
 from evosearch.streams import stream
 from primitives.graph import Graph
@@ -279,17 +277,11 @@ def calibration(state: State) -> dict[str, Any]:
     and rank; None below three of them. The others as in `Discards`, with `discard_rate` as value,
     low and high.
     """
-    told = [one for one in state.lessons if one.promise is not None]
-    promises = np.array([one.promise for one in told], dtype=np.float64)
-    correlation = (
-        spearman(promises, np.array(ranks([one.mean for one in told])))
-        if len(told) > 2
-        else math.nan
-    )
+    told = [(one.promise, one.mean) for one in state.lessons if one.promise is not None]
     found, rate = state.discards, discard_rate(state)
     return {
         "foretold": len(told),
-        "correlation": round(correlation, 4) if math.isfinite(correlation) else None,
+        "correlation": agreement([promise for promise, _ in told], [mean for _, mean in told]),
         "discarded": found.discarded,
         "audited": found.audited,
         "useful": found.useful,
