@@ -145,7 +145,7 @@ def test_an_exhausted_neighbourhood_does_not_end_a_search(monkeypatch: pytest.Mo
         self: Proposer, rng: random.Random, config: SearchConfig, hunt: Any, parent: Any
     ) -> _Draft:
         graph, parents = parent()
-        return _Draft(graph, "mutation", "swap", parents)
+        return _Draft(graph, "swap", parents)
 
     monkeypatch.setattr(Proposer, "_child", parents_again)
     store = start("evolution.max_proposals=20000", "evolution.random_share=0.3",
