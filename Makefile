@@ -28,6 +28,7 @@ lint: $(VENV)/test.stamp
 
 types: $(VENV)/test.stamp
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 
 # The page of every command, setting, endpoint, primitive and code; a test compares it with the code.
 reference: $(VENV)/test.stamp

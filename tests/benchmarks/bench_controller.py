@@ -12,6 +12,7 @@ import argparse
 import statistics
 from collections.abc import Callable
 from time import process_time
+from typing import Any
 
 import numpy as np
 
@@ -142,7 +143,7 @@ def main() -> None:
     graphs = functions(7, 200)
     experience()
     chosen = {count: [odds(graphs, run, count) for run in range(options.runs)] for count in TRIED}
-    found = {
+    found: dict[str, Any] = {
         "experience": [experience() for _ in range(options.runs)],
         "looked": [looked(run) for run in range(options.runs)],
         "odds_fits": chosen,

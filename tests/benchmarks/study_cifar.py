@@ -238,7 +238,7 @@ def report(config: SearchConfig, overrides: list[str], folder: Path, longer: Pat
         names = [name for name in short if long is None or name in long]
         calibration = figures(config.anchor_names, names, short, long)
         print("\n".join(lines(config.anchor_names, names, short, long)), "\n")
-    result = {
+    result: dict[str, Any] = {
         "data": "rebuilt CIFAR-10 (98 of 60,000 images not exact)",
         "config": config.model_dump(mode="json"),
         "overrides": overrides,

@@ -169,7 +169,7 @@ def answered(state: State) -> int:
 
 
 def _figures(state: State, pool: Clocked, workers: int) -> dict[str, Any]:
-    queued = sum(one.queued for one in state.operators.values())
+    queued = len(state.fingerprints)
     return {
         "answered": answered(state), "to_the_end": state.evaluated, "queued": queued,
         "proposals": state.next_birth,
@@ -236,7 +236,7 @@ def at_size(url: str, answers: Answers, candidates: int, clock: Clock) -> dict[s
     opened, state = clock() - opening, controller.state
 
     def queued() -> int:
-        return sum(one.queued for one in state.operators.values())
+        return len(state.fingerprints)
 
     # The first fill, and the screen's memory with it; a search of this size has its baselines.
     first = queued()

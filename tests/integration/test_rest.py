@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -45,10 +46,9 @@ def truth(made: tuple[Running, RandomSearch]) -> RandomSearch:
     return made[1]
 
 
-def ok(response: httpx.Response, status: int = 200) -> dict[str, object]:
+def ok(response: httpx.Response, status: int = 200) -> Any:
     assert response.status_code == status, response.text
-    found: dict[str, object] = response.json()
-    return found
+    return response.json()
 
 
 def refused(response: httpx.Response, status: int) -> dict[str, object]:
@@ -105,10 +105,10 @@ def test_every_order_is_an_order(http: httpx.Client, truth: RandomSearch, sort: 
     assert {one["birth"] for one in found} == set(truth.scores)
     name = sort.strip("-")
     if name.startswith("score."):
-        values = [one["scores"][name.removeprefix("score.")] for one in found]  # type: ignore[index]
+        values = [one["scores"][name.removeprefix("score.")] for one in found]
     else:
         values = [one[name] for one in found]
-    assert values == sorted(values, reverse=sort.startswith("-"))  # type: ignore[type-var]
+    assert values == sorted(values, reverse=sort.startswith("-"))
 
 
 def test_pages_are_stable_while_candidates_come_in(tmp_path: Path) -> None:
@@ -178,45 +178,45 @@ def test_one_candidate_shows_its_life(http: httpx.Client, truth: RandomSearch) -
     birth = max(truth.scores)
     one = ok(http.get(f"/searches/{SEARCH}/candidates/{birth}"))
     assert one["state"] == "evaluated"
-    assert one["graph"]["version"] == 1  # type: ignore[index]
-    assert one["verdict"]["outcome"] == "evaluated"  # type: ignore[index]
-    curves = [run["curve"] for run in one["evaluations"]]  # type: ignore[index]
+    assert one["graph"]["version"] == 1
+    assert one["verdict"]["outcome"] == "evaluated"
+    curves = [run["curve"] for run in one["evaluations"]]
     assert [[1.0, 2.3], [50.0, 1.1], [100.0, 0.4]] in curves
     family = ok(http.get(f"/searches/{SEARCH}/candidates/{birth}/lineage"))
-    ups = {(link["parent"], link["child"]) for link in family["ancestors"]}  # type: ignore[index]
-    assert {parent for parent, child in ups if child == birth} == set(one["parents"])  # type: ignore[call-overload]
-    parent = one["parents"][0]  # type: ignore[index]
+    ups = {(link["parent"], link["child"]) for link in family["ancestors"]}
+    assert {parent for parent, child in ups if child == birth} == set(one["parents"])
+    parent = one["parents"][0]
     back = ok(http.get(f"/searches/{SEARCH}/candidates/{parent}/lineage"))
-    assert birth in {link["child"] for link in back["descendants"]}  # type: ignore[index]
+    assert birth in {link["child"] for link in back["descendants"]}
 
 
 def test_front_and_history_agree_with_the_search(http: httpx.Client, truth: RandomSearch) -> None:
     front = ok(http.get(f"/searches/{SEARCH}/front"))
-    assert {one["birth"] for one in front["candidates"]} == truth.front  # type: ignore[index]
+    assert {one["birth"] for one in front["candidates"]} == truth.front
     steps = ok(http.get(f"/searches/{SEARCH}/front/history"))["steps"]
     members: set[int] = set()
-    for step in steps:  # type: ignore[attr-defined]
+    for step in steps:
         members = (members | set(step["front_in"])) - set(step["front_out"])
     assert members == truth.front
     curve = ok(http.get(f"/searches/{SEARCH}/hypervolume", params={"points": 5}))
-    assert curve["values"][-1] == front["hypervolume"]  # type: ignore[index]
-    assert len(curve["values"]) <= 6  # type: ignore[arg-type]
+    assert curve["values"][-1] == front["hypervolume"]
+    assert len(curve["values"]) <= 6
 
 
 def test_funnel_costs_and_population_add_up(http: httpx.Client, truth: RandomSearch) -> None:
     funnel = ok(http.get(f"/searches/{SEARCH}/funnel"))
-    assert funnel["states"]["evaluated"] == len(truth.scores)  # type: ignore[index]
-    assert {row["code"] for row in funnel["controller"]} == {"constant", "no_space"}  # type: ignore[index]
+    assert funnel["states"]["evaluated"] == len(truth.scores)
+    assert {row["code"] for row in funnel["controller"]} == {"constant", "no_space"}
     costs = ok(http.get(f"/searches/{SEARCH}/costs"))
-    trained = {row["purpose"]: row for row in costs["training"]}  # type: ignore[index]
+    trained = {row["purpose"]: row for row in costs["training"]}
     assert trained["search"]["trainings"] == 3 * len(truth.scores)
     # As the made-up workers tell: 2.5 s an evaluated candidate, .01 a rejected one, 2 a job.
-    rejected, jobs = funnel["states"]["rejected"], trained["remeasure"]["trainings"] // 3  # type: ignore[index]
+    rejected, jobs = funnel["states"]["rejected"], trained["remeasure"]["trainings"] // 3
     spent = 2.5 * len(truth.scores) + 0.01 * rejected + 2.0 * jobs
     assert costs["worker_seconds"] == pytest.approx(spent)
     population = ok(http.get(f"/searches/{SEARCH}/population"))
     assert population["size"] == len(truth.scores)
-    assert {one["birth"] for one in population["members"]} == set(truth.scores)  # type: ignore[index]
+    assert {one["birth"] for one in population["members"]} == set(truth.scores)
 
 
 def test_etags_save_the_body(http: httpx.Client) -> None:
@@ -254,9 +254,9 @@ def test_what_is_known_is_listed(http: httpx.Client) -> None:
     assert listed >= {*OP_SETS["paper+token"], *OP_SETS["extended"]}
     assert http.get("/anchors").json() == ["resnet", "mobilenetv2", "efficientnet"]
     presets = ok(http.get("/presets"))
-    configs = {one["name"]: one["config"] for one in presets["presets"]}  # type: ignore[attr-defined]
+    configs = {one["name"]: one["config"] for one in presets["presets"]}
     assert configs["quickstart"] == load_preset("quickstart").model_dump(mode="json")
-    assert presets["json_schema"]["title"] == "SearchConfig"  # type: ignore[index]
+    assert presets["json_schema"]["title"] == "SearchConfig"
     (one,) = http.get("/workers").json()["controllers"]
     assert (one["owner"], one["alive"]) == ("filler", False)
 
@@ -361,12 +361,12 @@ def test_a_clone_stands_where_its_source_stood(http: httpx.Client) -> None:
     assert clone["status"] == "paused"
     mine = ok(http.get(f"/searches/{clone['id']}/events", params={"limit": 500}))["events"]
     theirs = ok(http.get(f"/searches/{SEARCH}/events", params={"limit": 60}))["events"]
-    assert mine[:-1] == theirs  # type: ignore[index]
-    assert mine[-1]["kind"] == "status_changed"  # type: ignore[index]
-    born = next(e for e in theirs if e["kind"] == "evaluation_recorded")  # type: ignore[attr-defined]
+    assert mine[:-1] == theirs
+    assert mine[-1]["kind"] == "status_changed"
+    born = next(e for e in theirs if e["kind"] == "evaluation_recorded")
     birth = born["event"]["subject"]["birth"]
     one = ok(http.get(f"/searches/{clone['id']}/candidates/{birth}"))
-    assert one["evaluations"][0]["curve"]  # type: ignore[index]
+    assert one["evaluations"][0]["curve"]
     refused(http.post(f"/searches/{SEARCH}/clone", json={"at_event": 10**9}), 409)
 
 

@@ -223,4 +223,4 @@ def test_a_baseline_gives_its_part_for_the_slot():
         made = layer_factory(job(baseline="token_ln-gelu", anchor=setting), TEXT.name)(8)
         assert [type(m).__name__ for m in made.modules()] == kinds
     both = layer_factory(job(baseline="token_ln-gelu"))(8)
-    assert [type(m).__name__ for m in both] == ["TokenNorm", "GELU"]
+    assert [type(m).__name__ for m in both.children()] == ["TokenNorm", "GELU"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -574,7 +575,8 @@ def test_pending_jobs_are_counted_by_purpose_and_keep_their_places() -> None:
         assert +pending.purposes == counted
         seen |= set(counted)
     assert {"search", "remeasure", "confirm"} <= seen
-    first, second = (Job.model_construct(id=name, purpose="search") for name in "ab")
+    made: dict[str, Any] = {"purpose": "search"}
+    first, second = (Job.model_construct(**made, id=name) for name in "ab")
     held = Pending({"a": first, "b": second})
     held["a"] = first.model_copy(update={"purpose": "tune"})
     assert [*held] == ["a", "b"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -76,8 +77,10 @@ def test_the_inline_pool_refuses_a_cluster():
 
 def test_the_cache_is_told_the_workers_device(monkeypatch, tmp_path):
     monkeypatch.setenv("EVOSEARCH_CACHE", str(tmp_path))
-    assert make_pool("ray", 1)._kept._device == "cuda"
-    assert make_pool("inline", 1)._kept._device in ("cpu", "cuda")
+    pools: list[Any] = [make_pool(kind, 1) for kind in ("ray", "inline")]
+    on_ray, inline = (one._kept._device for one in pools)
+    assert on_ray == "cuda"
+    assert inline in ("cpu", "cuda")
 
 
 @pytest.mark.parametrize("word", ["start", "resume"])

@@ -29,7 +29,7 @@ def test_failures_with_nothing_evaluated_in_between_are_seen_and_single_ones_are
             other.hear(None, event)
         assert other.reason is None
         other.hear(None, lost)
-        assert other.reason.endswith(f"the last one with {cause}: silence")
+        assert str(other.reason).endswith(f"the last one with {cause}: silence")
         baseline = ev.JobFinished(
             id="b", subject=Subject(baseline="bn-relu"), purpose="baseline",
             failure=Failure(cause=cause, detail="silence"),
