@@ -452,13 +452,9 @@ class SearchConfig(Settings):
     budget: Budget = Budget()
 
     @model_validator(mode="after")
-    def _quality_ends_before_training(self) -> Self:
+    def _parts_fit(self) -> Self:
         if self.checks.quality.enabled and self.checks.quality.steps > self.task.steps:
             raise ValueError("checks.quality.steps is at most task.steps")
-        return self
-
-    @model_validator(mode="after")
-    def _surrogate_has_something_to_go_by(self) -> Self:
         if self.surrogate.enabled and not self.checks.signal.enabled:
             raise ValueError("surrogate.enabled needs checks.signal.enabled")
         return self

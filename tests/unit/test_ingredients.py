@@ -22,7 +22,7 @@ from primitives.formula import parse
 from primitives.graph import Graph
 from primitives.ops import typed_name
 from primitives.rewrite import live_form
-from tests.unit.test_controller import finished, start
+from tests.support.small_search import finished, start
 
 
 def test_hurdles_rise_with_what_was_evaluated_and_end_candidates_early() -> None:

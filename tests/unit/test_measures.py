@@ -132,3 +132,9 @@ def test_an_evaluator_has_live_nodes_and_may_return_the_rest_itself():
     assert outcome(job).more == {"live_nodes": -6.0 / 64.0, "saved_bytes": -2.5 / 8.0}
     failed = [*run_job(job_of("dear", *goals, TIMED, anchor="hidden"), Context(device="cpu"))][-1]
     assert "hides its network" in failed.failure.detail
+
+
+def test_a_bad_objective_is_refused_in_one_line():
+    with pytest.raises(ConfigError, match="direction") as caught:
+        es.Objective("a", "up")
+    assert "\n" not in str(caught.value)

@@ -494,9 +494,3 @@ def test_a_network_that_cannot_be_differentiated_twice_is_told_before_a_search(t
         es.search(f"{file}:Late", settings={"task.steps": 4}, **facts)
     off = {"task.steps": 4, "checks.stability.enabled": False, "checks.quality.enabled": False}
     assert es.search(f"{file}:Late", settings=off, **facts).status == "finished"
-
-
-def test_a_bad_objective_is_refused_in_one_line():
-    with pytest.raises(ConfigError, match="direction") as caught:
-        es.Objective("a", "up")
-    assert "\n" not in str(caught.value)

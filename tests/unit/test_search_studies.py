@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from tests.benchmarks import study_search
 from tests.benchmarks.record import RESULTS, read_rows
 from tests.benchmarks.rivals import INGREDIENTS, KINDS, OURS, RIVALS, THE_PAPERS, VARIANTS
 from tests.benchmarks.rivals import same_search as same
-from tests.benchmarks.search_paths import bands, compare, summary, targets
+from tests.benchmarks.search_paths import bands, compare, median, reached, summary, targets
 
 DECIDES_NOTHING = ("max_proposals", "remeasure_share", "challenge_seeds")
 """Settings of evolution that say nothing alone: fresh seeds are all off in the paper's."""
@@ -336,3 +337,13 @@ def test_the_tables_statistics_are_written_into_its_page() -> None:
         assert page.endswith("after")
         assert make_table.with_statistics(page, found) == page
     assert make_table.BEGIN in make_table.TARGET.read_text()
+
+
+def test_where_a_path_reaches_a_level() -> None:
+    path = [(10, 1.0, 0.2), (20, 2.0, 0.5), (30, 3.0, 0.4), (40, 4.0, 0.6)]
+    assert reached(path, 0.5, 0, stays=False) == 20
+    assert reached(path, 0.5, 1, stays=True) == 4.0
+    assert reached(path, 0.7, 0, stays=False) == math.inf
+    assert reached([], 0.0, 0, stays=True) == 0.0
+    middle = median([1.0, 2.0, math.inf])
+    assert (middle["value"], middle["high"]) == (2.0, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
 import time
@@ -19,12 +18,11 @@ import pytest
 from api.cli import run
 from db.memory import MemoryStore
 from evosearch import events as ev
-from evosearch.config import Bounds, Checks, Hurdles, Quality, SearchConfig, Signal, Stability
+from evosearch.config import Bounds, Hurdles, Quality, Signal, Stability
 from evosearch.controller import Controller
 from evosearch.errors import ConfigError, NotFound, WorkerError
-from evosearch.presets import load_preset
 from evosearch.propose import Proposer
-from evosearch.records import Job, JobDone, Message, Run, Subject
+from evosearch.records import Job, JobDone, Run, Subject
 from evosearch.state import State
 from evosearch.streams import evaluation_seed
 from evosearch.subspace import Enumeration, Function
@@ -34,9 +32,14 @@ from primitives.graph import Graph, Node
 from tests.benchmarks import study_table
 from tests.benchmarks.chart import write_bands
 from tests.benchmarks.record import read_rows
-from tests.benchmarks.search_paths import median, reached
-from workers.evaluate import Context, run_job
-from workers.inline import one_thread
+from tests.support.small_table import (
+    EVOLUTION,
+    SEARCH,
+    as_checked,
+    configured,
+    inline,
+    plain,
+)
 from workers.table import build as building
 from workers.table.build import Plan, build, build_folder, make_plan, sampled
 from workers.table.figures import figures, first_job, proposals_to_meet, verdicts
@@ -44,26 +47,7 @@ from workers.table.form import Table, load_table, save_table
 from workers.table.journal import Journal
 from workers.table.pool import TablePool, plan_seeds
 
-ANCHORS = [f'{{name = "{name}", width = 4}}' for name in ("resnet", "mobilenetv2")]
-SEARCH = (
-    'space.allow=["max", "neg", "div", "rms_batch", "std_group"]', "space.nodes=2",
-    "space.draw=typed", f"task.anchors=[{', '.join(ANCHORS)}]",
-    "task.steps=20", "task.learning_rate=0.1", "task.batch_size=16", "task.select_rows=80",
-    'baselines=["bn-relu"]',
-    "checks.signal.bounds={}", "checks.signal.audit_share=0.5", "checks.quality.steps=6",
-    "checks.quality.accuracy=0.09", "checks.stability.steps=2",
-    "confirmation.enabled=false",
-)  # fmt: skip
-EVOLUTION = (
-    "evolution.same_start=0", "evolution.warm_up=3", "evolution.max_proposals=3000",
-    "checks.hurdles.steps=[]", "evolution.choose_of=1",
-)  # fmt: skip
-"""A study takes these of the preset, not of the table."""
 BOUNDS = {"resnet": {"grad_ratio": Bounds(low=0.5, high=2.0)}}
-
-
-def configured(*more: str) -> SearchConfig:
-    return load_preset("quickstart", (*SEARCH, *EVOLUTION, *more))
 
 
 @pytest.fixture(scope="module")
@@ -100,23 +84,6 @@ def _comparable(table: Table) -> list[str]:
              + [(one.norm, one.steps) if one else None for one in row.ascents])
         for row in table.rows
     ]  # fmt: skip
-
-
-def plain(messages: list[Message]) -> Any:
-    """The messages without times and the worker's name."""
-    told = [json.loads(one.model_dump_json()) for one in messages]
-    for one in told:
-        one.pop("worker", None)
-    return ev.without_times(told)
-
-
-def inline(job: Job) -> list[Message]:
-    with one_thread():
-        return list(run_job(job, Context(device="cpu")))
-
-
-def as_checked(job: Job, checks: Checks, **changed: Any) -> Job:
-    return job.model_copy(update={"checks": checks, **changed})
 
 
 def test_the_tables_answers_are_what_the_inline_pool_computes(table: Table) -> None:
@@ -502,16 +469,6 @@ def test_the_study_goes_on_where_it_was_stopped(full_table: Table, tmp_path: Pat
         assert without_time(one) == before[one["variant"], one["seed"]]
     with pytest.raises(ConfigError, match="several studies"):
         study_table.searched(told(2, more), {**options, "steps": 300})
-
-
-def test_where_a_path_reaches_a_level() -> None:
-    path = [(10, 1.0, 0.2), (20, 2.0, 0.5), (30, 3.0, 0.4), (40, 4.0, 0.6)]
-    assert reached(path, 0.5, 0, stays=False) == 20
-    assert reached(path, 0.5, 1, stays=True) == 4.0
-    assert reached(path, 0.7, 0, stays=False) == math.inf
-    assert reached([], 0.0, 0, stays=True) == 0.0
-    middle = median([1.0, 2.0, math.inf])
-    assert (middle["value"], middle["high"]) == (2.0, None)
 
 
 def test_the_controllers_seconds_are_its_own(
