@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from api.reporting.scores import p_value
 from evosearch.known import KEPT_TRIED
 
 TARGET = Path(__file__).with_name("measured.md")
 PICTURES = Path(__file__).with_name("pictures")
 RESULTS = Path(__file__).parents[1] / "tests" / "benchmarks" / "results"
+ALPHA = 0.05
+"""A smaller p counts as shown."""
 POPULATION = "evolution.population_size"
 WORKERS_PICTURE, STORE_PICTURE = "workers.svg", "store.svg"
 
@@ -130,6 +133,51 @@ def on_quickstart(command: str, result: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", *calibration(result["calibration"]))
     yield ""
     yield "; ".join(result["advice"]).capitalize() + "."
+
+
+def on_hour(command: str, result: Mapping[str, Any]) -> Iterator[str]:
+    """What a search of an hour found, each seed with its verdict as it came."""
+    config, rivals = result["config"], result["config"]["confirmation"]["rivals"]
+    level = f"{100 * config['confirmation']['level']:g} %"
+    yield (
+        f"`{command}`: the quickstart, searching for {config['budget']['hours']:g} hours instead. "
+        "*final* is read once, for the leader and its rivals alone, with fresh seeds and each at "
+        f"the learning rate that was best for it on *select*. Differences with {level} intervals; "
+        "p is two-sided, paired over seeds and images, of anchors corrected for their number "
+        f"(Holm). {hardware(result)}"
+    )
+    for run in result["runs"]:
+        yield ""
+        if run["anchors"] is None:
+            yield f"Seed {run['seed']}: {run['verdict']}."
+            continue
+        beaten = sum(
+            p < ALPHA and row["difference"]["value"] > 0.0
+            for p, row in zip(run["p_of_anchors"], run["anchors"], strict=True)
+        )
+        yield (
+            f"Seed {run['seed']}, {run['seconds'] / 60:.0f} minutes with the confirmation, "
+            f"{run['evaluated']} candidates evaluated. Verdict: *{run['verdict']}*; with p below "
+            f"{ALPHA:g} the leader beats the better rival on **{beaten} of {len(run['anchors'])}** "
+            f"anchors. {run['seeds_on_final']} seeds on *final*. The leader: `{run['leader']}`"
+            + (f", known as {run['known_as']}." if run["known_as"] else ".")
+        )
+        yield ""
+        rows = [
+            (row["anchor"], f"{row['leader']:.3f}", *(f"{row[name]:.3f}" for name in rivals),
+             signed(row["difference"]), p_value(p))
+            for row, p in zip(run["anchors"], run["p_of_anchors"], strict=True)
+        ]  # fmt: skip
+        mean = ("mean", *[""] * (1 + len(rivals)), signed(run["difference_to_better"]))
+        yield from table(
+            ("anchor", "leader", *(f"`{name}`" for name in rivals), "to the better one", "p"),
+            (*rows, (*mean, p_value(run["p_of_mean"]))),
+        )
+
+
+def signed(found: Mapping[str, float]) -> str:
+    """A difference with its interval."""
+    return f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
 
 
 def on_rates(command: str, result: Mapping[str, Any]) -> Iterator[str]:
@@ -345,6 +393,12 @@ PARTS = {
         "What the quickstart's proxy tells apart",
         "evosearch preset calibrate quickstart",
         on_quickstart,
+    ),
+    "quickstart_hour": Part(
+        "A quickstart of an hour",
+        "python -m tests.benchmarks.soak_quickstart --name quickstart_hour "
+        "--set budget.hours=0.9 --set budget.evaluations=5000 --seeds 0",
+        on_hour,
     ),
     "rates": Part(
         "The rate that the quickstart searches at",

@@ -9,14 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from evosearch import odds
 from evosearch.records import Evaluation
 from evosearch.state import State
-from evosearch.stats import Interval, Rights, false_rejection_rate, paired_bootstrap
+from evosearch.stats import (
+    Interval,
+    Rights,
+    false_rejection_rate,
+    holm,
+    paired_bootstrap,
+    paired_test,
+)
 from evosearch.streams import stream
 from evosearch.surrogate import calibration
 from primitives.catalog import CATALOG
@@ -227,16 +234,39 @@ def rights_of(
     }
 
 
+def _against_the_better(
+    state: State, rights: Mapping[str, Rights]
+) -> tuple[Rights, Rights, list[str]]:
+    """The leader, and beside it the rival with the higher mean on each anchor, with its name."""
+    ours, rivals = rights[f"c{state.chosen[0]}"], state.config.confirmation.rivals
+    means = np.array([rights[name].mean(axis=(1, 2)) for name in rivals])
+    better = [rivals[int(place)] for place in means.argmax(axis=0)]
+    return ours, np.stack([rights[name][i] for i, name in enumerate(better)]), better
+
+
+class Tests(NamedTuple):
+    """Two-sided p-values of the leader's differences to the better rival of each anchor."""
+
+    anchors: tuple[float, ...]
+    """Each alone, corrected for the number of anchors (Holm)."""
+    mean: float
+
+
+def final_tests(state: State, rights: Mapping[str, Rights]) -> Tests:
+    """The paired test over seeds and images (`paired_test`) of what was read on ``final``."""
+    ours, strongest, _ = _against_the_better(state, rights)
+    each = [paired_test(ours[i : i + 1], strongest[i : i + 1]).p for i in range(len(ours))]
+    return Tests(tuple(holm(each)), paired_test(ours, strongest).p)
+
+
 def _comparison(state: State, rights: Mapping[str, Rights]) -> dict[str, Any]:
     """Differences of the leader to each rival, and to the better of them per anchor."""
     settings = state.config.confirmation
-    ours = rights[f"c{state.chosen[0]}"]
+    ours, strongest, better = _against_the_better(state, rights)
     theirs = {name: rights[name] for name in settings.rivals}
     seed = int(stream(state.config.seed, "report", 0).random() * 2**31)
     means = {name: values.mean(axis=(1, 2)) for name, values in theirs.items()}
     names = list(theirs)
-    better = [names[int(np.argmax([means[n][i] for n in names]))] for i in range(len(ours))]
-    strongest = np.stack([theirs[name][i] for i, name in enumerate(better)])
 
     def against(rival: Rights) -> tuple[list[Interval], Interval]:
         return paired_bootstrap(

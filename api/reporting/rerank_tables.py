@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.reporting.blocks import Block, Section, Table, Text
-from api.reporting.scores import together, with_interval
+from api.reporting.scores import p_value, together, with_interval
 from api.text import changed, goal_of, heading
 from evosearch.objectives import Objective
 from evosearch.stats import Interval
@@ -136,8 +136,9 @@ def _comparisons(result: Mapping[str, Any], table: Mapping[str, Any], name: str)
             bold.add(len(rows))
         cells = [changed(one["anchors"][anchor], goal) for anchor, goal in goals.items()]
         cells.insert(0, " / ".join(one["better_baseline"][anchor] for anchor in goals))
-        rows.append((_label(result, key), *cells, changed(one["difference"], mean), _p(one["p"]),
-                     _p(one["p_corrected"]), one["verdict"]))  # fmt: skip
+        cells.append(changed(one["difference"], mean))
+        tests = (p_value(one["p"]), p_value(one["p_corrected"]))
+        rows.append((_label(result, key), *cells, *tests, one["verdict"]))
     return Table(
         name, f"{table['name']}: each candidate minus the better baseline of each anchor",
         ("layer", "better baseline", *_heads(table), "mean", "p", "corrected", "verdict"),
@@ -160,9 +161,9 @@ def _each_anchor(result: Mapping[str, Any], table: Mapping[str, Any], name: str)
             found = one["anchors"][anchor]
             if found.get("verdict") == "better":
                 bold.add(len(rows))
+            tests = (p_value(found.get("p")), p_value(found.get("p_corrected")))
             rows.append((_label(result, key), anchor, one["better_baseline"][anchor],
-                         changed(found, goal), _p(found.get("p")), _p(found.get("p_corrected")),
-                         found.get("verdict", "-")))  # fmt: skip
+                         changed(found, goal), *tests, found.get("verdict", "-")))  # fmt: skip
     return Table(
         name, f"{table['name']}: each candidate on each anchor alone",
         ("layer", "anchor", "better baseline", "difference", "p", "corrected", "verdict"),
@@ -175,12 +176,6 @@ def _each_anchor(result: Mapping[str, Any], table: Mapping[str, Any], name: str)
 
 def _cell(found: Mapping[str, float] | None, goal: Objective) -> str:
     return "-" if found is None else with_interval(Interval(**found), goal)
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def _seeds(count: int) -> str:

@@ -14,7 +14,7 @@ from api.text import changed, goal_of, heading
 from evosearch.confirm import ranked
 from evosearch.gain import margins
 from evosearch.objectives import ACCURACY, Objective
-from evosearch.report import final_rights, formula_of
+from evosearch.report import final_rights, final_tests, formula_of
 from evosearch.stats import Interval, paired_bootstrap
 from evosearch.streams import evaluation_seed, stream
 
@@ -27,6 +27,13 @@ def with_interval(found: Interval, goal: Objective) -> str:
     if np.isnan(low):
         return f"{goal.value(found.value):.3f}"
     return f"{goal.value(found.value):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def p_value(value: float | None) -> str:
+    """Such as ``0.0123``; a dash where there was no test, of a single seed for instance."""
+    if value is None or np.isnan(value):
+        return "-"
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def final_scores(facts: Facts) -> Table | None:
@@ -54,16 +61,19 @@ def final_scores(facts: Facts) -> Table | None:
            for row, goal in zip(final["anchors"], goals, strict=True)),
          changed(final["mean_difference"], together(goals)))
     )  # fmt: skip
+    tests = final_tests(state, rights)
+    rows.append(("p of that difference", *map(p_value, tests.anchors), p_value(tests.mean)))
     over = "seeds and images" if final["images"] > 1 else "seeds alone, for the metric has no rows"
     heads = [
         heading(row["anchor"], goal) for row, goal in zip(final["anchors"], goals, strict=True)
     ]
     return Table(
         "final", f"final: {final['seeds']} seeds, read once", ("layer", *heads, "mean"),
-        tuple(rows), bold=frozenset({0, len(rows) - 1}),
+        tuple(rows), bold=frozenset({0, len(rows) - 2}),
         caption=f"{100 * settings.level:g} % intervals, bootstrap over {over}; "
         f"{final['layers_judged']} layers were judged on this split, each at the learning rate "
-        "that was best for it on select.",
+        "that was best for it on select. p: two-sided, paired over seeds and images; of anchors, "
+        f"corrected for their number, {len(goals)} (Holm).",
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from db import open_store
 from evosearch.events import CandidateQueued
 from evosearch.presets import load_preset
+from evosearch.report import final_rights, final_tests
 from evosearch.state import recover
 from tests.benchmarks.record import RESULTS, write_result
 from tests.independent_probe import equal_pairs
@@ -45,6 +46,8 @@ def run(seed: int, overrides: list[str], folder: Path) -> dict[str, Any]:
     graphs = {e.event.birth: e.event.graph for e in events if isinstance(e.event, CandidateQueued)}
     report = state.report or {}
     final = report.get("final", {})
+    rights = final_rights(state) if state.chosen else None
+    tests = final_tests(state, rights) if rights else None
     store.close()
     return {
         "seed": seed,
@@ -65,6 +68,10 @@ def run(seed: int, overrides: list[str], folder: Path) -> dict[str, Any]:
         "difference_to": final.get("mean_difference_to"),
         "difference_to_better": final.get("mean_difference"),
         "anchors": final.get("anchors"),
+        "p_of_anchors": tests and list(tests.anchors),
+        "p_of_mean": tests and tests.mean,
+        "candidates_confirmed": state.config.confirmation.top,
+        "learning_rates": final.get("rates"),
     }
 
 

@@ -27,6 +27,7 @@ from evosearch.errors import ConfigError, NotFound
 from evosearch.events import Created
 from evosearch.objectives import ACCURACY
 from evosearch.presets import config_from, load_preset
+from evosearch.report import final_rights, final_tests
 from evosearch.streams import evaluation_seed
 from tests.acceptance.command import environment, start_tiny
 
@@ -150,7 +151,11 @@ def test_the_reports_numbers_are_the_stores(facts: Facts, made: Document) -> Non
     assert final.rows[1][0] == "bn-relu"
     low, high = re.findall(r"[\d.]+", final.rows[0][1])[1:]
     assert float(low) < anchor["leader"] < float(high)
-    assert f"{anchor['difference']['value']:+.3f}" in final.rows[-1][1]
+    difference, tested = final.rows[-2:]
+    assert f"{anchor['difference']['value']:+.3f}" in difference[1]
+    rights = final_rights(state)
+    assert rights is not None
+    assert float(tested[1]) == pytest.approx(final_tests(state, rights).mean, abs=5e-5)
     select = {row[0]: row for row in table_of(made, "select").rows}
     assert {"bn-relu", "gn-silu"} <= select.keys()
     leader = state.report["leader"]

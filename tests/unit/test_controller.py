@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from api.progress import confirmation_steps_left
@@ -28,7 +29,9 @@ from evosearch.records import (
     Rejection,
 )
 from evosearch.replay import replay
+from evosearch.report import final_rights, final_tests
 from evosearch.state import State, recover
+from evosearch.stats import paired_test
 from primitives.formula import parse
 from primitives.graph import Graph, Node
 from tests.simulated_worker import answer
@@ -49,6 +52,24 @@ def test_a_search_runs_through_every_phase_and_reports() -> None:
     assert "too narrow" in report["notes"][0]
     assert {row["anchor"] for row in report["final"]["anchors"]} == set(state.config.anchor_names)
     assert report["leader"]["confirmed_seeds"] == state.config.confirmation.seeds
+
+
+def test_what_final_shows_is_tested_on_each_anchor_against_the_better_rival() -> None:
+    state = finished(start("task.select_rows=100"))
+    rights = final_rights(state)
+    assert rights is not None
+    assert state.report is not None
+    tests, each = final_tests(state, rights), []
+    for place, row in enumerate(state.report["final"]["anchors"]):
+        ours, theirs = (rights[key] for key in (f"c{state.chosen[0]}", row["better_rival"]))
+        assert row[row["better_rival"]] == max(row["bn-relu"], row["bn-silu"])
+        each.append(paired_test(ours[place : place + 1], theirs[place : place + 1]).p)
+    assert all(0.0 < p <= 1.0 for p in each)
+    # The least p counts three times, the next one twice: that many could be true by chance.
+    first, second, third = sorted(each)
+    expected = [min(1.0, 3 * first), min(1.0, 2 * second), third]
+    assert sorted(tests.anchors) == pytest.approx(np.maximum.accumulate(expected))
+    assert tests.mean <= max(each)
 
 
 def test_the_best_candidates_are_tuned_and_the_best_at_its_own_rate_leads() -> None:
