@@ -47,8 +47,9 @@ for a lucky peak counts there.
 A target is judged against the hardest rival of its kind: the one of whose spending the default
 needs the largest share. It is met where the median is within what is wanted; where the interval
 holds more, that is said. Seeds on which a rival's front is worth nothing have nothing to be
-reached; they count for nobody and are told apart. Intervals are bootstrap intervals of the
-median."""
+reached; they do not count there and are told apart. *Over all seeds* counts them: on these the
+default has to be worth anything at all, which is more than the rival is. Intervals are bootstrap
+intervals of the median."""
 
 
 def page(folder: Path = RESULTS) -> str:
@@ -125,23 +126,27 @@ def against_rivals(
 ) -> Iterator[str]:
     """What the variant needs to have each rival's end."""
     yield (
-        "| to have what this has at the end | in | share of what it spent | first touch | "
-        "of what it spent until then itself | come there for good | seeds | nothing to reach |"
+        "| to have what this has at the end | in | share of what it spent | over all seeds | "
+        "first touch | of what it spent until then itself | come there for good | seeds | "
+        "nothing to reach |"
     )
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for rival in RIVALS:
         against = found[variant]["against"].get(rival)
         if against is None:
-            yield f"| {rival} | not measured yet | | | | | | |"
+            yield f"| {rival} | not measured yet | | | | | | | |"
             continue
         counts = f"{against['seeds']} | {against['nothing_to_reach']} |"
-        if not against["seeds"]:
-            yield f"| {rival} | | | | | | {counts}"
-        for axis, unit in (("steps", STEPS), ("seconds", seconds)) if against["seeds"] else ():
-            one = against[axis]
+        for axis, unit in (("steps", STEPS), ("seconds", seconds)):
+            one, together = against.get(axis), against["share_of_all"].get(axis)
+            of_all = share(together) if together else ""
+            if one is None:
+                yield f"| {rival} | {unit} | | {of_all} | | | | {counts}"
+                continue
             yield (
-                f"| {rival} | {unit} | {share(one['share'])} | {share(one['first_touch'])} | "
-                f"{share(one['of_rivals_own'])} | {100 * one['reached_by']:.0f} % | {counts}"
+                f"| {rival} | {unit} | {share(one['share'])} | {of_all} | "
+                f"{share(one['first_touch'])} | {share(one['of_rivals_own'])} | "
+                f"{100 * one['reached_by']:.0f} % | {counts}"
             )
 
 

@@ -22,6 +22,8 @@ Row = Mapping[str, Any]
 AXES = ("steps", "seconds")
 GRID = 60
 RESAMPLES = 2000
+ANYTHING = 1e-12
+"""A hypervolume above 0."""
 
 
 def reached(path: Sequence[Sequence[float]], level: float, axis: int, *, stays: bool) -> float:
@@ -64,12 +66,21 @@ def compare(rows: Sequence[Row], rival: str, variant: str) -> dict[str, Any]:
     *and keeps it*; ``first_touch``: the share until it has as much for the first time;
     ``of_rivals_own``: ``needed`` over what the rival had spent when it first had as much;
     ``reached_by``: the share of seeds that come there for good. Without a seed there are no axes.
+    ``share_of_all``: by axis, the share over all seeds; on those that are left out above until the
+    variant's front is worth anything, which is more than the rival has there.
     """
     theirs = {row["seed"]: row for row in rows if row["variant"] == rival}
     ours = {row["seed"]: row for row in rows if row["variant"] == variant}
     both = sorted(theirs.keys() & ours.keys())
     seeds = [seed for seed in both if theirs[seed]["hypervolume"] > 0.0]
     found: dict[str, Any] = {"seeds": len(seeds), "nothing_to_reach": len(both) - len(seeds)}
+    found["share_of_all"] = {
+        name: median([
+            reached(ours[one]["path"], theirs[one]["hypervolume"] or ANYTHING, axis, stays=True)
+            / theirs[one][name] for one in both
+        ])
+        for axis, name in enumerate(AXES) if both
+    }  # fmt: skip
     for axis, name in enumerate(AXES) if seeds else ():
         needed, shares, touches, of_theirs = [], [], [], []
         for seed in seeds:

@@ -114,9 +114,13 @@ def test_a_lucky_peak_is_not_the_headline_and_nothing_is_not_won() -> None:
     assert found["steps"]["share"]["value"] == 0.4
     assert found["steps"]["first_touch"]["value"] == 0.1
     assert found["steps"]["of_rivals_own"]["value"] == 0.5
-    assert compare([*ROWS[:3], row("random", 1, [])], "random", "default") == {
-        "seeds": 0, "nothing_to_reach": 1
-    }  # fmt: skip
+    # Of 0.4, and of two seeds on which something has to be there for good: from 0.1 on.
+    assert found["share_of_all"]["steps"] == {"value": 0.1, "low": 0.1, "high": 0.4}
+    alone = compare([*ROWS[:3], row("random", 1, [])], "random", "default")
+    assert (alone.pop("share_of_all")["seconds"]["value"], alone) == (
+        0.1, {"seeds": 0, "nothing_to_reach": 1},
+    )  # fmt: skip
+    assert compare(ROWS[:3], "random", "default")["share_of_all"] == {}
     never = compare(ROWS, "paper", "default")
     assert never["steps"]["share"]["value"] is None
     assert never["steps"]["reached_by"] == 0.0
