@@ -312,11 +312,29 @@ def on_real_runs(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
     yield ""
     yield from against_rivals(found, result["seconds_are"])
     yield ""
+    yield from at_first(result)
     yield from pictures("search", folder)
     yield from ends(found, (*RIVALS, NO_EXPERIENCE))
     if NO_EXPERIENCE in found:
         yield from ("", "The default without experience:", "")
         yield from against_rivals(found, result["seconds_are"], NO_EXPERIENCE)
+
+
+def at_first(result: Mapping[str, Any]) -> Iterator[str]:
+    """What the seeds said that were fixed beforehand, where others were added."""
+    first = result.get("first", {})
+    if not first or first["seeds"] >= result["summary"]["default"]["searches"]:
+        return
+    told = [
+        f"{share(judged[axis]['share'])} of {judged[axis]['hardest']}'s "
+        f"{STEPS if axis == 'steps' else result['seconds_are']} ({judgement(judged[axis], ())})"
+        for judged in first["targets"].values() for axis in ("steps", "seconds") if axis in judged
+    ]  # fmt: skip
+    yield (
+        f"{first['seeds']} seeds were fixed beforehand, and the others were added when these had "
+        f"been looked at. The {first['seeds']} alone say: {'; '.join(told)}."
+    )
+    yield ""
 
 
 def one_or_three(result: Mapping[str, Any]) -> Iterator[str]:

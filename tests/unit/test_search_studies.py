@@ -186,7 +186,9 @@ def test_rows_of_several_studies_are_not_mixed() -> None:
         study_search.refuse_mixed([of_study(), row("default", 9, PEAK)])
 
 
-def test_a_report_is_made_of_the_rows_of_one_study(tmp_path: Path) -> None:
+def test_a_report_is_made_of_the_rows_of_one_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def kept(variant: str, seed: int, unseen: float | None) -> dict[str, Any]:
         own = {"dataset": "d", "data": "1", "steps": 100, "code": "c", "config": variant}
         return row(
@@ -200,12 +202,15 @@ def test_a_report_is_made_of_the_rows_of_one_study(tmp_path: Path) -> None:
     file, again = tmp_path / "rows.jsonl", tmp_path / "again.jsonl"
     file.write_text("".join(json.dumps(one) + "\n" for one in rows))
     options = Namespace(files=[file, tmp_path / "none.jsonl"], out=tmp_path)
+    monkeypatch.setattr(study_search, "FIRST", 2)
     study_search.report(options)
     told = json.loads((tmp_path / "search.json").read_text())
     assert told["seconds_are"] == "processor seconds"
     assert told["summary"].keys() == {"default", "random"}
     assert told["signal"]["in_the_searches"] == {"audited": 45, "wrong": 15}
     assert told["unseen_network"]["three_minus_one"]["left_out"] == 1
+    two = [one for one in rows if one["variant"] in ("default", "random") and one["seed"] < 2]
+    assert told["first"] == {"seeds": 2, "targets": json.loads(json.dumps(targets(summary(two))))}
     assert (tmp_path / "search_steps.svg").exists()
     (tmp_path / "search_seconds.svg").unlink()
     assert "processor seconds" in efficiency.page(tmp_path)
@@ -302,7 +307,11 @@ def test_the_page_says_what_there_is_and_names_what_is_not(tmp_path: Path) -> No
     assert "20,000" not in half
     assert "60 ways" in half
     assert "No other trial is recorded" in half
-    (tmp_path / "search.json").write_text(json.dumps(search_result()))
+    real = search_result() | {"first": {"seeds": 3, "targets": targets(summary(ROWS))}}
+    (tmp_path / "search.json").write_text(json.dumps(real))
+    assert "were fixed beforehand, and" not in efficiency.page(tmp_path)  # these were all
+    real["first"]["seeds"] = 2
+    (tmp_path / "search.json").write_text(json.dumps(real))
     longer = table_result()
     longer["options"]["steps"] = 20_000
     (tmp_path / "table_longer.json").write_text(json.dumps(longer))
@@ -311,6 +320,8 @@ def test_the_page_says_what_there_is_and_names_what_is_not(tmp_path: Path) -> No
     whole = efficiency.page(tmp_path)
     assert "Not measured yet" not in whole
     assert "The same table with 20,000, " in whole
+    assert "2 seeds were fixed beforehand, and the others were added" in whole
+    assert "The 2 alone say: 0.40 [0.40, 0.40] of random" in whole
     assert "A larger tournament: no better." in whole
     assert "| on the table | paper | training steps | not reached [" in whole
     assert "| **missed**; of the rivals measured so far |" in whole
