@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from api.reporting.scores import p_value
+from api.text import changed, goal_of
 from evosearch.known import KEPT_TRIED
+from evosearch.objectives import ACCURACY
 
 TARGET = Path(__file__).with_name("measured.md")
 PICTURES = Path(__file__).with_name("pictures")
@@ -165,19 +167,14 @@ def on_hour(command: str, result: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         rows = [
             (row["anchor"], f"{row['leader']:.3f}", *(f"{row[name]:.3f}" for name in rivals),
-             signed(row["difference"]), p_value(p))
+             changed(row["difference"], goal_of(row["objective"])), p_value(p))
             for row, p in zip(run["anchors"], run["p_of_anchors"], strict=True)
         ]  # fmt: skip
-        mean = ("mean", *[""] * (1 + len(rivals)), signed(run["difference_to_better"]))
+        mean = ("mean", *[""] * (1 + len(rivals)), changed(run["difference_to_better"], ACCURACY))
         yield from table(
             ("anchor", "leader", *(f"`{name}`" for name in rivals), "to the better one", "p"),
             (*rows, (*mean, p_value(run["p_of_mean"]))),
         )
-
-
-def signed(found: Mapping[str, float]) -> str:
-    """A difference with its interval."""
-    return f"{found['value']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]"
 
 
 def on_rates(command: str, result: Mapping[str, Any]) -> Iterator[str]:

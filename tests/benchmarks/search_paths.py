@@ -73,27 +73,25 @@ def compare(rows: Sequence[Row], rival: str, variant: str) -> dict[str, Any]:
     ours = {row["seed"]: row for row in rows if row["variant"] == variant}
     both = sorted(theirs.keys() & ours.keys())
     seeds = [seed for seed in both if theirs[seed]["hypervolume"] > 0.0]
-    found: dict[str, Any] = {"seeds": len(seeds), "nothing_to_reach": len(both) - len(seeds)}
-    found["share_of_all"] = {
-        name: median([
-            reached(ours[one]["path"], theirs[one]["hypervolume"] or ANYTHING, axis, stays=True)
-            / theirs[one][name] for one in both
-        ])
-        for axis, name in enumerate(AXES) if both
-    }  # fmt: skip
-    for axis, name in enumerate(AXES) if seeds else ():
-        needed, shares, touches, of_theirs = [], [], [], []
+    found: dict[str, Any] = {"seeds": len(seeds), "nothing_to_reach": len(both) - len(seeds),
+                             "share_of_all": {}}  # fmt: skip
+    for axis, name in enumerate(AXES) if both else ():
+        ends = {seed: theirs[seed][name] for seed in both}
+        levels = {seed: theirs[seed]["hypervolume"] or ANYTHING for seed in both}
+        until = {seed: reached(ours[seed]["path"], levels[seed], axis, stays=True) for seed in both}
+        found["share_of_all"][name] = median([until[seed] / ends[seed] for seed in both])
+        if not seeds:
+            continue
+        touches, of_theirs = [], []
         for seed in seeds:
-            path, level, end = ours[seed]["path"], theirs[seed]["hypervolume"], theirs[seed][name]
-            own = reached(path, level, axis, stays=True)
-            first = reached(theirs[seed]["path"], level, axis, stays=False)
-            needed.append(own)
-            shares.append(own / end)
-            touches.append(reached(path, level, axis, stays=False) / end)
-            of_theirs.append(own / first)
+            touch = reached(ours[seed]["path"], levels[seed], axis, stays=False)
+            first = reached(theirs[seed]["path"], levels[seed], axis, stays=False)
+            touches.append(touch / ends[seed])
+            of_theirs.append(until[seed] / first)
+        needed = [until[seed] for seed in seeds]
         found[name] = {
-            "needed": median(needed), "share": median(shares), "first_touch": median(touches),
-            "of_rivals_own": median(of_theirs),
+            "needed": median(needed), "share": median([until[seed] / ends[seed] for seed in seeds]),
+            "first_touch": median(touches), "of_rivals_own": median(of_theirs),
             "reached_by": sum(map(math.isfinite, needed)) / len(seeds),
         }  # fmt: skip
     return found

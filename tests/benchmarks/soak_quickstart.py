@@ -70,8 +70,6 @@ def run(seed: int, overrides: list[str], folder: Path) -> dict[str, Any]:
         "anchors": final.get("anchors"),
         "p_of_anchors": tests and list(tests.anchors),
         "p_of_mean": tests and tests.mean,
-        "candidates_confirmed": state.config.confirmation.top,
-        "learning_rates": final.get("rates"),
     }
 
 
