@@ -30,9 +30,15 @@ class Gain(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """Pooled variance over seeds by anchor (k,), and the degrees of freedom behind it."""
+    """Pooled variance over seeds by anchor (k,) and of the mean over anchors, and the degrees of
+    freedom behind them.
+
+    A seed's data order is the same on every anchor, so the mean varies more than independent
+    anchors would let it.
+    """
 
     variance: Floats
+    of_mean: float
     freedom: int
 
 
@@ -109,16 +115,19 @@ class Samples:
 
     def noise(self) -> Noise | None:
         """The pooled variance over seeds; None before any layer has two seeds on every anchor."""
-        squares, freedom = np.zeros(len(self.anchors)), np.zeros(len(self.anchors), dtype=int)
+        count = len(self.anchors)
+        squares, freedom = np.zeros(count + 1), np.zeros(count + 1, dtype=int)
         for rows in (*self.fresh.values(), *self.again.values(), *self.baselines.values()):
-            for anchor, one in enumerate(rows):
+            common = set.intersection(*map(set, rows))
+            of_mean = [float(np.mean([one[seed] for one in rows])) for seed in sorted(common)]
+            for place, one in enumerate([*(list(row.values()) for row in rows), of_mean]):
                 if len(one) > 1:
-                    values = np.array(list(one.values()))
-                    squares[anchor] += ((values - values.mean()) ** 2).sum()
-                    freedom[anchor] += len(one) - 1
+                    squares[place] += ((np.array(one) - np.mean(one)) ** 2).sum()
+                    freedom[place] += len(one) - 1
         if not freedom.all():
             return None
-        return Noise(squares / freedom, int(freedom.min()))
+        each = squares / freedom
+        return Noise(each[:count], float(each[count]), int(freedom.min()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +200,23 @@ def margins(noise: Noise | None, seeds: Floats, base_seeds: Floats) -> Floats:
     shape = np.broadcast_shapes(seeds.shape, base_seeds.shape)
     if noise is None:
         return np.full(shape, np.nan)
+    return np.asarray(_factor(noise) * np.sqrt(noise.variance * (1 / seeds + 1 / base_seeds)))
+
+
+def mean_margins(noise: Noise | None, seeds: Floats, base_seeds: float = math.inf) -> Floats:
+    """The same of a mean over anchors, by subject.
+
+    Shapes: ``seeds`` (n,); returns (n,), NaN where nothing is known.
+    """
+    if noise is None:
+        return np.full(seeds.shape, np.nan)
+    return np.asarray(_factor(noise) * np.sqrt(noise.of_mean * (1 / seeds + 1 / base_seeds)))
+
+
+def _factor(noise: Noise) -> float:
     from scipy.special import stdtrit  # a tenth of a second, for whoever asks for an interval
 
-    factor = float(stdtrit(noise.freedom, 0.5 + LEVEL / 2))
-    return np.asarray(factor * np.sqrt(noise.variance * (1 / seeds + 1 / base_seeds)))
+    return float(stdtrit(noise.freedom, 0.5 + LEVEL / 2))
 
 
 def gains(
@@ -202,14 +224,15 @@ def gains(
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Gain by anchor with its margin, and mean gain over anchors with its margin.
 
-    Anchors are other networks with other data orders, so their errors are taken as independent.
+    Where the better baseline is another one on another anchor, the fewest seeds of them count for
+    the mean.
 
     Shapes: ``scores`` (n, k), ``seeds`` (n,); returns (n, k), (n, k), (n,), (n,).
     """
     each = scores - baseline.means
-    many = np.maximum(seeds, 1)[:, None].astype(float)
-    margin = margins(noise, many, baseline.seeds.astype(float))
-    overall = np.sqrt((margin**2).sum(axis=1)) / scores.shape[1]
+    many = np.maximum(seeds, 1).astype(float)
+    margin = margins(noise, many[:, None], baseline.seeds.astype(float))
+    overall = mean_margins(noise, many, float(baseline.seeds.min()))
     return each, margin, each.mean(axis=1), overall
 
 

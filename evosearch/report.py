@@ -19,10 +19,11 @@ from evosearch.state import State
 from evosearch.stats import (
     Interval,
     Rights,
+    best_of,
     false_rejection_rate,
     holm,
+    p_against_best,
     paired_bootstrap,
-    paired_test,
 )
 from evosearch.streams import stream
 from evosearch.surrogate import calibration
@@ -163,7 +164,7 @@ def final_report(state: State) -> dict[str, Any]:
     report["leader"] = _leader(state, state.chosen[0])
     rights = final_rights(state)
     if rights is None:
-        report["verdict"] = "not confirmed: the search ended without reading final"
+        report["verdict"] = f"not confirmed: {_unread(state)}"
         return report
     report.update(_comparison(state, rights))
     known = report["leader"]["known_as"]
@@ -190,14 +191,37 @@ def _leader(state: State, birth: int) -> dict[str, Any]:
 
 
 def final_rights(state: State) -> dict[str, Rights] | None:
-    """Subject key -> (anchors, seeds, images) share of right draws; None if any is missing."""
+    """Subject key -> (anchors, seeds, images) share of right draws.
+
+    None if there is no seed that leader and rivals all have on every anchor.
+    """
+    return rights_of(_finals(state), state.config.anchor_names)
+
+
+def _finals(state: State) -> dict[str, dict[str, dict[int, Evaluation]]]:
+    """Key of the leader and each rival -> anchor -> seed -> what it read on ``final``."""
     keys = [f"c{state.chosen[0]}", *state.config.confirmation.rivals]
     found: dict[str, dict[str, dict[int, Evaluation]]] = {key: {} for key in keys}
     for key in keys:
         for purpose, evaluation in state.results.get(key, ()):
             if purpose == "final":
                 found[key].setdefault(evaluation.anchor, {})[evaluation.seed] = evaluation
-    return rights_of(found, state.config.anchor_names)
+    return found
+
+
+def _unread(state: State) -> str:
+    """Why what was read on ``final`` cannot be compared."""
+    found = _finals(state)
+    if not any(found.values()):
+        return "the search ended without reading final"
+    names = dict(zip(found, ["the leader", *state.config.confirmation.rivals], strict=True))
+    lacking = [
+        f"{names[key]} on {anchor}"
+        for key, read in found.items() for anchor in state.config.anchor_names if anchor not in read
+    ]  # fmt: skip
+    if lacking:
+        return f"no training on final succeeded of {', '.join(lacking)}"
+    return "of the trainings on final that succeeded no seed is common to leader and rivals"
 
 
 def rights_of(
@@ -205,7 +229,7 @@ def rights_of(
 ) -> dict[str, Rights] | None:
     """Key -> (anchors, seeds, images) share of right draws, of the seeds that all have.
 
-    ``found``: key -> anchor -> seed -> evaluation on ``final``. None if any has no seed.
+    ``found``: key -> anchor -> seed -> evaluation on ``final``. None if there is no such seed.
     """
     rows = [one.get(anchor, {}) for one in found.values() for anchor in anchors]
     seeds = sorted(set.intersection(*(set(row) for row in rows)))
@@ -234,18 +258,8 @@ def rights_of(
     }
 
 
-def _against_the_better(
-    state: State, rights: Mapping[str, Rights]
-) -> tuple[Rights, Rights, list[str]]:
-    """The leader, and beside it the rival with the higher mean on each anchor, with its name."""
-    ours, rivals = rights[f"c{state.chosen[0]}"], state.config.confirmation.rivals
-    means = np.array([rights[name].mean(axis=(1, 2)) for name in rivals])
-    better = [rivals[int(place)] for place in means.argmax(axis=0)]
-    return ours, np.stack([rights[name][i] for i, name in enumerate(better)]), better
-
-
 class Tests(NamedTuple):
-    """Two-sided p-values of the leader's differences to the better rival of each anchor."""
+    """p of the leader's differences: above the better rival of each anchor, or below every one."""
 
     anchors: tuple[float, ...]
     """Each alone, corrected for the number of anchors (Holm)."""
@@ -253,17 +267,18 @@ class Tests(NamedTuple):
 
 
 def final_tests(state: State, rights: Mapping[str, Rights]) -> Tests:
-    """The paired test over seeds and images (`paired_test`) of what was read on ``final``."""
-    ours, strongest, _ = _against_the_better(state, rights)
-    each = [paired_test(ours[i : i + 1], strongest[i : i + 1]).p for i in range(len(ours))]
-    return Tests(tuple(holm(each)), paired_test(ours, strongest).p)
+    """The paired test over seeds and images of what was read on ``final``; NaN for one seed."""
+    ours = rights[f"c{state.chosen[0]}"]
+    theirs = [rights[name] for name in state.config.confirmation.rivals]
+    each = [p_against_best(ours[[i]], [one[[i]] for one in theirs]) for i in range(len(ours))]
+    return Tests(tuple(holm(each)), p_against_best(ours, theirs))
 
 
 def _comparison(state: State, rights: Mapping[str, Rights]) -> dict[str, Any]:
     """Differences of the leader to each rival, and to the better of them per anchor."""
     settings = state.config.confirmation
-    ours, strongest, better = _against_the_better(state, rights)
-    theirs = {name: rights[name] for name in settings.rivals}
+    ours, theirs = rights[f"c{state.chosen[0]}"], {name: rights[name] for name in settings.rivals}
+    strongest, places = best_of(list(theirs.values()))
     seed = int(stream(state.config.seed, "report", 0).random() * 2**31)
     means = {name: values.mean(axis=(1, 2)) for name, values in theirs.items()}
     names = list(theirs)
@@ -281,7 +296,7 @@ def _comparison(state: State, rights: Mapping[str, Rights]) -> dict[str, Any]:
             "objective": state.config.objective(anchor).model_dump(mode="json"),
             "leader": float(ours[i].mean()),
             **{name: float(values[i]) for name, values in means.items()},
-            "better_rival": better[i],
+            "better_rival": names[places[i]],
             "difference": each[i]._asdict(),
         }
         for i, anchor in enumerate(state.config.anchor_names)
@@ -297,7 +312,7 @@ def _comparison(state: State, rights: Mapping[str, Rights]) -> dict[str, Any]:
             "mean_difference_to": {n: by_rival[n][1]._asdict() for n in names},
             "rates": _rates(state),
         },
-        "verdict": _verdict(overall, each),
+        "verdict": _verdict(overall, each, final_tests(state, rights), alpha=1.0 - settings.level),
     }
 
 
@@ -310,11 +325,24 @@ def _rates(state: State) -> dict[str, dict[str, float]]:
     return rates
 
 
-def _verdict(overall: Interval, each: list[Interval]) -> str:
-    wins = sum(interval.low > 0.0 for interval in each)
-    if overall.low > 0.0:
-        alone = f"{wins} of {len(each)} anchors alone"
-        return f"better: the interval of the mean difference is above 0 ({alone})"
-    if overall.high < 0.0:
-        return "not better: worse than the better rival on the mean of the anchors"
-    return "not better: the interval of the mean difference holds 0"
+def _verdict(overall: Interval, each: list[Interval], tests: Tests, *, alpha: float) -> str:
+    """By the test, for a bootstrap over a few seeds is too narrow to decide."""
+    if np.isnan(tests.mean):
+        return "no verdict: one seed on final tells nothing"
+    where = "on the mean of the anchors" if len(each) > 1 else "on its anchor"
+    shown = tests.mean < alpha
+    told = f"p {p_text(tests.mean)}"
+    if shown and overall.value > 0.0:
+        if len(each) > 1:
+            alone = zip(each, tests.anchors, strict=True)
+            wins = sum(one.value > 0.0 and p < alpha for one, p in alone)
+            told += f"; {wins} of {len(each)} anchors alone, after correction"
+        return f"better: above the better rival {where} ({told})"
+    if shown:
+        return f"not better: worse than every rival {where} ({told})"
+    return f"not better: no difference to the better rival shown {where} ({told})"
+
+
+def p_text(p: float) -> str:
+    """Such as ``= 0.0123``."""
+    return "< 0.0001" if p < 0.0001 else f"= {p:.4f}"

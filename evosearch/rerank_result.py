@@ -19,7 +19,7 @@ import numpy as np
 from evosearch.records import Evaluation
 from evosearch.report import rights_of
 from evosearch.rerank import Layer, Plan, Setting, row_key
-from evosearch.stats import Interval, Rights, holm, paired_bootstrap, paired_test
+from evosearch.stats import Interval, Rights, best_of, holm, p_against_best, paired_bootstrap
 from evosearch.streams import stream
 
 BETTER, WORSE, NEITHER = "better", "worse", "no difference shown"
@@ -159,17 +159,13 @@ def _comparisons(
     ranked = [key for key in candidates if key in rights]
     if not baselines or not ranked:
         return made
-    means = np.stack([rights[name].mean(axis=(1, 2)) for name in baselines])
-    better = [baselines[int(place)] for place in means.argmax(axis=0)]
-    strongest = np.stack([rights[name][place] for place, name in enumerate(better)])
+    strongest, places = best_of([rights[name] for name in baselines])
+    better = [baselines[place] for place in places]
     # Corrected for all that were chosen, also those that failed: they were looked at too.
     failed = len(candidates) - len(ranked)
     ours, theirs = ({key: rights[key] for key in keys} for keys in (ranked, baselines))
-    tested = _tested(ours, theirs, strongest, failed)
-    alone = [
-        _tested(_only(ours, at), _only(theirs, at), strongest[[at]], failed)
-        for at in range(len(anchors))
-    ]
+    tested = _tested(ours, theirs, failed)
+    alone = [_tested(_only(ours, at), _only(theirs, at), failed) for at in range(len(anchors))]
 
     def said(difference: float, p: float) -> str:
         found = word(difference, p, plan.level)
@@ -199,29 +195,13 @@ def _only(rights: Mapping[str, Rights], at: int) -> dict[str, Rights]:
 
 
 def _tested(
-    ours: Mapping[str, Rights], baselines: Mapping[str, Rights], strongest: Rights, failed: int
+    ours: Mapping[str, Rights], baselines: Mapping[str, Rights], failed: int
 ) -> dict[str, tuple[float, float]]:
     """Candidate -> its p, and p corrected for them all and so many that failed."""
     theirs = list(baselines.values())
-    found = {key: p_of(one, theirs, strongest) for key, one in ours.items()}
+    found = {key: p_against_best(one, theirs) for key, one in ours.items()}
     corrected = holm([*found.values(), *[1.0] * failed])
     return {key: (p, by) for (key, p), by in zip(found.items(), corrected, strict=False)}
-
-
-def p_of(ours: Rights, baselines: Sequence[Rights], strongest: Rights) -> float:
-    """p of a candidate: above the better baselines, or below every single one.
-
-    The better one was picked by the very numbers it is tested on. That makes it harder to be above
-    it, and easier to be below: of equal layers the best of several would leave most others behind.
-    So the p of a candidate below it is the largest of those against each baseline, 1 where it is
-    not below that one.
-
-    Shapes: all (anchors, seeds, images).
-    """
-    p = paired_test(ours, strongest).p
-    if np.isnan(p) or ours.mean() >= strongest.mean():
-        return p
-    return max(paired_test(ours, one).p if ours.mean() < one.mean() else 1.0 for one in baselines)
 
 
 def _finite(value: float) -> float | None:
@@ -245,6 +225,8 @@ def _verdict(plan: Plan, tables: Sequence[Mapping[str, Any]]) -> str:
     winners = [key for key, one in main["comparisons"].items() if one["verdict"] == BETTER]
     if all(one["verdict"] == MISSING for one in compared):
         return "no verdict: no candidate can be compared with a baseline"
+    if all(one["verdict"] in (MISSING, ONE_SEED) for one in compared):
+        return "no verdict: one seed tells nothing; ask for more with --seeds"
     anchors = list(main["anchors"])
     where = f"the mean of {len(anchors)} anchors" if len(anchors) > 1 else anchors[0]
     on = f"on {main['dataset']}, {where}"

@@ -153,6 +153,33 @@ def paired_test(ours: Rights, theirs: Rights) -> Paired:
 _ROUNDING = 1e-15
 
 
+def best_of(others: Sequence[Rights]) -> tuple[Rights, list[int]]:
+    """The one with the highest mean on each anchor, put together, and which one that is.
+
+    Shapes: all (anchors, seeds, images); the places (anchors,).
+    """
+    means = np.stack([one.mean(axis=(1, 2)) for one in others])
+    places = [int(place) for place in means.argmax(axis=0)]
+    return np.stack([others[place][anchor] for anchor, place in enumerate(places)]), places
+
+
+def p_against_best(ours: Rights, others: Sequence[Rights]) -> float:
+    """p of a layer's difference to the best of several, by `paired_test`; NaN for one seed.
+
+    The best of each anchor was picked by the very numbers that are tested. That makes it harder to
+    be above it, and easier to be below: of equal layers the best of several would leave most others
+    behind. So the p of a layer below it is the largest of those against each, 1 where it is not
+    below that one.
+
+    Shapes: all (anchors, seeds, images).
+    """
+    strongest, _ = best_of(others)
+    p = paired_test(ours, strongest).p
+    if np.isnan(p) or ours.mean() >= strongest.mean():
+        return p
+    return max(paired_test(ours, one).p if ours.mean() < one.mean() else 1.0 for one in others)
+
+
 def holm(values: Sequence[float]) -> list[float]:
     """p-values corrected for their number, in the given order; NaN is no test and stays NaN.
 

@@ -12,7 +12,7 @@ from api.reporting.blocks import Table
 from api.reporting.gather import Facts
 from api.text import changed, goal_of, heading
 from evosearch.confirm import ranked
-from evosearch.gain import margins
+from evosearch.gain import margins, mean_margins
 from evosearch.objectives import ACCURACY, Objective
 from evosearch.report import final_rights, final_tests, formula_of
 from evosearch.stats import Interval, paired_bootstrap
@@ -92,7 +92,8 @@ def select_scores(facts: Facts, best: int | None) -> Table:
         if birth in confirmed:
             scores, seeds = list(confirmed[birth]), samples.fresh_seeds(birth)
         else:
-            scores, seeds = [member.scores[name][0] for name in names], 1
+            means = member.means()
+            scores, seeds = [means[name] for name in names], member.seeds
         if birth == best:
             bold.add(len(rows))
         mark = "" if birth in confirmed else "~"
@@ -109,7 +110,8 @@ def select_scores(facts: Facts, best: int | None) -> Table:
         ("layer", "formula", *heads, "mean", "seeds"), tuple(rows), left=frozenset({0, 1}),
         bold=frozenset(bold),
         caption="Layers by the fresh seeds of the confirmation alone, and baselines by the same "
-        "seeds where they have them; ~ has none, and its score is the one that ranked it. Who "
+        "seeds where they have them; ~ has none, and its score is the mean of all its seeds in "
+        "the search, the one that chose it included. Who "
         "stands on top was chosen with the help of these scores. Intervals (95 %) from the spread "
         "over seeds of all layers, pooled by anchor; one learning rate.",
     )  # fmt: skip
@@ -130,10 +132,11 @@ def together(goals: list[Objective]) -> Objective:
 
 def _cells(facts: Facts, scores: list[float], seeds: int, goals: list[Objective]) -> list[str]:
     count = len(scores)
-    wide = margins(facts.samples.noise(), np.array([[float(seeds)]]), np.full(count, np.inf))[0]
+    noise, many = facts.samples.noise(), np.array([float(seeds)])
+    wide = margins(noise, many[:, None], np.full(count, np.inf))[0]
     made = [
         with_interval(Interval(value, value - wide[i], value + wide[i]), goals[i])
         for i, value in enumerate(scores)
     ]
-    mean, whole = float(np.mean(scores)), float(np.sqrt((wide**2).sum()) / count)
+    mean, whole = float(np.mean(scores)), float(mean_margins(noise, many)[0])
     return [*made, with_interval(Interval(mean, mean - whole, mean + whole), together(goals))]

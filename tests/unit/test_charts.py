@@ -90,15 +90,18 @@ def test_only_select_at_the_tasks_rate_counts() -> None:
     assert better_baseline(Samples(("a",), 0.2), ("bn-relu",)) is None
 
 
-def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
+@pytest.mark.parametrize("shared", [0.0, 0.02])
+def test_an_interval_covers_the_truth_as_often_as_it_says(shared: float) -> None:
+    """Also where a seed is a good or a bad one of a layer on all anchors together."""
     rng = np.random.default_rng(1)
     hits, rounds, gap, spread = 0, 400, 0.03, 0.02
     for _ in range(rounds):
         samples = Samples(("a", "b"), 0.2)
-        for place in (0, 1):
-            for seed in range(4):
-                samples.add("bn-relu", "baseline", place, run(0.5 + rng.normal(0, spread), seed))
-                samples.add(7, "confirm", place, run(0.5 + gap + rng.normal(0, spread), seed))
+        for seed in range(4):
+            theirs, ours = rng.normal(0.5, shared), rng.normal(0.5 + gap, shared)
+            for place in (0, 1):
+                samples.add("bn-relu", "baseline", place, run(theirs + rng.normal(0, spread), seed))
+                samples.add(7, "confirm", place, run(ours + rng.normal(0, spread), seed))
         base, noise = better_baseline(samples, ("bn-relu",)), samples.noise()
         assert base is not None
         scores = np.array([samples.confirmed()[7]])
@@ -110,7 +113,7 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
 def test_margins_need_noise_and_shrink_with_seeds() -> None:
     one, many = np.array([[1.0]]), np.array([[9.0]])
     assert np.isnan(margins(None, one, np.array([1.0]))).all()
-    noise = Noise(np.array([0.01]), 10)
+    noise = Noise(np.array([0.01]), 0.01, 10)
     assert margins(noise, many, np.array([9.0])) < margins(noise, one, np.array([1.0]))
 
 

@@ -279,6 +279,7 @@ def test_a_metric_without_rows_and_a_single_seed() -> None:
     rates = {row_key(*row): 0.2 for row in plan.rows()}
     made = result_of(plan, rates, finals(plan, WORTH), {})
     assert made["tables"][0]["comparisons"]["c7"]["verdict"] == ONE_SEED
+    assert made["verdict"].startswith("no verdict: one seed tells nothing")
     bare = {
         row: {seed: one.model_copy(update={"correct": ""}) for seed, one in by_seed.items()}
         for row, by_seed in finals(make_plan(), WORTH).items()

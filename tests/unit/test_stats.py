@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evosearch.stats import false_rejection_rate, mean_interval, paired_bootstrap
+from evosearch.stats import (
+    best_of,
+    false_rejection_rate,
+    mean_interval,
+    p_against_best,
+    paired_bootstrap,
+)
 
 
 def rights(rng: np.random.Generator, accuracy: float, seeds: int = 10) -> np.ndarray:
@@ -57,3 +63,25 @@ def test_audited_rejections_stand_for_all_rejections() -> None:
     assert (none.value, none.low) == (0.0, 0.0)
     assert none.high == pytest.approx(36.9 / (36.9 + 90), abs=0.01)
     assert false_rejection_rate(audited=0, wrong=0, passed=9, share=0.1) is None
+
+
+def test_the_best_of_several_is_put_together_anchor_by_anchor() -> None:
+    low, high = np.zeros((1, 2, 4)), np.ones((1, 2, 4))
+    strongest, places = best_of([np.concatenate([low, high]), np.concatenate([high, low])])
+    assert places == [1, 0]
+    assert strongest.min() == 1.0
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_equals_of_two_are_rarely_told_apart_from_them(seeds: int) -> None:
+    """Scores without rows: there a bootstrap over three seeds errs one time in eight."""
+    rng = np.random.default_rng(seeds)
+    above = below = 0
+    for _ in range(1500):
+        ours, *others = rng.normal(0.7, 0.02, (3, 3, seeds, 1))
+        shown = p_against_best(ours, others) < 0.05
+        over = ours.mean() > best_of(others)[0].mean()
+        above += shown and over
+        below += shown and not over
+    assert above / 1500 < 0.04
+    assert below / 1500 < 0.04
