@@ -139,23 +139,26 @@ def test_targets_are_judged_by_the_hardest_rival() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "high", "unmeasured", "told"),
+    ("value", "high", "seeds", "unmeasured", "told"),
     [
-        (0.4, 0.5, [], "met"),
-        (0.4, 0.51, [], "met at the median; the interval holds more"),
-        (0.4, None, [], "met at the median; the interval holds more"),
-        (0.6, 0.7, [], "**missed**"),
-        (None, None, [], "**missed**"),
-        (0.4, 0.5, ["paper"], "met; of the rivals measured so far"),
-        (0.4, 0.6, ["paper"], "met at the median; the interval holds more; of the rivals measured "
-         "so far"),
-        (0.6, 0.7, ["paper"], "**missed**; of the rivals measured so far"),
+        (0.4, 0.5, 9, [], "met"),
+        (0.4, 0.51, 9, [], "met at the median; the interval holds more"),
+        (0.4, None, 9, [], "met at the median; the interval holds more"),
+        (0.6, 0.7, 9, [], "**missed**"),
+        (None, None, 9, [], "**missed**"),
+        (0.4, 0.5, 3, [], "met, on 3 seeds alone"),
+        (0.6, 0.7, 3, [], "**missed**"),
+        (0.4, 0.5, 9, ["paper"], "met; of the rivals measured so far"),
+        (0.4, 0.6, 9, ["paper"], "met at the median; the interval holds more; of the rivals "
+         "measured so far"),
+        (0.6, 0.7, 9, ["paper"], "**missed**; of the rivals measured so far"),
     ],
 )  # fmt: skip
 def test_a_target_is_met_at_the_median_and_what_is_unsure_of_it_is_said(
-    value: float | None, high: float | None, unmeasured: list[str], told: str
+    value: float | None, high: float | None, seeds: int, unmeasured: list[str], told: str
 ) -> None:
     one = {
+        "seeds": seeds, "nothing_to_reach": 0,
         "wanted": 0.5, "met": value is not None and value <= 0.5,
         "share": {"value": value, "low": 0.3, "high": high},
     }  # fmt: skip
@@ -309,7 +312,7 @@ def test_the_page_says_what_there_is_and_names_what_is_not(tmp_path: Path) -> No
     assert "No other trial is recorded" in half
     real = search_result() | {"first": {"seeds": 3, "targets": targets(summary(ROWS))}}
     (tmp_path / "search.json").write_text(json.dumps(real))
-    assert "were fixed beforehand, and" not in efficiency.page(tmp_path)  # these were all
+    assert "fixed beforehand |" not in efficiency.page(tmp_path)  # these were all
     real["first"]["seeds"] = 2
     (tmp_path / "search.json").write_text(json.dumps(real))
     longer = table_result()
@@ -321,9 +324,16 @@ def test_the_page_says_what_there_is_and_names_what_is_not(tmp_path: Path) -> No
     assert "Not measured yet" not in whole
     assert "The same table with 20,000, " in whole
     assert "2 seeds were fixed beforehand, and the others were added" in whole
-    assert "The 2 alone say: 0.40 [0.40, 0.40] of random" in whole
+    assert (
+        "| in real runs, the 2 seeds fixed beforehand | random with hurdles | training steps | 0.40 |"
+        in whole
+    )
+    assert (
+        "| in real runs, all seeds so far | random with hurdles | training steps | 0.40 |" in whole
+    )
+    assert "- in real runs, with the seeds that were fixed beforehand, steps: not reached" in whole
     assert "A larger tournament: no better." in whole
-    assert "| on the table | paper | training steps | not reached [" in whole
+    assert "| on the table | paper | training steps | not reached | 0.50 | " in whole
     assert "| **missed**; of the rivals measured so far |" in whole
     assert "(pictures/search_seconds.svg)" in whole
     assert "(pictures/search_steps.svg)" not in whole
