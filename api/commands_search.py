@@ -114,6 +114,7 @@ def start(
     from api.code_change import unfinished
     from api.wiring import front_layers, versions
     from evosearch.events import Created
+    from evosearch.plan_notes import plan_notes
 
     store = open_database(db, create=True, patience=PATIENCE)
     try:
@@ -124,6 +125,8 @@ def start(
             info = store.create(new_id(), title, Created(config=config, versions=versions()))
             for layer in layers:
                 store.send(info.id, layer)
+            for note in plan_notes(config):
+                typer.echo(f"note: {note}")
             if layers:
                 typer.echo(f"begins with the {len(layers)} layers of the front of {warm}")
         else:
@@ -190,7 +193,8 @@ def enqueue(
 
 def tell_plan(config: SearchConfig) -> int:
     """Print what the search would do and take; nothing is stored."""
-    from api.estimate import confirmation_steps, search_steps, unused_settings
+    from api.estimate import confirmation_steps, search_steps
+    from evosearch.plan_notes import plan_notes
     from evosearch.space_share import space_stages
 
     for anchor in config.task.anchors:
@@ -209,12 +213,18 @@ def tell_plan(config: SearchConfig) -> int:
         "what checks take comes on top"
         + ("" if hours is None else f"; the search phase ends after {hours:g} hours at the latest")
     )
-    for stage in space_stages(config):
+    stages = space_stages(config)
+    for stage in stages:
         bound = "" if stage.below is None else f"; below {100 * stage.below:.2g} % (95 %)"
         typer.echo(f"of {stage.came:,} random graphs {stage.passed:,} pass: {stage.name}{bound}")
-    for note in unused_settings(config):
+    notes = plan_notes(config)
+    for note in notes:
         typer.echo(f"note: {note}")
-    typer.echo("dry run: everything is in order, and nothing was stored")
+    if any(stage.passed == 0 for stage in stages):
+        typer.echo("dry run: this search would hardly find a layer; nothing was stored")
+    else:
+        word = "but for the notes " if notes else ""
+        typer.echo(f"dry run: {word}everything is in order, and nothing was stored")
     return 0
 
 

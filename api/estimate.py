@@ -11,6 +11,7 @@ import math
 from api.rest.schemas import Estimate, StageView
 from api.service import Service
 from evosearch.config import Budget, SearchConfig
+from evosearch.plan_notes import plan_notes
 from evosearch.space_share import space_stages
 
 BYTES_PER_EVALUATION = 60_000
@@ -66,21 +67,9 @@ def estimate(service: Service, config: SearchConfig) -> Estimate:
             StageView(**one._asdict(), below=one.below)
             for one in space_stages(apart_from_code(config))
         ],
-        notes=unused_settings(config),
+        notes=plan_notes(apart_from_code(config)),
         based_on="no search of this task has run here yet" if found is None else found[1],
     )  # fmt: skip
-
-
-def unused_settings(config: SearchConfig) -> list[str]:
-    """What is set and does not count beside something else that is set; one sentence each."""
-    evolution = config.evolution
-    if not config.space.template or not set(evolution.operators) - {"paper"}:
-        return []
-    names = "evolution.operators" + (" and evolution.sure_edits" if evolution.sure_edits else "")
-    return [
-        f"{names} do not count: edits, crossover among them, know of no frame, and the holes of "
-        "space.template are searched by the paper's mutation"
-    ]
 
 
 def most_hours(budget: Budget, workers: int, gpus_per_worker: float, a_step: float) -> float:

@@ -12,11 +12,12 @@ import platform
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from evosearch.errors import ConfigError, NotFound, StoreError
+from evosearch.errors import ConfigError, FormulaError, NotFound, StoreError
 
 if TYPE_CHECKING:
     from api.settings import ServiceSettings
@@ -214,6 +215,8 @@ def check_names(config: SearchConfig) -> None:
 
     Raises:
         NotFound: a name names nothing.
+        ConfigError: a constraint or a template cannot be judged.
+        FormulaError: a layer to start from is neither a formula nor a known one.
     """
     from evosearch.own import ORIGINAL
     from evosearch.screen import Screen
@@ -235,8 +238,20 @@ def check_names(config: SearchConfig) -> None:
             )
     Screen(config)  # refuses a constraint or a check that nobody can judge
     drawer(config.space)  # likewise a template that is none
-    for formula in config.space.start_from:
-        layer_graph(formula)
+    for place, formula in enumerate(config.space.start_from):
+        try:
+            layer_graph(formula)
+        except FormulaError as err:
+            near = get_close_matches(formula.strip().lower().replace("_", "-"), CATALOG, 3)
+            raise FormulaError(
+                f"no formula and no known layer: {err.what}",
+                expected=err.expected,
+                got=err.got,
+                where=f"space.start_from[{place}], {err.where}",
+                hint=f"known layers of such names: {', '.join(near)}"
+                if near
+                else "see them all: evosearch catalog",
+            ) from err
 
 
 def refuse_unrepeatable(config: SearchConfig, pool: object) -> None:

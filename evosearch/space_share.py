@@ -15,7 +15,7 @@ from typing import NamedTuple
 from evosearch.config import SearchConfig, Space
 from evosearch.screen import Screen
 from evosearch.streams import stream
-from evosearch.template_space import drawer, has_form
+from evosearch.template_space import TemplateSpace, drawer, has_form
 from evosearch.variation import draw_table
 from primitives.graph import FIRST_OP, Graph
 from primitives.ops import INITIAL_NODES, typed_name
@@ -79,9 +79,9 @@ def space_stages(config: SearchConfig) -> list[Stage]:
     What a person asks of the space stands first, each by itself: of the layers of a wider space the
     share that has it. ``op set``: among those of all primitives; ``nodes``: among those of the
     default number; ``template``: among those of any form; ``primitives``: where some are allowed or
-    denied, among those of the op set. The other stages count what can be drawn then, one after the
-    other. Stages that restrict nothing are left out. Graphs are drawn until enough pass all of
-    them, or there were so many that the rest would take too long.
+    denied, among those of the op set, a template's own frame apart. The other stages count what can
+    be drawn then, one after the other. Stages that restrict nothing are left out. Graphs are drawn
+    until enough pass all of them, or there were so many that the rest would take too long.
     """
     space, screen = drawer(config.space), Screen(config)
     rng, codes = stream(0, "share", 0), Counter[str | None]()
@@ -112,11 +112,14 @@ def _asked(space: Space) -> list[Stage]:
         wide = space.model_copy(update={"nodes": default.nodes})
         stages.append(_share("nodes", 3, wide, lambda graph: len(graph.live_ops()) <= space.nodes))
     if space.template:
-        wide = space.model_copy(update=free)
+        wide = space.model_copy(update={"allow": (), "deny": (), **free})
         stages.append(_share("template", 4, wide, lambda graph: has_form(space.template, graph)))
     stages = [one for one in stages if one.passed < one.came]
     if space.allow or space.deny:
         wide, drawn = space.model_copy(update={"allow": (), "deny": ()}), _names(space)
+        whole = drawer(space)
+        if isinstance(whole, TemplateSpace):
+            drawn |= whole.frame_names()
         stages.append(_share("primitives", 1, wide, lambda graph: _live_names(graph) <= drawn))
     return stages
 

@@ -16,12 +16,12 @@ from random import Random
 from typing import Protocol
 
 from evosearch.config import Space
-from evosearch.errors import ConfigError
+from evosearch.errors import ConfigError, FormulaError
 from evosearch.streams import below, pick
 from evosearch.variation import Table, draw_table, mutate, random_graph
 from primitives.formula import parse
 from primitives.graph import FIRST_OP, Graph, Node
-from primitives.ops import OPS, primitive, typed_name
+from primitives.ops import INITIAL_NODES, OPS, primitive, typed_name
 from primitives.rewrite import live_form
 
 MAX_HOLES = 8
@@ -49,8 +49,7 @@ def drawer(space: Space) -> Drawer:
     """Of free graphs, or of those of the space's template.
 
     Raises:
-        ConfigError: the template is none.
-        FormulaError: its text cannot be read.
+        ConfigError: the template is none, or cannot be read.
     """
     table = draw_table(space)
     return (
@@ -153,6 +152,14 @@ class TemplateSpace:
         pairs = zip(self.layout, graph.nodes, strict=True)
         return all(mine is None or mine == node for mine, node in pairs)
 
+    def frame_names(self) -> set[str]:
+        """Primitives and initial nodes that the frame itself has, whatever may fill its holes."""
+        own = [node for node in self.layout if node is not None]
+        read = {at for node in own for at in node.inputs} | {hole.argument for hole in self.holes}
+        return {typed_name(node.op, node.over) for node in own} | {
+            INITIAL_NODES[at] for at in read if at < FIRST_OP
+        }
+
     def _node(self, rng: Random, hole: _Hole, step: int) -> Node:
         (op, over), arity = pick(rng, pick(rng, self.table.rows))
         first = FIRST_OP + hole.start
@@ -244,7 +251,12 @@ def _frame(text: str) -> tuple[Graph, tuple[str, ...]]:
         text = (
             f"{text[: start.start()]}{chain}({inside}{')' * len(_chain(number))}{text[end + 1 :]}"
         )
-    return parse(text), tuple(names)
+    try:
+        return parse(text), tuple(names)
+    except FormulaError as err:  # its position is one in the text with chains
+        raise ConfigError(
+            err.what, expected=err.expected, got=err.got, where="space.template", hint=err.hint
+        ) from err
 
 
 def _chain(number: int) -> tuple[str, ...]:

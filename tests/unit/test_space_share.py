@@ -130,6 +130,17 @@ def test_op_set_nodes_and_template_have_rows_of_their_own() -> None:
     assert not {"op set", "nodes"} & set(stages('space.op_set="extended+token"'))
 
 
+def test_the_frame_of_a_template_needs_no_leave() -> None:
+    """Only holes draw what is allowed: ``mul`` and ``div`` of the frame are not asked for."""
+    text, allowed = 'space.template="x * f(x) / g(v1)"', 'space.allow=["max", "rms_batch"]'
+    found = stages(text, allowed, 'space.draw="typed"')
+    assert found["template"] == stages(text, 'space.draw="typed"')["template"]
+    assert found["primitives"].passed > 0
+    whole = drawer(load_preset("quickstart", (text, allowed)).space)
+    assert isinstance(whole, TemplateSpace)
+    assert whole.frame_names() == {"mul", "div", "x", "v1"}
+
+
 def test_a_template_counts_the_layers_that_have_its_form() -> None:
     text = "x * f(x) / g(x)"
     space = TemplateSpace(text, draw_table(load_preset("quickstart").space), 6)

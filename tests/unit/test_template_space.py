@@ -109,6 +109,8 @@ def test_without_a_template_graphs_are_drawn_as_ever():
         ("f(x) * f(v1)", "stands twice"),
         ("f(x, v1)", "takes one argument"),
         ("f(x", "takes one argument"),
+        ("x * f(y)", "^space.template: unknown name; expected x, zero, .* got 'y'$"),
+        ("x * f(x) +", "^space.template: an expression is missing"),
     ],
 )
 def test_what_is_no_template_is_refused(text, words):
