@@ -203,6 +203,12 @@ def tell_plan(config: SearchConfig) -> int:
             f"anchor {anchor.name}: {anchor.size}, {goal.label}; the hypervolume counts from "
             f"{goal.text(anchor.reference)}"
         )
+    anchors = config.anchor_names
+    for name, (goal, reference) in config.coordinates.items():
+        if name not in anchors:
+            typer.echo(
+                f"and {name}: {goal.label}; the hypervolume counts from {goal.text(reference)}"
+            )
     for plugin in config.task.plugins:
         typer.echo(f"plug-in {plugin.name}: sha256 {plugin.sha256[:12]}, {plugin.file}")
     typer.echo(f"baselines: {', '.join(config.baselines)}")

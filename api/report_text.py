@@ -138,4 +138,6 @@ def audit_line(state: State) -> str:
         f"false rejections by the signal check: {rate_text(rate)} of what would pass quality "
         "(95 %), "
         f"{state.audit.wrongly_rejected} of {audited} audited rejections were wrong"
-    )
+        + ("; rather less, for what a hurdle stopped before its last network is not counted as good"
+           if state.config.checks.hurdles.steps else "")
+    )  # fmt: skip

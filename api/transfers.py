@@ -14,12 +14,12 @@ from evosearch.errors import ConfigError, EvosearchError
 from evosearch.rerank import Setting
 
 TRANSFERS = ("resnet", "mobilenetv2", "efficientnet", "convnext")
-"""Anchors that a re-ranking transfers to by default, the cheapest first."""
+"""Anchors that a re-ranking transfers to by default; the first that the search did not use."""
 SIZES: tuple[Size, ...] = get_args(Size)
 
 
 def default_transfer(task: Task) -> tuple[str, ...]:
-    """The cheapest anchor that the search did not use, and embedded data that it did not.
+    """An anchor that the search did not use (`TRANSFERS`), and embedded data that it did not.
 
     The anchor is of the size of the search's own; none where that is dear (full size). Neither
     where layers do not move: texts, and anchors of a user's own.

@@ -22,7 +22,8 @@ class Table:
 
     ``name``: of its files. ``left``: columns that hold words, the others are numbers. ``bold``:
     places of rows that stand out. ``folded``: long, and shut at first where a page can do that.
-    ``svg``: a picture of its numbers, if there is one.
+    ``svg``: a picture of its numbers, if there is one. ``shown``: rows on a page, the first ones,
+    where all would be too many; files have all.
     """
 
     name: str
@@ -34,6 +35,11 @@ class Table:
     bold: frozenset[int] = frozenset()
     folded: bool = False
     svg: str = ""
+    shown: int | None = None
+
+    def on_page(self) -> tuple[tuple[str, ...], ...]:
+        """The rows that a page shows."""
+        return self.rows[: self.shown]
 
 
 @dataclass(frozen=True, slots=True)

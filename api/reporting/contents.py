@@ -349,30 +349,36 @@ def _again(facts: Facts, best: int | None) -> Section:
 
 
 def _numbers(facts: Facts) -> Table:
-    rows = list(_number_rows(facts))
-    cut = f" The first {MOST_NUMBERS} of {len(rows)}." if len(rows) > MOST_NUMBERS else ""
+    rows = tuple(_number_rows(facts))
+    cut = (
+        f" The first {MOST_NUMBERS} of {len(rows):,} are shown; `evosearch report --parts` writes "
+        "all of them into a file."
+    ) if len(rows) > MOST_NUMBERS else ""  # fmt: skip
     return Table(
         "numbers", "the command that trains each number again",
-        ("layer", "purpose", "anchor", "value", "command"), tuple(rows[:MOST_NUMBERS]),
-        left=frozenset({0, 1, 2, 4}), folded=True,
-        caption="With the inline pool, or Ray on the same kind of CPU and the same versions, the "
-        "new number is the stored one to the last bit. Scores of a re-ranking's rates on select, "
-        "and those of knock-out, robustness and transfer, are not among these." + cut,
+        ("layer", "purpose", "anchor", "value", "command"), rows,
+        left=frozenset({0, 1, 2, 4}), folded=True, shown=MOST_NUMBERS,
+        caption="Of baselines, of the front, of whatever was trained more than once, and of what "
+        "re-rankings read on final. With the inline pool, or Ray on the same kind of CPU and the "
+        "same versions, the new number is the stored one to the last bit. Scores of a re-ranking's "
+        "rates on select, and those of knock-out, robustness and transfer, are not among these."
+        + cut,
     )  # fmt: skip
 
 
 def _number_rows(facts: Facts) -> Iterator[tuple[str, ...]]:
+    """Those that verdicts rest on come first, for a page may be cut."""
     config = facts.state.config
-    for key, found in facts.numbers.items():
-        for purpose, done in found:
-            value = config.objective(done.anchor).text(done.score, 4)
-            yield key, purpose, done.anchor, value, command_of(facts.info.id, key, done)
     for one in facts.reread:
         done, task, key = one.stored, one.job.task, one.job.subject.key
         value = task.anchors[0].objective.text(done.score, 4)
         command = command_of(facts.info.id, key, done, dataset=task.dataset, rerank=one.rerank)
         where = f"{done.anchor}, {task.dataset}"
         yield key, f"re-ranking {one.rerank}", where, value, command
+    every = [(key, *one) for key, found in facts.numbers.items() for one in found]
+    for key, purpose, done in sorted(every, key=lambda one: one[1] != "final"):
+        value = config.objective(done.anchor).text(done.score, 4)
+        yield key, purpose, done.anchor, value, command_of(facts.info.id, key, done)
 
 
 def _formula(name: str, graph: Graph) -> Formula:

@@ -83,7 +83,7 @@ def _whole_intervals(cell: str) -> str:
 def _table(block: Table) -> str:
     head = _row(block, block.head, "th")
     body = "".join(
-        _row(block, cells, "td", place in block.bold) for place, cells in enumerate(block.rows)
+        _row(block, cells, "td", place in block.bold) for place, cells in enumerate(block.on_page())
     )
     caption = f'<p class="note">{escape(block.caption)}</p>' if block.caption else ""
     table = f'<div class="scroll"><table><thead>{head}</thead><tbody>{body}</tbody></table></div>'
@@ -164,7 +164,7 @@ def _markdown_table(block: Table, parts: str | None = None) -> list[str]:
         _line(block.head),
         f"|{'|'.join(rule)}|",
     ]
-    for place, cells in enumerate(block.rows):
+    for place, cells in enumerate(block.on_page()):
         shown = [_inline(cell) for cell in cells]
         if place in block.bold:
             shown = [f"**{cell}**" if cell else "" for cell in shown]

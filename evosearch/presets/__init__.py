@@ -81,6 +81,11 @@ def config_from(data: Mapping[str, Any], where: str = "config") -> SearchConfig:
         hint = "`evosearch search show ID --config` prints a valid one"
         if first["type"] == "extra_forbidden":
             hint = _close(key)
+        elif ".objectives." in f"{key}.":
+            hint = (
+                "an anchor's objectives are tables; names alone go into task.objectives, such as "
+                '["live_nodes"]'
+            )
         raise ConfigError(
             f"{key}: {first['msg']}{more}",
             where=where,
