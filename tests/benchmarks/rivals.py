@@ -70,6 +70,11 @@ def without_operator(name: str) -> str:
     return f"evolution.operators={{{', '.join(f'{one} = {w}' for one, w in left.items())}}}"
 
 
+EVERY_OPERATOR = (
+    "evolution.operators={paper = 0.3, branch = 0.2, cross = 0.2, insert = 0.06, delete = 0.06, "
+    "rewire = 0.06, swap = 0.06, redraw = 0.06}"
+)
+"""Those that no preset has beside the default's, in about the default's proportions."""
 INGREDIENTS: dict[str, tuple[str, ...]] = {
     "no hurdles": (NO_HURDLES,),
     "no signal check": ("checks.signal.enabled=false",),
@@ -104,6 +109,7 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "a warm-up of four": ("evolution.warm_up=4",),
     "the best odds of fifty": ("evolution.choose_of=50",),
     "edits drawn until they change something": ("evolution.sure_edits=true",),
+    "every operator": (EVERY_OPERATOR,),
     "the front challenged": ("evolution.challenge_front=true",),
     "hurdles that spare the front": ("checks.hurdles.spare_front=true",),
 }
