@@ -201,16 +201,18 @@ def named(data: dict[str, Any], parts: Parts) -> None:
         NotFound: nothing measures an objective.
     """
     task, space = data.setdefault("task", {}), data.setdefault("space", {})
-    for one in _listed(task, "plugins"):
+    for one in _listed(task, "plugins", "task"):
         is_name = isinstance(one, str)
         parts.take(parts.read(one) if is_name else plugin_of(Plugin.model_validate(one)))
     if "anchors" in task:
-        task["anchors"] = [row for one in _listed(task, "anchors") for row in _rows(one, parts)]
+        task["anchors"] = [
+            row for one in _listed(task, "anchors", "task") for row in _rows(one, parts)
+        ]
     if isinstance(task.get("dataset"), str):
         task["dataset"] = parts.name("dataset", task["dataset"])
     for key, kind in KINDS.items():
         if key in space:
-            space[key] = [parts.name(kind, str(one)) for one in _listed(space, key)]
+            space[key] = [parts.name(kind, str(one)) for one in _listed(space, key, "space")]
     _name_objectives(task, parts)
     task["plugins"] = [plugin.model_dump(mode="json") for plugin in parts.plugins.values()]
 
@@ -232,13 +234,13 @@ def _name_objectives(task: dict[str, Any], parts: Parts) -> None:
 
     further = [
         goal_of(parts.name("objective", str(one))).model_dump(mode="json")
-        for one in _listed(task, "objectives")
+        for one in _listed(task, "objectives", "task")
     ]
     task.pop("objectives", None)
     for anchor in task.get("anchors", ()):
         if not isinstance(anchor, dict) or not anchor.get("name"):
             continue
-        for goal in _listed(anchor, "objectives"):
+        for goal in _listed(anchor, "objectives", "task.anchors"):
             if isinstance(goal, dict) and isinstance(goal.get("name"), str):
                 goal["name"] = parts.name("objective", goal["name"])
         add_objectives(anchor, further, anchor_setting(anchor["name"]) if further else {})
@@ -258,7 +260,7 @@ def add_objectives(
         anchor["objectives"] = [*mine, *(one for one in further if one["name"] not in known)]
 
 
-def _listed(table: Mapping[str, Any], key: str) -> list[Any]:
+def _listed(table: Mapping[str, Any], key: str, path: str) -> list[Any]:
     """A list of the raw data; what is none is left to the validation of the config.
 
     Raises:
@@ -266,7 +268,10 @@ def _listed(table: Mapping[str, Any], key: str) -> list[Any]:
     """
     value = table.get(key, [])
     if not isinstance(value, (list, tuple)):
-        raise ConfigError(f"{key} is no list", got=repr(value)[:60], expected='["NAME", ...]')
+        raise ConfigError(
+            "this is no list", where=f"{path}.{key}", got=repr(value)[:60],
+            expected='["NAME", ...]',
+        )  # fmt: skip
     return list(value)
 
 

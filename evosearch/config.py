@@ -140,7 +140,7 @@ class Anchor(Settings):
     """A built-in anchor network or one of a plug-in; in a file of settings ``my_task.py:Name``,
     too."""
     size: Size = "micro"
-    """micro: a CPU, about a second; small: a GPU, minutes; full: as published."""
+    """micro: for a CPU; small: for a GPU; full: as published."""
     width: Count | None = None
     """Channels that its widths are multiples of, an even number; by default that of ``size``."""
     depth: Count | None = None
@@ -391,7 +391,8 @@ class Confirmation(Settings):
     resamples: Count = 10_000
     """Bootstrap resamples behind an interval."""
     level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
-    """How sure an interval is: the share of the resamples that lie in it."""
+    """How sure an interval is, the share of the resamples that lie in it; and a verdict: a
+    difference is shown where its p is below 1 minus this."""
 
     @property
     def tune_runs(self) -> int:

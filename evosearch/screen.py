@@ -40,7 +40,7 @@ SCREEN_CODES = {
 """Every in-controller code, in the order of the checks, with its meaning."""
 
 WORKER_CODES = {
-    "signal": "a statistic of one pass at initialisation is out of bounds",
+    "signal": "a statistic of the first three batches is out of bounds",
     "quality": "too low a score after the first steps",
     "stability": "the gradient grows beyond the limit under gradient ascent",
     "not_finite": "a loss, gradient or score is NaN or infinite",

@@ -164,7 +164,10 @@ def goal_of(name: str) -> Objective:
     if name in BUILT_IN:
         return BUILT_IN[name][0]
     known = [*BUILT_IN, *(one.name for one in REGISTER.entries("objective"))]
-    raise NotFound("unknown objective", expected="one of " + ", ".join(known), got=repr(name)[:60])
+    raise NotFound(
+        "unknown objective", expected="one of " + ", ".join(known), got=repr(name)[:60],
+        where="task.objectives",
+    )  # fmt: skip
 
 
 def refuse_timed(task: Task) -> None:

@@ -39,17 +39,12 @@ from api.rest.types import (
 from api.rest.views import candidate_view
 from db.candidate_pages import Wanted
 from db.views import FunnelRow
-from evosearch.screen import SCREEN_CODES
+from evosearch.screen import SCREEN_CODES, WORKER_CODES
 from evosearch.stats import false_rejection_rate
 from evosearch.where import Compare
 
 router = APIRouter(prefix="/searches/{ref}", tags=["figures"])
-MEANINGS = SCREEN_CODES | {
-    "": "passed",
-    "signal": "a statistic of one pass at initialisation is out of bounds",
-    "stability": "the gradient grows beyond the limit under gradient ascent",
-    "quality": "too little accuracy after the first steps",
-}
+MEANINGS = {"": "passed", **WORKER_CODES, **SCREEN_CODES}
 ON_FRONT = Compare("on_front", "==", (True,))
 MAX_FRONT = 500
 

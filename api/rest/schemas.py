@@ -97,7 +97,9 @@ class Estimate(View):
     space: list[StageView] = Field(
         description="random graphs that come to each restriction of the space, and pass it"
     )
-    notes: list[str] = Field(description="settings that do not count beside others, and why")
+    notes: list[str] = Field(
+        description="settings that do not count beside others, and layers that will be refused"
+    )
 
 
 class CommandSent(View):

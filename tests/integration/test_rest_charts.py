@@ -68,10 +68,10 @@ def test_the_verdict_is_the_leader_on_fresh_seeds(get: Any, made: Any) -> None:
     assert leader["birth"] == next(iter(story.truth.confirmed))
     assert (leader["seeds"], leader["confirmed"]) == (3, True)
     assert leader["gain"]["value"] == pytest.approx((fresh.mean(axis=1) - better()).mean())
-    # Pooled over seeds: three fresh ones of the leader, two of each baseline.
-    squares = ((fresh - fresh.mean(axis=1, keepdims=True)) ** 2).sum(axis=1) + 2 * 0.0002
-    variance = squares / (2 + 1 + 1)
-    half = student.ppf(0.975, 4) * np.sqrt((variance * (1 / 3 + 1 / 2)).sum()) / 3
+    # Pooled over seeds, means over anchors: three fresh ones of the leader, two of each baseline.
+    of_mean = fresh.mean(axis=0)
+    variance = (((of_mean - of_mean.mean()) ** 2).sum() + 2 * 0.0002) / (2 + 1 + 1)
+    half = student.ppf(0.975, 4) * np.sqrt(variance * (1 / 3 + 1 / 2))
     assert leader["gain"]["high"] - leader["gain"]["value"] == pytest.approx(half)
     assert [one["baseline"] for one in leader["anchors"]] == ["bn-relu", "bn-silu", "bn-silu"]
     assert found["baseline"] == "BN-ReLU/BN-SiLU"

@@ -5,7 +5,7 @@
 import { get } from "../api.js";
 import { fill, h } from "../dom.js";
 import { count, duration, gainText } from "../format.js";
-import { tone } from "../layer/gain.js";
+import { finalTone, tone } from "../layer/gain.js";
 import { gainDigits, gainFactor, gainUnit, scoreTitle, useObjectives, valueFactor } from "../measure.js";
 import { statePill } from "../parts.js";
 import { Chart, series } from "../plot.js";
@@ -111,7 +111,7 @@ export class SearchComparison {
           one.verdict.leader && h("strong", { class: ["table-gain", tone(one.verdict.leader.gain)] }, `${gainText(one.verdict.leader.gain)} ${gainUnit()}`),
           h("div", { class: "small" }, one.verdict.text))),
         row(C.rows.final, (one) => (one.verdict.final
-          ? h("strong", { class: tone(one.verdict.final.gain) }, `${gainText(one.verdict.final.gain)} ${gainUnit()}`) : h("span", { class: "quiet" }, C.noFinal))),
+          ? h("strong", { class: finalTone(one.verdict.final) }, `${gainText(one.verdict.final.gain)} ${gainUnit()}`) : h("span", { class: "quiet" }, C.noFinal))),
         row(C.rows.leader, (one) => one.verdict.leader && h("div", {},
           h("a", { href: href(`search/${one.id}/candidate/${one.verdict.leader.birth}`) }, T.candidatePage.title(one.verdict.leader.birth)),
           h("div", { class: "formula small" }, one.verdict.leader.formula ?? ""))),

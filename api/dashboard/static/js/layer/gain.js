@@ -15,6 +15,15 @@ export function tone(gain) {
 }
 
 /**
+ * Of the read of final: its test decides, for an interval of a few seeds is too narrow.
+ * @param {{verdict: string}} final
+ */
+export function finalTone(final) {
+  if (final.verdict.startsWith("better")) return "good";
+  return final.verdict.startsWith("not better: worse") ? "bad" : "open";
+}
+
+/**
  * One dot with its interval a row, around a line at zero.
  * @param {{name: string, note?: string, gain: Gain, strong?: boolean}[]} rows
  * @param {string} label

@@ -7,6 +7,7 @@ import { fill, h, s } from "../dom.js";
 import { dotSource } from "../dots.js";
 import { duration, gainText } from "../format.js";
 import { formulaOf } from "../mathml.js";
+import { finalTone } from "../layer/gain.js";
 import { gainUnit, meaning } from "../measure.js";
 import { saveButton } from "../pictures.js";
 import { href } from "../router.js";
@@ -156,7 +157,7 @@ export class VerdictCard {
           h("span", { class: "small quiet" }, T.verdict.others(verdict.ahead_provisional, verdict.ahead_confirmed))),
         verdict.final && h("div", { class: "final-box" },
           h("span", { class: "small quiet" }, word("final", T.verdict.finalTitle)),
-          h("strong", { class: verdict.final.gain.low > 0 ? "good" : "" }, gainText(verdict.final.gain)),
+          h("strong", { class: finalTone(verdict.final) }, gainText(verdict.final.gain)),
           h("span", { class: "small quiet" }, T.verdict.finalNote(verdict.final.seeds, verdict.final.images, verdict.final.layers_judged)))),
       formulaOf(this.model.id, leader.birth, leader.formula),
       intervals(this.rows(), T.verdict.perAnchor),
