@@ -120,8 +120,7 @@ class Controlling:
         guests = self._obey()
         runnable = self._queries.runnable()
         for search_id in runnable:
-            trouble = self._trouble.get(search_id)
-            if trouble is not None and self._clock() < trouble.until:
+            if self._backs_off(search_id):
                 continue
             if search_id in self._held or search_id in self._openings.now:
                 continue
@@ -165,11 +164,17 @@ class Controlling:
             try:
                 mine = lease or self._store.acquire(search_id, self._owner, LEASE_SECONDS)
                 status, phase = self._queries.stands(search_id) or ("stopped", "done")
-                left = act_plainly(self._store, mine, status, phase)
-                if lease is None:
-                    self._store.release(mine)
+                try:
+                    left = act_plainly(self._store, mine, status, phase)
+                finally:
+                    if lease is None:
+                        self._store.release(mine)
             except (LeaseHeld, LeaseLost, NotFound):
                 continue  # another one runs it, or it was deleted this moment
+            except EvosearchError as err:
+                if not self._backs_off(search_id):
+                    self._troubled(search_id, err)
+                continue
             if left and lease is None and (status == "paused" or self._taken() >= self._max):
                 guests.append(search_id)
         return guests
@@ -261,6 +266,11 @@ class Controlling:
             keeper.__exit__(None, None, None)
         except EvosearchError as err:  # the lease expires by itself
             log.warning("the lease cannot be given back: %s", err, extra={"search": search_id})
+
+    def _backs_off(self, search_id: str) -> bool:
+        """Whether it failed here a short while ago."""
+        trouble = self._trouble.get(search_id)
+        return trouble is not None and self._clock() < trouble.until
 
     def _troubled(self, search_id: str, err: EvosearchError) -> None:
         trouble = self._trouble.setdefault(search_id, Trouble())

@@ -335,7 +335,7 @@ class SqlStore:
         )
         with begin(self.engine) as connection:
             rows = connection.execute(waiting).all()
-        return [StoredCommand(row.id, COMMANDS.validate_json(row.command)) for row in rows]
+        return [StoredCommand(row.id, _read_command(row.id, row.command)) for row in rows]
 
     @again
     def star(self, search_id: str, birth: int, on: bool = True) -> None:
@@ -437,11 +437,21 @@ def read_event(seq: int, payload: str) -> Event:
     try:
         return load_event(payload)
     except ValidationError as err:
-        reason = str(err.errors()[0]["msg"])
-        raise StoreError(
-            "an event cannot be read", got=reason, where=f"event {seq}",
-            hint="it may be of a newer evosearch; run: evosearch db check",
-        ) from err  # fmt: skip
+        raise _unreadable("an event", err, f"event {seq}", "; run: evosearch db check") from err
+
+
+def _read_command(number: int, text: str) -> Command:
+    try:
+        return COMMANDS.validate_json(text)
+    except ValidationError as err:
+        raise _unreadable("a command", err, f"command {number}") from err
+
+
+def _unreadable(what: str, err: ValidationError, where: str, more: str = "") -> StoreError:
+    return StoreError(
+        f"{what} cannot be read", got=str(err.errors()[0]["msg"]), where=where,
+        hint=f"it may be of a newer evosearch{more}",
+    )  # fmt: skip
 
 
 _INFO = select(
@@ -475,10 +485,7 @@ def _info(row: Row[*tuple[Any, ...]]) -> SearchInfo:
     try:
         config = SearchConfig.model_validate_json(row.config)
     except ValidationError as err:
-        raise StoreError(
-            "a stored config cannot be read", got=str(err.errors()[0]["msg"]),
-            where=f"search {row.id}", hint="it may be of a newer evosearch",
-        ) from err  # fmt: skip
+        raise _unreadable("a stored config", err, f"search {row.id}") from err
     fields = dict(row._mapping) | {"config": config}
     return SearchInfo(**fields)
 

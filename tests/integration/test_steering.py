@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, insert
 
 from api.controlling import Controlling, Trouble
 from db.queries import Queries
 from db.queries_rest import RestQueries
+from db.schema import commands
 from db.sql_store import SqlStore
 from evosearch import events as ev
-from evosearch.errors import PluginError
+from evosearch.errors import PluginError, StoreError
 from evosearch.ports import Enqueue, Extend, Pause, Resume, Stop
 from evosearch.records import Job, Message
 from evosearch.screen import Screen, Verdict
@@ -86,6 +89,37 @@ def test_a_search_that_cannot_be_run_can_be_stopped(
     store.send("aaaaaaaa", Stop())
     assert seconds_until(control, lambda: status(store, "aaaaaaaa") == "stopped") < 2
     assert RestQueries(store).commanded() == []
+    control.close()
+    alerts.close()
+
+
+def test_a_command_that_nobody_can_read_troubles_its_search_alone(store: SqlStore) -> None:
+    control, alerts = controlling(store)
+    create(store, "aaaaaaaa", "budget.evaluations=2000")
+    create(store, "bbbbbbbb")
+    step_until(control, lambda: len(control.held) == 2)
+    row = {"search_id": "aaaaaaaa", "command": '{"kind": "rename"}', "sent_at": datetime.now(UTC)}
+    with store.engine.begin() as connection:
+        connection.execute(insert(commands), row)
+    step_until(control, lambda: "aaaaaaaa" in control._trouble)
+    assert control.held == ["bbbbbbbb"]
+    create(store, "cccccccc")
+    step_until(control, lambda: "cccccccc" in control.held)  # new ones are still looked for
+    ends = ("bbbbbbbb", "cccccccc")
+    step_until(control, lambda: all(status(store, one) == "finished" for one in ends))
+    times = control._trouble["aaaaaaaa"].times
+    for _ in range(3):  # told at each try, not at each look
+        control._looked = float("-inf")
+        control.step()
+    assert control._trouble["aaaaaaaa"].times <= times + 1
+    lease = store.acquire("aaaaaaaa", "another", 60)  # it is free
+    with pytest.raises(StoreError, match=r"command 1: a command cannot be read.*newer"):
+        store.commands(lease)
+    with store.engine.begin() as connection:
+        connection.execute(delete(commands))
+    store.release(lease)
+    control._trouble.clear()  # as after the seconds that a search in trouble waits
+    step_until(control, lambda: control.held == ["aaaaaaaa"])
     control.close()
     alerts.close()
 
