@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from api.lease import Keeper
 from api.shared_pool import PoolView
@@ -94,8 +95,6 @@ class Openings:
         if not guest:  # whoever only takes commands trains nothing
             ensure(plugins, registered_only=True)
         controller = kept
-        if kept is not None and kept.state.config.task.plugins != plugins:
-            controller = None  # it proposes and checks with the old code
         if controller is None:
             controller = Controller(
                 self._store,
@@ -104,7 +103,10 @@ class Openings:
                 clock=time.perf_counter,
                 slice_seconds=SLICE_SECONDS,
                 saves=False,
+                load=partial(ensure, registered_only=True),
             )
+            if controller.state.config.task.plugins != plugins:  # others since a moment ago
+                controller.code_changed()
         else:
             controller.take_up(view, lease)
         rules = StopRules.of(self._store, lease.search_id, self._gpus, self._clock)

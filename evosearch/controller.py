@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from evosearch import events as ev
+from evosearch.config import Plugin
 from evosearch.confirm import advance
 from evosearch.observe import observe
+from evosearch.plugins import ensure
 from evosearch.ports import Enqueue, Lease, Pool, Remeasure, Snapshot, Store, StoredCommand
 from evosearch.propose import Proposer, no_clock, remeasurement
 from evosearch.records import Message
@@ -34,6 +36,7 @@ class Controller:
     ``slice_seconds``: after so long, by the clock, a step leaves off proposing and the next one
     goes on with it; what is proposed does not depend on it. ``saves``: whether steps write
     snapshots; else whoever steps calls `save` when it is due, which takes long in a large search.
+    ``load``: puts plug-ins in force whose code has changed since the search was opened.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Controller:
         listener: Listener | None = None,
         slice_seconds: float = math.inf,
         saves: bool = True,
+        load: Callable[[Iterable[Plugin]], None] = ensure,
     ) -> None:
         self.store, self.pool, self.lease = store, pool, lease
         self.state: State
@@ -55,7 +59,7 @@ class Controller:
         self._submitted: set[str] = set()
         self._inbox: deque[Message] = deque()
         self._exhausted = False
-        self._clock, self._slice, self._saves = clock, slice_seconds, saves
+        self._clock, self._slice, self._saves, self._load = clock, slice_seconds, saves, load
         self.filled = True
         """Whether the last step has proposed all that the pool wants to hold."""
 
@@ -79,14 +83,34 @@ class Controller:
 
         Raises:
             StateConflict: the log contradicts the state.
+            PluginError: the search's code has changed, and the new one is not here.
         """
         self.pool, self.lease = pool, lease
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Fold the events that others have written under this lease, or before it."""
+        """Fold the events that others have written under this lease, or before it.
+
+        Raises:
+            StateConflict: the log contradicts the state.
+            PluginError: the search's code has changed, and the new one is not here.
+        """
+        changed = False
         for entry in self.store.events(self.lease.search_id, after=self.state.seq):
             self.state.follow(entry)
+            changed = changed or isinstance(entry.event, ev.CodeChanged)
+        if changed:
+            self.code_changed()
+
+    def code_changed(self) -> None:
+        """Propose and check with the code that the state names by now, and give the jobs anew.
+
+        Raises:
+            PluginError: that code is not here, or fails.
+        """
+        self.let_go()
+        self._load(self.state.config.task.plugins)
+        self.proposer = Proposer(self.state, self._clock)
 
     @property
     def over(self) -> bool:
@@ -104,6 +128,7 @@ class Controller:
 
         Raises:
             StoreError: the store refused; nothing was submitted that is not stored.
+            PluginError: a command changes the search's code, and the new one is not here.
         """
         self._take_in()
         self._start()  # before commands: by their births the first candidates are told apart
@@ -248,5 +273,4 @@ class Controller:
         if self.state.status in ("paused", "stopped"):
             self.let_go()
         if any(isinstance(event, ev.CodeChanged) for event in events):
-            self.let_go()  # its jobs are of the old code
-            self.proposer = Proposer(self.state, self._clock)
+            self.code_changed()

@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,13 +28,13 @@ from evosearch.controller import Controller
 from evosearch.errors import PluginError
 from evosearch.events import CandidateQueued, CodeChanged, Created
 from evosearch.jobs import first_job
-from evosearch.ports import ChangeCode
+from evosearch.ports import ChangeCode, Pause, Resume
 from evosearch.presets import load_preset
-from evosearch.snapshot import dump_state
+from evosearch.snapshot import dump_state, reopen
 from evosearch.snapshot import load_state as read_snapshot
 from evosearch.state import State
 from tests.acceptance.command import COMMAND, environment
-from tests.support.controlling import SMALL, controlling, step_until
+from tests.support.controlling import SMALL, controlling, seconds_until, step_until
 from tests.support.events import CREATED
 from tests.support.service import OFFERS, SEARCH, fill, running
 from tests.unit.test_front_cli import MY_TASK, START, TOML
@@ -340,3 +341,126 @@ def test_a_search_that_is_held_gives_its_jobs_anew(tmp_path, offered):
     controller.step(0.0)
     assert seen == [*((name, ()) for name in first), *((name, (new,)) for name in first)]
     store.close()
+
+
+CHECK = "import evosearch as es\n\n@es.check('own-check')\ndef own(graph):\n    return {!r}\n"
+
+
+class Checked:
+    """A search whose plug-in refuses layers, by other code from `change` on; its jobs never end."""
+
+    def __init__(self, folder, monkeypatch):
+        file = folder / "check.py"
+        file.write_text(CHECK.format(None))
+        monkeypatch.setenv("EVOSEARCH_PLUGINS", str(file))
+        old = plugins.load(plugins.read_source(str(file))).plugin
+        file.write_text(CHECK.format("by the new code"))
+        self.new = Plugin(name=old.name, sha256=plugins.read_source(str(file)).sha256)
+        self.jobs = []
+        config = load_preset("quickstart", [*SMALL, "space.checks=['own-check']"], seed=3)
+        self.config = with_plugins(config, [old])
+        self.store = SqlStore(f"{folder}/store.db")
+        self.store.create("aaaaaaaa", "own", Created(config=self.config))
+
+    def endless(self, job):
+        self.jobs.append((job.id, [one.sha256 for one in job.task.plugins]))
+        return 1e9, []
+
+    def change(self):
+        changed = ChangeCode(config=with_plugins(self.config, [self.new]), reason="so")
+        self.store.send("aaaaaaaa", changed)
+
+    def changed(self):
+        return self.store.search("aaaaaaaa").config.task.plugins == (self.new,)
+
+    def assert_checks(self, controller):
+        """Fail unless it checks with the new code."""
+        (check,) = controller.proposer.screen._own_checks
+        assert check(None) == "by the new code"
+
+    def assert_new(self, controller):
+        """Fail unless it checks with the new code, and has given its jobs anew with it."""
+        self.assert_checks(controller)
+        old, new = self.jobs[:2], self.jobs[2:]  # two workers
+        assert [name for name, _ in old] == [name for name, _ in new]
+        assert [code for _, code in new] == [[self.new.sha256]] * 2
+
+
+@pytest.fixture
+def checked(tmp_path, monkeypatch):
+    made = Checked(tmp_path, monkeypatch)
+    yield made
+    made.store.close()
+
+
+def test_a_search_that_is_held_checks_with_the_new_code(checked):
+    lease = checked.store.acquire("aaaaaaaa", "me", 60)
+    controller = Controller(checked.store, SimulatedPool(checked.endless, 2), lease)
+    controller.step(0.0)
+    checked.change()
+    controller.step(0.0)
+    checked.assert_new(controller)
+
+
+def test_code_that_changes_while_a_snapshot_is_written_is_the_code_from_then_on(
+    checked, monkeypatch
+):
+    go, asked = threading.Event(), threading.Event()
+
+    def slow(state):
+        asked.set()
+        assert go.wait(60)
+        return dump_state(state)
+
+    monkeypatch.setattr("evosearch.controller.dump_state", slow)
+
+    def due(*_):  # once, when the workers have their jobs
+        return bool(checked.jobs) and not asked.is_set()
+
+    monkeypatch.setattr("evosearch.controller.worth_saving", due)
+    control, alerts = controlling(checked.store, checked.endless, 2)
+    seconds_until(control, asked.is_set)
+    checked.change()
+    seconds_until(control, checked.changed)
+    go.set()
+    seconds_until(control, lambda: control._held["aaaaaaaa"].saving is None)
+    checked.assert_new(control._held["aaaaaaaa"].controller)
+    control.close()
+    alerts.close()
+
+
+@pytest.mark.parametrize("when", ["before its log is read", "after it"])
+def test_code_that_changes_while_a_search_is_opened_is_the_code_from_then_on(
+    checked, monkeypatch, when
+):
+    go, asked = threading.Event(), threading.Event()
+
+    def slow(store, search_id):
+        found = reopen(store, search_id) if when == "after it" else None
+        asked.set()
+        assert go.wait(60)
+        return found or reopen(store, search_id)
+
+    monkeypatch.setattr("evosearch.controller.reopen", slow)
+    control, alerts = controlling(checked.store, checked.endless, 2)
+    seconds_until(control, asked.is_set)
+    checked.change()
+    seconds_until(control, checked.changed)
+    go.set()
+    seconds_until(control, lambda: bool(control.held))
+    checked.assert_checks(control._held["aaaaaaaa"].controller)
+    control.close()
+    alerts.close()
+
+
+def test_code_that_changes_in_a_pause_is_the_code_from_then_on(checked):
+    control, alerts = controlling(checked.store, checked.endless, 2)
+    seconds_until(control, lambda: bool(checked.jobs))
+    checked.store.send("aaaaaaaa", Pause())
+    seconds_until(control, lambda: "aaaaaaaa" in control._openings._kept)
+    checked.change()
+    checked.store.send("aaaaaaaa", Resume())
+    seconds_until(control, lambda: len(checked.jobs) == 4)
+    checked.assert_new(control._held["aaaaaaaa"].controller)
+    control.close()
+    alerts.close()
