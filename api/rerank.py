@@ -19,6 +19,7 @@ from api.wiring import versions
 from db.studies import Studies
 from evosearch.confirm import ranked
 from evosearch.errors import ConfigError, NotFound
+from evosearch.observe import tried_again
 from evosearch.ports import Pool, Progress
 from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Subject
 from evosearch.report import formula_of, known_as
@@ -30,9 +31,6 @@ LONGER = 4
 """Steps of the longer task, where none are asked for: so many times the search's."""
 STUDY = "rerank"
 """First part of a study's name; the plan's digest is the second."""
-ATTEMPTS = 3
-"""How often a training is begun whose worker dies under it."""
-LOST = ("died", "hung")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +191,10 @@ class Rerank:
         return [job for job in self.plan.final_jobs(rates) if job.id not in known]
 
     def read_final(self, jobs: Iterable[Job], pool: Pool, told: Progress) -> None:
-        """Train the jobs with fresh seeds; each reads ``final`` once, and every read is kept."""
+        """Train the jobs with fresh seeds; each reads ``final`` once, and every read is kept.
+
+        One whose worker is lost is tried again as in a search.
+        """
         waiting = {job.id: job for job in jobs}
         total, queue = len(waiting), list(waiting)
         reads = {name: int(one["reads"]) for name, one in self.kept("asked").items()}
@@ -202,8 +203,7 @@ class Rerank:
                 name = queue.pop(0)
                 reads[name] = reads.get(name, 0) + 1
                 self.put(f"asked/{name}", {"reads": reads[name]})
-                attempt = {"attempt": reads[name]}
-                pool.submit(waiting[name].model_copy(update=attempt))
+                pool.submit(waiting[name])
             for message in pool.poll(0.5):
                 if message.job_id not in waiting:
                     continue
@@ -211,14 +211,13 @@ class Rerank:
                     number = message.evaluation.model_dump(mode="json", exclude={"curve"})
                     self.add(f"final/{message.job_id}", number)
                 elif isinstance(message, JobDone):
-                    self._ended(message, waiting, queue, reads)
+                    self._ended(message, waiting, queue)
             told("final", total - len(waiting), total)
 
-    def _ended(
-        self, done: JobDone, waiting: dict[str, Job], queue: list[str], reads: Mapping[str, int]
-    ) -> None:
+    def _ended(self, done: JobDone, waiting: dict[str, Job], queue: list[str]) -> None:
         failed = done.failure
-        if failed is not None and failed.cause in LOST and reads[done.job_id] < ATTEMPTS:
+        if failed is not None and tried_again(waiting[done.job_id], failed):
+            waiting[done.job_id] = waiting[done.job_id].again(failed)
             queue.append(done.job_id)
             return
         if failed is not None:

@@ -66,7 +66,7 @@ def _finished(state: State, job: Job, message: JobDone) -> ev.Event:
     failure = message.failure
     if failure is None and message.rejection is None and job.runs:
         failure = Failure(cause="rubbish", detail=f"{len(job.runs)} runs have no evaluation")
-    if failure is not None and _tried_again(job, failure):
+    if failure is not None and tried_again(job, failure):
         return ev.JobLost(id=job.id, failure=failure, attempt=job.attempt, worker=message.worker)
     birth = job.subject.birth
     if job.purpose == "search" and birth is not None:
@@ -83,7 +83,7 @@ def _finished(state: State, job: Job, message: JobDone) -> ev.Event:
     )
 
 
-def _tried_again(job: Job, failure: Failure) -> bool:
+def tried_again(job: Job, failure: Failure) -> bool:
     """Whether the job goes to another worker; a preemption counts as no kill."""
     if failure.cause == "preempted":
         return job.preempted < MAX_PREEMPTIONS

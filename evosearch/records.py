@@ -84,6 +84,11 @@ class Job(Record):
     attempt: int = 1
     preempted: int = 0
 
+    def again(self, failure: Failure) -> Job:
+        """The same for another worker, after one was lost by that failure."""
+        taken = self.preempted + (failure.cause == "preempted")
+        return self.model_copy(update={"attempt": self.attempt + 1, "preempted": taken})
+
 
 class Rejection(Record):
     """Why a check threw a layer out: data, not an error."""

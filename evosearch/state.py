@@ -112,10 +112,7 @@ class State(Known):
             self.remeasured += 1
 
     def _on_job_lost(self, event: ev.JobLost) -> None:
-        job = self._job(event.id)
-        taken = job.preempted + (event.failure.cause == "preempted")
-        more = {"attempt": event.attempt + 1, "preempted": taken}
-        self.pending[event.id] = job.model_copy(update=more)
+        self.pending[event.id] = self._job(event.id).again(event.failure)
         self.failures[event.failure.cause] += 1
 
     def _on_evaluation_recorded(self, event: ev.EvaluationRecorded) -> None:

@@ -10,22 +10,29 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api.cli import run
+from api.rerank import Rerank
 from api.wiring import versions
 from db import open_store
+from db.sql_store import SqlStore
 from db.studies import Item, Studies
 from evosearch.config import Anchor, Task
-from evosearch.records import Job, Subject
-from evosearch.rerank import Tuned
+from evosearch.ports import unseen
+from evosearch.records import Cause, Failure, Job, JobDone, Message, Subject
+from evosearch.rerank import Tuned, row_key
 from tests.acceptance.command import COMMAND, environment, evosearch
 from tests.integration.test_study import finished
+from tests.simulated_worker import answer
+from tests.support.events import CREATED
 from tests.unit.test_rerank import make_plan
 from workers import rerank_tune
+from workers.simulated import SimulatedPool
 from workers.training import Training
 
 __all__ = ["finished"]
@@ -313,6 +320,35 @@ def test_a_rate_that_was_read_on_final_stays_and_what_failed_is_not_tried_again(
         assert run(words) == 0
         assert again.steps == 0
     assert json.loads(Path("a.json").read_text()) == result
+
+
+def test_a_training_whose_worker_is_lost_is_tried_again_as_in_a_search(tmp_path: Path) -> None:
+    plan, store = make_plan(), SqlStore(f"{tmp_path}/store.db")
+    store.create(plan.search, "title", CREATED)
+    row = row_key(plan.layers[0], plan.settings[0])
+    taken, killing, large, broken, *_ = jobs = [*plan.final_jobs({row: 0.2})]
+    causes: dict[str, list[Cause]] = {
+        taken.id: ["preempted", "died", "preempted", "preempted"],
+        killing.id: ["hung", "preempted", "died"],
+        large.id: ["out_of_memory"],
+        broken.id: ["error"],
+    }
+    begun = Counter[str]()
+
+    def script(job: Job) -> tuple[float, list[Message]]:
+        begun[job.id] += 1
+        if causes.get(job.id):
+            failure = Failure(cause=causes[job.id].pop(0))
+            return 0.1, [JobDone(job_id=job.id, failure=failure)]
+        return answer(job)
+
+    rerank = Rerank(Studies(store), plan)
+    rerank.read_final(jobs, SimulatedPool(script, 2), unseen)
+    assert [begun[job.id] for job in jobs] == [5, 3, 2, 1, 1, 1]
+    assert rerank.failures() == {killing.id: "died", broken.id: "error"}
+    assert len(rerank.kept("final")) == 4
+    assert {name: one["reads"] for name, one in rerank.kept("asked").items()} == begun
+    store.close()
 
 
 ONE = ("--top", "1", "--steps", "4", "--seeds", "2", "--rates", "0.2", "--pool", "inline")
