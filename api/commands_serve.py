@@ -5,13 +5,18 @@ Heavy rooms are imported when a command runs, never before.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from api.commands_data import use_data_dir
 from evosearch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from db.tokens import Tokens
 
 File = Annotated[
     Path | None, typer.Option("--config", help="TOML file of settings.", envvar="EVOSEARCH_CONFIG")
@@ -152,14 +157,17 @@ def create_token(
     db: Database = None,
 ) -> None:
     """Make a token; it is shown this once."""
-    made, text = _tokens(db).create(name, scope)
+    with _tokens(db, create=True) as tokens:
+        made, text = tokens.create(name, scope)
     typer.echo(text)
     typer.echo(f"token {made.id} ({made.scope}); it cannot be shown again", err=True)
 
 
 def list_tokens(db: Database = None) -> None:
     """List tokens, never their secrets."""
-    for one in _tokens(db).list():
+    with _tokens(db) as tokens:
+        listed = tokens.list()
+    for one in listed:
         state = "revoked" if one.revoked_at else one.scope
         typer.echo(f"{one.id}  {state:8}  {one.created_at:%Y-%m-%d %H:%M}  {one.name}")
 
@@ -168,16 +176,15 @@ def revoke_token(
     token_id: Annotated[str, typer.Argument(metavar="ID", help="As listed.")], db: Database = None
 ) -> None:
     """Make a token worthless, within seconds."""
-    _tokens(db).revoke(token_id)
+    with _tokens(db) as tokens:
+        tokens.revoke(token_id)
     typer.echo(f"token {token_id} is revoked")
 
 
-def _tokens(db: str | None) -> Any:
-    from api.settings import load_settings
-    from db.sql_store import SqlStore
+@contextmanager
+def _tokens(db: str | None, *, create: bool = False) -> Iterator[Tokens]:
+    from api.wiring import sql_database
     from db.tokens import Tokens
 
-    url = load_settings({"db": db}).db
-    if url == "memory:":
-        raise ConfigError("tokens need a database", got=url)
-    return Tokens(SqlStore(url))
+    with sql_database(db, create=create) as store:
+        yield Tokens(store)

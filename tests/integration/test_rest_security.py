@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api.cli import run
 from api.serving import refuse_open_address
 from api.settings import load_settings
 from db.sql_store import SqlStore
@@ -190,6 +191,31 @@ def test_an_open_address_needs_a_token(tmp_path: Path, host: str) -> None:
         refuse_open_address(load_settings({"host": host, "require_token": False}), tokens)
     refuse_open_address(load_settings({"host": "127.0.0.1", "require_token": False}), tokens)
     store.close()
+
+
+def test_tokens_are_made_listed_and_revoked_where_there_is_a_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed, close = list[SqlStore](), SqlStore.close
+
+    def counted(store: SqlStore) -> None:
+        closed.append(store)
+        close(store)
+
+    monkeypatch.setattr(SqlStore, "close", counted)
+    there = ["--db", f"{tmp_path}/store.db"]
+    for words in (["list"], ["revoke", "abcd"]):
+        assert run(["token", *words, *there]) == 2
+        assert "there is no database" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []
+    assert run(["token", "list", "--db", "memory:"]) == 2
+    assert "keeps nothing" in capsys.readouterr().err
+    assert run(["token", "create", "mine", *there]) == 0
+    name = capsys.readouterr().out.split("_")[1]
+    assert run(["token", "revoke", name, *there]) == 0
+    assert run(["token", "list", *there]) == 0
+    assert f"{name}  revoked" in capsys.readouterr().out
+    assert len(closed) == 3
 
 
 FORMULAS = (
