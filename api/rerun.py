@@ -127,10 +127,11 @@ def stored_numbers(store: Store, ref: str) -> list[Number]:
     Raises:
         NotFound: there is no such search, candidate or baseline, or it was never trained.
     """
-    from api.wiring import candidate_graph
+    from api.wiring import candidate_graph, ensure_primitives
 
     search_ref, _, name = ref.partition("-")
     info = store.search(search_ref)
+    ensure_primitives(info.config)
     if name and not name.isdigit():
         subject, graph = Subject(baseline=name), None
     else:
@@ -163,16 +164,15 @@ def stored_numbers(store: Store, ref: str) -> list[Number]:
 
 def rerank_numbers(store: Store, search: str) -> Iterator[Number]:
     """What all re-rankings of a search read on ``final``; memory keeps none."""
+    from api.wiring import ensure_primitives
     from db.sql_store import SqlStore
     from db.studies import Studies
-    from evosearch.plugins import ensure
     from evosearch.rerank import Plan, row_of
 
     if not isinstance(store, SqlStore):
         return
     config, studies = store.search(search).config, Studies(store)
-    if config.space.primitives:  # layers may hold them
-        ensure(config.task.plugins)
+    ensure_primitives(config)
     for name in studies.of(search):
         item = studies.item(search, name, "plan")
         if item is None:

@@ -34,6 +34,9 @@ CACHE_VARIABLE = "EVOSEARCH_CACHE"
 ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 """Letters of ids: none that looks like another (no i, l, o, 0, 1)."""
 
+BIRTH_DIGITS = 18
+"""Most digits of a birth: a database's integers hold no more."""
+
 PATIENCE = 60.0
 """Seconds that whoever runs a search waits for a database server that restarts."""
 
@@ -290,12 +293,20 @@ def load_state(store: Store, search_id: str) -> State:
     """
     from evosearch.snapshot import reopen
 
-    config = store.search(search_id).config
+    ensure_primitives(store.search(search_id).config)
+    return reopen(store, search_id)[0]
+
+
+def ensure_primitives(config: SearchConfig) -> None:
+    """Have the plug-ins loaded whose primitives the search's graphs may hold.
+
+    Raises:
+        PluginError: one is not here.
+    """
     if config.space.primitives:
         from evosearch.plugins import ensure
 
         ensure(config.task.plugins)
-    return reopen(store, search_id)[0]
 
 
 def unfinished_twin(store: Store, config: SearchConfig) -> SearchInfo | None:
@@ -311,6 +322,7 @@ def candidate_graph(store: Store, ref: str) -> tuple[str, int, Graph]:
 
     Raises:
         NotFound: there is no such search or candidate.
+        PluginError: its graphs hold primitives of a plug-in that is not here.
     """
     from evosearch.confirm import leader
 
@@ -324,16 +336,33 @@ def candidate_graph(store: Store, ref: str) -> tuple[str, int, Graph]:
                 f"search {info.id} has no leader yet", hint="no candidate has been evaluated"
             )
         return info.id, best, state.members[best].graph
-    if not (birth_text.isascii() and birth_text.isdigit()):
+    if not (search_ref and birth_text.isascii() and birth_text.isdigit()):
         raise NotFound(
             "not a candidate", expected="SEARCH-BIRTH, for instance abcd2345-17", got=repr(ref)
         )
-    info, birth = store.search(search_ref), int(birth_text)
-    for entry in store.events(info.id):
+    info = store.search(search_ref)
+    ensure_primitives(info.config)
+    graph = _graph_of(store, info.id, int(birth_text)) if len(birth_text) <= BIRTH_DIGITS else None
+    if graph is None:
+        raise NotFound(
+            f"search {info.id} has no candidate {birth_text}",
+            hint=f"see: evosearch search front {info.id}",
+        )
+    return info.id, int(birth_text), graph
+
+
+def _graph_of(store: Store, search_id: str, birth: int) -> Graph | None:
+    """The graph of that birth: one row of a database; memory looks through its events."""
+    from db.queries_rest import RestQueries
+    from db.sql_store import SqlStore
+    from primitives.graph import Graph
+
+    if isinstance(store, SqlStore):
+        text = RestQueries(store).graph_text(search_id, birth)
+        return None if text is None else Graph.from_json_text(text)
+    for entry in store.events(search_id):
         event = entry.event
         if getattr(event, "birth", None) == birth and hasattr(event, "graph"):
-            return info.id, birth, event.graph
-    raise NotFound(
-        f"search {info.id} has no candidate {birth}",
-        hint=f"see: evosearch search front {info.id}",
-    )
+            graph: Graph = event.graph
+            return graph
+    return None

@@ -334,27 +334,6 @@ class Queries:
             row = connection.execute(wanted.order_by(events.c.seq.desc()).limit(1)).first()
         return None if row is None else _event(row)
 
-    def resolve(self, ref: str) -> tuple[str, int]:
-        """Search and birth of a candidate's name, such as ``k3f9a1c2-1204`` or ``k3f-1204``.
-
-        Raises:
-            NotFound: the name is none, or means no candidate, or several searches.
-        """
-        prefix, dash, number = ref.rpartition("-")
-        if not dash or not prefix or not (number.isascii() and number.isdigit()):
-            raise NotFound(
-                "no candidate's name", expected="SEARCH-BIRTH, such as k3f9a1c2-1204",
-                got=repr(ref), hint="see: evosearch search front SEARCH",
-            )  # fmt: skip
-        search_id, birth = self._store.search(prefix).id, int(number)
-        known = select(candidates.c.birth).where(
-            candidates.c.search_id == search_id, candidates.c.birth == birth
-        )
-        with begin(self._engine) as connection:
-            if birth >= 2**63 or connection.execute(known).first() is None:
-                raise _no_candidate(search_id, birth)
-        return search_id, birth
-
     def _candidates(self, wanted: Select[Any]) -> list[CandidateRow]:
         with begin(self._engine) as connection:
             return [_candidate(row) for row in connection.execute(wanted).mappings()]

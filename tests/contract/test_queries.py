@@ -15,7 +15,7 @@ from db.queries import Queries
 from db.queries_rest import RestQueries
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
-from evosearch.errors import ConfigError, NotFound
+from evosearch.errors import ConfigError
 from evosearch.events import (
     EnqueuedRefused,
     EvaluationRecorded,
@@ -285,23 +285,6 @@ def test_events_are_read_from_both_ends(sql_store: SqlStore) -> None:
     assert report is not None
     assert report.payload["report"] == {"leader": 3}
     assert queries.last_event(ID, "status_changed") is None
-
-
-@pytest.mark.parametrize("ref", [f"{ID}-12", "k3f-12", "k-12"])
-def test_short_names_of_candidates(sql_store: SqlStore, ref: str) -> None:
-    assert record(sql_store, [queued(12)]).resolve(ref) == (ID, 12)
-
-
-@pytest.mark.parametrize(
-    "ref", ["", "12", "-12", "k3f-", "k3f-13", "k3f-x", "zz-12", "k3f-²", f"k3f-{9**40}"]
-)
-def test_names_of_no_candidate(sql_store: SqlStore, ref: str) -> None:
-    with pytest.raises(NotFound):
-        record(sql_store, [queued(12)]).resolve(ref)
-
-
-def test_searches_with_hyphens_have_candidates_too(sql_store: SqlStore) -> None:
-    assert record(sql_store, [queued(12)], name="a-1").resolve("a-1-12") == ("a-1", 12)
 
 
 def test_a_random_search_reads_as_it_was_written(sql_store: SqlStore) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -475,3 +477,13 @@ def test_a_primitive_of_a_plugin_is_searched_and_read_again(folder, capsys):
     store.close()
     assert state.members[0].graph.nodes[0].op == "arcsinus"
     assert run(["search", "front", info.id]) == 0
+    for told, *command in (
+        ["arcsinus(x)\n", "export", f"{info.id}-0", "--format", "formula"],
+        ["token_ln-gelu", "rerun", f"{info.id}-token_ln-gelu", "--list"],
+    ):
+        done = subprocess.run(  # a process that has not loaded the plug-in yet
+            [sys.executable, "-c", "from api.cli import main; main()", *command],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert told in done.stdout
