@@ -13,7 +13,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from evosearch.errors import StateConflict, StoreError
@@ -250,10 +250,3 @@ _KNOWN = (
 
 def _first_line(err: BaseException | None) -> str:
     return (str(err).strip().splitlines() or ["no reason given"])[0][:200]
-
-
-def ping(engine: Engine) -> None:
-    """Reads something, so that a file of another kind is refused before anything is written."""
-    with begin(engine) as connection:
-        tables = "sqlite_master" if engine.dialect.name == "sqlite" else "pg_class"
-        connection.execute(text(f"SELECT 1 FROM {tables} LIMIT 1"))

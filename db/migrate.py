@@ -9,14 +9,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-from db import schema_service
+from db import schema_service  # noqa: F401  whoever migrates has its tables in the metadata
 from db.schema import REVISIONS
 from evosearch.errors import StoreError
 
 HEAD = REVISIONS[-1]
-
-SERVICE_TABLES = schema_service.TABLES
-"""Named here so that whoever migrates has the service's tables in the metadata too."""
 
 
 def version(connection: Connection) -> str | None:

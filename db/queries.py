@@ -1,6 +1,6 @@
 """Read models for the command line and REST: SQL only, a fixed number of queries each.
 
-Nothing here writes, and nothing here loads a whole search; curves are read one at a time.
+Nothing here writes, and nothing here loads a whole search or a curve.
 """
 
 from __future__ import annotations
@@ -10,18 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    and_,
-    func,
-    or_,
-    select,
-    text,
-    tuple_,
-    union_all,
-)
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, text
 
 from db.candidate_filter import ON_FRONT
 from db.engine import begin
@@ -32,13 +21,10 @@ from db.schema import (
     check_runs,
     evaluations,
     events,
-    jobs,
     parents,
     repeats,
     searches,
-    skip_examples,
     tallies,
-    traces,
 )
 from db.schema_service import notes
 from db.sql_store import SqlStore
@@ -49,16 +35,13 @@ from db.views import (
     EvaluationRow,
     EventRow,
     FunnelRow,
-    JobRow,
-    Page,
     Population,
     SearchRow,
-    Trace,
 )
 from evosearch.errors import ConfigError, NotFound
 from primitives.graph import Graph
 
-MAX_PAGE = 500
+MOST_RELATIVES = 500
 
 
 def _search_place(cursor: str) -> tuple[datetime, str]:
@@ -77,7 +60,7 @@ class Queries:
     """What people look at, read from the tables of a `SqlStore`."""
 
     def __init__(self, store: SqlStore) -> None:
-        self._store, self._engine = store, store.engine
+        self._engine = store.engine
 
     def searches(self) -> list[SearchRow]:
         """All searches with their progress, the newest first."""
@@ -152,45 +135,12 @@ class Queries:
                 states.setdefault(search_id, {})[state] = count
         return [SearchRow(**row, states=states.get(row["id"], {})) for row in rows]
 
-    def candidates(
-        self,
-        search_id: str,
-        *,
-        states: Sequence[str] = (),
-        order: str = "birth",
-        limit: int = 50,
-        cursor: str | None = None,
-    ) -> Page:
-        """One page of candidates; the youngest first, or with ``order='score'`` the highest mean.
-
-        Raises:
-            ConfigError: the order or the cursor is none that this method gave out.
-        """
-        if order not in ("birth", "score"):
-            raise ConfigError("unknown order", expected="birth or score", got=order)
-        limit = max(1, min(limit, MAX_PAGE))
-        if order == "score":
-            if states and "evaluated" not in states:
-                return Page([], None)  # nothing else has a score
-            wanted = _by_score(_LIST.where(candidates.c.search_id == search_id), cursor)
-        else:
-            wanted = _by_birth(search_id, states, limit + 1, cursor)
-        with begin(self._engine) as connection:
-            rows = connection.execute(wanted.limit(limit + 1)).mappings().all()
-        found = [_candidate(row) for row in rows[:limit]]
-        if len(rows) <= limit:
-            return Page(found, None)
-        last = found[-1]
-        place = f"{last.mean_score!r}:{last.birth}" if order == "score" else str(last.birth)
-        return Page(found, place)
-
     def front(self, search_id: str) -> list[CandidateRow]:
         """The candidates that none dominates, the highest mean score first."""
-        return self._candidates(
-            _LIST.where(candidates.c.search_id == search_id, *ON_FRONT).order_by(
-                candidates.c.mean_score.desc(), candidates.c.birth
-            )
-        )
+        mine = _LIST.where(candidates.c.search_id == search_id, *ON_FRONT)
+        highest = mine.order_by(candidates.c.mean_score.desc(), candidates.c.birth)
+        with begin(self._engine) as connection:
+            return [_candidate(row) for row in connection.execute(highest).mappings()]
 
     def funnel(self, search_id: str) -> list[FunnelRow]:
         """How many proposals and candidates ended where, and at what cost.
@@ -213,15 +163,6 @@ class Queries:
         )
         with begin(self._engine) as connection:
             return {state: count for state, count in connection.execute(wanted)}  # noqa: C416
-
-    def skip_examples(self, search_id: str, code: str) -> list[Graph]:
-        """Some of the graphs that a check in the controller skipped, in the order they came."""
-        wanted = select(skip_examples.c.graph).where(
-            skip_examples.c.search_id == search_id, skip_examples.c.code == code
-        )
-        with begin(self._engine) as connection:
-            texts = connection.execute(wanted.order_by(skip_examples.c.position)).scalars().all()
-        return [Graph.from_json_text(one) for one in texts]
 
     def population(self, search_id: str, size: int) -> Population:
         """Mean scores of the last ``size`` evaluated candidates, in figures."""
@@ -268,36 +209,10 @@ class Queries:
                 evaluations=_evaluations(connection, search_id, evaluations.c.birth == birth),
             )
 
-    def evaluations(self, search_id: str, birth: int) -> list[EvaluationRow]:
-        """Every training of a candidate, in the order of the log."""
-        with begin(self._engine) as connection:
-            return _evaluations(connection, search_id, evaluations.c.birth == birth)
-
     def baselines(self, search_id: str) -> list[EvaluationRow]:
         """Every training of the baselines, in the order of the log."""
         with begin(self._engine) as connection:
             return _evaluations(connection, search_id, evaluations.c.baseline.is_not(None))
-
-    def trace(self, search_id: str, seq: int) -> Trace:
-        """The curve of the evaluation that event ``seq`` recorded; empty if none was stored."""
-        wanted = select(traces.c.curve, traces.c.correct).where(
-            traces.c.search_id == search_id, traces.c.seq == seq
-        )
-        with begin(self._engine) as connection:
-            row = connection.execute(wanted).first()
-        if row is None:
-            return Trace((), "")
-        return Trace(tuple((step, loss) for step, loss in json.loads(row.curve)), row.correct)
-
-    def jobs(self, search_id: str, *, waiting: bool = False) -> list[JobRow]:
-        """Jobs that are no candidate's first; with ``waiting`` those that have not ended."""
-        wanted = select(*(jobs.c[name] for name in JobRow.__dataclass_fields__))
-        wanted = wanted.where(jobs.c.search_id == search_id)
-        if waiting:
-            wanted = wanted.where(jobs.c.finished_at.is_(None))
-        with begin(self._engine) as connection:
-            rows = connection.execute(wanted.order_by(jobs.c.queued_at, jobs.c.id)).all()
-        return [JobRow(*row) for row in rows]
 
     def events(
         self,
@@ -334,15 +249,11 @@ class Queries:
             row = connection.execute(wanted.order_by(events.c.seq.desc()).limit(1)).first()
         return None if row is None else _event(row)
 
-    def _candidates(self, wanted: Select[Any]) -> list[CandidateRow]:
-        with begin(self._engine) as connection:
-            return [_candidate(row) for row in connection.execute(wanted).mappings()]
-
     def _births(
         self, connection: Connection, search_id: str, name: str, condition: ColumnElement[bool]
     ) -> tuple[int, ...]:
         wanted = select(parents.c[name]).where(parents.c.search_id == search_id, condition)
-        by_place = wanted.order_by(parents.c.child, parents.c.position).limit(MAX_PAGE)
+        by_place = wanted.order_by(parents.c.child, parents.c.position).limit(MOST_RELATIVES)
         return tuple(connection.execute(by_place).scalars())
 
 
@@ -377,49 +288,6 @@ def _evaluations(
     wanted = wanted.where(evaluations.c.search_id == search_id, condition)
     rows = connection.execute(wanted.order_by(evaluations.c.seq)).mappings()
     return [EvaluationRow(**dict(row) | {"groups": json.loads(row["groups"])}) for row in rows]
-
-
-def _by_birth(search_id: str, states: Sequence[str], limit: int, cursor: str | None) -> Select[Any]:
-    """The youngest first. Each state gives its own youngest, so that an index finds them."""
-    mine = [candidates.c.search_id == search_id]
-    if cursor is not None:
-        mine.append(candidates.c.birth < _number(cursor, cursor))
-    youngest = candidates.c.birth.desc()
-    if not states:
-        return _LIST.where(*mine).order_by(youngest)
-    found = [
-        select(candidates.c.birth)
-        .where(*mine, candidates.c.state == state)
-        .order_by(youngest)
-        .limit(limit)
-        .subquery()
-        for state in dict.fromkeys(states)
-    ]
-    births = union_all(*(select(part.c.birth) for part in found)).subquery()
-    chosen = candidates.c.birth.in_(select(births.c.birth))
-    return _LIST.where(candidates.c.search_id == search_id, chosen).order_by(youngest)
-
-
-def _by_score(wanted: Select[Any], cursor: str | None) -> Select[Any]:
-    place = tuple_(candidates.c.mean_score, candidates.c.birth)
-    wanted = wanted.where(candidates.c.mean_score.is_not(None))
-    if cursor is not None:
-        score, _, birth = cursor.partition(":")
-        try:
-            wanted = wanted.where(place < tuple_(float(score), _number(birth, cursor)))
-        except ValueError as err:
-            raise _bad_cursor(cursor) from err
-    return wanted.order_by(candidates.c.mean_score.desc(), candidates.c.birth.desc())
-
-
-def _number(text: str, cursor: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise _bad_cursor(cursor)
-    return int(text)
-
-
-def _bad_cursor(cursor: str) -> ConfigError:
-    return ConfigError("bad cursor", expected="the one of the last page", got=repr(cursor))
 
 
 def _no_candidate(search_id: str, birth: int) -> NotFound:

@@ -39,7 +39,6 @@ MOST_CHANGES = 10_000
 """Changes of a budget that are looked through, the newest."""
 SEARCHES_KEPT = 500
 """Of which it is remembered what was trained."""
-_STANDINGS = ("candidate_evaluated", "job_finished")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,19 +181,6 @@ class RestQueries:
         )
         with begin(self._engine) as connection:
             return {row.seq: json.loads(row.curve) for row in connection.execute(wanted)}
-
-    @again
-    def standings(self, search_id: str, after: int, limit: int) -> list[tuple[int, Any, str]]:
-        """(seq, at, payload) of events that may have moved the front, in order."""
-        wanted = (
-            select(events.c.seq, events.c.at, events.c.payload)
-            .where(events.c.search_id == search_id, events.c.kind.in_(_STANDINGS))
-            .where(events.c.seq > after)
-            .order_by(events.c.seq)
-            .limit(limit)
-        )
-        with begin(self._engine) as connection:
-            return [(row.seq, row.at, row.payload) for row in connection.execute(wanted)]
 
     @again
     def members(self, search_id: str, size: int, limit: int) -> list[tuple[int, int, float]]:

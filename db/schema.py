@@ -147,7 +147,7 @@ events = Table(
         "seq",
         **_where(IS_MILESTONE),
     ),
-    # The history of the front is read from these few events without the rest of the log.
+    # Nothing reads by it any more; it goes with the next change of the schema.
     Index(
         "ix_events_standings",
         "search_id",

@@ -97,5 +97,3 @@ stars = Table(
     ),
     PrimaryKeyConstraint("search_id", "birth"),
 )
-
-TABLES = (tokens, idempotency, notes, controllers, studies, stars)

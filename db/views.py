@@ -62,14 +62,6 @@ class CandidateRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """Some rows, and the cursor of the next page; None on the last one."""
-
-    rows: list[CandidateRow]
-    next: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class FunnelRow:
     """How many ended with a code at a stage, and what that cost."""
 
@@ -126,14 +118,6 @@ class EvaluationRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
-    """What one training left behind: (step, loss) points, and one digit an image on ``final``."""
-
-    curve: tuple[tuple[int, float], ...]
-    correct: str
-
-
-@dataclass(frozen=True, slots=True)
 class CandidateDetail:
     """Everything about one candidate. At most 500 children are listed."""
 
@@ -143,24 +127,6 @@ class CandidateDetail:
     repeats: int
     checks: list[CheckRow]
     evaluations: list[EvaluationRow]
-
-
-@dataclass(frozen=True, slots=True)
-class JobRow:
-    """A job that is no candidate's first."""
-
-    id: str
-    purpose: str
-    birth: int | None
-    baseline: str | None
-    state: str
-    attempt: int
-    queued_at: datetime
-    finished_at: datetime | None
-    failure_cause: str | None
-    failure_detail: str
-    worker: str
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

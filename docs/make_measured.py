@@ -315,8 +315,8 @@ def on_gpu(command: str, result: Mapping[str, Any]) -> Iterator[str]:
 
 
 READS = {
-    "first page": "first page of candidates",
-    "deep page by score": "page in the middle, by score",
+    "REST: by birth, falling": "first page of candidates",
+    "REST: by mean_score, falling, second page": "second page, by score",
     "front": "front",
     "funnel": "funnel",
     "population summary": "population summary",

@@ -147,8 +147,8 @@ def test_carried_to_another_store_and_back_nothing_is_lost(
     mine, theirs = sql_store.search(ID), other.search(ID)
     assert mine == theirs
     assert {row.birth for row in Queries(other).front(ID)} == search.front
-    run = Queries(other).evaluations(ID, max(search.front))[0]
-    assert len(Queries(other).trace(ID, run.seq).curve) == 3
+    run = Queries(other).candidate(ID, max(search.front)).evaluations[0]
+    assert len(RestQueries(other).curves(ID, [run.seq])[run.seq]) == 3
     lease = other.acquire(ID, "you", 60)
     assert [one.command for one in other.commands(lease)] == [Stop()]
 

@@ -8,11 +8,14 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from db.candidate_pages import CandidatePages, Wanted
 from db.check import check
+from db.engine import begin
 from db.queries import Queries
 from db.queries_rest import RestQueries
+from db.schema import jobs, skip_examples, traces
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from evosearch.errors import ConfigError
@@ -27,6 +30,7 @@ from evosearch.events import (
 )
 from evosearch.records import Evaluation, Failure, Rejection, Subject
 from evosearch.where import parse_where
+from primitives.graph import Graph
 from tests.support.events import (
     ANCHORS,
     CREATED,
@@ -54,6 +58,11 @@ def record(store: SqlStore, *batches: list[Event], name: str = ID) -> Queries:
     for batch in batches:
         store.append(lease, batch)
     return Queries(store)
+
+
+def listed(store: SqlStore, limit: int = 50, **wanted: object) -> list[dict[str, Any]]:
+    """All rows of the search's candidates, page by page."""
+    return [*CandidatePages(store).stream(ID, Wanted(**wanted), limit)]  # type: ignore[arg-type]
 
 
 def outcome(birth: int, score: float, **place: object) -> list[Event]:
@@ -87,8 +96,8 @@ def test_a_candidate_shows_all_of_it(sql_store: SqlStore) -> None:
     assert [run.check_name for run in detail.checks] == [run.check for run in checks(9)]
     assert detail.checks[0].findings == {"loss": 11.3}
     assert [run.anchor for run in detail.evaluations] == list(ANCHORS)
-    assert queries.trace(ID, detail.evaluations[0].seq).curve == ((1, 2.0),)
-    assert queries.trace(ID, 1).curve == ()
+    seq = detail.evaluations[0].seq
+    assert RestQueries(sql_store).curves(ID, [seq, 1]) == {seq: [[1, 2.0]]}
 
 
 def test_rejections_and_failures_say_why(sql_store: SqlStore) -> None:
@@ -98,12 +107,12 @@ def test_rejections_and_failures_say_why(sql_store: SqlStore) -> None:
         duplicate(6, 5), refusal,
     ]  # fmt: skip
     queries = record(sql_store, events)
-    rows = {row.birth: row for row in queries.candidates(ID).rows}
-    assert (rows[3].state, rows[3].rejection_code) == ("rejected", "signal.loss")
-    assert (rows[4].state, rows[4].failure_cause) == ("failed", "died")
-    assert rows[5].state == "quarantined"
-    assert (rows[6].state, rows[6].duplicate_of) == ("duplicate", 5)
-    assert (rows[8].state, rows[8].origin) == ("rejected", "enqueued")
+    rows = {row["birth"]: row for row in listed(sql_store)}
+    assert (rows[3]["state"], rows[3]["rejection_code"]) == ("rejected", "signal.loss")
+    assert (rows[4]["state"], rows[4]["failure_cause"]) == ("failed", "died")
+    assert rows[5]["state"] == "quarantined"
+    assert (rows[6]["state"], rows[6]["duplicate_of"]) == ("duplicate", 5)
+    assert (rows[8]["state"], rows[8]["origin"]) == ("rejected", "enqueued")
     assert queries.candidate(ID, 3).checks[0].findings == {"loss": "Infinity"}
     assert queries.states(ID) == {"rejected": 2, "failed": 1, "quarantined": 1, "duplicate": 1}
 
@@ -126,8 +135,8 @@ def test_a_candidate_is_seen_on_its_way(sql_store: SqlStore, at_once: bool) -> N
             sql_store.append(lease, [one for one, _, _ in way])
         else:
             continue
-        (row,) = queries.candidates(ID).rows
-        assert (row.state, row.attempts) == (state, attempts)
+        (row,) = listed(sql_store)
+        assert (row["state"], row["attempts"]) == (state, attempts)
         assert queries.states(ID) == {state: 1}
         assert check(sql_store) == []
 
@@ -135,7 +144,7 @@ def test_a_candidate_is_seen_on_its_way(sql_store: SqlStore, at_once: bool) -> N
 def test_a_candidate_that_is_lost_before_anything_was_trained(sql_store: SqlStore) -> None:
     lost = JobLost(id="c3", failure=Failure(cause="hung"), attempt=1)
     queries = record(sql_store, [queued(3), queued(4)], [lost])
-    assert [row.birth for row in queries.candidates(ID, states=["lost"]).rows] == [3]
+    assert [row["birth"] for row in listed(sql_store, states=("lost",))] == [3]
     lease = sql_store.acquire(ID, "me", 60)
     sql_store.append(lease, [failed(3, quarantined=True)])
     assert queries.states(ID) == {"queued": 1, "quarantined": 1}
@@ -144,47 +153,34 @@ def test_a_candidate_that_is_lost_before_anything_was_trained(sql_store: SqlStor
 
 
 def test_pages_by_birth_meet_every_candidate_once(sql_store: SqlStore) -> None:
-    queries = record(sql_store, [queued(birth) for birth in range(1, 24)], [rejected(4)])
-    births, cursor = [], None
-    while True:
-        page = queries.candidates(ID, limit=5, cursor=cursor)
-        births += [row.birth for row in page.rows]
-        cursor = page.next
-        if cursor is None:
-            break
-    assert births == list(range(23, 0, -1))
-    only = queries.candidates(ID, states=["rejected"])
-    assert [row.birth for row in only.rows] == [4]
-    assert only.next is None
-    both = queries.candidates(ID, states=["rejected", "queued"], limit=3, cursor="7")
-    assert [row.birth for row in both.rows] == [6, 5, 4]
-    assert both.next == "4"
-    assert queries.candidates(ID, states=["rejected"], order="score").rows == []
+    record(sql_store, [queued(birth) for birth in range(1, 24)], [rejected(4)])
+
+    def births(limit: int = 50, **wanted: object) -> list[int]:
+        return [row["birth"] for row in listed(sql_store, limit, **wanted)]
+
+    assert births(5) == list(range(23, 0, -1))
+    assert births(states=("rejected",)) == [4]
+    assert births(3, states=("rejected", "queued")) == list(range(23, 0, -1))
+    assert births(states=("rejected",), sort="mean_score") == []
 
 
 def test_pages_by_score_meet_ties_once(sql_store: SqlStore) -> None:
     scores = {birth: (birth * 7 % 5) / 10 for birth in range(1, 24)}
     batch = [event for birth, score in scores.items() for event in outcome(birth, score)]
-    queries = record(sql_store, [*batch, queued(99)])
-    found, cursor = [], None
-    while True:
-        page = queries.candidates(ID, order="score", limit=4, cursor=cursor)
-        found += [(row.mean_score, row.birth) for row in page.rows]
-        cursor = page.next
-        if cursor is None:
-            break
-    assert [birth for _, birth in found] == sorted(
+    record(sql_store, [*batch, queued(99)])
+    assert [row["birth"] for row in listed(sql_store, 4, sort="mean_score")] == sorted(
         scores, key=lambda birth: (scores[birth], birth), reverse=True
     )
 
 
-@pytest.mark.parametrize("cursor", ["x", "-1", "0.5", "0.5:x", ":1", "9" * 30])
+@pytest.mark.parametrize("cursor", ["x", "-1", "W10", "WyJiaXJ0aCIsIHRydWUsIDEsICJ4Il0", "9" * 30])
 def test_a_made_up_cursor_is_refused(sql_store: SqlStore, cursor: str) -> None:
-    queries = record(sql_store)
+    record(sql_store)
+    pages = CandidatePages(sql_store)
     with pytest.raises(ConfigError, match="cursor"):
-        queries.candidates(ID, order="score", cursor=cursor)
+        pages.page(ID, Wanted(), 50, cursor)
     with pytest.raises(ConfigError, match="order"):
-        queries.candidates(ID, order="colour")
+        pages.page(ID, Wanted(sort="colour"), 50)
 
 
 def test_what_was_trained_is_read_on_from_where_it_was_left(sql_store: SqlStore) -> None:
@@ -233,16 +229,19 @@ def test_the_funnel_counts_and_costs(sql_store: SqlStore) -> None:
 def test_a_hundred_examples_are_kept_of_each_code(sql_store: SqlStore) -> None:
     many = tuple((birth, "constant", graph(birth)) for birth in range(1, 90))
     few = tuple((birth, "no_x", graph(birth)) for birth in range(1, 4))
-    queries = record(
+    record(
         sql_store,
         [queued(100, skipped=Skipped(examples=many))],
         [queued(200, skipped=Skipped(examples=many + few))],
         [queued(300, skipped=Skipped(examples=many))],
     )
-    kept = queries.skip_examples(ID, "constant")
+    wanted = select(skip_examples.c.code, skip_examples.c.graph).order_by(skip_examples.c.position)
+    with begin(sql_store.engine) as connection:
+        rows = connection.execute(wanted).all()
+    kept = [Graph.from_json_text(row.graph) for row in rows if row.code == "constant"]
     assert len(kept) == 100
     assert kept[:89] == [graph(birth) for birth in range(1, 90)]
-    assert len(queries.skip_examples(ID, "no_x")) == 3
+    assert len(rows) == 103
 
 
 def test_the_population_ages(sql_store: SqlStore) -> None:
@@ -255,7 +254,7 @@ def test_the_population_ages(sql_store: SqlStore) -> None:
     assert queries.population("nothing", 3).mean is None
 
 
-def test_baselines_and_jobs_are_listed(sql_store: SqlStore) -> None:
+def test_baselines_are_listed_and_their_jobs_cost_time(sql_store: SqlStore) -> None:
     correct = EvaluationRecorded(
         job_id="b", purpose="baseline", subject=Subject(baseline="bn-relu"),
         evaluation=Evaluation(
@@ -264,15 +263,16 @@ def test_baselines_and_jobs_are_listed(sql_store: SqlStore) -> None:
         ),
     )  # fmt: skip
     queries = record(sql_store, [job_queued("b", None, "baseline")], [correct])
-    (waiting,) = queries.jobs(ID, waiting=True)
-    assert (waiting.id, waiting.baseline, waiting.state) == ("b", "bn-relu", "queued")
     (row,) = queries.baselines(ID)
     assert (row.baseline, row.birth, row.score, row.split) == ("bn-relu", None, 0.75, "final")
-    assert queries.trace(ID, row.seq).correct == "0414"
+    spent = RestQueries(sql_store).worker_seconds
+    assert spent(ID) == 0.0
     lease = sql_store.acquire(ID, "me", 60)
     sql_store.append(lease, [job_finished("b", None, "baseline")])
-    assert queries.jobs(ID, waiting=True) == []
-    assert [job.state for job in queries.jobs(ID)] == ["finished"]
+    assert spent(ID) > 0.0
+    with begin(sql_store.engine) as connection:
+        assert connection.execute(select(traces.c.correct)).scalars().all() == ["0414"]
+        assert connection.execute(select(jobs.c.state)).scalars().all() == ["finished"]
 
 
 def test_events_are_read_from_both_ends(sql_store: SqlStore) -> None:
@@ -296,8 +296,8 @@ def test_a_random_search_reads_as_it_was_written(sql_store: SqlStore) -> None:
     assert [row.mean_score for row in front] == sorted(
         (sum(search.scores[birth]) / 3 for birth in search.front), reverse=True
     )
-    for row in queries.candidates(ID, states=["evaluated"], limit=500).rows:
-        assert row.scores == dict(zip(ANCHORS, search.scores[row.birth], strict=True))
+    for row in listed(sql_store, states=("evaluated",)):
+        assert row["scores"] == dict(zip(ANCHORS, search.scores[row["birth"]], strict=True))
     (info,) = queries.searches()
     kinds = Counter(event.kind for batch in batches for event in batch)
     assert sum(info.states.values()) == kinds["candidate_queued"] + kinds["candidate_duplicate"]
