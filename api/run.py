@@ -337,10 +337,10 @@ class Run:
         trouble: FailureWatch, view: View, alerts: Alerts,
     ) -> None:  # fmt: skip
         from api.progress import Meter
-        from api.stop_rules import StopRules, gpu_share
+        from api.stop_rules import StopRules
 
         meter = Meter(self.id, controller.state, time.monotonic)
-        rules = StopRules.of(self._store, self.id, gpu_share(controller.pool))
+        rules = StopRules.of(self._store, self.id, controller.pool.gpu_share)
         asked = False
         while not controller.over and controller.state.status != "paused":
             caught = signals is not None and signals.caught is not None

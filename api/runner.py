@@ -19,7 +19,7 @@ from api.live import View, make_view
 from api.progress import Meter
 from api.report_text import print_report, say
 from api.signals import Signals
-from api.stop_rules import StopRules, gpu_share
+from api.stop_rules import StopRules
 from api.text import duration
 from evosearch.controller import Controller
 from evosearch.errors import LeaseHeld, PluginError, WorkerError
@@ -66,7 +66,7 @@ def carry_on(
 class _NoWorkers:
     """A pool that wants no job, for a controller that only takes commands."""
 
-    capacity = 0
+    capacity, gpu_share = 0, 0.0
 
     def submit(self, job: Job) -> None:
         raise WorkerError("this pool takes no jobs", got=job.id)
@@ -125,7 +125,7 @@ def _steps(
 ) -> State:  # fmt: skip
     pool = controller.pool
     meter = Meter(lease.search_id, controller.state, time.monotonic)
-    rules = StopRules.of(store, lease.search_id, gpu_share(pool))
+    rules = StopRules.of(store, lease.search_id, pool.gpu_share)
     asked = False
     while True:
         if (signals.caught is not None or trouble.reason is not None) and not asked:

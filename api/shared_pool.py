@@ -32,7 +32,7 @@ class SharedPool:
     @property
     def gpu_share(self) -> float:
         """Part of a GPU that a worker of the real pool holds: what GPU-hours are counted with."""
-        return float(getattr(self._pool, "gpu_share", 0.0))
+        return self._pool.gpu_share
 
     def view(self, search_id: str) -> PoolView:
         """A pool for that search, with room for nothing until `share` gives it some."""
@@ -105,6 +105,11 @@ class PoolView:
         self._inbox: deque[Message] = deque()
         self.jobs: set[str] = set()
         self.capacity = 0
+
+    @property
+    def gpu_share(self) -> float:
+        """That of the real pool."""
+        return self._pool.gpu_share
 
     def submit(self, job: Job) -> None:
         """Queue a job."""

@@ -14,16 +14,11 @@ from typing import Self
 from db.queries_rest import RestQueries
 from db.sql_store import SqlStore
 from db.worked import worked_seconds
-from evosearch.ports import Extend, Pool, Store
+from evosearch.ports import Extend, Store
 from evosearch.state import State
 
 ASK_SECONDS = 60.0
 """How often the store is asked what the workers have spent."""
-
-
-def gpu_share(pool: Pool) -> float:
-    """Part of a GPU that each worker of the pool takes; 0 for pools that know of none."""
-    return float(getattr(pool, "gpu_share", 0.0))
 
 
 class StopRules:

@@ -231,6 +231,10 @@ class Pool(Protocol):
     def capacity(self) -> int:
         """Jobs that the pool wants to hold, running and waiting."""
 
+    @property
+    def gpu_share(self) -> float:
+        """Part of a GPU that each worker takes, by which GPU-hours are counted; 0 for none."""
+
     def submit(self, job: Job) -> None:
         """Queue a job."""
 

@@ -169,8 +169,8 @@ class CachedPool:
 
     @property
     def gpu_share(self) -> float:
-        """Part of a GPU that each worker takes; 0 for pools that know of none."""
-        return float(getattr(self._pool, "gpu_share", 0.0))
+        """That of the other pool."""
+        return self._pool.gpu_share
 
     def submit(self, job: Job) -> None:
         """Queue a job, or what of it is not known."""

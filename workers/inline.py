@@ -34,6 +34,11 @@ class InlinePool:
         """What it computes on: cpu or cuda."""
         return choose(self._context.device).type
 
+    @property
+    def gpu_share(self) -> float:
+        """A whole GPU, or none."""
+        return 1.0 if self.device_kind == "cuda" else 0.0
+
     def submit(self, job: Job) -> None:
         """Queue a job.
 

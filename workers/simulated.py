@@ -24,6 +24,8 @@ class SimulatedPool:
     A waiting job begins when a worker is free, even while the controller is at something else.
     """
 
+    gpu_share = 0.0
+
     def __init__(self, script: Script, workers: int = 1, backlog: int = 0) -> None:
         self._script = script
         self.capacity = workers + backlog

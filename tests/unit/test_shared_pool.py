@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+import torch
+
+from api.runner import _NoWorkers
 from api.shared_pool import SharedPool
 from evosearch.config import Anchor, Task
+from evosearch.ports import Pool
 from evosearch.records import Job, JobDone, Subject
+from workers.cache import CachedPool, EvaluationCache
+from workers.evaluate import Context
+from workers.inline import InlinePool
 from workers.simulated import SimulatedPool
 
 TASK = Task(anchors=(Anchor(name="resnet"),))
@@ -82,3 +92,22 @@ def test_an_idle_search_leaves_its_share_to_the_others() -> None:
     assert three.capacity == 1
     shared.share({"aa": 1, "bb": 1, "cc": 2})
     assert (one.capacity, two.capacity, three.capacity) == (3, 3, 6)
+
+
+class Quarters(SimulatedPool):
+    """Workers that share a GPU by four."""
+
+    gpu_share = 0.25
+
+
+def test_every_pool_tells_what_of_a_gpu_a_worker_takes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also the view of one search, by which its GPU-hours would be counted."""
+    real = Quarters(lambda one: (1.0, [JobDone(job_id=one.id)]))
+    shared = SharedPool(CachedPool(real, EvaluationCache(tmp_path)))
+    assert (shared.gpu_share, shared.view("aa").gpu_share) == (0.25, 0.25)
+    plain: list[Pool] = [pool().view("aa"), InlinePool(Context(device="cpu")), _NoWorkers()]
+    assert [one.gpu_share for one in plain] == [0.0] * 3
+    monkeypatch.setattr("workers.inline.choose", torch.device)
+    assert InlinePool(Context(device="cuda")).gpu_share == 1.0
