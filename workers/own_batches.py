@@ -105,8 +105,11 @@ def _like(given: Any, parts: list[Any]) -> Any:
     return type(given)(*parts) if hasattr(given, "_fields") else type(given)(parts)
 
 
-def _permutations(rows: int, batch_size: int, steps: int, seed: int) -> Tensor:
-    """Row indices of each step, epoch after epoch. Shapes: (steps, batch_size)."""
+def batch_order(rows: int, batch_size: int, steps: int, seed: int) -> Tensor:
+    """Row indices of each step's batch, epoch after epoch, each a fresh permutation.
+
+    Shapes: (steps, batch_size), int64. A batch may reach into the next epoch.
+    """
     generator = torch.Generator().manual_seed(seed)
     needed = steps * batch_size
     epochs = [torch.randperm(rows, generator=generator) for _ in range(-(-needed // rows))]
@@ -120,7 +123,7 @@ class _Rows:
         self._data, self._count, self._size = data, count, batch_size
 
     def order(self, steps: int, seed: int) -> Tensor:
-        order = _permutations(self._count, self._size, steps, seed)
+        order = batch_order(self._count, self._size, steps, seed)
         return order.to(_leaves(self._data)[0].device)
 
     def at(self, order: Tensor, step: int) -> Any:
@@ -138,7 +141,7 @@ class _Dataset:
         self._data, self._size, self._device = data, batch_size, device
 
     def order(self, steps: int, seed: int) -> Tensor:
-        return _permutations(len(self._data), self._size, steps, seed)
+        return batch_order(len(self._data), self._size, steps, seed)
 
     def at(self, order: Tensor, step: int) -> Any:
         return self._batch(order[step].tolist())

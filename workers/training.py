@@ -30,7 +30,7 @@ from workers.finite import watch
 from workers.layers import standard_layer
 from workers.measures import Trained, measure_all
 from workers.optimizers import AdamW, FlatParameters, Guarded, Optimizer, Sgd
-from workers.own_batches import seeded
+from workers.own_batches import batch_order, seeded
 
 CURVE_POINTS = 8
 STATISTICS_BATCHES = 10
@@ -115,17 +115,6 @@ def make_optimizer(run: Run, task: Task, flat: FlatParameters) -> Optimizer:
 def curve_steps(steps: int) -> set[int]:
     """The steps of a training at which the curve has points and a divergence is seen."""
     return {math.ceil(steps * point / CURVE_POINTS) for point in range(1, CURVE_POINTS + 1)}
-
-
-def batch_order(rows: int, batch_size: int, steps: int, seed: int) -> Tensor:
-    """Row indices of each step's batch, epoch after epoch, each a fresh permutation.
-
-    Shapes: (steps, batch_size), int64. A batch may reach into the next epoch.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    needed = steps * batch_size
-    epochs = [torch.randperm(rows, generator=generator) for _ in range(-(-needed // rows))]
-    return torch.cat(epochs)[:needed].view(steps, batch_size)
 
 
 class Training:

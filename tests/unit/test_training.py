@@ -14,7 +14,8 @@ from evosearch.records import Run
 from workers import datasets
 from workers.finite import NowAndThen
 from workers.inline import one_thread
-from workers.training import Training, batch_order
+from workers.own_batches import batch_order
+from workers.training import Training
 
 
 @pytest.fixture(autouse=True)
