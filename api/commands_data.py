@@ -12,10 +12,11 @@ from typing import Annotated
 import typer
 
 from evosearch.errors import ConfigError
+from workers.data_dir import DATA_DIR_VARIABLE
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="Folder of data files; default: EVOSEARCH_DATA_DIR."),
+    typer.Option("--data-dir", help=f"Folder of data files; default: {DATA_DIR_VARIABLE}."),
 ]
 
 
@@ -39,7 +40,7 @@ def use_data_dir(folder: Path | None) -> None:
         return
     if not folder.is_dir():
         raise ConfigError("no such data folder", got=str(folder), hint="make it, or fetch into it")
-    os.environ["EVOSEARCH_DATA_DIR"] = str(folder.resolve())
+    os.environ[DATA_DIR_VARIABLE] = str(folder.resolve())
 
 
 def list_data(data_dir: DataDir = None) -> None:
@@ -71,7 +72,6 @@ def fetch_data(
     """Download a data set from its official address into the data folder."""
     from rich.console import Console
 
-    from workers.datasets import DATA_DIR_VARIABLE
     from workers.fetch import fetch
 
     folder = data_dir or os.environ.get(DATA_DIR_VARIABLE)

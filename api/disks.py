@@ -9,6 +9,7 @@ from pathlib import Path
 
 from api.settings import ServiceSettings
 from api.wiring import sqlite_path
+from workers.data_dir import DATA_DIR_VARIABLE
 
 
 def watched_folders(settings: ServiceSettings) -> dict[str, Path]:
@@ -17,7 +18,7 @@ def watched_folders(settings: ServiceSettings) -> dict[str, Path]:
     A server's database lies on its own host and is not among them.
     """
     path = sqlite_path(settings.db)
-    data = settings.data_dir or os.environ.get("EVOSEARCH_DATA_DIR")
+    data = settings.data_dir or os.environ.get(DATA_DIR_VARIABLE)
     found = {
         "database": None if path is None else path.absolute().parent,
         "data": data and Path(data),

@@ -21,7 +21,7 @@ from evosearch.errors import PluginError, Stopped
 from evosearch.own import ORIGINAL, OwnAnchor
 from evosearch.records import Run
 from workers.anchors import Layer
-from workers.datasets import DATA_DIR_VARIABLE
+from workers.data_dir import DATA_DIR_VARIABLE
 from workers.measures import Trained, measure_all
 from workers.own_batches import seeded
 from workers.own_network import in_layout

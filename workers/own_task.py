@@ -25,7 +25,7 @@ from evosearch.objectives import Objective
 from evosearch.own import OwnAnchor
 from evosearch.records import Run, Split
 from workers.anchors import ANCHORS, Layer
-from workers.datasets import DATA_DIR_VARIABLE
+from workers.data_dir import DATA_DIR_VARIABLE
 from workers.device import autocast, precision
 from workers.finite import watch
 from workers.layers import standard_layer

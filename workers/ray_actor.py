@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from evosearch.garbage import collect_rarely
+from workers.data_dir import DATA_DIR_VARIABLE
 
 SIGNS = "signs"
 """Concurrency group of the methods that are answered while a job runs."""
-DATA_DIR_VARIABLE = "EVOSEARCH_DATA_DIR"
 
 
 class Worker:

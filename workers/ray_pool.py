@@ -21,7 +21,7 @@ from ray.exceptions import OutOfMemoryError, RayActorError, RayError
 from evosearch.errors import WorkerError
 from evosearch.ports import WorkerReport, WorkerState
 from evosearch.records import EvaluationDone, Failure, Job, JobDone, Message
-from workers.ray_actor import DATA_DIR_VARIABLE
+from workers.data_dir import DATA_DIR_VARIABLE
 from workers.ray_held import Actor, Assigned, signs
 from workers.ray_start import death, default_share, resources, sources, start_actor, start_ray
 from workers.reports import Reports

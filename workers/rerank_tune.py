@@ -28,7 +28,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from evosearch.errors import WorkerError
 from evosearch.records import Job
 from evosearch.rerank import REDUCTION, Tuned, row_of
-from workers.datasets import DATA_DIR_VARIABLE
+from workers.data_dir import DATA_DIR_VARIABLE
 from workers.ray_pool import GPU_MEMORY_SHARE
 from workers.ray_start import GPU_SHARE, resources, start_ray
 from workers.ray_start import sources as plugin_sources

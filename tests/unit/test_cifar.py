@@ -12,6 +12,7 @@ import torch
 
 from evosearch.errors import ConfigError
 from workers import datasets
+from workers.data_dir import DATA_DIR_VARIABLE
 from workers.datasets import cifar10, cifar100
 from workers.datasets._unpickle import read_batch
 
@@ -71,7 +72,7 @@ def write_python(root: Path, parts) -> None:
 
 
 def load(monkeypatch, root, module=cifar10):
-    monkeypatch.setenv(datasets.DATA_DIR_VARIABLE, str(root))
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(root))
     module.load.cache_clear()
     data = datasets.load(module.__name__.rpartition(".")[2])
     module.load.cache_clear()

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 
 from evosearch.errors import ConfigError, NotFound
 from workers import datasets
+from workers.data_dir import DATA_DIR_VARIABLE
 from workers.datasets import polarity_digits
 from workers.registry import Registry
 
@@ -105,7 +106,7 @@ def _write_idx(folder, train=4200, test=5100):
 
 def test_idx_data_set_is_read_downsampled_and_split(tmp_path, monkeypatch):
     _write_idx(tmp_path / "mnist")
-    monkeypatch.setenv(datasets.DATA_DIR_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path))
     from workers.datasets import mnist
 
     mnist.load.cache_clear()
@@ -120,7 +121,7 @@ def test_idx_data_set_is_read_downsampled_and_split(tmp_path, monkeypatch):
 
 def test_the_full_idx_data_sets_are_read_whole(tmp_path, monkeypatch):
     _write_idx(tmp_path / "fashion-mnist", train=200, test=50)
-    monkeypatch.setenv(datasets.DATA_DIR_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path))
     from workers.datasets import fashion_mnist_full
 
     fashion_mnist_full.load.cache_clear()
@@ -136,15 +137,15 @@ def test_the_full_idx_data_sets_are_read_whole(tmp_path, monkeypatch):
 
 
 def test_missing_file_is_one_line_with_file_and_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(datasets.DATA_DIR_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path))
     with pytest.raises(ConfigError) as caught:
         datasets.load("fashion-mnist")
     message = str(caught.value)
     assert "train-images-idx3-ubyte.gz" in message
     assert str(tmp_path / "fashion-mnist") in message
     assert "\n" not in message
-    monkeypatch.delenv(datasets.DATA_DIR_VARIABLE)
-    with pytest.raises(ConfigError, match=datasets.DATA_DIR_VARIABLE):
+    monkeypatch.delenv(DATA_DIR_VARIABLE)
+    with pytest.raises(ConfigError, match=DATA_DIR_VARIABLE):
         datasets.load("fashion-mnist")
 
 
@@ -152,7 +153,7 @@ def test_broken_file_is_named(tmp_path, monkeypatch):
     _write_idx(tmp_path / "fashion-mnist", train=10, test=10)
     path = tmp_path / "fashion-mnist" / f"{IDX_FILES[0]}.gz"
     path.write_bytes(path.read_bytes()[:-200])
-    monkeypatch.setenv(datasets.DATA_DIR_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path))
     with pytest.raises(ConfigError, match=IDX_FILES[0]):
         datasets.load("fashion-mnist")
 

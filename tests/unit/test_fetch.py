@@ -13,7 +13,7 @@ import pytest
 from api.cli import run
 from evosearch.errors import NotFound, WorkerError
 from workers import fetch as fetching
-from workers.datasets import DATA_DIR_VARIABLE
+from workers.data_dir import DATA_DIR_VARIABLE
 from workers.fetch import Source, fetch
 
 BODY = bytes(range(256)) * 800

@@ -131,6 +131,7 @@ def test_an_owner_uses_its_library(library: str) -> None:
         ("evosearch.controller", ("torch", "ray", "sqlalchemy", "sklearn")),
         ("db.sql_store", ("torch", "ray", "sklearn")),
         ("db.queries", ("torch", "ray", "sklearn")),
+        ("workers.ray_actor", ("torch", "ray", "sqlalchemy", "sklearn", "numpy")),
         ("api.run", ("ray", "sklearn", "scipy.stats", "pandas")),
         ("evosearch", ("torch", "ray", "numpy")),
     ],

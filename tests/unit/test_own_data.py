@@ -9,6 +9,7 @@ from PIL import Image
 
 from evosearch.errors import ConfigError
 from workers import datasets
+from workers.data_dir import DATA_DIR_VARIABLE
 from workers.datasets import tinyshakespeare
 
 RNG = np.random.default_rng(0)
@@ -16,7 +17,7 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    monkeypatch.setenv(datasets.DATA_DIR_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path))
     return tmp_path
 
 

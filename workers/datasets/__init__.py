@@ -19,9 +19,9 @@ from torch import Tensor
 
 from evosearch.errors import ConfigError
 from evosearch.own import REGISTER
+from workers.data_dir import DATA_DIR_VARIABLE
 from workers.registry import Registry
 
-DATA_DIR_VARIABLE = "EVOSEARCH_DATA_DIR"
 EMBEDDED: dict[str, Literal["image", "text"]] = {"polarity-digits": "image"}
 """Data that needs no file of the data folder, with its kind."""
 
