@@ -116,7 +116,7 @@ SENTENCE = re.compile(r"""["`][^"`\n]*\b[a-z]{2,} [a-z]{2,} [a-z]{2,}\b[^"`\n]*[
 
 def sentences(script: str) -> list[str]:
     """What reads like words for people, comments and names of classes left out."""
-    code = re.sub(r"/\*.*?\*/|^\s*//.*$", "", script, flags=re.DOTALL | re.MULTILINE)
+    code = re.sub(r"/\*.*?\*/|^\s*//[^\n]*$", "", script, flags=re.DOTALL | re.MULTILINE)
     code = re.sub(r"class: (\[[^\]]*\]|\"[^\"]*\")", "", code)
     return SENTENCE.findall(code)
 
@@ -131,6 +131,7 @@ def test_words_for_people_stand_in_one_file(path: Path) -> None:
 
 def test_a_sentence_elsewhere_is_found() -> None:
     assert sentences('h("p", {}, "There is no such thing"); // a comment of many words')
+    assert sentences('// a comment of many words\nh("p", {}, "There is no such thing");')
     assert not sentences('h("p", { class: "one two three four" }, T.noPage)')
 
 
