@@ -32,7 +32,8 @@ Listener = Callable[[State, ev.Event], None]
 class Controller:
     """One search, carried from its last stored event to its end.
 
-    The pool may be shared by several controllers; job ids are then told apart by ``prefix``.
+    Ids of jobs are unique within a search alone: where several controllers share workers, each has
+    a view of the pool that keeps them apart.
     ``slice_seconds``: after so long, by the clock, a step leaves off proposing and the next one
     goes on with it; what is proposed does not depend on it. ``saves``: whether steps write
     snapshots; else whoever steps calls `save` when it is due, which takes long in a large search.

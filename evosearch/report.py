@@ -1,7 +1,8 @@
 """The final report: what the leader is worth on ``final``, by which nothing was chosen.
 
 Computed once from the state at the end of a search and stored as an event; command line, page and
-files only print it. Scores are accuracies from 0 to 1.
+files only print it. Scores are those of `evosearch.objectives`: in each one's scale, higher is
+better.
 """
 
 from __future__ import annotations

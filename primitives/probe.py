@@ -22,9 +22,6 @@ from primitives.ops import EPS, INDEX_SETS, OPS, VECTORS, Primitive
 
 Array = NDArray[np.float64]
 
-PROBE_VERSION = 2
-"""Changes with the probe's inputs or with a rule below: old verdicts are then another check's."""
-
 FLAT = 1e-9
 """Differences below this share of the magnitude count as rounding."""
 

@@ -197,7 +197,7 @@ def test_random_graphs_never_crash_and_get_a_known_verdict() -> None:
 
 
 def test_probe_is_a_constant() -> None:
-    """The stream of this generator is frozen; another figure means another PROBE_VERSION."""
+    """The stream of this generator is frozen; with other figures old searches replay otherwise."""
     corners = [FAULT_PROBE.x[0, 0, 0, 0], FAULT_PROBE.x[-1, -1, -1, -1]]
     corners.append(FAULT_PROBE.cotangent[0, 0, 0, 0])
     assert corners == pytest.approx(CORNERS, rel=1e-12)
