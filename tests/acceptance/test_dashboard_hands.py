@@ -257,7 +257,7 @@ def test_a_search_that_only_rejects_is_seen_to(tmp_path: Path, chrome: Browser) 
         page = seen.page
         page.goto(f"{service.url}/search/{SEARCH}")
         cell = page.locator("[data-cell=last]")
-        expect(cell).to_contain_text("last evaluation")
+        expect(cell).to_contain_text("last evaluated")
         expect(cell).not_to_contain_text("outcomes")
         for _ in range(8):
             births = range(story.birth + 1, story.birth + 6)

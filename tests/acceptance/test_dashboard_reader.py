@@ -130,11 +130,13 @@ def test_a_night_away_is_told_in_the_morning(made: tuple[Running, Story], chrome
         page.mouse.move(320, 320)
         since = page.locator(".since")
         expect(since).to_contain_text("Since your last visit (8 h ago)")
-        expect(since).to_contain_text("2 evaluations · 1 new on the front · 2 workers lost")
+        expect(since).to_contain_text(
+            "2 evaluated candidates · 1 new on the front · 2 workers lost"
+        )
         assert kept(page)["before"]["event"] == last
         page.clock.fast_forward(3 * 60_000)
         expect(since).to_contain_text("(8 h 3 min ago)")
-        since.get_by_role("button", name="2 evaluations").click()
+        since.get_by_role("button", name="2 evaluated candidates").click()
         expect(page.locator(".t-foot")).to_have_text("2 rows")
         assert sorted(rows(page)) == births
         since.get_by_role("button", name="1 new on the front").click()
@@ -144,7 +146,7 @@ def test_a_night_away_is_told_in_the_morning(made: tuple[Running, Story], chrome
         expect(page.locator(".event-row")).to_have_count(2)
         expect(page.locator(".event-row").last).to_contain_text("hung, attempt 1, w1")
         page.reload()
-        expect(since).to_contain_text("2 evaluations")
+        expect(since).to_contain_text("2 evaluated candidates")
         seen.assert_quiet()
 
 

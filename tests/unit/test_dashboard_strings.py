@@ -166,3 +166,9 @@ def test_a_word_that_nobody_reads_is_found() -> None:
         "page.text", "time.h", "left",
     ]  # fmt: skip
     assert unused(words, uses("show(T.page, T.ways[way]); const P = T.time; each(P);")) == ["left"]
+
+
+def test_counts_of_candidates_are_called_so(strings: str) -> None:
+    """An evaluation is one layer on one anchor with one seed (see the glossary)."""
+    shown = re.sub(r"\w+: |\$\{[^}]*\}", "", strings)
+    assert re.findall(r".*\bevaluations?\b.*", shown) == []

@@ -154,7 +154,7 @@ export class SearchComparison {
   drawProgress() {
     const { unit } = this;
     if (!this.progress.length) return;
-    const title = C.units[/** @type {"hours"} */ (unit)];
+    const title = T.progress.axes[/** @type {"hours"} */ (unit)];
     this.charts.progress.show(() => ({
       traces: this.progress.flatMap((one, place) => {
         const look = series(place);
