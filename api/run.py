@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from api.alerts import STALLED_SECONDS, Alerts, together
 from api.code_change import Assent, resumed, unfinished
 from api.extending import extended, set_budget
 from api.lease import Keeper, acquire_patiently, owner_name
@@ -33,20 +31,16 @@ from api.wiring import (
 )
 from evosearch.config import Budget, SearchConfig
 from evosearch.confirm import leader, ranked
-from evosearch.controller import Controller
 from evosearch.errors import ConfigError, NotFound, PluginError, StateConflict
 from evosearch.events import Created, StoredEvent
 from evosearch.own import is_loading
 from evosearch.ports import Enqueue, Pause, Pool, Resume, SearchInfo, Stop, Store
 from evosearch.presets import repeatable
-from evosearch.trouble import FailureWatch
 
 if TYPE_CHECKING:
     from api.charts.charts import Charts
-    from api.live import View
     from evosearch.state import State
 
-POLL_SECONDS = 0.5
 MakePool = Callable[[], Pool]
 
 
@@ -301,6 +295,8 @@ class Run:
             self._error = err
 
     def _go(self) -> None:
+        from api.runner import drive
+
         self._state = None
         lease = acquire_patiently(self._store, self.id, owner_name(), lambda seconds: None)
         in_main = threading.current_thread() is threading.main_thread()
@@ -311,49 +307,17 @@ class Run:
             if signals is not None:
                 signals.pool = pool
                 signals.install()  # Ray has put a handler of its own in place
-            trouble = FailureWatch()
             try:
-                with self._view() as view, Alerts(None, None, STALLED_SECONDS) as alerts:
-                    controller = Controller(self._store, pool, lease, clock=time.perf_counter)
-                    hear = alerts.listener(self.id, controller.state)
-                    controller.listen(together(hear, trouble.hear))
-                    self._loop(controller, keeper, signals, trouble, view, alerts)
-                    if trouble.reason is not None:
-                        alerts.failed(self.id, trouble.reason)
+                with self._view() as view:
+                    self._state = drive(
+                        self._store, pool, lease, keeper, view,
+                        lambda: signals is not None and signals.caught is not None,
+                    )  # fmt: skip
             finally:
                 self._pool = None
                 pool.close()
-            self._state = controller.state
-        if trouble.reason is not None:
-            raise PluginError(
-                f"search {self.id} is paused, for it cannot come to anything: {trouble.reason}",
-                hint="evosearch anchor check FILE.py:NAME says more",
-            )
         if signals is not None and signals.caught == signal.SIGTERM:
             raise SystemExit(signals.exit_code)
-
-    def _loop(
-        self, controller: Controller, keeper: Keeper, signals: _Interrupts | None,
-        trouble: FailureWatch, view: View, alerts: Alerts,
-    ) -> None:  # fmt: skip
-        from api.progress import Meter
-        from api.stop_rules import StopRules
-
-        meter = Meter(self.id, controller.state, time.monotonic)
-        rules = StopRules.of(self._store, self.id, controller.pool.gpu_share)
-        asked = False
-        while not controller.over and controller.state.status != "paused":
-            caught = signals is not None and signals.caught is not None
-            if (caught or trouble.reason is not None) and not asked:
-                self._store.send(self.id, Pause())
-                asked = True
-            controller.step(POLL_SECONDS)
-            keeper.check()
-            rules.end_phase(self._store, self.id, controller.state)
-            alerts.look(self.id, controller.state)
-            if view.due:
-                view.show(meter.read(controller.state))
-        view.show(meter.read(controller.state))
 
     def _view(self) -> Any:
         from api.run_view import make_run_view

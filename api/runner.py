@@ -57,7 +57,7 @@ def carry_on(
         signals.install()  # Ray has put a handler of its own in place
         try:
             with make_view(console) as view:
-                state = _loop(store, pool, lease, keeper, signals, view)
+                state = drive(store, pool, lease, keeper, view, lambda: signals.caught is not None)
         finally:
             pool.close()
     return _close(state, search_id, console, signals, again=again, out=out)
@@ -102,43 +102,47 @@ def act_on_commands(store: Store, search_id: str) -> str | None:
         store.release(lease)
 
 
-def _loop(
-    store: Store, pool: Pool, lease: Lease, keeper: Keeper, signals: Signals, view: View
+def drive(
+    store: Store, pool: Pool, lease: Lease, keeper: Keeper, view: View, caught: Callable[[], bool]
 ) -> State:
+    """Step the search until it is over or paused; ``caught``: whether somebody asked for a pause.
+
+    Raises:
+        PluginError: it is paused, for it cannot come to anything.
+    """
     trouble, name = FailureWatch(), lease.search_id
     with Alerts(None, None, STALLED_SECONDS) as alerts:  # a plug-in's sinks hear of it here, too
         controller = Controller(store, pool, lease, clock=time.perf_counter)
         controller.listen(together(alerts.listener(name, controller.state), trouble.hear))
-        state = _steps(store, controller, lease, keeper, signals, view, trouble, alerts)
+        _steps(controller, keeper, view, lambda: caught() or trouble.reason is not None, alerts)
         if trouble.reason is not None:
             alerts.failed(name, trouble.reason)
     if trouble.reason is not None:
         raise PluginError(
-            f"search {name} is paused, for it cannot come to anything: {trouble.reason}"
+            f"search {name} is paused, for it cannot come to anything: {trouble.reason}",
+            hint="evosearch anchor check FILE.py:NAME says more",
         )
-    return state
+    return controller.state
 
 
 def _steps(
-    store: Store, controller: Controller, lease: Lease, keeper: Keeper, signals: Signals,
-    view: View, trouble: FailureWatch, alerts: Alerts,
-) -> State:  # fmt: skip
-    pool = controller.pool
-    meter = Meter(lease.search_id, controller.state, time.monotonic)
-    rules = StopRules.of(store, lease.search_id, pool.gpu_share)
+    controller: Controller, keeper: Keeper, view: View, pausing: Callable[[], bool], alerts: Alerts
+) -> None:
+    store, name = controller.store, controller.lease.search_id
+    meter = Meter(name, controller.state, time.monotonic)
+    rules = StopRules.of(store, name, controller.pool.gpu_share)
     asked = False
-    while True:
-        if (signals.caught is not None or trouble.reason is not None) and not asked:
-            store.send(lease.search_id, Pause())
+    while not controller.over and controller.state.status != "paused":
+        if pausing() and not asked:
+            store.send(name, Pause())
             asked = True
         controller.step(POLL_SECONDS)
         keeper.check()
-        if controller.over or controller.state.status == "paused":
-            return controller.state
-        rules.end_phase(store, lease.search_id, controller.state)
-        alerts.look(lease.search_id, controller.state)
+        rules.end_phase(store, name, controller.state)
+        alerts.look(name, controller.state)
         if view.due:
             view.show(meter.read(controller.state))
+    view.show(meter.read(controller.state))
 
 
 def _close(
