@@ -34,6 +34,7 @@ from primitives.errors import FormulaError
 from primitives.fingerprint import fingerprint
 from primitives.graph import Graph
 from primitives.printer import format_formula
+from primitives.relatives import catalog_identities
 
 KINDS = ("proposals", "new_functions", "evaluated", "on_front")
 """What is counted of each operator."""
@@ -50,8 +51,9 @@ def formula_of(graph: Graph) -> str:
 def known_as(graph: Graph) -> str | None:
     """The name of the catalog layer that this graph equals in function, if any."""
     mine, behaviour = digest(graph), fingerprint(graph)
-    for name, entry in CATALOG.items():
-        if digest(entry.graph) == mine or fingerprint(entry.graph) == behaviour:
+    for name in CATALOG:
+        known = catalog_identities(name)
+        if known.digest == mine or known.behaviour == behaviour:
             return name
     return None
 

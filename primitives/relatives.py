@@ -54,7 +54,7 @@ def relatives(graph: Graph, most: int = 5) -> list[Relative]:
     """
     mine, known = _identities(graph), dict[str, str]()
     for name in CATALOG:
-        relation = _relation(mine, _known_identities(name))
+        relation = _relation(mine, catalog_identities(name))
         if relation is not None:
             known[name] = relation
     found = [
@@ -88,7 +88,9 @@ def simplified(graph: Graph) -> Graph:
         return live_form(graph)
 
 
-class _Identities(NamedTuple):
+class Identities(NamedTuple):
+    """What a graph is known by again, from the narrowest kind of equality to the widest."""
+
     digest: str
     reals: str
     behaviour: str
@@ -96,19 +98,20 @@ class _Identities(NamedTuple):
     start: str
 
 
-def _identities(graph: Graph) -> _Identities:
-    return _Identities(
+def _identities(graph: Graph) -> Identities:
+    return Identities(
         digest(graph), digest(simplified(graph)), fingerprint(graph),
         fingerprint(graph, modulo_affine=True), initial_fingerprint(graph),
     )  # fmt: skip
 
 
 @cache
-def _known_identities(name: str) -> _Identities:
+def catalog_identities(name: str) -> Identities:
+    """Those of a layer of the catalog, computed once."""
     return _identities(CATALOG[name].graph)
 
 
-def _relation(mine: _Identities, other: _Identities) -> str | None:
+def _relation(mine: Identities, other: Identities) -> str | None:
     relations = (REWRITTEN, OVER_THE_REALS, SAME_BEHAVIOUR, UP_TO_AFFINE, SAME_START)
     pairs = zip(relations, mine, other, strict=True)
     return next((relation for relation, one, two in pairs if one == two), None)

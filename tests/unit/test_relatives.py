@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from evosearch import report
+from primitives import relatives as module
 from primitives.catalog import CATALOG
 from primitives.digest import digest
+from primitives.fingerprint import fingerprint
 from primitives.formula import parse
+from primitives.graph import Graph
 from primitives.relatives import (
     NEAR,
     OVER_THE_REALS,
@@ -62,3 +66,25 @@ def test_the_behaviour_check_sees_what_differs() -> None:
     # Only evaluation mode tells a batch moment from one of the same batch's samples.
     assert behaviour_difference(parse("x / std_batch(x)"), parse("x / rms_batch(x)")) > 1e-3
     assert behaviour_difference(parse("x / zero"), graph) == float("inf")
+
+
+def test_a_graph_is_told_by_its_catalog_name_without_probing_the_catalog_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    probed: list[Graph] = []
+
+    def counted(graph: Graph, **more: bool) -> str:
+        probed.append(graph)
+        return fingerprint(graph, **more)
+
+    unknown = parse("tanh(x * sigmoid(v1 * x) / std_group(x))")
+    assert report.known_as(unknown) is None  # the whole catalog is known now
+    for one in (report, module):
+        monkeypatch.setattr(one, "fingerprint", counted)
+    for name, entry in CATALOG.items():
+        assert report.known_as(entry.graph) == name
+    assert report.known_as(parse("x * (0.5 + 0.5 * tanh(0.5 * v1 * x)) / std_group(x)")) == (
+        "evonorm-s0"
+    )
+    assert report.known_as(unknown) is None
+    assert len(probed) == len(CATALOG) + 2
