@@ -100,8 +100,8 @@ class Feed:
     async def start(self) -> None:
         """Begins to read; what is in the store now counts as told."""
         for search_id, row in (await self._ask(self._queries.last_seqs)).items():
-            at = max(row.updated_at, row.added_at)
-            known = Known(row.seq, at, mark_of(search_id), row.added_at)
+            at = max(row.updated_at, row.here_since)
+            known = Known(row.seq, at, mark_of(search_id), row.here_since)
             self._known[search_id] = known
             self._trail.add(known.mark, row.seq, at)
         self._task = asyncio.create_task(self._run())
@@ -134,7 +134,7 @@ class Feed:
             del self._known[gone]
             self._let_go(gone)
         for search_id, row in now.items():
-            fresh = Known(0, row.added_at, mark_of(search_id), row.added_at)
+            fresh = Known(0, row.here_since, mark_of(search_id), row.here_since)
             known = self._known.setdefault(search_id, fresh)
             while known.seq < row.seq:
                 if not self._listeners:

@@ -12,13 +12,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Float, case, cast, func, literal, null, select, text
+from sqlalchemy import ColumnElement, Float, case, cast, literal, null, select, text
 
 from db.engine import begin
-from db.schema import IS_LATER, candidates, evaluations
+from db.refusals import not_one
+from db.schema import HERE_SINCE, IS_LATER, candidates, evaluations, searches
 from db.sql_store import SqlStore
 from evosearch.gain import Gain, Samples, better_baseline, gains, with_margin
 
@@ -96,33 +98,40 @@ class GainScales:
 
     def __init__(self, store: SqlStore) -> None:
         self._store = store
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known = OrderedDict[tuple[str, datetime], _Known]()
         self._lock = threading.Lock()
 
     def of(self, search_id: str) -> GainScale | None:
-        """The search's scale now; None before a baseline is trained."""
+        """The search's scale now; None before a baseline is trained.
+
+        Raises:
+            NotFound: there is no such search.
+        """
+        stands = select(searches.c.last_seq, HERE_SINCE).where(searches.c.id == search_id)
+        with begin(self._store.engine) as connection:
+            found = connection.execute(stands).one_or_none()
+        if found is None:
+            raise not_one(search_id, [])
+        last, here_since = found
         with self._lock:
-            known = self._known.get(search_id)
+            key = search_id, here_since
+            known = self._known.get(key)
             if known is None:
                 config = self._store.search(search_id).config
                 samples = Samples(config.anchor_names, config.task.learning_rate)
-                known = _Known(samples, tuple(config.confirmation.rivals))
-                self._known[search_id] = known
-            self._known.move_to_end(search_id)
+                known = self._known[key] = _Known(samples, tuple(config.confirmation.rivals))
+            self._known.move_to_end(key)
             while len(self._known) > KEPT:
                 self._known.popitem(last=False)
         with known.lock:
-            if self._read(search_id, known):
+            if last > known.last and self._read(search_id, known, last):
                 known.scale = _scale(known)
             return known.scale
 
-    def _read(self, search_id: str, known: _Known) -> bool:
-        """Takes in what was trained since; whether there was anything."""
+    def _read(self, search_id: str, known: _Known, last: int) -> bool:
+        """Takes in what was trained since, up to that event; whether there was anything."""
         mine, seq = evaluations.c.search_id == search_id, evaluations.c.seq
         with begin(self._store.engine) as connection:
-            last = connection.execute(select(func.max(seq)).where(mine)).scalar() or 0
-            if last <= known.last:
-                return False
             wanted = select(*(evaluations.c[name] for name in _READ)).where(
                 mine, seq > known.last, seq <= last, text(IS_LATER)
             )

@@ -64,7 +64,7 @@ class MemoryStore:
         with self._lock:
             if search_id in self._searches:
                 raise exists(search_id)
-            info = SearchInfo(search_id, title, config, "running", at, at, 1, 0, 0.0)
+            info = SearchInfo(search_id, title, config, "running", at, at, 1, 0, 0.0, at)
             self._searches[search_id] = _Search(info, [(at, dump_event(created))])
             return info
 

@@ -17,6 +17,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, text
 
 from db.engine import again, begin
 from db.schema import (
+    HERE_SINCE,
     IS_MILESTONE,
     candidates,
     commands,
@@ -58,7 +59,7 @@ class LastEvent(NamedTuple):
 
     seq: int
     status: str
-    added_at: datetime
+    here_since: datetime
     updated_at: datetime
 
 
@@ -66,7 +67,6 @@ class Trained(NamedTuple):
     """Trainings, seconds and steps by purpose, of a search's events up to one of them."""
 
     seq: int
-    here_since: datetime
     totals: dict[str, tuple[int, float, int]]
 
 
@@ -86,7 +86,7 @@ class RestQueries:
 
     def __init__(self, store: SqlStore) -> None:
         self._engine, self.tries, self._now = store.engine, store.tries, store.clock
-        self._trained: dict[str, Trained] = {}
+        self._trained: dict[tuple[str, datetime], Trained] = {}
         self._lock = threading.Lock()  # requests are answered by several threads
 
     @again
@@ -214,17 +214,16 @@ class RestQueries:
     @again
     def training_costs(self, search_id: str) -> list[dict[str, Any]]:
         """Trainings, seconds and steps by purpose; reads what is new since it was asked before."""
-        added = func.coalesce(searches.c.added_at, searches.c.created_at)
         with begin(self._engine) as connection:
             stands = connection.execute(
-                select(searches.c.last_seq, added).where(searches.c.id == search_id)
+                select(searches.c.last_seq, HERE_SINCE).where(searches.c.id == search_id)
             ).one_or_none()
             if stands is None:
                 return []
             last, here_since = stands
-            known = self._trained.get(search_id)
-            if known is None or known.here_since != here_since or known.seq > last:
-                known = Trained(0, here_since, {})
+            key = search_id, here_since
+            known = self._trained.get(key, Trained(0, {}))
+            last = max(last, known.seq)  # another thread may have read on meanwhile
             fresh = connection.execute(
                 select(
                     evaluations.c.purpose, func.count(), func.sum(evaluations.c.seconds),
@@ -241,8 +240,8 @@ class RestQueries:
             trainings, seconds, steps = totals.get(purpose, (0, 0.0, 0))
             totals[purpose] = trainings + found[0], seconds + float(found[1]), steps + int(found[2])
         with self._lock:
-            self._trained.pop(search_id, None)
-            self._trained[search_id] = Trained(last, here_since, totals)
+            self._trained.pop(key, None)
+            self._trained[key] = Trained(last, totals)
             if len(self._trained) > SEARCHES_KEPT:
                 del self._trained[next(iter(self._trained))]
         return [
@@ -261,13 +260,12 @@ class RestQueries:
     @again
     def last_seqs(self) -> dict[str, LastEvent]:
         """Search -> its last event, status, and when it came into this store."""
-        added = func.coalesce(searches.c.added_at, searches.c.created_at).label("added_at")
         wanted = select(
-            searches.c.id, searches.c.last_seq, searches.c.status, added, searches.c.updated_at
+            searches.c.id, searches.c.last_seq, searches.c.status, HERE_SINCE, searches.c.updated_at
         )
         with begin(self._engine) as connection:
             return {
-                row.id: LastEvent(row.last_seq, row.status, row.added_at, row.updated_at)
+                row.id: LastEvent(row.last_seq, row.status, row.here_since, row.updated_at)
                 for row in connection.execute(wanted.where(searches.c.ready))
             }
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
     text,
     true,
 )
@@ -124,6 +125,9 @@ searches = Table(
     CheckConstraint("last_seq >= 1 AND evaluated >= 0", name="counts"),
     CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease"),
 )
+
+HERE_SINCE = func.coalesce(searches.c.added_at, searches.c.created_at).label("here_since")
+"""When a search came into this store; older schemas did not say it of their own."""
 
 MILESTONES = ("created", "phase_entered", "status_changed", "budget_changed", "reported")
 """Kinds of events that are few and looked up by kind."""

@@ -37,7 +37,7 @@ from db.engine import again, begin, database_clock, parse_url, shown, use_wal, w
 from db.migrate import HEAD, migrate, prepare, refuse_newer, version
 from db.projection import Projection, touched
 from db.refusals import exists, expect_created, expect_event, held, lost, not_one, not_waiting
-from db.schema import commands, events, searches, snapshots
+from db.schema import HERE_SINCE, commands, events, searches, snapshots
 from db.stars import set_star, starred
 from db.writes import load_candidates, load_jobs, write
 from evosearch.config import SearchConfig
@@ -93,10 +93,8 @@ class SqlStore:
         self.clock: Any = literal_column(database_clock(self.engine))
 
     def create(self, search_id: str, title: str, created: Event) -> SearchInfo:
-        config = expect_created(search_id, created).config
-        at = self._now()
-        self._create(search_id, title, created, at, [])
-        return SearchInfo(search_id, title, config, "running", at, at, 1, 0, 0.0)
+        self._create(search_id, title, created, self._now(), [])
+        return self.search(search_id)
 
     @again
     def _create(
@@ -457,6 +455,7 @@ def _unreadable(what: str, err: ValidationError, where: str, more: str = "") -> 
 _INFO = select(
     searches.c.id, searches.c.title, searches.c.config, searches.c.status, searches.c.created_at,
     searches.c.updated_at, searches.c.last_seq, searches.c.evaluated, searches.c.hypervolume,
+    HERE_SINCE,
 )  # fmt: skip
 
 

@@ -92,7 +92,10 @@ class StoredCommand:
 
 @dataclass(frozen=True, slots=True)
 class SearchInfo:
-    """What a list of searches shows: identity, status and counts, kept up to date by the store."""
+    """What a list of searches shows: identity, status and counts, kept up to date by the store.
+
+    ``here_since``: when it came into this store; a clone or an import is younger here than it is.
+    """
 
     id: str
     title: str
@@ -103,6 +106,12 @@ class SearchInfo:
     last_seq: int
     evaluated: int
     hypervolume: float
+    here_since: datetime
+
+    @property
+    def key(self) -> tuple[str, datetime]:
+        """What tells it from another one that comes under its id once it is deleted."""
+        return self.id, self.here_since
 
 
 @dataclass(frozen=True, slots=True)

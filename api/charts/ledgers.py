@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
 from api.charts.ledger import FOLDED, Ledger, Step
 from db.queries_log import LogQueries
@@ -26,15 +27,15 @@ class Ledgers:
 
     def __init__(self, queries: LogQueries) -> None:
         self._queries = queries
-        self._known: OrderedDict[str, tuple[Ledger, threading.Lock]] = OrderedDict()
+        self._known = OrderedDict[tuple[str, datetime], tuple[Ledger, threading.Lock]]()
         self._lock = threading.Lock()
 
     @contextmanager
     def of(self, info: SearchInfo) -> Iterator[Ledger]:
         """The search's ledger with every event that is in the store, for as long as it is used."""
         with self._lock:
-            ledger, lock = self._known.setdefault(info.id, (Ledger(info.config), threading.Lock()))
-            self._known.move_to_end(info.id)
+            ledger, lock = self._known.setdefault(info.key, (Ledger(info.config), threading.Lock()))
+            self._known.move_to_end(info.key)
             rows = sum(len(one.birth) for one, _ in self._known.values())
             while len(self._known) > 1 and (len(self._known) > KEPT or rows > ROWS):
                 oldest, _ = self._known.popitem(last=False)[1]
@@ -54,4 +55,5 @@ class Ledgers:
     def forget(self, search_id: str) -> None:
         """The search is gone."""
         with self._lock:
-            self._known.pop(search_id, None)
+            for key in [one for one in self._known if one[0] == search_id]:
+                del self._known[key]

@@ -8,6 +8,7 @@ from api.charts.ledgers import Ledgers
 from api.charts.standing import standing_of
 from db.candidate_pages import CandidatePages, Wanted
 from db.queries_log import LogQueries
+from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
 from evosearch.where import parse_where
 from tests.support.standings import Story
@@ -74,6 +75,34 @@ def test_fresh_seeds_stand_alone_and_move_a_candidate(story: Story, sql_store: S
     assert first["birth"] == leader + 1
     seeds = {row["birth"]: row["gain_seeds"] for row in rows}
     assert (seeds[leader], seeds[leader + 1]) == (3, 1)
+
+
+def test_a_search_under_a_deleted_ones_id_has_figures_of_its_own(
+    story: Story, sql_store: SqlStore
+) -> None:
+    pages, ledgers = CandidatePages(sql_store), Ledgers(LogQueries(sql_store))
+
+    def figures() -> tuple[list[object], list[float]]:
+        with ledgers.of(sql_store.search(ID)) as ledger:
+            scores = [float(one) for one in ledger.scores[0] if one == one]
+        return [row["gain"] for row in listed(pages, sort="birth")], scores
+
+    before = figures()
+    assert before == figures()
+    ServiceWrites(sql_store).delete(ID)
+    other = Story(sql_store, ID)
+    other.many(6)  # without a baseline
+    other.flush()
+    gains, scores = figures()
+    assert gains == [None] * 6
+    assert scores == [one[0] for one in other.truth.scores.values()]
+    while other.truth.last <= story.truth.last:  # as many events: their number tells nothing
+        other.many(1)
+    other.baselines()
+    other.flush()
+    gains, scores = figures()
+    assert None not in gains
+    assert scores == [one[0] for one in other.truth.scores.values()]
 
 
 def test_a_filter_by_gain(story: Story, sql_store: SqlStore) -> None:

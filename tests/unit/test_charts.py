@@ -164,7 +164,8 @@ def test_as_many_ledgers_are_kept_as_a_page_compares(monkeypatch: pytest.MonkeyP
     kept = ledgers.Ledgers(Log())  # type: ignore[arg-type]
     now = datetime(2026, 1, 1, tzinfo=UTC)
     infos = [SearchInfo(id=f"s{k}", title="", config=CONFIG, status="running",
-                        evaluated=0, hypervolume=0.0, created_at=now, updated_at=now, last_seq=1)
+                        evaluated=0, hypervolume=0.0, created_at=now, updated_at=now, last_seq=1,
+                        here_since=now)
              for k in range(MAX_COMPARED)]  # fmt: skip
     for _ in range(3):  # as a page asks again and again
         for info in infos:
@@ -176,7 +177,7 @@ def test_as_many_ledgers_are_kept_as_a_page_compares(monkeypatch: pytest.MonkeyP
         assert len(kept._known) == 10
     monkeypatch.setattr(ledgers, "ROWS", 0)
     with kept.of(infos[1]):
-        assert list(kept._known) == ["s1"]  # what is used stays, however large
+        assert list(kept._known) == [infos[1].key]  # what is used stays, however large
 
 
 def test_a_confirmed_leader_stands_until_another_is_surer() -> None:
