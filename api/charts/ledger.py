@@ -6,6 +6,7 @@ and what it keeps of a candidate is a few numbers: 100,000 candidates take about
 
 from __future__ import annotations
 
+import heapq
 import json
 import math
 from array import array
@@ -135,6 +136,8 @@ class Ledger:
         self.samples = Samples(self.anchors, config.task.learning_rate)
         self._best = (-math.inf, 0)
         self._sure: dict[int, tuple[float, tuple[float, ...], int]] = {}
+        self._surest: list[tuple[float, int]] = []
+        """A heap of (-mean, birth), the highest first; with means that hold no longer."""
         self._still: datetime | None = None
         self._handlers = {kind: getattr(self, f"_on_{kind}") for kind in FOLDED}
 
@@ -335,7 +338,9 @@ class Ledger:
         scores = fresh or tuple(column[row] for column in self.scores)
         if seeds < 2:
             return
-        self._sure[birth] = (sum(scores) / len(scores), scores, seeds)
+        mean = sum(scores) / len(scores)
+        self._sure[birth] = (mean, scores, seeds)
+        heapq.heappush(self._surest, (-mean, birth))
         self._lead_surely(seq, at)
 
     def _lead_surely(self, seq: int, at: datetime) -> None:
@@ -344,13 +349,21 @@ class Ledger:
         if settled and self.chosen[0] in self._sure:
             birth = self.chosen[0]
         elif self._sure:
-            birth = max(self._sure, key=lambda one: (self._sure[one][0], -one))
+            birth = self._highest()
         else:
             return
         _, scores, seeds = self._sure[birth]
         before = self.sure_leads[-1] if self.sure_leads else None
         if before is None or (before.birth, before.scores, before.seeds) != (birth, scores, seeds):
             self.sure_leads.append(Lead(self.place(seq, at), birth, scores, seeds))
+
+    def _highest(self) -> int:
+        """Of the confirmed ones that with the highest mean, the older before equals."""
+        mean, birth = self._surest[0]
+        while -mean != self._sure[birth][0]:  # a further seed has changed it
+            heapq.heappop(self._surest)
+            mean, birth = self._surest[0]
+        return birth
 
     def _front(self, seq: int, at: datetime, standing: dict[str, Any]) -> None:
         into, out = tuple(standing["front_in"]), tuple(standing["front_out"])

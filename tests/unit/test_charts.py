@@ -208,3 +208,43 @@ def test_a_confirmed_leader_stands_until_another_is_surer() -> None:
     assert [one.birth for one in ledger.sure_leads] == [1, 3, 1]
     assert ledger.lead_at(5) is not None
     assert ledger.lead_at(4).birth == 2  # type: ignore[union-attr]
+
+
+class Looked(dict[int, Any]):
+    """Counts how often something is looked up."""
+
+    times = 0
+
+    def __getitem__(self, key: int) -> Any:
+        self.times += 1
+        return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("digits", [1, 6])
+def test_who_leads_of_the_confirmed_is_the_plain_maximum_without_looking_at_all(
+    digits: int,
+) -> None:
+    """With few digits many are equal; further seeds raise and lower means, the leader's too."""
+    ledger, rng, at = (
+        Ledger(CONFIG),
+        np.random.default_rng(digits),
+        datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    ledger._sure = Looked()
+    means: dict[int, float] = {}
+
+    def fold(event: Event) -> None:
+        ledger.fold(ledger.last + 1, at, event.kind, event.model_dump_json())
+
+    births = range(1, 201)
+    for birth in births:
+        fold(queued(birth))
+        fold(evaluated(birth, standing([0.5] * 3)))
+    for number in range(1000):
+        leads = ledger.sure_leads[-1].birth if ledger.sure_leads and number % 3 == 0 else None
+        birth, score = leads or int(rng.choice(births)), round(float(rng.random()), digits)
+        fold(job_finished(f"r{number}", birth, "remeasure", standing([score] * 3, seeds=2)))
+        means[birth] = sum([score] * 3) / 3
+        assert ledger.sure_leads[-1].birth == max(means, key=lambda one: (means[one], -one))
+        assert ledger.sure_leads[-1].scores[0] == score or ledger.sure_leads[-1].birth != birth
+    assert ledger._sure.times < 5 * 1000
