@@ -12,12 +12,12 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from evosearch import events as ev
 from evosearch.errors import EvosearchError
-from evosearch.gain import Gain, fresh_gain, fresh_gains
+from evosearch.gain import Gain, Samples, fresh_gains, samples_of
 from evosearch.own import REGISTER
 from evosearch.plugins import user_line
 from evosearch.state import State
@@ -76,7 +76,8 @@ class Alerts:
         A first win that lies before was told by whoever ran the search then.
         """
         self._news[search_id] = self._clock()
-        if any(map(_won, fresh_gains(state).values())):
+        samples = samples_of(state)
+        if any(map(_won, fresh_gains(samples, state.config.confirmation.rivals).values())):
             self._sent.setdefault(("first_win", search_id), self._clock())
 
         def hear(state: State, event: ev.Event) -> None:
@@ -84,8 +85,10 @@ class Alerts:
             if isinstance(event, ev.StatusChanged) and event.status in ("finished", "failed"):
                 verdict = (state.report or {}).get("verdict", event.reason)
                 self.tell(event.status, search_id, str(verdict))
+            elif isinstance(event, ev.EvaluationRecorded):
+                samples.take(event.subject, event.purpose, event.evaluation)
             elif isinstance(event, ev.JobFinished) and event.standing is not None:
-                self._first_win(search_id, state, event)
+                self._first_win(search_id, samples, state.config.confirmation.rivals, event)
 
         return hear
 
@@ -156,12 +159,14 @@ class Alerts:
         self._queue.put(None)
         self._thread.join(SEND_SECONDS + 1.0)
 
-    def _first_win(self, search_id: str, state: State, event: ev.JobFinished) -> None:
+    def _first_win(
+        self, search_id: str, samples: Samples, rivals: Sequence[str], event: ev.JobFinished
+    ) -> None:
         """Told once the interval of the gain on fresh seeds lies above 0."""
         birth = event.subject.birth
-        if birth is None or ("first_win", search_id) in self._sent:
+        if birth is None or ("first_win", search_id) in self._sent or self._unheard():
             return
-        gain = fresh_gain(state, birth)
+        gain = fresh_gains(samples, rivals, (birth,)).get(birth)
         if gain is not None and _won(gain):
             low, high = 100 * (gain.low or 0), 100 * (gain.high or 0)
             text = (

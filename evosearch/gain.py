@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evosearch.records import Evaluation, Subject
 from evosearch.state import State
 
 Floats = NDArray[np.float64]
@@ -56,6 +57,12 @@ class Samples:
     again: dict[int, list[dict[int, float]]] = field(default_factory=dict)
     baselines: dict[str, list[dict[int, float]]] = field(default_factory=dict)
     step_times: dict[str, list[list[float]]] = field(default_factory=dict)
+    _changed: dict[tuple[str, int | str], list[dict[int, float]]] = field(default_factory=dict)
+    """What came to or changed since its spread was counted."""
+    _spreads: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._spreads = np.zeros((2, len(self.anchors) + 1))
 
     def add(self, subject: int | str, purpose: str, anchor: int, done: Mapping[str, Any]) -> None:
         """Take in one training."""
@@ -66,10 +73,27 @@ class Samples:
             rows[anchor].append(done["seconds"] / max(1, done["steps"]))
         if done["learning_rate"] != self.rate or purpose == "search":
             return
-        kept: dict[Any, list[dict[int, float]]] = self.baselines
-        if isinstance(subject, int):
-            kept = {"confirm": self.fresh, "remeasure": self.again}.get(purpose, {})
-        kept.setdefault(subject, [{} for _ in self.anchors])[anchor][done["seed"]] = done["score"]
+        if isinstance(subject, str):
+            purpose = "baseline"
+        kept: dict[str, dict[Any, list[dict[int, float]]]] = {
+            "baseline": self.baselines, "confirm": self.fresh, "remeasure": self.again,
+        }  # fmt: skip
+        if purpose not in kept:
+            return
+        scores = kept[purpose].setdefault(subject, [{} for _ in self.anchors])
+        if (purpose, subject) not in self._changed:
+            self._changed[purpose, subject] = scores
+            self._spreads -= _spread(scores)
+        scores[anchor][done["seed"]] = done["score"]
+
+    def take(self, subject: Subject, purpose: str, one: Evaluation) -> None:
+        """The same, as events and states have it."""
+        key = str(subject.baseline) if subject.birth is None else subject.birth
+        done = {
+            "split": one.split, "learning_rate": one.learning_rate, "seed": one.seed,
+            "score": one.score, "seconds": one.seconds, "steps": one.steps,
+        }  # fmt: skip
+        self.add(key, purpose, self.anchors.index(one.anchor), done)
 
     def fresh_scores(self, birth: int) -> tuple[Floats, int] | None:
         """Mean by anchor (k,) over all fresh seeds of a candidate, and their number.
@@ -114,20 +138,31 @@ class Samples:
         }
 
     def noise(self) -> Noise | None:
-        """The pooled variance over seeds; None before any layer has two seeds on every anchor."""
-        count = len(self.anchors)
-        squares, freedom = np.zeros(count + 1), np.zeros(count + 1, dtype=int)
-        for rows in (*self.fresh.values(), *self.again.values(), *self.baselines.values()):
-            common = set.intersection(*map(set, rows))
-            of_mean = [float(np.mean([one[seed] for one in rows])) for seed in sorted(common)]
-            for place, one in enumerate([*(list(row.values()) for row in rows), of_mean]):
-                if len(one) > 1:
-                    squares[place] += ((np.array(one) - np.mean(one)) ** 2).sum()
-                    freedom[place] += len(one) - 1
+        """The pooled variance over seeds; None before any layer has two seeds on every anchor.
+
+        Only what came since it was asked before is looked at.
+        """
+        for scores in self._changed.values():
+            self._spreads += _spread(scores)
+        self._changed.clear()
+        squares, freedom = self._spreads
         if not freedom.all():
             return None
-        each = squares / freedom
-        return Noise(each[:count], float(each[count]), int(freedom.min()))
+        each = squares.clip(0.0) / freedom  # what was taken back may leave less than 0 by rounding
+        return Noise(each[:-1], float(each[-1]), int(freedom.min()))
+
+
+def _spread(scores: Sequence[Mapping[int, float]]) -> Floats:
+    """Squares about the mean over seeds, and degrees of freedom, of a layer.
+
+    Shapes: ``scores`` seed -> score by anchor, k of them; returns (2, k + 1), the last of the mean
+    over anchors.
+    """
+    common = set.intersection(*map(set, scores))
+    of_mean = [float(np.mean([one[seed] for one in scores])) for seed in sorted(common)]
+    each = [*(list(one.values()) for one in scores), of_mean]
+    squares = [float(np.square(np.array(one) - np.mean(one)).sum()) if one else 0.0 for one in each]
+    return np.array([squares, [max(0, len(one) - 1) for one in each]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,33 +176,24 @@ class Baseline:
 
 def samples_of(state: State) -> Samples:
     """What a search's state knows of fresh seeds and baselines."""
-    anchors = list(state.config.anchor_names)
-    made = Samples(anchors, state.config.task.learning_rate)
+    config = state.config
+    made = Samples(config.anchor_names, config.task.learning_rate)
+    baselines = {*config.baselines, *config.confirmation.rivals}
     for key, runs in state.results.items():
+        known = Subject(baseline=key) if key in baselines else Subject(birth=int(key[1:]))
         for purpose, one in runs:
-            subject: int | str = key
-            if purpose in ("confirm", "remeasure") and key not in state.config.baselines:
-                subject = int(key[1:])
-            done = {
-                "split": one.split, "learning_rate": one.learning_rate, "seed": one.seed,
-                "score": one.score, "seconds": one.seconds, "steps": one.steps,
-            }  # fmt: skip
-            made.add(subject, purpose, anchors.index(one.anchor), done)
+            made.take(known, purpose, one)
     return made
 
 
-def fresh_gain(state: State, birth: int) -> Gain | None:
-    """Mean gain of a candidate's fresh seeds over the better baseline of each anchor.
+def fresh_gains(
+    samples: Samples, rivals: Sequence[str], births: Iterable[int] | None = None
+) -> dict[int, Gain]:
+    """Mean gain of fresh seeds over the better baseline of each anchor, of these births or of all.
 
-    None before it has fresh seeds, or before there is a baseline to compare with.
+    Those without fresh seeds are left out, and all where there is no baseline to compare with.
     """
-    return fresh_gains(state, (birth,)).get(birth)
-
-
-def fresh_gains(state: State, births: Iterable[int] | None = None) -> dict[int, Gain]:
-    """The same of these candidates, or of all; those without are left out."""
-    samples = samples_of(state)
-    baseline = better_baseline(samples, state.config.confirmation.rivals)
+    baseline = better_baseline(samples, rivals)
     among = {*samples.fresh, *samples.again} if births is None else births
     found = {birth: one for birth in among if (one := samples.fresh_scores(birth)) is not None}
     if baseline is None or not found:

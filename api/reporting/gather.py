@@ -130,6 +130,4 @@ def _take(facts: Facts, event: EvaluationRecorded, kept: set[str]) -> None:
     if subject.key in kept:  # of 100,000 candidates most are seen once and never again
         facts.numbers[subject.key].append((event.purpose, done))
     if event.purpose != "search":
-        who = subject.birth if subject.birth is not None else str(subject.baseline)
-        anchor = facts.state.config.anchor_names.index(done.anchor)
-        facts.samples.add(who, event.purpose, anchor, done.model_dump())
+        facts.samples.take(subject, event.purpose, done)

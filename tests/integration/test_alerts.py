@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+import api.alerts
 from api.alerts import Alerts
-from evosearch.events import Created, JobFinished, Standing, StatusChanged
+from evosearch import gain
+from evosearch.events import (
+    Created,
+    EvaluationRecorded,
+    Event,
+    JobFinished,
+    Standing,
+    StatusChanged,
+)
 from evosearch.presets import load_preset
 from evosearch.records import Evaluation, Purpose, Subject
 from evosearch.state import State
@@ -18,10 +28,11 @@ from tests.support.receiver import Receiver, receiver
 
 __all__ = ["receiver"]
 HOUR = 3600.0
+Hear = Callable[[State, Event], None]
 
 
 @contextmanager
-def alerts(url: str, **more: Any) -> Iterator[Alerts]:
+def alerts(url: str | None, **more: Any) -> Iterator[Alerts]:
     made = Alerts(url, None, HOUR, **more)
     try:
         yield made
@@ -73,7 +84,9 @@ def test_silence_and_a_filling_disk_are_posted(receiver: Receiver) -> None:
     assert receiver.kinds().count("disk_nearly_full") == 2
 
 
-def measured(state: State, subject: Subject, purpose: Purpose, score: float, seeds: range) -> None:
+def measured(
+    hear: Hear, state: State, subject: Subject, purpose: Purpose, score: float, seeds: range
+) -> None:
     """Trainings of a layer, whose score moves a little with the seed and lies elsewhere in MACs."""
     for anchor in state.config.anchor_names:
         for seed in seeds:
@@ -82,7 +95,11 @@ def measured(state: State, subject: Subject, purpose: Purpose, score: float, see
                 split="select", score=score + 0.002 * (seed % 3), steps=9, seconds=1.0,
                 more={"macs": 5.0},
             )  # fmt: skip
-            state.results[subject.key].append((purpose, one))
+            if purpose != "search":
+                state.results[subject.key].append((purpose, one))
+            hear(state, EvaluationRecorded(
+                job_id=f"{purpose}/{subject.key}", purpose=purpose, subject=subject, evaluation=one
+            ))  # fmt: skip
 
 
 def finished(birth: int, scores: dict[str, float]) -> JobFinished:
@@ -107,15 +124,15 @@ def test_the_first_win_is_one_on_fresh_seeds_with_an_interval_above_nothing(
             hear(state, finished(birth, flattered))
             return len(made._sent)
 
-        measured(state, Subject(birth=1), "search", 0.99, range(1))
-        measured(state, Subject(birth=1), "remeasure", 0.90, range(1))
+        measured(hear, state, Subject(birth=1), "search", 0.99, range(1))
+        measured(hear, state, Subject(birth=1), "remeasure", 0.90, range(1))
         assert told(1) == 0, "there is no baseline yet"
         for name in rivals:
-            measured(state, Subject(baseline=name), "baseline", 0.80, range(1))
+            measured(hear, state, Subject(baseline=name), "baseline", 0.80, range(1))
         assert told(1) == 0, "no spread over seeds is known yet"
-        measured(state, Subject(birth=2), "remeasure", 0.7995, range(3))
+        measured(hear, state, Subject(birth=2), "remeasure", 0.7995, range(3))
         assert told(2) == 0, "it is no better than the baselines"
-        measured(state, Subject(birth=3), "remeasure", 0.802, range(2))
+        measured(hear, state, Subject(birth=3), "remeasure", 0.802, range(2))
         assert told(3) == 0, "its interval holds 0"
         hear(state, finished(1, flattered))
         hear(state, finished(1, flattered))
@@ -130,20 +147,50 @@ def test_a_win_before_a_restart_is_not_told_again(receiver: Receiver) -> None:
     with alerts(receiver.url) as made:
         hear = made.listener("aaaaaaaa", state)
         for name in state.config.confirmation.rivals:
-            measured(state, Subject(baseline=name), "baseline", 0.80, range(2))
-        measured(state, Subject(birth=1), "remeasure", 0.70, range(2))
+            measured(hear, state, Subject(baseline=name), "baseline", 0.80, range(2))
+        measured(hear, state, Subject(birth=1), "remeasure", 0.70, range(2))
         hear(state, finished(1, scores))
     with alerts(receiver.url) as made:  # so far nobody has won
         hear = made.listener("aaaaaaaa", state)
-        measured(state, Subject(birth=2), "remeasure", 0.90, range(2))
+        measured(hear, state, Subject(birth=2), "remeasure", 0.90, range(2))
         hear(state, finished(2, scores))
     assert receiver.kinds() == ["first_win"]
     with alerts(receiver.url) as made:
         hear = made.listener("aaaaaaaa", state)
-        measured(state, Subject(birth=3), "remeasure", 0.95, range(2))
+        measured(hear, state, Subject(birth=3), "remeasure", 0.95, range(2))
         hear(state, finished(3, scores))
         hear(state, StatusChanged(status="finished", reason="done"))
     assert receiver.kinds() == ["first_win", "finished"]
+
+
+@pytest.mark.parametrize(("heard", "gains"), [(False, 1), (True, 21)])
+def test_samples_are_made_once_and_gains_asked_for_only_where_somebody_is_told(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, heard: bool, gains: int
+) -> None:
+    calls: Counter[str] = Counter()
+
+    def counted(name: str) -> Callable[..., Any]:
+        truth = getattr(gain, name)
+
+        def call(*words: Any) -> Any:
+            calls[name] += 1
+            return truth(*words)
+
+        return call
+
+    for name in ("samples_of", "fresh_gains"):
+        one = counted(name)
+        monkeypatch.setattr(gain, name, one)
+        monkeypatch.setattr(api.alerts, name, one, raising=False)
+    state = a_state()
+    with alerts(receiver.url if heard else None) as made:
+        hear = made.listener("aaaaaaaa", state)
+        for name in state.config.confirmation.rivals:
+            measured(hear, state, Subject(baseline=name), "baseline", 0.80, range(2))
+        for birth in range(1, 21):
+            measured(hear, state, Subject(birth=birth), "remeasure", 0.70, range(2))
+            hear(state, finished(birth, dict.fromkeys(state.config.anchor_names, 0.9)))
+    assert calls == {"samples_of": 1, "fresh_gains": gains}  # once for who won before
 
 
 def test_a_receiver_that_refuses_or_is_gone_stops_nothing(
