@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 
 from db.engine import begin
 from db.schema import events
@@ -24,10 +24,14 @@ class LogQueries:
     def after(
         self, search_id: str, seq: int, kinds: Sequence[str]
     ) -> Iterator[tuple[int, datetime, str, str]]:
-        """(seq, at, kind, payload) of events above a number, in order, in a stream."""
+        """(seq, at, kind, payload) of events above a number, in order, in a stream.
+
+        Of other kinds than these the payload is empty.
+        """
+        payload = case((events.c.kind.in_(kinds), events.c.payload), else_="").label("payload")
         wanted = (
-            select(events.c.seq, events.c.at, events.c.kind, events.c.payload)
-            .where(events.c.search_id == search_id, events.c.seq > seq, events.c.kind.in_(kinds))
+            select(events.c.seq, events.c.at, events.c.kind, payload)
+            .where(events.c.search_id == search_id, events.c.seq > seq)
             .order_by(events.c.seq)
         )
         with begin(self._engine) as connection:

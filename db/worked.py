@@ -34,6 +34,11 @@ TRAININGS = 2.0
 """Silence that is work, in longest trainings of the search."""
 
 
+def longest_silence(training: float) -> float:
+    """Seconds between two events that count as work; ``training``: the longest of the search."""
+    return min(max(TRAININGS * training, LEAST_SILENCE), LONGEST_SILENCE)
+
+
 def worked_seconds(store: SqlStore, search_id: str) -> float:
     """Seconds that the search ran, by whatever controllers, until its last event."""
     mine = events.c.search_id == search_id
@@ -45,8 +50,7 @@ def worked_seconds(store: SqlStore, search_id: str) -> float:
     last = select(func.max(events.c.seq)).where(mine)
     longest = select(func.max(evaluations.c.seconds)).where(evaluations.c.search_id == search_id)
     with begin(store.engine) as connection:
-        training = connection.scalar(longest) or 0.0
-        silence = min(max(TRAININGS * training, LEAST_SILENCE), LONGEST_SILENCE)
+        silence = longest_silence(connection.scalar(longest) or 0.0)
         end = connection.scalar(last) or 0
         return sum(
             connection.scalar(_between(connection, search_id, first, until, silence)) or 0.0

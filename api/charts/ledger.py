@@ -37,7 +37,7 @@ FOLDED = (
     "candidate_rejected", "candidate_failed", "candidate_evaluated", "job_lost", "job_finished",
     "phase_entered", "status_changed", "budget_changed",
 )  # fmt: skip
-"""Kinds of events that a ledger reads; the others change nothing in it."""
+"""Kinds of events that a ledger reads; of the others it takes the time alone."""
 Floats = NDArray[np.float64]
 
 
@@ -133,6 +133,9 @@ class Ledger:
         self.failures = Failures()
         self.pauses: list[tuple[datetime, datetime]] = []
         self.work = Work()
+        self.gaps = array("f")
+        """Seconds from the event before to each, 0 where the search did not run between them."""
+        self.longest_training, self._before = 0.0, 0.0
         self.samples = Samples(self.anchors, config.task.learning_rate)
         self._best = (-math.inf, 0)
         self._sure: dict[int, tuple[float, tuple[float, ...], int]] = {}
@@ -197,7 +200,12 @@ class Ledger:
     # -- folding -----------------------------------------------------------------------------
 
     def fold(self, seq: int, at: datetime, kind: str, payload: str) -> None:
-        """Take in the next event of the log."""
+        """Take in the next event of the log; none is left out."""
+        moment = at.timestamp()
+        # Before its second event a search waits for a controller.
+        runs = self.last > 1 and self.status == "running"
+        self.gaps.append(moment - self._before if runs else 0.0)
+        self._before = moment
         handler = self._handlers.get(kind)
         if handler is not None:
             handler(seq, at, json.loads(payload))
@@ -217,6 +225,7 @@ class Ledger:
     def _on_evaluation_recorded(self, _seq: int, _at: datetime, event: dict[str, Any]) -> None:
         done, subject, purpose = event["evaluation"], event["subject"], event["purpose"]
         self.steps += done["steps"]
+        self.longest_training = max(self.longest_training, done["seconds"])
         if done["anchor"] not in self.anchors:
             return
         place = self.anchors.index(done["anchor"])

@@ -44,7 +44,6 @@ class Ledgers:
             if ledger.last < info.last_seq:
                 for row in self._queries.after(info.id, ledger.last, FOLDED):
                     ledger.fold(*row)
-                ledger.last = max(ledger.last, info.last_seq)  # the others change nothing
             yield ledger
 
     def steps(self, info: SearchInfo) -> list[Step]:

@@ -8,11 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from api.charts.ledger import EVALUATED, MARKS_KEPT, Ledger, Mark, Place
+from db.worked import longest_silence
 
-LEAST_SILENCE, LONGEST_SILENCE = 30.0, 1800.0
-"""Seconds; a silence that is longer than work explains counts between the one and the other."""
-PIECES = 2.0
-"""Silence that is work, in longest pieces of work."""
 LEAST_QUIET = 60.0
 """Seconds without any work that are told as a silence."""
 RECENT = 200
@@ -20,16 +17,9 @@ RECENT = 200
 
 
 def worked_until(ledger: Ledger) -> NDArray[np.float64]:
-    """Seconds of work until the end of each piece of work, as `db.worked` counts them."""
-    ended, seconds = np.array(ledger.work.ended), np.array(ledger.work.seconds)
-    if not len(ended):
-        return ended
-    gaps = np.maximum(np.diff(ended, prepend=ended[0] - seconds[0]), 0.0)
-    for start, end in ledger.pauses:
-        first, last = start.timestamp(), end.timestamp()
-        gaps -= np.clip(np.minimum(ended, last) - np.maximum(ended - gaps, first), 0.0, gaps)
-    silence = min(max(PIECES * float(seconds.max()), LEAST_SILENCE), LONGEST_SILENCE)
-    return np.asarray(np.cumsum(np.minimum(gaps, silence)))
+    """Seconds of work until each event, as `db.worked` counts them."""
+    gaps = np.array(ledger.gaps, dtype=np.float64)
+    return np.cumsum(np.clip(gaps, 0.0, longest_silence(ledger.longest_training)))
 
 
 def silences(ledger: Ledger) -> list[Mark]:
@@ -63,10 +53,11 @@ def pace(ledger: Ledger) -> tuple[float | None, float]:
     worked = worked_until(ledger)
     if not len(worked):
         return None, 0.0
-    done = np.flatnonzero(np.array(ledger.work.kind) == EVALUATED)[-RECENT:]
+    seqs = np.array(ledger.work.seq)
+    done = seqs[np.array(ledger.work.kind) == EVALUATED][-RECENT:]
     hours = float(worked[-1]) / 3600
     if len(done) < 2:
         return None, hours
     # To the last outcome, so that a drought of evaluations counts.
-    spent = float(worked[-1] - worked[done[0]])
+    spent = float(worked[seqs[-1] - 1] - worked[done[0] - 1])
     return (len(done) - 1) * 3600 / spent if spent > 0 else None, hours

@@ -131,6 +131,8 @@ def test_the_pace_leaves_pauses_and_absences_out() -> None:
             fold(evaluated(birth, standing([0.5, 0.5, 0.5])), 10.0)
 
     assert pace(ledger) == (None, 0.0)
+    ledger.fold(1, now[0] - timedelta(hours=1), "created", "")  # then it waited for a controller
+    assert pace(ledger) == (None, 0.0)
     ten(1)
     fold(StatusChanged(status="paused"))
     fold(StatusChanged(status="running"), 3600.0)
@@ -142,12 +144,12 @@ def test_the_pace_leaves_pauses_and_absences_out() -> None:
     marks = progress(ledger, now[0], now[0], 2, 0.0).marks
     assert [one.kind for one in marks] == ["pause", "resume", "silence"]
     rate, hours = pace(ledger)
-    assert hours == pytest.approx((2.5 + 28 * 10 + 30) / 3600)  # a silence counts 30 s at most
-    assert rate == pytest.approx(29 * 3600 / (28 * 10 + 30))
+    assert hours == pytest.approx((30 * 10 + 30) / 3600)  # a silence counts 30 s at most
+    assert rate == pytest.approx(29 * 3600 / (29 * 10 + 30))
     for birth in range(31, 41):  # a drought of evaluations slows it
         fold(queued(birth))
         fold(rejected(birth), 10.0)
-    assert pace(ledger)[0] == pytest.approx(29 * 3600 / (38 * 10 + 30))
+    assert pace(ledger)[0] == pytest.approx(29 * 3600 / (39 * 10 + 30))
 
 
 def test_as_many_ledgers_are_kept_as_a_page_compares(monkeypatch: pytest.MonkeyPatch) -> None:
