@@ -6,7 +6,7 @@ Between two fits a model stays as it is, so the same events give the same model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ LARGEST_STEP = 100
 """Lessons at most from one fit to the next."""
 
 
-@cache
+@lru_cache(maxsize=64)  # each candidate asks several times between two verdicts
 def fitted_at(taught: int, first: int) -> int | None:
     """After how many lessons the model in use was fitted: at ``first``, then an eighth apart."""
     if taught < first:

@@ -62,6 +62,7 @@ def test_a_forest_is_fitted_again_an_eighth_of_the_lessons_later() -> None:
     steps = [b - a for a, b in itertools.pairwise(points)]  # type: ignore[operator]
     assert steps == sorted(steps)
     assert (steps[0], steps[-1]) == (5, 100)
+    assert fitted_at.cache_info().currsize <= 64  # a service sees a verdict after the other
 
 
 def lesson(promise: float | None, useful: bool, mean: float | None = 0.5) -> Lesson:
