@@ -50,6 +50,7 @@ from workers.checks import (
 from workers.datasets import Dataset
 from workers.device import choose
 from workers.failures import DETAIL_LENGTH, failure_of
+from workers.latest import PLUGIN_VERSIONS, Latest
 from workers.layers import LayerFactory, layer_factory
 from workers.measures import measure_of
 from workers.own_evaluator import OwnEvaluation
@@ -75,7 +76,7 @@ class Context:
     cancelled: bool = False
     beats: int = 0
     sources: dict[str, Source] = field(default_factory=dict)
-    _own: dict[str, OwnData] = field(default_factory=dict)
+    _own: Latest[OwnData] = field(default_factory=lambda: Latest(PLUGIN_VERSIONS))
     _loaded: dict[str, tuple[Tensor, Dataset]] = field(default_factory=dict)
     _references: dict[str, dict[str, float]] = field(default_factory=dict)
 
@@ -92,12 +93,10 @@ class Context:
         return known[1]
 
     def own_data(self, own: OwnAnchor, task: Task) -> OwnData:
-        """The user's task with its data on this worker's device, made once."""
+        """The user's task with its data on this worker's device, kept while it is in use."""
         hashes = ",".join(plugin.sha256 for plugin in task.plugins)
-        key = f"{hashes} {own.name} {id(own.made_by)} {task.batch_size} {task.steps}"
-        if key not in self._own:
-            self._own[key] = OwnData(own, task, choose(self.device))
-        return self._own[key]
+        version = f"{hashes} {id(own.made_by)} {task.batch_size} {task.steps}"
+        return self._own.of(own.name, version, lambda: OwnData(own, task, choose(self.device)))
 
     def reference(self, run: Run, task: Task, name: str) -> dict[str, float]:
         """Signal statistics of the reference layer in that run's network, measured once."""

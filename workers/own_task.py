@@ -71,7 +71,7 @@ class TaskContext:
 class OwnData:
     """One user's task on a worker: its instance, and the data it has made so far.
 
-    The instance lives as long as the worker, so what ``data`` notes for ``build`` stays.
+    The instance lives as long as its data, so what ``data`` notes for ``build`` stays.
     """
 
     def __init__(self, own: OwnAnchor, task: Task, device: torch.device) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import weakref
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from evosearch.config import Anchor, Task
 from evosearch.errors import ConfigError
+from evosearch.own import Entry, OwnAnchor
 from workers import datasets
 from workers.data_dir import DATA_DIR_VARIABLE
 from workers.datasets import tinyshakespeare
+from workers.datasets._own import load_own
+from workers.evaluate import Context
+from workers.latest import PLUGIN_VERSIONS, Latest
 
 RNG = np.random.default_rng(0)
 
@@ -114,6 +123,61 @@ def test_image_folder_refusals(root):
     (root / "two" / "cat" / "broken.png").write_bytes(b"PNG?")
     with pytest.raises(ConfigError, match=r"broken\.png"):
         datasets.load("folder:two")
+
+
+def test_the_versions_that_were_used_last_are_kept():
+    made, kept = [], Latest(2)
+
+    def of(name, version):
+        return kept.of(name, version, lambda: made.append((name, version)) or (name, version))
+
+    for version in (1, 2, 1, 3, 1, 2):  # 1 is used again before 3 comes, so 2 goes, and comes again
+        assert of("a", version) == ("a", version)
+        assert of("b", 0) == ("b", 0)
+    assert made == [("a", 1), ("b", 0), ("a", 2), ("a", 3), ("a", 2)]
+    with pytest.raises(ZeroDivisionError):
+        kept.of("c", 1, lambda: 1 // 0)
+    assert of("c", 1) == ("c", 1)
+
+
+def alive(rows):
+    gc.collect()
+    return sum(one() is not None for one in rows)
+
+
+@pytest.mark.parametrize("name", ["own.npz", "folder:pets@8"])
+def test_images_that_were_edited_are_let_go(root, name):
+    write_folder(root / "pets")
+    np.savez(root / "own.npz", x_train=images(10), y_train=np.arange(10) % 2)
+    changed, rows = root / ("own.npz" if name == "own.npz" else "pets/cat"), []
+    for number in range(4):
+        os.utime(changed, ns=(number, number))
+        rows += [weakref.ref(datasets.load(name).train.x)]
+        assert datasets.load(name).train.x is rows[-1]()
+    assert alive(rows) == 1
+
+
+def test_versions_of_a_plugin_are_let_go_and_those_in_use_stay():
+    class Edited:
+        def data(self, ctx):
+            x = torch.rand(40, 3)
+            return x, x
+
+        build = loss = evaluate = None
+
+    rows, context, own = [], Context(device="cpu"), OwnAnchor("edited", "task", Edited)
+    for number in range(2 * PLUGIN_VERSIONS):
+        entry = Entry(
+            "dataset", "edited", lambda: {"train": (images(20), np.arange(20) % 2)}, "", ""
+        )
+        rows += [weakref.ref(load_own(entry).train.x)]
+        assert load_own(entry).train.x is rows[-1]()
+        task = Task(anchors=(Anchor(name="edited"),), batch_size=8, steps=number + 1)
+        data = context.own_data(own, task)
+        assert context.own_data(own, task) is data
+        rows += [weakref.ref(data.instance)]
+        del data
+    assert alive(rows[::2]) == alive(rows[1::2]) == PLUGIN_VERSIONS
 
 
 def test_text_windows_predict_the_next_character_and_splits_do_not_overlap(root):

@@ -6,7 +6,6 @@ it and the middle is cut out. The size is 32, or what ``NAME@SIZE`` says.
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,12 @@ import numpy as np
 from evosearch.errors import ConfigError
 from workers.datasets import Dataset, data_root
 from workers.datasets._arrays import Images, Labels, build
+from workers.latest import Latest
 
 SIZE = 32
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 SPLITS = {"select": ("select", "val"), "final": ("final", "test")}
+_KNOWN = Latest[Dataset]()
 
 
 def load_folder(name: str) -> Dataset:
@@ -39,7 +40,8 @@ def load_folder(name: str) -> Dataset:
             "a data folder is missing", expected=f"a folder with one folder a class: {path}",
             got="no such folder",
         )  # fmt: skip
-    return _load(path, int(size) if at else SIZE, _changed(path))
+    side = int(size) if at else SIZE
+    return _KNOWN.of((path, side), _changed(path), lambda: _load(path, side))
 
 
 def _changed(path: Path) -> tuple[int, ...]:
@@ -48,8 +50,7 @@ def _changed(path: Path) -> tuple[int, ...]:
     return tuple(one.stat().st_mtime_ns for one in folders)
 
 
-@cache
-def _load(path: Path, size: int, changed: tuple[int, ...]) -> Dataset:
+def _load(path: Path, size: int) -> Dataset:
     base = path / "train" if (path / "train").is_dir() else path
     classes = sorted(entry.name for entry in base.iterdir() if entry.is_dir())
     if len(classes) < 2:

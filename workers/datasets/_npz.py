@@ -9,7 +9,6 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,10 @@ from numpy.typing import NDArray
 from evosearch.errors import ConfigError
 from workers.datasets import Dataset, data_root
 from workers.datasets._arrays import Images, Labels, build, channels_first
+from workers.latest import Latest
 
 WORDS = {"train": ("train",), "select": ("select", "val"), "final": ("final", "test")}
+_KNOWN = Latest[Dataset]()
 
 
 def load_npz(name: str) -> Dataset:
@@ -37,11 +38,10 @@ def load_npz(name: str) -> Dataset:
             "a data file is missing", expected=f"file {path.name}",
             got=f"no such file in folder {path.parent}", hint="put it there",
         )  # fmt: skip
-    return _load(str(path), path.stat().st_mtime_ns)
+    return _KNOWN.of(path, path.stat().st_mtime_ns, lambda: _load(str(path)))
 
 
-@cache
-def _load(path: str, changed: int) -> Dataset:
+def _load(path: str) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
