@@ -126,7 +126,7 @@ def start(
             for layer in layers:
                 store.send(info.id, layer)
             for note in plan_notes(config):
-                typer.echo(f"note: {note}")
+                typer.echo(f"note: {note}", err=True)
             if layers:
                 typer.echo(f"begins with the {len(layers)} layers of the front of {warm}")
         else:

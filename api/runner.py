@@ -132,12 +132,14 @@ def _steps(
     meter = Meter(name, controller.state, time.monotonic)
     rules = StopRules.of(store, name, controller.pool.gpu_share)
     asked = False
-    while not controller.over and controller.state.status != "paused":
+    while True:  # a paused search is resumed by its first step
         if pausing() and not asked:
             store.send(name, Pause())
             asked = True
         controller.step(POLL_SECONDS)
         keeper.check()
+        if controller.over or controller.state.status == "paused":
+            break
         rules.end_phase(store, name, controller.state)
         alerts.look(name, controller.state)
         if view.due:

@@ -23,6 +23,8 @@ TINY = (
     "--set", 'task.anchors=[{name="resnet", width=4}]',
     "--set", "task.steps=6",
     "--set", "evolution.choose_of=1",
+    "--set", "evolution.experience=false",
+    "--set", "checks.hurdles.steps=[]",
     "--set", "task.select_rows=60",
     "--set", "task.learning_rate=0.2",
     "--set", "checks.quality.steps=3",
