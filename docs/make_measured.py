@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from api.reporting.scores import p_value
 from api.text import changed, goal_of
 from evosearch.known import KEPT_TRIED
 from evosearch.objectives import ACCURACY
+from evosearch.stats import p_value
 
 TARGET = Path(__file__).with_name("measured.md")
 PICTURES = Path(__file__).with_name("pictures")

@@ -24,6 +24,7 @@ from evosearch.stats import (
     false_rejection_rate,
     holm,
     p_against_best,
+    p_value,
     paired_bootstrap,
 )
 from evosearch.streams import stream
@@ -334,18 +335,14 @@ def _verdict(overall: Interval, each: list[Interval], tests: Tests, *, alpha: fl
         return "no verdict: one seed on final tells nothing"
     where = "on the mean of the anchors" if len(each) > 1 else "on its anchor"
     shown = tests.mean < alpha
-    told = f"p {p_text(tests.mean)}"
+    p = p_value(tests.mean)
+    told = f"p {p}" if p.startswith("<") else f"p = {p}"
     if shown and overall.value > 0.0:
         if len(each) > 1:
-            alone = zip(each, tests.anchors, strict=True)
-            wins = sum(one.value > 0.0 and p < alpha for one, p in alone)
+            pairs = zip(each, tests.anchors, strict=True)
+            wins = sum(one.value > 0.0 and alone < alpha for one, alone in pairs)
             told += f"; {wins} of {len(each)} anchors alone, after correction"
         return f"better: above the better rival {where} ({told})"
     if shown:
         return f"not better: worse than every rival {where} ({told})"
     return f"not better: no difference to the better rival shown {where} ({told})"
-
-
-def p_text(p: float) -> str:
-    """Such as ``= 0.0123``."""
-    return "< 0.0001" if p < 0.0001 else f"= {p:.4f}"

@@ -194,3 +194,10 @@ def holm(values: Sequence[float]) -> list[float]:
         floor = max(floor, min(1.0, (len(order) - rank) * p))
         corrected[place] = floor
     return corrected
+
+
+def p_value(value: float | None) -> str:
+    """As people read it, such as ``0.0123``; a dash where there was no test, of one seed say."""
+    if value is None or np.isnan(value):
+        return "-"
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.reporting.blocks import Block, Section, Table, Text
-from api.reporting.scores import p_value, together, with_interval
+from api.reporting.scores import together, with_interval
 from api.text import changed, goal_of, heading
 from evosearch.objectives import Objective
-from evosearch.stats import Interval
+from evosearch.stats import Interval, p_value
 
 TITLE = "Re-ranking: the top layers and every baseline on a longer task"
 HEAD = "re-ranking"

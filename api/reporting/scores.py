@@ -15,7 +15,7 @@ from evosearch.confirm import ranked
 from evosearch.gain import margins, mean_margins
 from evosearch.objectives import ACCURACY, Objective
 from evosearch.report import final_rights, final_tests, formula_of
-from evosearch.stats import Interval, paired_bootstrap
+from evosearch.stats import Interval, p_value, paired_bootstrap
 from evosearch.streams import evaluation_seed, stream
 
 TOP = 10
@@ -27,13 +27,6 @@ def with_interval(found: Interval, goal: Objective) -> str:
     if np.isnan(low):
         return f"{goal.value(found.value):.3f}"
     return f"{goal.value(found.value):.3f} [{low:.3f}, {high:.3f}]"
-
-
-def p_value(value: float | None) -> str:
-    """Such as ``0.0123``; a dash where there was no test, of a single seed for instance."""
-    if value is None or np.isnan(value):
-        return "-"
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def final_scores(facts: Facts) -> Table | None:
