@@ -146,7 +146,8 @@ def on_hour(command: str, result: Mapping[str, Any]) -> Iterator[str]:
         "*final* is read once, for the leader and its rivals alone, with fresh seeds and each at "
         f"the learning rate that was best for it on *select*. Differences with {level} intervals; "
         "p is two-sided, paired over seeds and images, of anchors corrected for their number "
-        f"(Holm). {hardware(result)}"
+        "(Holm). [The whole report](../tests/benchmarks/results/quickstart_hour.md) is kept. "
+        f"{hardware(result)}"
     )
     for run in result["runs"]:
         yield ""
@@ -394,7 +395,7 @@ PARTS = {
     "quickstart_hour": Part(
         "A quickstart of an hour",
         "python -m tests.benchmarks.soak_quickstart --name quickstart_hour "
-        "--set budget.hours=0.9 --set budget.evaluations=5000 --seeds 0",
+        "--set budget.hours=0.9 --set budget.evaluations=5000 --seeds 0 --report",
         on_hour,
     ),
     "rates": Part(

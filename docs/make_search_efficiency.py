@@ -138,7 +138,10 @@ def judgement(one: Mapping[str, Any], unmeasured: Iterable[str]) -> str:
     if not one["met"]:
         told = "**missed**"
     elif one["seeds"] < FEWEST:
+        every = one["seeds"] + one["nothing_to_reach"]
         told = f"met, on {one['seeds']} seeds alone"
+        if every >= FEWEST:
+            told += f"; over all {every}: {share(one['share_of_all'], every)}"
     elif one["share"]["high"] is None or one["share"]["high"] > one["wanted"]:
         told = "met at the median; the interval holds more"
     else:

@@ -129,9 +129,9 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
 def targets(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Kind -> axis -> the hardest rival of the kind, and whether the default meets the target.
 
-    The hardest is the one of whose spending the default needs the largest share; ``seeds`` and
-    ``nothing_to_reach`` are its. ``unmeasured``: rivals of the kind that were not searched for, or
-    gave nothing to reach on any seed.
+    The hardest is the one of whose spending the default needs the largest share; ``seeds``,
+    ``nothing_to_reach`` and ``share_of_all`` are its. ``unmeasured``: rivals of the kind that were
+    not searched for, or gave nothing to reach on any seed.
     """
     judged: dict[str, dict[str, Any]] = {}
     for kind, rivals in KINDS.items():
@@ -146,6 +146,7 @@ def targets(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                 "hardest": hardest, "share": against[hardest][axis]["share"],
                 "wanted": WANTED[kind], "met": needed <= WANTED[kind],
                 **{one: against[hardest][one] for one in ("seeds", "nothing_to_reach")},
+                "share_of_all": against[hardest]["share_of_all"][axis],
             }  # fmt: skip
     return judged
 

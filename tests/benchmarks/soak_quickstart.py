@@ -73,6 +73,19 @@ def run(seed: int, overrides: list[str], folder: Path) -> dict[str, Any]:
     }
 
 
+def write_report(name: str, seed: int, folder: Path) -> None:
+    """The report of a search, beside the result."""
+    database = f"sqlite:///{folder / f'seed-{seed}.db'}"
+    store = open_store(database)
+    (info,) = store.searches()
+    store.close()
+    command = [
+        sys.executable, "-c", "from api.cli import main; raise SystemExit(main())",
+        "report", info.id, "--db", database, "--out", str(RESULTS / f"{name}.md"),
+    ]  # fmt: skip
+    subprocess.run(command, check=True)
+
+
 def probe_again(name: str, folder: Path) -> None:
     """The probe of today over the databases of an earlier run; its other figures stay."""
     found = json.loads((RESULTS / f"{name}.json").read_text())
@@ -101,6 +114,9 @@ def main() -> None:
     parser.add_argument("--name", default="quickstart")
     parser.add_argument("--keep", type=Path, help="folder for the databases")
     parser.add_argument(
+        "--report", action="store_true", help="write the last seed's report beside the result"
+    )
+    parser.add_argument(
         "--probe-again", action="store_true",
         help="only look for duplicates once more, in the databases of --keep",
     )  # fmt: skip
@@ -120,6 +136,8 @@ def main() -> None:
             ahead = sum(r["difference_to"]["bn-relu"]["value"] > 0 for r in rows if r["anchors"])
             summary = {"positive_against_bn_relu": ahead, "searches": len(rows)}
             write_result(options.name, {**summary, "config": config, "runs": rows})
+        if options.report:
+            write_report(options.name, options.seeds[-1], folder)
 
 
 if __name__ == "__main__":

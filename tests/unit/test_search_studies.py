@@ -147,6 +147,7 @@ def test_targets_are_judged_by_the_hardest_rival() -> None:
         (0.6, 0.7, 9, [], "**missed**"),
         (None, None, 9, [], "**missed**"),
         (0.4, 0.5, 3, [], "met, on 3 seeds alone"),
+        (0.4, 0.5, 5, [], "met, on 5 seeds alone; over all 7: 0.40 [0.30, 0.50]"),
         (0.6, 0.7, 3, [], "**missed**"),
         (0.4, 0.5, 9, ["paper"], "met; of the rivals measured so far"),
         (0.4, 0.6, 9, ["paper"], "met at the median; the interval holds more; of the rivals "
@@ -158,7 +159,8 @@ def test_a_target_is_met_at_the_median_and_what_is_unsure_of_it_is_said(
     value: float | None, high: float | None, seeds: int, unmeasured: list[str], told: str
 ) -> None:
     one = {
-        "seeds": seeds, "nothing_to_reach": 0,
+        "seeds": seeds, "nothing_to_reach": 2,
+        "share_of_all": {"value": value, "low": 0.3, "high": high},
         "wanted": 0.5, "met": value is not None and value <= 0.5,
         "share": {"value": value, "low": 0.3, "high": high},
     }  # fmt: skip
