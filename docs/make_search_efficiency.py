@@ -101,17 +101,13 @@ def verdicts(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     )
     yield "|---|---|---|---|---|---|---|"
     real = found["search"]
-    judged_on: list[tuple[str, str, Mapping[str, Any]]] = [
-        ("on the table", "table", found["table"].get("targets", {})),
-        ("in real runs", "search", real.get("targets", {})),
-    ]
+    wheres = {"table": "on the table", "search": "in real runs"}
     if added(real):
-        first = real["first"]
-        where = f"in real runs, the {first['seeds']} seeds fixed beforehand"
-        judged_on.insert(1, (where, "search", first["targets"]))
-        judged_on[2] = ("in real runs, all seeds so far", "search", real["targets"])
-    for where, name, targets in judged_on:
-        result = found[name]
+        seeds_first = f"{real['first']['seeds']} seeds fixed beforehand"
+        wheres |= {"first": f"in real runs, the {seeds_first}",
+                   "search": "in real runs, all seeds so far"}  # fmt: skip
+    for name, targets in judged_on(found):
+        where, result = wheres[name], found["table" if name == "table" else "search"]
         for kind, wanted in WANTED.items():
             judged = targets.get(kind, {})
             for axis in ("steps", "seconds"):
@@ -130,6 +126,15 @@ def verdicts(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         left = [one for kind in KINDS for one in judged.get(kind, {}).get("unmeasured", [])]
         if left:
             yield from ("", f"{where} these rivals gave nothing to compare yet: {'; '.join(left)}.")
+
+
+def judged_on(found: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What targets are judged on -> kind -> the judgement: the table, the real runs, and of these
+    before all ``first`` those that were fixed beforehand, where others were added."""
+    yield "table", found["table"].get("targets", {})
+    if added(found["search"]):
+        yield "first", found["search"]["first"]["targets"]
+    yield "search", found["search"].get("targets", {})
 
 
 def judgement(one: Mapping[str, Any], unmeasured: Iterable[str]) -> str:
@@ -406,15 +411,13 @@ def one_or_three(result: Mapping[str, Any]) -> Iterator[str]:
 
 def what_was_tried(found: Mapping[str, Mapping[str, Any]], folder: Path) -> Iterator[str]:
     """Where a target is missed: what came closest on the table, and what else was tried."""
-    real = found["search"]
+    wheres = {
+        "table": "on the table", "search": "in real runs",
+        "first": "in real runs, with the seeds that were fixed beforehand",
+    }  # fmt: skip
     missed = [
-        (where, targets[kind][axis], axis)
-        for where, targets in (
-            ("on the table", found["table"].get("targets", {})),
-            ("in real runs, with the seeds that were fixed beforehand",
-             real["first"]["targets"] if added(real) else {}),
-            ("in real runs", real.get("targets", {})),
-        )
+        (wheres[name], targets[kind][axis], axis)
+        for name, targets in judged_on(found)
         for kind in WANTED for axis in ("steps", "seconds")
         if not targets.get(kind, {}).get(axis, {"met": True})["met"]
     ]  # fmt: skip

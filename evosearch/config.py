@@ -209,13 +209,12 @@ class Task(Settings):
     """The proxy task: data, anchor networks and training recipe."""
 
     dataset: str = "polarity-digits"
-    """A built-in data set or one of a plug-in (P: CIFAR-10); a task of a user's own has its own
-    data."""
+    """A built-in data set or one of a plug-in (P: CIFAR-10); a user's own task has its own data."""
     anchors: Annotated[tuple[Anchor, ...], Field(min_length=1)]
     """Checked and trained in this order; put the cheapest first, as the quickstart does: what fails
-    there costs nothing elsewhere. It is no measured order, for then a search would not repeat; the
-    report says what a step of each cost. A list of names beside it, ``task.objectives``, gives all
-    of them further objectives: live_nodes, parameters, saved_bytes, step_time, or your own."""
+    there costs nothing elsewhere. It is no measured order, for then a search would not repeat. A
+    list of names beside it, ``task.objectives``, gives each anchor further objectives: live_nodes,
+    parameters, saved_bytes, step_time, or your own."""
     steps: Count = 100
     """Training steps of a candidate on each anchor (M: 2,000 for series B, 5,000 for S)."""
     batch_size: Count = 64

@@ -46,6 +46,8 @@ def unused_settings(config: SearchConfig) -> list[str]:
 
 def refused_starts(config: SearchConfig) -> list[str]:
     """Layers of ``space.start_from`` that a check will refuse, with its code; one sentence each."""
+    if not config.space.start_from:
+        return []
     screen, found = Screen(config), list[str]()
     digests: dict[str, int] = {}
     fingerprints: dict[str, int] = {}

@@ -25,13 +25,14 @@ from evosearch.state import recover
 from tests.benchmarks.record import RESULTS, write_result
 from tests.independent_probe import equal_pairs
 
+EVOSEARCH = (sys.executable, "-c", "from api.cli import main; raise SystemExit(main())")
+
 
 def run(seed: int, overrides: list[str], folder: Path) -> dict[str, Any]:
     """One search from an empty database; its report and figures."""
     database = f"sqlite:///{folder / f'seed-{seed}.db'}"
     command = [
-        sys.executable, "-c", "from api.cli import main; raise SystemExit(main())",
-        "search", "start", "quickstart", "--seed", str(seed), "--db", database,
+        *EVOSEARCH, "search", "start", "quickstart", "--seed", str(seed), "--db", database,
         "--out", str(folder / f"leader-{seed}.py"),
     ]  # fmt: skip
     for override in overrides:
@@ -79,11 +80,8 @@ def write_report(name: str, seed: int, folder: Path) -> None:
     store = open_store(database)
     (info,) = store.searches()
     store.close()
-    command = [
-        sys.executable, "-c", "from api.cli import main; raise SystemExit(main())",
-        "report", info.id, "--db", database, "--out", str(RESULTS / f"{name}.md"),
-    ]  # fmt: skip
-    subprocess.run(command, check=True)
+    written = ("--out", str(RESULTS / f"{name}.md"))
+    subprocess.run([*EVOSEARCH, "report", info.id, "--db", database, *written], check=True)
 
 
 def probe_again(name: str, folder: Path) -> None:

@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -370,6 +371,18 @@ class Checked:
         changed = ChangeCode(config=with_plugins(self.config, [self.new]), reason="so")
         self.store.send("aaaaaaaa", changed)
 
+    @contextmanager
+    def changed_while(self, asked, go):
+        """A controller of it, whose code changes between what sets ``asked`` and ``go``."""
+        control, alerts = controlling(self.store, self.endless, 2)
+        seconds_until(control, asked.is_set)
+        self.change()
+        seconds_until(control, self.changed)
+        go.set()
+        yield control
+        control.close()
+        alerts.close()
+
     def changed(self):
         return self.store.search("aaaaaaaa").config.task.plugins == (self.new,)
 
@@ -418,15 +431,9 @@ def test_code_that_changes_while_a_snapshot_is_written_is_the_code_from_then_on(
         return bool(checked.jobs) and not asked.is_set()
 
     monkeypatch.setattr("evosearch.controller.worth_saving", due)
-    control, alerts = controlling(checked.store, checked.endless, 2)
-    seconds_until(control, asked.is_set)
-    checked.change()
-    seconds_until(control, checked.changed)
-    go.set()
-    seconds_until(control, lambda: control._held["aaaaaaaa"].saving is None)
-    checked.assert_new(control._held["aaaaaaaa"].controller)
-    control.close()
-    alerts.close()
+    with checked.changed_while(asked, go) as control:
+        seconds_until(control, lambda: control._held["aaaaaaaa"].saving is None)
+        checked.assert_new(control._held["aaaaaaaa"].controller)
 
 
 @pytest.mark.parametrize("when", ["before its log is read", "after it"])
@@ -442,15 +449,9 @@ def test_code_that_changes_while_a_search_is_opened_is_the_code_from_then_on(
         return found or reopen(store, search_id)
 
     monkeypatch.setattr("evosearch.controller.reopen", slow)
-    control, alerts = controlling(checked.store, checked.endless, 2)
-    seconds_until(control, asked.is_set)
-    checked.change()
-    seconds_until(control, checked.changed)
-    go.set()
-    seconds_until(control, lambda: bool(control.held))
-    checked.assert_checks(control._held["aaaaaaaa"].controller)
-    control.close()
-    alerts.close()
+    with checked.changed_while(asked, go) as control:
+        seconds_until(control, lambda: bool(control.held))
+        checked.assert_checks(control._held["aaaaaaaa"].controller)
 
 
 def test_code_that_changes_in_a_pause_is_the_code_from_then_on(checked):
