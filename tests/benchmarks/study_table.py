@@ -1,17 +1,17 @@
 """How much training each search configuration needs on a tabular benchmark, over hundreds of seeds.
 
 ``python -m tests.benchmarks.study_table [TABLE] [--seeds 200] [--steps 5000] [--variants ...]
-[--rows FILE ...]``. A finished search is a line of the first FILE; what the files hold is not done
-again, so a study may be stopped and started again, and have more seeds of one variant than of
-another. Every variant of `tests.benchmarks.rivals` is the real controller with the real proposals
-on simulated workers; every training step counts: those of rejected and audited candidates, and the
-two that a signal check takes back. A training costs the processor seconds that it took when the
-table was built; the controller's are measured, each search in a process of its own, so that none
-knows what another has computed. What counts at a moment is the hypervolume of the front that the
-search would return then, computed on the means of stored seeds that the search never saw. Says how
-many steps and simulated seconds each variant needs to have, for good, what each rival has at the
-end of the budget. Writes ``results/table.json`` and the variants' paths into ``table_steps.svg``
-and ``table_seconds.svg``.
+[--rows FILE ...] [--report]``. A finished search is a line of the first FILE; what the files hold
+is not done again, so a study may be stopped and started again, and have more seeds of one variant
+than of another; ``--report`` searches nothing. Every variant of `tests.benchmarks.rivals` is the
+real controller with the real proposals on simulated workers; every training step counts: those of
+rejected and audited candidates, and the two that a signal check takes back. A training costs the
+processor seconds that it took when the table was built; the controller's are measured, each search
+in a process of its own, so that none knows what another has computed. What counts at a moment is
+the hypervolume of the front that the search would return then, computed on the means of stored
+seeds that the search never saw. Says how many steps and simulated seconds each variant needs to
+have, for good, what each rival has at the end of the budget. Writes ``results/table.json`` and the
+variants' paths into ``table_steps.svg`` and ``table_seconds.svg``.
 """
 
 from __future__ import annotations
@@ -45,11 +45,13 @@ from tests.benchmarks.record import (
     RESULTS,
     add_row,
     code_digest,
+    read_rows,
+    refuse_mixed,
     resumed,
     text_digest,
     write_result,
 )
-from tests.benchmarks.rivals import VARIANTS, same_search, spent_on
+from tests.benchmarks.rivals import RIVALS, VARIANTS, same_search, spent_on
 from tests.benchmarks.search_paths import bands, summary, targets
 from workers.table.form import SHIPPED, Table, load_table
 from workers.table.pool import TablePool, plan_seeds
@@ -195,10 +197,14 @@ def conditions(table: Table, seeds: Sequence[int], held_out: int) -> dict[str, i
     }  # fmt: skip
 
 
+def table_digest(path: Path) -> str:
+    """Of a table's file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
 def settings_of(told: argparse.Namespace, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Variant -> what its rows must share with others' to be compared, and ``config``, its own."""
-    table = hashlib.sha256(told.table.read_bytes()).hexdigest()[:16]
-    shared = {"table": table, "code": code_digest(SEARCH_CODE), **options}
+    shared = {"table": table_digest(told.table), "code": code_digest(SEARCH_CODE), **options}
     configs = {
         one: configured(_loaded(str(told.table)), one, 0, options["set"]) for one in told.variants
     }
@@ -236,6 +242,42 @@ def searched(told: argparse.Namespace, options: dict[str, Any]) -> list[dict[str
     return [*known, *rows]
 
 
+def reported(told: argparse.Namespace, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the files, whatever code searched.
+
+    Raises:
+        ConfigError: there is none, or they are of several studies, of another table or of other
+            options.
+    """
+    rows = read_rows(told.rows)
+    refuse_mixed(rows)
+    wanted = {"table": table_digest(told.table), **options}
+    found = {key: rows[0]["settings"][key] for key in wanted} if rows else "no row"
+    if found != wanted:
+        raise ConfigError(
+            "rows of the table and the options that are asked for", expected=str(wanted),
+            got=str(found), where=", ".join(map(str, told.rows)) or "--rows",
+        )  # fmt: skip
+    return rows
+
+
+def result_of(
+    table: Table, rows: Sequence[dict[str, Any]], options: dict[str, Any], left_out: dict[str, str]
+) -> dict[str, Any]:
+    """What the rows say, with what they are rows of."""
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
+    seeds = sorted({row["seed"] for row in rows})
+    found = summary(rows)
+    header, space = table.header, table.header.config.space
+    return {
+        "table": {"primitives": list(space.allow), "nodes": space.nodes, "where": space.where,
+                  "functions": header.functions, "held": len(table.functions)},
+        "conditions": conditions(table, seeds, options["held_out"]), "seconds_are": SECONDS_ARE,
+        "options": options, "variants": {name: list(VARIANTS[name]) for name in variants},
+        "left_out": left_out, "targets": targets(found), "summary": found,
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path, nargs="?", default=SHIPPED)
@@ -249,6 +291,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--rows", type=Path, nargs="+", default=[], metavar="FILE")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--report", action="store_true", help="of the rows alone, search nothing")
     told = parser.parse_args()
     options = {name: getattr(told, name) for name in ("steps", "workers", "held_out", "set")}
     table = _loaded(str(told.table))
@@ -257,25 +300,16 @@ def main() -> None:
         print(f"{variant}: left out, {why}")
     told.variants = [one for one in told.variants if one not in left_out]
     try:
-        rows = searched(told, options)
+        rows = reported(told, options) if told.report else searched(told, options)
     except ConfigError as err:
         raise SystemExit(str(err)) from err
-    variants = list(dict.fromkeys(row["variant"] for row in rows))
-    seeds = sorted({row["seed"] for row in rows})
-    found = summary(rows)
-    header, space = table.header, table.header.config.space
-    result = {
-        "table": {"primitives": list(space.allow), "nodes": space.nodes, "where": space.where,
-                  "functions": header.functions, "held": len(table.functions)},
-        "conditions": conditions(table, seeds, told.held_out), "seconds_are": SECONDS_ARE,
-        "options": options, "variants": {name: list(VARIANTS[name]) for name in variants},
-        "left_out": left_out, "targets": targets(found), "summary": found,
-    }  # fmt: skip
+    result = result_of(table, rows, options, left_out)
     print(json.dumps({key: result[key] for key in ("targets", "summary")}, indent=1))
     print(write_result("table", result, told.out))
-    for axis, name in enumerate(("training steps", SECONDS_ARE)):
+    drawn = [row for one in ("default", *RIVALS) for row in rows if row["variant"] == one]
+    for axis, name in enumerate(("training steps", SECONDS_ARE) if drawn else ()):
         target = told.out / f"table_{name.split()[1]}.svg"
-        write_bands(target, "Front on held-out seeds", name, "hypervolume", bands(rows, axis))
+        write_bands(target, "Front on held-out seeds", name, "hypervolume", bands(drawn, axis))
 
 
 if __name__ == "__main__":

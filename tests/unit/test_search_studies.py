@@ -19,7 +19,16 @@ from tests.benchmarks import study_search
 from tests.benchmarks.record import RESULTS, read_rows
 from tests.benchmarks.rivals import INGREDIENTS, KINDS, OURS, RIVALS, THE_PAPERS, VARIANTS
 from tests.benchmarks.rivals import same_search as same
-from tests.benchmarks.search_paths import bands, compare, median, reached, summary, targets
+from tests.benchmarks.search_paths import (
+    along,
+    bands,
+    compare,
+    median,
+    over_default,
+    reached,
+    summary,
+    targets,
+)
 
 DECIDES_NOTHING = ("max_proposals", "remeasure_share", "challenge_seeds")
 """Settings of evolution that say nothing alone: fresh seeds are all off in the paper's."""
@@ -124,6 +133,39 @@ def test_a_lucky_peak_is_not_the_headline_and_nothing_is_not_won() -> None:
     never = compare(ROWS, "paper", "default")
     assert never["steps"]["share"]["value"] is None
     assert never["steps"]["reached_by"] == 0.0
+
+
+def test_what_a_search_has_along_its_way_is_compared_seed_by_seed() -> None:
+    # 0 until 10, 0.5 until 20, 0.1 until 40 and 0.6 until 100, where its budget ends.
+    assert along(row("default", 1, [*PEAK, (120, 12.0, 9.0)])) == pytest.approx(0.43)
+    assert along(row("default", 1, [])) == 0.0
+    rows = [*(row("default", seed, [(0, 0.0, 1.0)]) for seed in (1, 2, 3)),
+            row("no hurdles", 1, [(10, 0.0, 1.0)]), row("no hurdles", 2, [(50, 0.0, 1.0)]),
+            row("no warm-up", 3, [(50, 0.0, 1.0)])]  # fmt: skip
+    found = over_default(rows, "no hurdles")
+    assert found is not None
+    assert (found["seeds"], found["value"]) == (2, pytest.approx(-0.3))
+    assert found["low"] < -0.3 < found["high"]
+    assert over_default(rows, "default") is None
+    assert over_default(rows, "no warm-up") is None  # one seed has no interval
+    assert (
+        over_default([row("default", seed, []) for seed in (1, 2)] + rows[3:], "no hurdles") is None
+    )
+
+
+def test_the_page_says_which_ingredients_earn_their_place() -> None:
+    changes = {"no hurdles": (-0.2, -0.1), "no warm-up": (0.1, 0.2), "no experience": (-0.1, 0.1),
+               "no fresh seeds": (0.0, 0.0), "parsimony": (-0.1, 0.2)}  # fmt: skip
+    found = {
+        name: {"over_default": {"value": (low + high) / 2, "low": low, "high": high}}
+        for name, (low, high) in changes.items()
+    }
+    assert list(efficiency.what_earns_its_place(found)) == [
+        "- Worse without: no hurdles. Better without: no warm-up. The same with every seed, for "
+        "nothing comes of it within the budget: no fresh seeds. Nothing sure of the other 1.",
+        "- Worse with: none. Better with: none. The same with every seed, for nothing comes of it "
+        "within the budget: none. Nothing sure of the other 1.",
+    ]
 
 
 def test_targets_are_judged_by_the_hardest_rival() -> None:

@@ -470,6 +470,14 @@ def test_the_study_goes_on_where_it_was_stopped(full_table: Table, tmp_path: Pat
     with pytest.raises(ConfigError, match="several studies"):
         study_table.searched(told(2, more), {**options, "steps": 300})
 
+    assert study_table.reported(told(2, first, more), options) == read_rows([first, more])
+    result = study_table.result_of(full_table, rows, options, {"no hurdles": "the same"})
+    assert result["summary"]["default"]["searches"] == 2
+    assert result["variants"].keys() == {"default", "random"}
+    for files, asked in (((first,), {**options, "steps": 300}), ((), options)):
+        with pytest.raises(ConfigError, match="the options that are asked for"):
+            study_table.reported(told(2, *files), asked)
+
 
 def test_the_controllers_seconds_are_its_own(
     full_table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
