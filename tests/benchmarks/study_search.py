@@ -23,7 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -238,10 +238,15 @@ def transfer(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def audits(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
-    """Of all searches: audited rejections of the signal check, and how many were wrong."""
-    told = [row["audit"] for row in rows]
-    return {name: sum(one[name] for one in told) for name in ("audited", "wrong")}
+def audits(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Variant -> rejections of the signal check that were audited, and how many were wrong."""
+    return {
+        variant: {
+            name: sum(row["audit"][name] for row in rows if row["variant"] == variant)
+            for name in ("audited", "wrong")
+        }
+        for variant in dict.fromkeys(row["variant"] for row in rows)
+    }
 
 
 def report(options: argparse.Namespace) -> None:

@@ -254,7 +254,8 @@ def test_a_report_is_made_of_the_rows_of_one_study(
     told = json.loads((tmp_path / "search.json").read_text())
     assert told["seconds_are"] == "processor seconds"
     assert told["summary"].keys() == {"default", "random"}
-    assert told["signal"]["in_the_searches"] == {"audited": 45, "wrong": 15}
+    each = {"audited": 9, "wrong": 3}
+    assert told["signal"]["in_the_searches"] == dict.fromkeys(names, each)
     assert told["unseen_network"]["three_minus_one"]["left_out"] == 1
     two = [one for one in rows if one["variant"] in ("default", "random") and one["seed"] < 2]
     assert told["first"] == {"seeds": 2, "targets": json.loads(json.dumps(targets(summary(two))))}
@@ -326,7 +327,7 @@ def search_result() -> dict[str, Any]:
         "held_out_seeds": 2, "unseen_rates": [0.1, 0.2],
         "unseen_seeds": {"to choose the rate": 3, "reported": 5},
         "signal": {"fitted_on": data, "judged_on": data, "judged": share,
-                   "in_the_searches": {"audited": 4, "wrong": 1}},
+                   "in_the_searches": {"default": {"audited": 4, "wrong": 1}}},
         "targets": targets(summary(ROWS)), "summary": summary(ROWS),
         "unseen_network": {"default": one, "resnet alone": one,
                            "three_minus_one": {**one, "seeds": 2, "left_out": 1}},
