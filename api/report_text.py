@@ -19,6 +19,9 @@ from evosearch.state import State
 from evosearch.stats import Interval
 from evosearch.surrogate import calibration, discard_rate
 
+OFTEN_WRONG = 0.1
+"""Share of what would pass quality; where the whole interval is above it, a way out is named."""
+
 
 def say(console: Console, line: str, style: str = "") -> None:
     """Print a line as it is: no markup, no highlighting, not folded."""
@@ -134,10 +137,18 @@ def audit_line(state: State) -> str:
     rate, audited = audited_rate(state), state.audit.audited
     if rate is None:
         return f"false rejections by the signal check: unknown, {audited} of its rejections audited"
-    return (
+    told = (
         f"false rejections by the signal check: {rate_text(rate)} of what would pass quality "
-        "(95 %), "
-        f"{state.audit.wrongly_rejected} of {audited} audited rejections were wrong"
-        + ("; rather less, for what a hurdle stopped before its last network is not counted as good"
-           if state.config.checks.hurdles.steps else "")
-    )  # fmt: skip
+        f"(95 %), {state.audit.wrongly_rejected} of {audited} audited rejections were wrong"
+    )
+    if state.config.checks.hurdles.steps:
+        told += (
+            "; rather less, for what a hurdle stopped before its last network is not counted as "
+            "good"
+        )
+    if rate.low > OFTEN_WRONG:
+        told += (
+            ". It is often wrong here: a search with checks.signal.learn=true has bounds of its "
+            "own, one with checks.signal.enabled=false does without"
+        )
+    return told

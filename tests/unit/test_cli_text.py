@@ -14,7 +14,7 @@ from api.cli import run
 from api.lease import Keeper, acquire_patiently
 from api.live import LineView, picture, progress_line
 from api.progress import FunnelRow, Meter, Progress, ScoreRow
-from api.report_text import print_final
+from api.report_text import audit_line, print_final
 from api.run_view import html_of
 from api.signals import Signals
 from api.tables import score_table
@@ -297,3 +297,13 @@ def test_a_signal_asks_and_the_handlers_come_back() -> None:
         assert signals.caught == signal.SIGTERM
         assert signals.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_signal_check_that_is_often_wrong_is_told_with_a_way_out() -> None:
+    state = State(Created(config=load_preset("quickstart")))
+    assert "unknown, 0 of its rejections audited" in audit_line(state)
+    state.audit.audited, state.audit.wrongly_rejected, state.audit.passed_quality = 28, 11, 354
+    assert "11 of 28 audited rejections were wrong" in audit_line(state)
+    assert "It is often wrong here: a search with checks.signal.learn=true" in audit_line(state)
+    state.audit.wrongly_rejected = 2
+    assert "often wrong" not in audit_line(state)
