@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from docs.search_figures import FEWEST, number, percent, points, share
 from tests.benchmarks.rivals import INGREDIENTS, KINDS, NO_EXPERIENCE, OTHERS, RIVALS, WANTED
 
 TARGET = Path(__file__).with_name("search-efficiency.md")
@@ -23,8 +24,6 @@ PICTURES = Path(__file__).with_name("pictures")
 RESULTS = Path(__file__).parents[1] / "tests" / "benchmarks" / "results"
 KIND_NAMES = {"random": "random search", "paper": "the paper's algorithm"}
 STEPS, SECONDS = "training steps", "seconds"
-FEWEST = 6
-"""Seeds for an interval: the range of five would hold a median 94 % of the time, of six 97 %."""
 PLOTS = ("table_steps", "table_seconds", "search_steps", "search_seconds")
 
 HEAD = """# How much training the search saves
@@ -55,8 +54,7 @@ holds more, that is said. A median is the upper of two middle values, for a sear
 there is as far off as can be, and nothing lies between. Seeds on which a rival's front is worth
 nothing have nothing to be reached; they do not count there and are told apart. *Over all seeds*
 counts them: on these the default has to be worth anything at all, which is more than the rival is.
-Intervals are bootstrap
-intervals (95 %) of the median; there is none for fewer than six seeds."""
+Intervals are bootstrap intervals (95 %) of the median; there is none for fewer than six seeds."""
 
 
 def page(folder: Path = RESULTS) -> str:
@@ -470,34 +468,6 @@ def _closest(table: Mapping[str, Any], rival: str, axis: str) -> str:
         return "No variant on the table was compared with it."
     best = ", ".join(f"{name} ({value:.2f})" for value, name in sorted(shares)[:3])
     return f"Of all variants on the table these need the least of it: {best}."
-
-
-def share(one: Mapping[str, float | None], seeds: int) -> str:
-    """A median over seeds with its interval, where they are enough for one; what is not reached is
-    said so."""
-    value, low, high = (
-        "not reached" if one[name] is None else f"{one[name]:.2f}"
-        for name in ("value", "low", "high")
-    )
-    return value if seeds < FEWEST else f"{value} [{low}, {high}]"
-
-
-def number(one: Mapping[str, float | None], digits: int) -> str:
-    """A median with its interval."""
-    value, low, high = (f"{one[name] or 0.0:,.{digits}f}" for name in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
-def percent(one: Mapping[str, float]) -> str:
-    """A share in per cent, with its interval."""
-    value, low, high = (100 * one[name] for name in ("value", "low", "high"))
-    return f"{value:+.0f} % [{low:+.0f}, {high:+.0f}]"
-
-
-def points(one: Mapping[str, float]) -> str:
-    """A difference of accuracies in points, with its interval."""
-    value, low, high = (100 * one[name] for name in ("value", "low", "high"))
-    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def main() -> None:

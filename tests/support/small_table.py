@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from evosearch import events as ev
@@ -11,6 +12,8 @@ from evosearch.presets import load_preset
 from evosearch.records import Job, Message
 from workers.evaluate import Context, run_job
 from workers.inline import one_thread
+from workers.table.build import build, make_plan
+from workers.table.form import Table
 
 ANCHORS = [f'{{name = "{name}", width = 4}}' for name in ("resnet", "mobilenetv2")]
 SEARCH = (
@@ -31,6 +34,11 @@ EVOLUTION = (
 
 def configured(*more: str) -> SearchConfig:
     return load_preset("quickstart", (*SEARCH, *EVOLUTION, *more))
+
+
+def full(path: Path) -> Table:
+    """A table that holds all of its space, built into that file."""
+    return build(make_plan(configured('space.allow=["max", "div", "rms_batch"]'), seeds=2), path)
 
 
 def plain(messages: list[Message]) -> Any:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from argparse import Namespace
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,6 @@ from evosearch import events as ev
 from evosearch.config import Bounds, Hurdles, Quality, Signal, Stability
 from evosearch.controller import Controller
 from evosearch.errors import ConfigError, NotFound, WorkerError
-from evosearch.propose import Proposer
 from evosearch.records import Job, JobDone, Run, Subject
 from evosearch.state import State
 from evosearch.streams import evaluation_seed
@@ -29,14 +25,12 @@ from evosearch.subspace import Enumeration, Function
 from primitives.digest import digest
 from primitives.fingerprint import fingerprint
 from primitives.graph import Graph, Node
-from tests.benchmarks import study_table
-from tests.benchmarks.chart import write_bands
-from tests.benchmarks.record import read_rows
 from tests.support.small_table import (
     EVOLUTION,
     SEARCH,
     as_checked,
     configured,
+    full,
     inline,
     plain,
 )
@@ -227,8 +221,7 @@ def searched(table: Table, *more: str, seed: int = 3, **settings: Any) -> tuple[
 
 @pytest.fixture(scope="module")
 def full_table(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    whole = make_plan(configured('space.allow=["max", "div", "rms_batch"]'), seeds=2)
-    return build(whole, tmp_path_factory.mktemp("full") / "full.npz")
+    return full(tmp_path_factory.mktemp("full") / "full.npz")
 
 
 def test_a_search_runs_on_the_table_until_the_space_is_exhausted(full_table: Table) -> None:
@@ -418,90 +411,3 @@ def test_the_commands_build_and_show(
     assert "warning: no known layer is inside" in capsys.readouterr().err
     assert run([*command, "--primitives", "max,maxx"]) != 0
     assert "no such primitive" in capsys.readouterr().err
-
-
-def without_time(row: dict[str, Any]) -> dict[str, Any]:
-    """What is the same however busy the machine is."""
-    path = [(steps, value) for steps, _, value in row["path"]]
-    return {**row, "seconds": 0.0, "controller_seconds": 0.0, "path": path}
-
-
-def test_the_study_compares_searches_seed_by_seed(full_table: Table, tmp_path: Path) -> None:
-    path = tmp_path / "full.npz"
-    save_table(path, full_table)
-    options = {"steps": 400, "workers": 1, "held_out": 1, "set": EVOLUTION}
-    rows = [
-        study_table.search((str(path), variant, seed, options))
-        for variant in ("default", "random")
-        for seed in (1, 2, 3)
-    ]
-    assert all(row["steps"] >= 400 or row["exhausted"] for row in rows)
-    assert all(row["outside"] == 0 for row in rows)
-    again = study_table.search((str(path), "default", 1, options))
-    assert without_time(again) == without_time(rows[0])
-    assert all(0.0 < row["controller_seconds"] < row["seconds"] for row in rows)
-    found = study_table.summary(rows)
-    assert found["random"]["against"]["random"]["steps"]["reached_by"] == 1.0
-    assert found["default"]["searches"] == 3
-    bands = study_table.bands(rows, 0)
-    write_bands(tmp_path / "bands.svg", "title", "steps", "hypervolume", bands)
-    assert (tmp_path / "bands.svg").read_text().count("<polyline") == 2
-
-
-def test_the_study_goes_on_where_it_was_stopped(full_table: Table, tmp_path: Path) -> None:
-    path, first, more = (tmp_path / name for name in ("full.npz", "first.jsonl", "more.jsonl"))
-    save_table(path, full_table)
-    options = {"steps": 200, "workers": 1, "held_out": 1, "set": [*EVOLUTION]}
-
-    def told(seeds: int, *rows: Path, variants: Sequence[str] = ("default", "random")) -> Namespace:
-        return Namespace(
-            table=path, variants=list(variants), seeds=seeds, first_seed=1, rows=list(rows),
-            processes=1,
-        )  # fmt: skip
-
-    study_table.searched(told(1, first), options)
-    study_table.searched(told(2, more, first, variants=["default"]), options)
-    assert [(row["variant"], row["seed"]) for row in read_rows([more])] == [("default", 2)]
-    rows = study_table.searched(told(2, more, first), options)
-    assert len(rows) == len(read_rows([more, first])) == 4
-    before = {(one["variant"], one["seed"]): without_time(one) for one in rows}
-    for one in study_table.searched(told(2), options):
-        assert without_time(one) == before[one["variant"], one["seed"]]
-    with pytest.raises(ConfigError, match="several studies"):
-        study_table.searched(told(2, more), {**options, "steps": 300})
-
-    assert study_table.reported(told(2, first, more), options) == read_rows([first, more])
-    result = study_table.result_of(full_table, rows, options, {"no hurdles": "the same"})
-    assert result["summary"]["default"]["searches"] == 2
-    assert result["variants"].keys() == {"default", "random"}
-    for files, asked in (((first,), {**options, "steps": 300}), ((), options)):
-        with pytest.raises(ConfigError, match="the options that are asked for"):
-            study_table.reported(told(2, *files), asked)
-
-
-def test_the_controllers_seconds_are_its_own(
-    full_table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the controller takes is in them, but not what the table takes."""
-    path = tmp_path / "full.npz"
-    save_table(path, full_table)
-    options = {"steps": 200, "workers": 1, "held_out": 1, "set": [*EVOLUTION]}
-
-    def slower(owner: type, name: str) -> dict[str, Any]:
-        plain = getattr(owner, name)
-
-        def slow(*args: Any) -> Any:
-            until = time.process_time() + 0.05
-            while time.process_time() < until:
-                pass
-            return plain(*args)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, name, slow)
-            return study_table.search((str(path), "random", 1, options))
-
-    looking, proposing = slower(TablePool, "answer"), slower(Proposer, "seek")
-    least = 0.05 * looking["asked"]
-    assert looking["controller_seconds"] < least < proposing["controller_seconds"]
-    assert proposing["seconds"] > proposing["controller_seconds"]
-    assert without_time(looking) == without_time(proposing)
