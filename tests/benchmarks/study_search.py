@@ -211,15 +211,19 @@ def transfer(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Variant -> its leaders' mean score over BN-ReLU's in the unseen network, with 95 % intervals.
 
     ``searches``: those with a leader; ``without_a_leader``: the others, which tell nothing and are
-    left out. ``three_minus_one``: of the default's leader and the mean of those of its seed's
+    left out; ``evaluated``: the median of candidates that they all trained to the end.
+    ``three_minus_one``: of the default's leader and the mean of those of its seed's
     single anchors; ``left_out``: seeds of which one of the four has no leader, or was not searched.
     """
     by = {(row["variant"], row["seed"]): row["unseen"] for row in rows}
     found: dict[str, Any] = {}
     for variant in dict.fromkeys(row["variant"] for row in rows):
-        some = [row["unseen"] for row in rows if row["variant"] == variant]
-        known = [value for value in some if value is not None]
-        found[variant] = {"searches": len(known), "without_a_leader": len(some) - len(known)}
+        some = [row for row in rows if row["variant"] == variant]
+        known = [row["unseen"] for row in some if row["unseen"] is not None]
+        found[variant] = {
+            "searches": len(known), "without_a_leader": len(some) - len(known),
+            "evaluated": float(np.median([row["evaluated"] for row in some])),
+        }  # fmt: skip
         if known:
             found[variant] |= paired_interval(np.array(known))._asdict()
     seeds = sorted({row["seed"] for row in rows if row["variant"] in ("default", *ALONE)})

@@ -287,15 +287,25 @@ def test_searches_without_a_leader_are_counted_and_left_out() -> None:
         "mobilenetv2 alone": [0.0, 0.1, None], "efficientnet alone": [0.0, None, 0.2],
     }  # fmt: skip
     rows = [
-        {"variant": name, "seed": seed, "unseen": value}
+        {"variant": name, "seed": seed, "unseen": value, "evaluated": 3 * seed}
         for name, some in values.items() for seed, value in enumerate(some)
     ]  # fmt: skip
     found = study_search.transfer(rows)
     assert found["default"]["value"] == pytest.approx(0.2)
     assert found["default"]["without_a_leader"] == 1
     assert (found["three_minus_one"]["seeds"], found["three_minus_one"]["left_out"]) == (1, 2)
-    nobody = study_search.transfer([{"variant": "default", "seed": 1, "unseen": None}])
-    assert nobody == {"default": {"searches": 0, "without_a_leader": 1}}
+    assert found["default"]["evaluated"] == 3.0
+    nobody = study_search.transfer([rows[2]])
+    assert nobody == {"default": {"searches": 0, "without_a_leader": 1, "evaluated": 6.0}}
+
+
+def test_the_papers_claim_is_judged_by_the_interval_of_three_minus_one() -> None:
+    def told(value: float) -> str:
+        return efficiency.what_of_the_claim({"value": value, "low": value - 1, "high": value + 1})
+
+    assert told(1.5).startswith("The claim holds here")
+    assert told(0.5).startswith("The interval holds 0")
+    assert told(-1.5).startswith("**The claim does not hold here**")
 
 
 def test_the_studys_signal_bounds_never_saw_its_data() -> None:
@@ -318,7 +328,14 @@ def table_result() -> dict[str, Any]:
 
 
 def search_result() -> dict[str, Any]:
-    one = {"searches": 3, "without_a_leader": 1, "value": 0.1, "low": -0.1, "high": 0.3}
+    one = {
+        "searches": 3,
+        "without_a_leader": 1,
+        "evaluated": 9.0,
+        "value": 0.1,
+        "low": -0.1,
+        "high": 0.3,
+    }
     share = {"candidates": 9, "failures_rejected": 0.9, "good_wrongly_rejected_count": 1,
              "pass_quality": 5}  # fmt: skip
     data = [{"dataset": "polarity-digits"}]
