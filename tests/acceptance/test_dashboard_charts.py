@@ -17,7 +17,7 @@ from db.controllers import Controllers
 from db.queries_rest import Notes
 from db.service_writes import ServiceWrites
 from db.sql_store import SqlStore
-from evosearch.events import JobLost, Skipped
+from evosearch.events import BudgetChanged, JobLost, Skipped, StatusChanged
 from evosearch.records import Failure
 from tests.acceptance.test_dashboard import FREE, rows
 from tests.acceptance.test_dashboard_hands import saved
@@ -344,3 +344,34 @@ def assert_former_leaders(page: Page, service: Running, story: Story) -> None:
     assert since["leader_now"] == since["leader_before"]  # one seed is no leader yet
     assert drawn == [one for one in since["leaders_before"] if one != since["leader_now"]]
     assert len(drawn) > 2
+
+
+def test_a_search_that_its_hours_ended(made: tuple[Running, Story, Path], chrome: Browser) -> None:
+    """One more came in after the budget's end; the two marks stand together, and each interval has
+    its place on the chart."""
+    service, other, _ = made
+    story = Story(other.store, "hours001")
+    story.baselines()
+    story.many(9)
+    story.write(BudgetChanged(evaluations=9, reason="hours"))
+    best = story.candidate([0.72, 0.64, 0.60])
+    story.confirm(best, [[0.60, 0.80, 0.70], [0.66, 0.55, 0.74], [0.61, 0.50, 0.72]])
+    story.write(StatusChanged(status="running"), StatusChanged(status="finished"))
+    story.flush()
+    with visit(chrome) as seen:
+        page = seen.page
+        page.goto(f"{service.url}/search/hours001")
+        settled(page)
+        expect(page.locator("[data-cell=evaluated]")).to_contain_text("10 / 10")
+        progress = page.get_by_role("region", name="Progress").locator(".plot")
+        words = progress.evaluate("plot => plot.layout.annotations.map(one => one.text)")
+        assert "budget, paused, resumed, finished" in words
+        ends = page.locator(".chart .plot").first.evaluate(
+            "plot => [plot.layout.yaxis.range, plot.data.filter(one => one.error_y).flatMap(one =>"
+            " one.y.flatMap((y, i) => [y - one.error_y.array[i], y + one.error_y.array[i]]))]"
+        )
+        assert len(ends[1]) == 2
+        assert ends[0][0] < min(ends[1]) < max(ends[1]) < ends[0][1]
+        page.goto(f"{service.url}/search/hours001/report")
+        expect(page.locator("main")).to_contain_text("10 of 10 evaluated")
+        seen.assert_quiet()

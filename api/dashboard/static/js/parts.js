@@ -19,6 +19,14 @@ export function statePill(status) {
 }
 
 /**
+ * How many candidates a search evaluates; those under way when its budget ended are among them.
+ * @param {{evaluated: number, budget: number}} search
+ */
+export function wanted(search) {
+  return Math.max(search.budget, search.evaluated);
+}
+
+/**
  * A line without axes.
  * @param {number[]} values
  * @param {string} label

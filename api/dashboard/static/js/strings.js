@@ -365,7 +365,7 @@ export const T = {
     none: "Too few candidates yet", primitive: "primitive", first: "first", last: "latest", trend: "over time",
   },
   lineage: {
-    help: "Ancestors from left to right; each line is a mutation: its operator, and what it did to the number of live nodes. A dot marks what was no mutation: a random or enqueued graph.",
+    help: "Ancestors from left to right; each line is a mutation: its operator, and what it did to the number of live nodes, where there is room; point at a line to be told. A dot marks what was no mutation: a random or enqueued graph.",
     mutation: "mutation", howMany: "How many of the front", of: (/** @type {number} */ n, /** @type {number} */ all) => `${n} of ${all}`,
     change: (/** @type {string} */ name, /** @type {number} */ before, /** @type {number} */ after) => `${name}: ${before} live nodes before, ${after} after`,
     none: "It has no ancestors: it was drawn at random.", whole: "Whole front", one: (/** @type {number} */ b) => `Candidate ${b}`,
@@ -395,7 +395,7 @@ export const T = {
   report: {
     title: "report", back: "Back to the search", print: "Print", front: "Pareto front", origin: "Reproducibility",
     id: (/** @type {string} */ id) => `search ${id}`,
-    evaluated: (/** @type {number} */ n, /** @type {number} */ of) => `${n.toLocaleString("en")} of ${Math.max(n, of).toLocaleString("en")} evaluated`,
+    evaluated: (/** @type {number} */ n, /** @type {number} */ of) => `${n.toLocaleString("en")} of ${of.toLocaleString("en")} evaluated`,
     task: (/** @type {string} */ dataset, /** @type {number} */ steps) => `${dataset}, ${steps.toLocaleString("en")} steps`,
     printed: (/** @type {string} */ when) => `as of ${when}`,
     frontNote: "No evaluated candidate is at least as good in every column of scores. In order of the lower bound of the gain; scores of one seed are provisional.",

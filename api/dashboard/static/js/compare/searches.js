@@ -7,7 +7,7 @@ import { fill, h } from "../dom.js";
 import { count, duration, gainText } from "../format.js";
 import { finalTone, tone } from "../layer/gain.js";
 import { gainDigits, gainFactor, gainUnit, scoreTitle, useObjectives, valueFactor } from "../measure.js";
-import { statePill } from "../parts.js";
+import { statePill, wanted } from "../parts.js";
 import { Chart, series } from "../plot.js";
 import { go, href } from "../router.js";
 import { T } from "../strings.js";
@@ -115,7 +115,7 @@ export class SearchComparison {
         row(C.rows.leader, (one) => one.verdict.leader && h("div", {},
           h("a", { href: href(`search/${one.id}/candidate/${one.verdict.leader.birth}`) }, T.candidatePage.title(one.verdict.leader.birth)),
           h("div", { class: "formula small" }, one.verdict.leader.formula ?? ""))),
-        row(C.rows.evaluated, (one) => `${count(one.evaluated)} / ${count(one.budget)}`),
+        row(C.rows.evaluated, (one) => `${count(one.evaluated)} / ${count(wanted(one))}`),
         row(C.rows.hours, (one) => duration(3600 * one.worker_hours)),
         row(C.rows.dataset, (one) => one.dataset),
         row(C.rows.anchors, (one) => one.anchors.join(", "))));

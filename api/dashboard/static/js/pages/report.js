@@ -7,6 +7,7 @@ import { Problem, get } from "../api.js";
 import { fill, h } from "../dom.js";
 import { exactMoment, gainText, NONE, score } from "../format.js";
 import { gainUnit, meaning, objectiveOf, shortTitle, useObjectives } from "../measure.js";
+import { wanted } from "../parts.js";
 import { go, href } from "../router.js";
 import { Config } from "../search/config.js";
 import { FunnelChart } from "../search/funnel.js";
@@ -79,7 +80,7 @@ function leave(model) {
 function about(search) {
   const task = search.config.task;
   return [R.id(search.id), T.states[/** @type {"running"} */ (search.status)] ?? search.status,
-    R.evaluated(search.evaluated, search.budget), R.task(task.dataset, task.steps), search.anchors.join(", "), meaning(),
+    R.evaluated(search.evaluated, wanted(search)), R.task(task.dataset, task.steps), search.anchors.join(", "), meaning(),
     R.printed(exactMoment(new Date()))].filter(Boolean).join(" · ");
 }
 

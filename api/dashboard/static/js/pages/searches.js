@@ -7,7 +7,7 @@ import { fill, h, throttled } from "../dom.js";
 import { ago, count, moment } from "../format.js";
 import { icon } from "../icons.js";
 import { hideLink, showLink } from "../live.js";
-import { progressBar, sparkline, statePill } from "../parts.js";
+import { progressBar, sparkline, statePill, wanted } from "../parts.js";
 import { go, href, params, setParams } from "../router.js";
 import { Still } from "../still.js";
 import { EventFeed } from "../stream.js";
@@ -250,9 +250,9 @@ class Searches {
         : h("span", { class: "quiet small" }, failed ? T.searches.unread : T.searches.reading)),
       h("div", { class: "search-spark", data: { tip: T.searches.volume } }, volume),
       h("div", { class: "search-progress" },
-        h("div", { class: "small" }, h("strong", {}, count(one.evaluated)), ` / ${count(one.budget)} `,
+        h("div", { class: "small" }, h("strong", {}, count(one.evaluated)), ` / ${count(wanted(one))} `,
           h("span", { class: "quiet" }, T.searches.evaluated)),
-        progressBar(one.evaluated / one.budget, `${T.searches.progress}: ${one.title}`),
+        progressBar(one.evaluated / wanted(one), `${T.searches.progress}: ${one.title}`),
         h("div", { class: "small quiet", data: { tip: moment(one.created_at), at: String(updated) } },
           ago((Date.now() - updated) / 1000))),
       menu);

@@ -231,11 +231,11 @@ export class GainChart {
     const inside = this.inside();
     if (found.rest) traces.push(restTrace(found, inside ? 0.3 : 1));
     if (inside?.rest) traces.push(restTrace(inside, 1));
-    if (this.kind === "pareto") traces.push(stairs(found));
-    else traces.push(bars(found, xs, ys));
+    const intervals = this.kind === "pareto" ? null : bars(found, xs, ys);
+    traces.push(intervals ?? stairs(found));
     if (whole) traces.push(...pointTraces(found, xs, ys));
     traces.push(baselines(found), ...this.special(found, xs, ys));
-    return { traces, layout: layout(found, xs, ys),
+    return { traces, layout: layout(found, xs, [...ys, ...(intervals ? ends(intervals) : [])]),
       table: { columns: ["candidate", found.x_name, found.y_name, "margin", "seeds", "on_front"],
                rows: found.births.map((/** @type {number} */ birth, /** @type {number} */ i) =>
                  [birth, found.x[i], found.y[i], found.margin[i], found.seeds[i], found.on_front[i]]) } };
@@ -325,6 +325,14 @@ function bars(found, xs, ys) {
   return { type: "scatter", mode: "markers", x: wanted.map((/** @type {number} */ i) => xs[i]), y: wanted.map((/** @type {number} */ i) => ys[i]),
            hoverinfo: "skip", name: T.gain.legend.confirmed, marker: { size: 1, color: colour("ink-3") },
            error_y: { type: "data", array: wanted.map((/** @type {number} */ i) => gainFactor() * found.margin[i]), thickness: 1, width: 0, color: `${colour("ink-3")}99` } };
+}
+
+/**
+ * Where intervals end, so that all of them are seen.
+ * @param {{y: number[], error_y: {array: number[]}}} intervals
+ */
+function ends(intervals) {
+  return intervals.y.flatMap((y, i) => [y - intervals.error_y.array[i], y + intervals.error_y.array[i]]);
 }
 
 /**

@@ -6,7 +6,7 @@ import { patch, post, Problem } from "../api.js";
 import { fill, h, setText } from "../dom.js";
 import { ago, count, duration, moment, number, NONE } from "../format.js";
 import { icon } from "../icons.js";
-import { progressBar, statePill } from "../parts.js";
+import { progressBar, statePill, wanted } from "../parts.js";
 import { href } from "../router.js";
 import { T } from "../strings.js";
 import { ask, button, toast, toastProblem, word } from "../ui.js";
@@ -99,8 +99,8 @@ export class Header {
         idle && h("span", { class: "pill warn", tabindex: "0", data: { tip: T.search.noControllerTip } }, T.search.noController));
       this.drawActions(search);
     }
-    fill(this.cells.evaluated.value, h("strong", {}, count(search.evaluated)), ` / ${count(search.budget)}`,
-      progressBar(search.evaluated / search.budget, T.search.evaluations));
+    fill(this.cells.evaluated.value, h("strong", {}, count(search.evaluated)), ` / ${count(wanted(search))}`,
+      progressBar(search.evaluated / wanted(search), T.search.evaluations));
     this.drawFinish(search);
     if (workers) this.drawWorkers(workers, search);
     if (costs) {

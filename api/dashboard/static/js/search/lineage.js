@@ -16,6 +16,8 @@ const CHOICES = [8, 16, 32, 64];
 const STEP = 200;
 const BOX = 94;
 const HIGH = 40;
+/** Width of what stands on a line. */
+const SIGN = 84;
 
 export class Lineage {
   /**
@@ -126,35 +128,40 @@ export class Lineage {
     const best = Math.max(...[...known.values()].map((one) => one.mean_score ?? 0));
     const made = h("div", { class: "lineage", tabindex: "0", role: "region", "aria-label": T.tabs.lineage },
       s("svg", { width, height, viewBox: `0 0 ${width} ${height}` },
-        [...links.values()].map(({ parent, child }) => {
-          const a = places.get(parent);
-          const b = places.get(child);
-          if (!a || !b) return null;
-          const from = [a.x + BOX, a.y + 13];
-          const to = [b.x, b.y + 13];
-          const middle = (from[0] + to[0]) / 2;
-          return [s("path", { d: `M${from}C${middle} ${from[1]} ${middle} ${to[1]} ${to}`, class: "branch" }),
-            this.change(known.get(parent), known.get(child), middle, (from[1] + to[1]) / 2 - 3)];
-        }),
+        this.branches([...links.values()], places, known),
         [...places].map(([birth, at]) => this.node(birth, at, known.get(birth), best, roots.includes(birth)))));
     requestAnimationFrame(() => (made.scrollLeft = made.scrollWidth)); // who was asked for is in sight
     return made;
   }
 
   /**
-   * What the mutation was, and what it did to the number of live nodes, on the way from parent to child.
-   * @param {any} parent
-   * @param {any} child
-   * @param {number} x
-   * @param {number} y
+   * A line from each parent to its child. What was done stands on it where there is room, the nearest
+   * kin first; pointing at the line tells it, too.
+   * @param {{parent: number, child: number}[]} links
+   * @param {Map<number, {x: number, y: number}>} places
+   * @param {Map<number, any>} known
    */
-  change(parent, child, x, y) {
-    if (!parent || !child) return null;
-    const by = child.live_nodes - parent.live_nodes;
-    const size = by === 0 ? "=" : `${by > 0 ? "+" : "\u2212"}${Math.abs(by)}`;
-    const name = child.operator ?? (child.origin === "mutation" ? T.lineage.mutation : child.origin);
-    const short = name.length > 13 ? `${name.slice(0, 12)}\u2026` : name;
-    return s("text", { x, y, class: "mutation", "text-anchor": "middle", data: { tip: T.lineage.change(name, parent.live_nodes, child.live_nodes) } }, `${short} ${size}`);
+  branches(links, places, known) {
+    /** @type {{x: number, y: number}[]} */
+    const signs = [];
+    const room = (/** @type {number} */ x, /** @type {number} */ y) =>
+      !signs.some((one) => Math.abs(one.x - x) < SIGN && Math.abs(one.y - y) < 11)
+      && ![...places.values()].some((one) => Math.abs(one.x + BOX / 2 - x) < (BOX + SIGN) / 2 && y > one.y - 3 && y < one.y + 39);
+    const drawn = links.flatMap(({ parent, child }) => {
+      const a = places.get(parent);
+      const b = places.get(child);
+      return a && b ? [{ a: { x: a.x + BOX, y: a.y + 13 }, b: { x: b.x, y: b.y + 13 }, parent: known.get(parent), child: known.get(child) }] : [];
+    }).sort((one, other) => one.b.x - one.a.x - (other.b.x - other.a.x));
+    return drawn.map(({ a, b, parent, child }) => {
+      const x = (a.x + b.x) / 2;
+      const y = (a.y + b.y) / 2 - 3;
+      const told = parent && child ? change(parent, child) : null;
+      const seen = told && room(x, y);
+      if (seen) signs.push({ x, y });
+      const data = told ? { tip: told.whole } : {};
+      return [s("path", { d: `M${a.x},${a.y}C${x} ${a.y} ${x} ${b.y} ${b.x},${b.y}`, class: "branch", data }),
+        seen && s("text", { x, y, class: "mutation", "text-anchor": "middle", data }, told.short)];
+    });
   }
 
   /**
@@ -177,3 +184,15 @@ export class Lineage {
   }
 }
 
+/**
+ * What the mutation was, and what it did to the number of live nodes: on a line, and in full.
+ * @param {any} parent
+ * @param {any} child
+ */
+function change(parent, child) {
+  const by = child.live_nodes - parent.live_nodes;
+  const size = by === 0 ? "=" : `${by > 0 ? "+" : "\u2212"}${Math.abs(by)}`;
+  const name = child.operator ?? (child.origin === "mutation" ? T.lineage.mutation : child.origin);
+  const short = name.length > 13 ? `${name.slice(0, 12)}\u2026` : name;
+  return { short: `${short} ${size}`, whole: T.lineage.change(name, parent.live_nodes, child.live_nodes) };
+}

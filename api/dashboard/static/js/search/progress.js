@@ -125,12 +125,7 @@ export class ProgressChart {
       shapes.push(/** @type {any} */ ({ type: "line", yref: "paper", y0: 0, y1: 1, x0: mark[unit], x1: mark[unit], layer: "below",
         line: { width: 1, color: `${colour("line-strong")}`, dash: "dot" } }));
     }
-    const words = new Map();
-    for (const mark of found.marks) {
-      if (mark.kind === "phase") continue;
-      words.set(mark[unit], T.progress.marks[/** @type {"pause"} */ (mark.kind)] ?? mark.kind);
-    }
-    for (const [x, text] of [...words].slice(-6)) {
+    for (const [x, text] of signsOf(found, unit).slice(-6)) {
       signs.push({ x, y: 1, yref: "paper", yanchor: "bottom", showarrow: false, text, font: { size: 10, color: colour("ink-3") }, xanchor: "right" });
     }
     signs.push({ x: 0.012, xref: "paper", y: 0.23, yref: "paper", xanchor: "left", yanchor: "top", showarrow: false,
@@ -166,6 +161,28 @@ function band(searches, unit) {
   const style = { type: "scatter", mode: "lines", x: xs, hoverinfo: "skip", line: { shape: "hv", width: 0.6, color: `${tone}88` } };
   return [{ ...style, y: edge(Math.min), showlegend: false, name: T.progress.random(runs.length) },
           { ...style, y: edge(Math.max), name: T.progress.random(runs.length), fill: "tonexty", fillcolor: `${tone}33` }];
+}
+
+/**
+ * Where which words stand above the chart. Those of marks that are close together stand at the last
+ * of these, for they would lie on each other.
+ * @param {any} found
+ * @param {string} unit
+ * @returns {[number, string][]}
+ */
+function signsOf(found, unit) {
+  const near = 0.15 * (found.now[unit] || 1);
+  /** @type {{first: number, last: number, words: Set<string>}[]} */
+  const groups = [];
+  for (const mark of found.marks) {
+    if (mark.kind === "phase") continue;
+    const at = mark[unit];
+    let group = groups.at(-1);
+    if (!group || at - group.first > near) groups.push((group = { first: at, last: at, words: new Set() }));
+    group.last = at;
+    group.words.add(T.progress.marks[/** @type {"pause"} */ (mark.kind)] ?? mark.kind);
+  }
+  return groups.map((one) => [one.last, [...one.words].join(", ")]);
 }
 
 /** @param {any} found */
