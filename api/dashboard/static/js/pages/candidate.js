@@ -228,9 +228,9 @@ class CandidatePage {
     }
     const seeds = about.gain_seeds;
     this.gain.set(
+      h("div", { class: "save-line no-print" }, saveButton(dotSource(`gain-${this.search}-${this.birth}`, () => gainRows(about, P.mean)))),
       h("div", { class: ["big-gain", tone(about.gain)] }, h("strong", {}, gainText(about.gain)), h("span", {}, gainUnit(), meaning() && h("small", { class: "quiet" }, ` ${meaning()}`))),
       h("p", { class: seeds > 1 ? "" : "warn" }, seeds > 1 ? P.confirmed(seeds) : P.provisional),
-      h("div", { class: "save-line no-print" }, saveButton(dotSource(`gain-${this.search}-${this.birth}`, () => gainRows(about, P.mean)))),
       gainDots(gainRows(about, P.mean), P.gain),
       h("p", { class: "quiet small gain-note" }, P.gainNote));
   }
