@@ -61,12 +61,13 @@ def over_default(rows: Sequence[Row], variant: str) -> dict[str, float] | None:
     A share of the default's mean, with Student's interval (95 %) of the mean of differences;
     ``seeds``: those that both searched. None where these are fewer than two, or for the default.
     """
-    by = {(row["variant"], row["seed"]): along(row) for row in rows}
-    seeds = [seed for one, seed in by if one == variant and (DEFAULT, seed) in by]
-    theirs = np.array([by[DEFAULT, seed] for seed in seeds])
+    defaults = {row["seed"]: row for row in rows if row["variant"] == DEFAULT}
+    mine = {row["seed"]: row for row in rows if row["variant"] == variant}
+    seeds = [seed for seed in mine if seed in defaults]
+    theirs = np.array([along(defaults[seed]) for seed in seeds])
     if variant == DEFAULT or len(seeds) < 2 or not theirs.any():
         return None
-    ours = np.array([by[variant, seed] for seed in seeds])
+    ours = np.array([along(mine[seed]) for seed in seeds])
     found = paired_interval((ours - theirs) / float(theirs.mean()))
     return {"seeds": len(seeds), **{k: round(v, 6) for k, v in found._asdict().items()}}
 
