@@ -16,8 +16,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from docs.search_figures import FEWEST, number, percent, points, share
-from tests.benchmarks.rivals import INGREDIENTS, KINDS, NO_EXPERIENCE, OTHERS, RIVALS, WANTED
+from docs.search_figures import FEWEST, number, points, share
+from docs.search_ingredients import ingredients
+from tests.benchmarks.rivals import KINDS, NO_EXPERIENCE, RIVALS, WANTED
 
 TARGET = Path(__file__).with_name("search-efficiency.md")
 PICTURES = Path(__file__).with_name("pictures")
@@ -239,12 +240,17 @@ def on_table(result: Mapping[str, Any], folder: Path) -> Iterator[str]:
     yield from pictures("table", folder)
     yield from ends(found, RIVALS)
     yield ""
-    yield from at_a_larger_budget(_read(folder, "table_longer"), options["steps"])
+    yield from at_a_larger_budget(_read(folder, "table_longer"), found["default"], options["steps"])
     yield from ingredients(result)
 
 
-def at_a_larger_budget(result: Mapping[str, Any], steps: int) -> Iterator[str]:
-    """The rivals once more, with more training steps than the targets' ``steps``."""
+def at_a_larger_budget(
+    result: Mapping[str, Any], here: Mapping[str, Any], steps: int
+) -> Iterator[str]:
+    """The rivals once more, with more training steps than the targets' ``steps``.
+
+    ``here``: the default's summary with these.
+    """
     yield from ("### At a larger budget", "")
     if not result:
         yield from ("Not measured yet: `make search-study`.", "")
@@ -252,7 +258,10 @@ def at_a_larger_budget(result: Mapping[str, Any], steps: int) -> Iterator[str]:
     found, larger = result["summary"], result["options"]["steps"]
     yield (
         f"The targets stand for {steps:,} training steps, a laptop's few minutes. The same table "
-        f"with {larger:,}, {found['default']['searches']} searches a variant:"
+        f"with {larger:,}, {found['default']['searches']} searches a variant. There is no room for "
+        "more: the space is then searched to its end, and nearly all that a search still proposes "
+        f"it has met before ({number(found['default']['proposals'], 0)} proposals of the default, "
+        f"and {number(here['proposals'], 0)} with {steps:,} steps)."
     )
     yield ""
     yield from against_rivals(found, result["seconds_are"])
@@ -279,7 +288,8 @@ def how_it_counts(result: Mapping[str, Any]) -> Iterator[str]:
         "odds and their fits) are measured while it searches, in a process of its own that knows "
         f"nothing of other searches: {number(default['controller_seconds'], 1)} seconds of the "
         f"default's {number(default['seconds'], 0)} in all. Looking things up in the table and "
-        "writing to a store are not counted."
+        "writing to a store are not counted. The ascent of the stability check is no training: it "
+        "is in the seconds, and not in the steps, of every variant alike."
     )
     yield ""
     yield (
@@ -288,62 +298,6 @@ def how_it_counts(result: Mapping[str, Any]) -> Iterator[str]:
         "cost."
     )
     yield ""
-
-
-def ingredients(result: Mapping[str, Any]) -> Iterator[str]:
-    """One line for each way in which the default may differ from the paper, and for others."""
-    found, targets = result["summary"], result["targets"]
-    yield from ("### Every ingredient", "")
-    yield (
-        "The default with the paper's value of one ingredient, or without it, and then with what "
-        "is off in it: the share of what the hardest rivals spent that each needs to have their "
-        "end for good. *Along the way* is the mean hypervolume over the training steps of the "
-        "budget, more or less than the default's with the same seeds, in per cent of its, with "
-        "Student's 95 % interval of the mean; of lines that change nothing, one in twenty has an "
-        "interval without 0. By it the default is:"
-    )
-    yield from ("", *what_earns_its_place(found))
-    hardest = {kind: one["steps"]["hardest"] for kind, one in targets.items() if "steps" in one}
-    yield ""
-    yield (
-        f"| variant | {''.join(f'of {rival}: steps | seconds | ' for rival in hardest.values())}"
-        "along the way, over the default | hypervolume at the end | evaluated | searches | "
-        "exhausted early |"
-    )
-    yield "|---|" + "---|---|" * len(hardest) + "---|---|---|---|---|"
-    rest = "| " * (4 + 2 * len(hardest)) + "|"
-    for name in ("default", *INGREDIENTS, *OTHERS):
-        if name in result["left_out"]:
-            yield f"| {name} | left out: {result['left_out'][name]} {rest}"
-        elif name not in found:
-            yield f"| {name} | not measured yet {rest}"
-        else:
-            one = found[name]
-            cells = [
-                share(one["against"][rival][axis]["share"], one["against"][rival]["seeds"])
-                for rival in hardest.values() for axis in ("steps", "seconds")
-            ]  # fmt: skip
-            over = one["over_default"]
-            cells.append(percent(over) if over else "")
-            cells += [number(one["hypervolume"], 5), number(one["evaluated"], 0)]
-            yield f"| {name} | {' | '.join(cells)} | {one['searches']} | {one['exhausted']} |"
-
-
-def what_earns_its_place(found: Mapping[str, Any]) -> Iterator[str]:
-    """What the intervals along the way say of the default's ingredients, and of what it lacks."""
-    for names, how in ((INGREDIENTS, "without"), (OTHERS, "with")):
-        known = {name: found[name]["over_default"] for name in names if name in found}
-        told = [name for name, one in known.items() if one]
-        idle = [name for name in told if known[name]["low"] == known[name]["high"] == 0.0]
-        worse = [name for name in told if known[name]["high"] < 0.0]
-        better = [name for name in told if known[name]["low"] > 0.0]
-        if known:
-            yield (
-                f"- Worse {how}: {'; '.join(worse) or 'none'}. Better {how}: "
-                f"{'; '.join(better) or 'none'}. The same with every seed, for nothing comes of it "
-                f"within the budget: {'; '.join(idle) or 'none'}. Nothing sure of the other "
-                f"{len(known) - len(worse) - len(better) - len(idle)}."
-            )
 
 
 def on_real_runs(result: Mapping[str, Any], folder: Path) -> Iterator[str]:

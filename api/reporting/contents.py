@@ -11,10 +11,10 @@ import numpy as np
 from api.progress import funnel
 from api.report_text import audit_line, odds_line, rate_text
 from api.reporting.blocks import Block, Code, Document, Formula, Picture, Section, Table, Text
-from api.reporting.drawings import Bar, bars, counts
+from api.reporting.drawings import Bar, bars, counts, panels
 from api.reporting.gather import Facts
 from api.reporting.rerank_tables import rerank_section
-from api.reporting.scores import final_scores, select_scores
+from api.reporting.scores import final_scores, front_scores, select_scores
 from api.reporting.studies import Study
 from api.reporting.study_tables import study_section
 from api.reporting.winners_curve import picture, points, unit
@@ -24,12 +24,14 @@ from api.wiring import versions
 from evosearch.confirm import leader
 from evosearch.presets import to_toml
 from evosearch.report import KINDS, contributions, formula_of, lineage, operator_yields
+from evosearch.stats import Interval
 from evosearch.streams import SEED_PURPOSES, evaluation_seed
 from evosearch.surrogate import calibration, discard_rate
 from primitives.digest import digest
 from primitives.errors import EvosearchError
 from primitives.fingerprint import fingerprint
-from primitives.graph import Graph
+from primitives.graph import FIRST_OP, Graph
+from primitives.ops import INITIAL_NODES, typed_name
 from primitives.picture import to_svg
 from primitives.relatives import behaviour_difference, relatives, simplified
 from primitives.rewrite import canonical, live_form
@@ -78,6 +80,9 @@ def _scores(facts: Facts, best: int | None) -> Section:
         blocks.append(picture(found, unit(facts)))
     else:
         blocks.append(Text("No candidate has fresh seeds: there is no winner's curve."))
+    front = front_scores(facts)
+    if front is not None:
+        blocks.append(front)
     return Section("Scores", tuple(blocks))
 
 
@@ -87,7 +92,9 @@ def _layer(graph: Graph) -> Section:
         forms["canonical"] = canonical(graph)
     except EvosearchError:  # longer than a graph may be
         forms["canonical"] = live_form(graph)
-    forms["simplified"] = simplified(graph)
+    # A normal form may be longer than what was found: a sign that moves outward is a node more.
+    shortest = (simplified(graph), forms["canonical"], forms["as found"])
+    forms["simplified"] = min(shortest, key=lambda form: len(form.live_ops()))
     rows = [
         (name, formula_of(form), str(len(form.live_ops())), _equality(graph, form, name))
         for name, form in forms.items()
@@ -104,9 +111,21 @@ def _layer(graph: Graph) -> Section:
                 "shapes. Training the simplified form instead would round otherwise.",
             ),
             _formula("simplified", forms["simplified"]),
-            Picture("graph", "The leader's live graph", to_svg(graph)),
+            Picture("graph", "The leader's live graph", to_svg(graph), _nodes(graph)),
         ),
     )  # fmt: skip
+
+
+def _nodes(graph: Graph) -> Table:
+    """The live graph as a table, a node a row."""
+    live = live_form(graph)
+    rows = [(str(index), INITIAL_NODES[index], "") for index in live.live() if index < FIRST_OP]
+    for index in live.live_ops():
+        node = live.node(index)
+        name, inputs = typed_name(node.op, node.over), ", ".join(map(str, node.inputs))
+        rows.append((str(index), name, inputs))
+    return Table("graph", "the nodes of the live graph", ("node", "is", "of"), tuple(rows),
+                 left=frozenset({1, 2}), folded=True)  # fmt: skip
 
 
 def _equality(graph: Graph, form: Graph, name: str) -> str:
@@ -121,9 +140,8 @@ def _equality(graph: Graph, form: Graph, name: str) -> str:
 
 
 def _relatives(graph: Graph) -> Section:
-    rows = tuple(
-        (one.name, one.relation, f"{one.share:.2f}", one.common) for one in relatives(graph)
-    )
+    found = relatives(graph)
+    rows = tuple((one.name, one.relation, f"{one.share:.2f}", one.common) for one in found)
     title = "Relatives in the catalog"
     if not rows:
         return Section(title, (Text("No known layer equals it, or shares a sub-graph with it."),))
@@ -134,6 +152,9 @@ def _relatives(graph: Graph) -> Section:
                 "relatives", "known layers, the nearest first",
                 ("layer", "relation", "shared", "largest shared sub-graph"), rows,
                 left=frozenset({0, 1, 3}),
+                svg=bars("Sub-graphs shared with known layers, over all that either has", [
+                    Bar(one.name, one.share, f"{one.share:.2f}") for one in found
+                ]),
                 caption="Shared: sub-graphs of x that both simplified forms have, over all that "
                 "either has. It says what two formulas have in common, not how alike they train.",
             ),
@@ -143,23 +164,29 @@ def _relatives(graph: Graph) -> Section:
 
 def _lineage(facts: Facts, best: int) -> Section:
     state, goal, rows = facts.state, unit(facts), []
+    drawn: list[tuple[str, Interval]] = []
     for one in lineage(state, best)[:MOST_ANCESTORS]:
         member = state.members[one["birth"]]
         means = [
             member.scores[name][0] for name in state.config.anchor_names if member.scores[name]
         ]
-        score = shown(sum(means) / len(means) if means else None, goal)
+        mean = sum(means) / len(means) if means else None
+        if mean is not None:
+            drawn.append((str(one["birth"]), Interval(goal.value(mean), np.nan, np.nan)))
         parents = ", ".join(map(str, one["parents"]))
         origin = member.operator or one["origin"]
-        rows.append((str(one["birth"]), origin, parents, one["formula"], score))
+        rows.append((str(one["birth"]), origin, parents, one["formula"], shown(mean, goal)))
+    head = heading("mean search score", goal)
     return Section(
         "Lineage of the leader",
         (
             Table(
                 "lineage", "the leader and its ancestors, youngest first",
-                ("birth", "made by", "parents", "formula", heading("mean search score", goal)),
+                ("birth", "made by", "parents", "formula", head),
                 tuple(rows),
                 left=frozenset({1, 3}),
+                svg=panels("Search scores along the lineage", [birth for birth, _ in drawn],
+                           [(head, [found for _, found in drawn])]),
             ),
         ),
     )  # fmt: skip
@@ -189,19 +216,25 @@ def _funnel(facts: Facts) -> Section:
 
 
 def _operators(facts: Facts) -> list[Block]:
-    yields = operator_yields(facts.state)
+    yields, weights = operator_yields(facts.state), facts.state.config.evolution.operators
+    found, whole = contributions(yields), sum(weights.values())
     each = tuple(
-        (name, count(one.proposals), count(one.new_functions), count(one.evaluated),
-         count(one.on_front), f"{one.new_share:.3f}", f"{one.survivor_share:.4f}")
-        for name, one in contributions(yields).items()
+        (name, f"{weights[name] / whole:.2f}" if name in weights else "-", count(one.proposals),
+         count(one.new_functions), count(one.evaluated), count(one.on_front),
+         f"{one.new_share:.3f}", f"{one.survivor_share:.4f}")
+        for name, one in found.items()
     )  # fmt: skip
     blocks: list[Block] = [
         Table(
             "operators", "what each operator contributed",
-            ("operator", "proposals", "new functions", "evaluated", "on the front",
+            ("operator", "weight", "proposals", "new functions", "evaluated", "on the front",
              "new functions per proposal", "survivors per proposal"), each,
-            caption="A proposal of two edits counts for both operators. Survivors came through all "
-            "checks and were evaluated.",
+            svg=bars("New functions per proposal", [
+                Bar(name, one.new_share, f"{one.new_share:.3f}") for name, one in found.items()
+            ]),
+            caption="Weight: how often an operator is drawn when a parent is edited, as a share; "
+            "what is no operator has none. A proposal of two edits counts for both operators. "
+            "Survivors came through all checks and were evaluated.",
         )
     ]  # fmt: skip
     if any("+" in label for label in yields):
@@ -308,6 +341,10 @@ def _anchor_costs(facts: Facts) -> list[Block]:
         Table(
             "anchors", "a training step by anchor, in the order of training",
             ("anchor", "median of a step", "trainings"), rows,
+            svg=bars("Median of a training step", [
+                Bar(cells[0], seconds, cells[1])
+                for cells, seconds in zip(rows, steps, strict=True)
+            ]),
             caption=f"Of the baselines, checks and scoring included. {told}",
         )
     ]  # fmt: skip

@@ -5,11 +5,13 @@ Nothing is computed anew here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.reporting.blocks import Block, Section, Table, Text
-from api.reporting.scores import together, with_interval
+from api.reporting.drawings import differences
+from api.reporting.scores import Columns, as_values, drawn, heads, together, with_interval
 from api.text import changed, goal_of, heading
 from evosearch.objectives import Objective
 from evosearch.stats import Interval, p_value
@@ -94,29 +96,35 @@ def _goals(table: Mapping[str, Any]) -> dict[str, Objective]:
     return {name: goal_of(one["objective"]) for name, one in table["anchors"].items()}
 
 
-def _heads(table: Mapping[str, Any]) -> list[str]:
+def _columns(table: Mapping[str, Any]) -> Columns:
+    """Anchors with the size of the network, and their mean."""
     sizes = {name: one["size"] for name, one in table["anchors"].items()}
-    return [
-        heading(name, goal) + ("" if sizes[name] is None else f" {sizes[name]}")
-        for name, goal in _goals(table).items()
+    goals = _goals(table)
+    each = [
+        (heading(name, goal) + ("" if sizes[name] is None else f" {sizes[name]}"), goal)
+        for name, goal in goals.items()
     ]
+    return [*each, ("mean", together(list(goals.values())))]
 
 
 def _scores(result: Mapping[str, Any], table: Mapping[str, Any], name: str) -> Table:
-    goals = _goals(table)
-    mean = together(list(goals.values()))
-    rows = []
+    columns = _columns(table)
+    rows, found = [], {}
     for key, row in table["rows"].items():
-        cells = [_cell(row["anchors"].get(anchor), goal) for anchor, goal in goals.items()]
-        rates = " / ".join(f"{row['rates'][a]:g}" if a in row["rates"] else "-" for a in goals)
-        rows.append((_label(result, key), result["layers"][key]["formula"], *cells,
-                     _cell(row["mean"], mean), rates))  # fmt: skip
+        every = [*map(row["anchors"].get, table["anchors"]), row["mean"]]
+        found[_label(result, key)] = [_interval(one) for one in every]
+        cells = [_cell(one, goal) for one, (_, goal) in zip(every, columns, strict=True)]
+        rates = " / ".join(
+            f"{row['rates'][a]:g}" if a in row["rates"] else "-" for a in table["anchors"]
+        )
+        rows.append((_label(result, key), result["layers"][key]["formula"], *cells, rates))
     over = "seeds and images" if table["images"] > 1 else "seeds alone, for the metric has no rows"
     rates_tried = ", ".join(f"{rate:g}" for rate in result["rates"])
     return Table(
         name,
         f"{table['name']}: final, {table['seeds']} fresh seeds, {result['steps']} steps",
-        ("layer", "formula", *_heads(table), "mean", "rate"), tuple(rows), left=frozenset({0, 1}),
+        ("layer", "formula", *heads(columns), "rate"), tuple(rows), left=frozenset({0, 1}),
+        svg=drawn(f"Scores on final of {table['name']}", found, columns),
         caption=f"{100 * result['level']:g} % intervals, bootstrap over {over}. Each row at the "
         f"learning rate that was best for it on select, of {rates_tried} with "
         f"{_seeds(result['tune_seeds'])}.",
@@ -124,9 +132,9 @@ def _scores(result: Mapping[str, Any], table: Mapping[str, Any], name: str) -> T
 
 
 def _comparisons(result: Mapping[str, Any], table: Mapping[str, Any], name: str) -> Table:
-    goals = _goals(table)
-    mean = together(list(goals.values()))
-    rows, bold = [], set[int]()
+    goals, columns = _goals(table), _columns(table)
+    mean = columns[-1][1]
+    rows, bold, found = [], set[int](), {}
     for key, one in table["comparisons"].items():
         if "difference" not in one:
             blanks = ["-"] * (len(goals) + 4)
@@ -137,12 +145,15 @@ def _comparisons(result: Mapping[str, Any], table: Mapping[str, Any], name: str)
         cells = [changed(one["anchors"][anchor], goal) for anchor, goal in goals.items()]
         cells.insert(0, " / ".join(one["better_baseline"][anchor] for anchor in goals))
         cells.append(changed(one["difference"], mean))
+        every = [*(one["anchors"][anchor] for anchor in goals), one["difference"]]
+        found[_label(result, key)] = [_interval(each) for each in every]
         tests = (p_value(one["p"]), p_value(one["p_corrected"]))
         rows.append((_label(result, key), *cells, *tests, one["verdict"]))
     return Table(
         name, f"{table['name']}: each candidate minus the better baseline of each anchor",
-        ("layer", "better baseline", *_heads(table), "mean", "p", "corrected", "verdict"),
+        ("layer", "better baseline", *heads(columns), "p", "corrected", "verdict"),
         tuple(rows),
+        svg=drawn("Candidate minus the better baseline", found, columns, zero=True),
         left=frozenset({0, 1, len(goals) + 5}), bold=frozenset(bold),
         caption="p of the mean difference: paired over seeds and images, both taken as drawn; of "
         "a candidate below the better baseline the largest p over all baselines, for it is worse "
@@ -155,23 +166,31 @@ def _comparisons(result: Mapping[str, Any], table: Mapping[str, Any], name: str)
 def _each_anchor(result: Mapping[str, Any], table: Mapping[str, Any], name: str) -> Table:
     """The same anchor by anchor; results of earlier versions have no test of one."""
     rows: list[tuple[str, ...]] = []
-    bold = set[int]()
+    bold, shown = set[int](), []
     for key, one in table["comparisons"].items():
         for anchor, goal in _goals(table).items() if "difference" in one else ():
             found = one["anchors"][anchor]
             if found.get("verdict") == "better":
                 bold.add(len(rows))
             tests = (p_value(found.get("p")), p_value(found.get("p_corrected")))
+            shown.append((f"{_label(result, key)}, {anchor}", as_values(_interval(found), goal)))
             rows.append((_label(result, key), anchor, one["better_baseline"][anchor],
                          changed(found, goal), *tests, found.get("verdict", "-")))  # fmt: skip
     return Table(
         name, f"{table['name']}: each candidate on each anchor alone",
         ("layer", "anchor", "better baseline", "difference", "p", "corrected", "verdict"),
         tuple(rows), left=frozenset({0, 1, 2, 6}), bold=frozenset(bold),
+        svg=differences("Candidate minus the better baseline of each anchor", shown),
         caption="The same test on one anchor, corrected for "
         f"{len(table['comparisons'])} candidates (Holm) and not for the number of anchors: better "
         "on all of them is a claim, better on one of them is a look.",
     )  # fmt: skip
+
+
+def _interval(found: Mapping[str, Any] | None) -> Interval:
+    if found is None:
+        return Interval(math.nan, math.nan, math.nan)
+    return Interval(*(found[name] for name in Interval._fields))
 
 
 def _cell(found: Mapping[str, float] | None, goal: Objective) -> str:

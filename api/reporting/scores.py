@@ -6,11 +6,15 @@ seeds it has.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
+from api.progress import baseline_rows, front_rows
 from api.reporting.blocks import Table
+from api.reporting.drawings import panels
 from api.reporting.gather import Facts
-from api.text import changed, goal_of, heading
+from api.text import changed, goal_of, heading, shown
 from evosearch.confirm import ranked
 from evosearch.gain import margins, mean_margins
 from evosearch.objectives import ACCURACY, Objective
@@ -20,13 +24,30 @@ from evosearch.streams import evaluation_seed, stream
 
 TOP = 10
 
+Columns = Sequence[tuple[str, Objective]]
+"""Columns of scores: the heading, and what the values are."""
+
 
 def with_interval(found: Interval, goal: Objective) -> str:
     """A mean score with its interval, as values."""
+    value, low, high = as_values(found, goal)
+    return f"{value:.3f}" if np.isnan(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def as_values(found: Interval, goal: Objective) -> Interval:
+    """A score, or a difference of scores, as one of values, with its ends in order."""
     low, high = sorted((goal.value(found.low), goal.value(found.high)))
-    if np.isnan(low):
-        return f"{goal.value(found.value):.3f}"
-    return f"{goal.value(found.value):.3f} [{low:.3f}, {high:.3f}]"
+    return Interval(goal.value(found.value), low, high)
+
+
+def drawn(title: str, rows: Mapping[str, Sequence[Interval]], columns: Columns,
+          *, zero: bool = False) -> str:  # fmt: skip
+    """The picture of scores: layer -> one of each column; ``zero``: they are differences."""
+    found = [
+        (head, [as_values(one[place], goal) for one in rows.values()])
+        for place, (head, goal) in enumerate(columns)
+    ]
+    return panels(title, list(rows), found, zero=zero)
 
 
 def final_scores(facts: Facts) -> Table | None:
@@ -39,15 +60,16 @@ def final_scores(facts: Facts) -> Table | None:
     goals = [goal_of(row.get("objective")) for row in final["anchors"]]
     settings, seed = state.config.confirmation, stream(state.config.seed, "report", 0)
     number = int(seed.random() * 2**31)
-    rows = []
+    columns = with_mean([row["anchor"] for row in final["anchors"]], goals)
+    found: dict[str, list[Interval]] = {}
     for key, values in rights.items():
         each, overall = paired_bootstrap(
             values, np.zeros_like(values), resamples=settings.resamples, level=settings.level,
             seed=number,
         )  # fmt: skip
-        cells = [with_interval(one, goal) for one, goal in zip(each, goals, strict=True)]
         label = f"candidate {key[1:]} (leader)" if key == f"c{state.chosen[0]}" else key
-        rows.append((label, *cells, with_interval(overall, together(goals))))
+        found[label] = [*each, overall]
+    rows = [(label, *_told(one, columns)) for label, one in found.items()]
     rows.append(
         ("leader minus the better rival",
          *(changed(row["difference"], goal)
@@ -57,12 +79,10 @@ def final_scores(facts: Facts) -> Table | None:
     tests = final_tests(state, rights)
     rows.append(("p of that difference", *map(p_value, tests.anchors), p_value(tests.mean)))
     over = "seeds and images" if final["images"] > 1 else "seeds alone, for the metric has no rows"
-    heads = [
-        heading(row["anchor"], goal) for row, goal in zip(final["anchors"], goals, strict=True)
-    ]
     return Table(
-        "final", f"final: {final['seeds']} seeds, read once", ("layer", *heads, "mean"),
+        "final", f"final: {final['seeds']} seeds, read once", ("layer", *heads(columns)),
         tuple(rows), bold=frozenset({0, len(rows) - 2}),
+        svg=drawn(f"Scores on final, {100 * settings.level:g} % intervals", found, columns),
         caption=f"{100 * settings.level:g} % intervals, bootstrap over {over}; "
         f"{final['layers_judged']} layers were judged on this split, each at the learning rate "
         "that was best for it on select. p: two-sided, paired over seeds and images; of anchors, "
@@ -78,7 +98,9 @@ def select_scores(facts: Facts, best: int | None) -> Table:
     confirmed = samples.confirmed()
     tops = sorted(confirmed, key=lambda one: (-np.mean(confirmed[one]), one))
     tops += [one for one in ranked(state) if one not in confirmed]
+    columns = with_mean(names, goals)
     rows: list[tuple[str, ...]] = []
+    found: dict[str, list[Interval]] = {}
     bold = set[int]()
     for birth in tops[:TOP]:
         member = state.members[birth]
@@ -91,22 +113,51 @@ def select_scores(facts: Facts, best: int | None) -> Table:
             bold.add(len(rows))
         mark = "" if birth in confirmed else "~"
         label = f"{mark}{birth}{' (leader)' if birth == best else ''}"
-        rows.append((label, formula_of(member.graph), *_cells(facts, scores, seeds, goals),
-                     str(seeds)))  # fmt: skip
+        found[label] = _spread(facts, scores, seeds)
+        rows.append((label, formula_of(member.graph), *_told(found[label], columns), str(seeds)))
     for name in samples.baseline_means():
         kept = _control(facts, name)
         scores, seeds = [float(np.mean(one)) for one in kept], min(map(len, kept))
-        rows.append((name, "", *_cells(facts, scores, seeds, goals), str(seeds)))
-    heads = [heading(name, goal) for name, goal in zip(names, goals, strict=True)]
+        found[name] = _spread(facts, scores, seeds)
+        rows.append((name, "", *_told(found[name], columns), str(seeds)))
     return Table(
         "select", "select: top layers and every baseline",
-        ("layer", "formula", *heads, "mean", "seeds"), tuple(rows), left=frozenset({0, 1}),
-        bold=frozenset(bold),
+        ("layer", "formula", *heads(columns), "seeds"), tuple(rows), left=frozenset({0, 1}),
+        bold=frozenset(bold), svg=drawn("Scores on select, 95 % intervals", found, columns),
         caption="Layers by the fresh seeds of the confirmation alone, and baselines by the same "
         "seeds where they have them; ~ has none, and its score is the mean of all its seeds in "
         "the search, the one that chose it included. Who "
         "stands on top was chosen with the help of these scores. Intervals (95 %) from the spread "
         "over seeds of all layers, pooled by anchor; one learning rate.",
+    )  # fmt: skip
+
+
+def front_scores(facts: Facts) -> Table | None:
+    """The front in all its coordinates, further objectives too, beside every baseline."""
+    state = facts.state
+    front, known = front_rows(state), baseline_rows(state)
+    if not front:
+        return None
+    goals = {name: goal for name, (goal, _) in state.config.coordinates.items()}
+    columns = [(heading(name, goal), goal) for name, goal in goals.items()]
+    values = {
+        row.label: [Interval(found if (found := row.mean(name)) is not None else np.nan, np.nan,
+                             np.nan) for name in goals]
+        for row in (*front, *known)
+    }  # fmt: skip
+    rows = [
+        (f"{row.label}{' (leader)' if row.is_leader else ''}", row.formula,
+         *(shown(row.mean(name), goal, digits=4) for name, goal in goals.items()), str(row.seeds))
+        for row in (*front, *known)
+    ]  # fmt: skip
+    return Table(
+        "front", "the Pareto front in all coordinates, and every baseline",
+        ("layer", "formula", *heads(columns), "seeds"), tuple(rows), left=frozenset({0, 1}),
+        bold=frozenset(place for place, row in enumerate(front) if row.is_leader), folded=True,
+        svg=drawn("The Pareto front and every baseline", values, columns),
+        caption="No layer of the front is worse in one coordinate without being better in another. "
+        "Means of all seeds on select, the one that chose the layer included, so candidates may be "
+        "flattered where baselines are not.",
     )  # fmt: skip
 
 
@@ -118,18 +169,30 @@ def _control(facts: Facts, name: str) -> list[list[float]]:
     return same if all(same) else [list(one.values()) for one in rows]
 
 
+def with_mean(names: Sequence[str], goals: list[Objective]) -> Columns:
+    """The columns of anchors and of their mean."""
+    each = [(heading(name, goal), goal) for name, goal in zip(names, goals, strict=True)]
+    return [*each, ("mean", together(goals))]
+
+
+def heads(columns: Columns) -> list[str]:
+    """Their headings alone."""
+    return [head for head, _ in columns]
+
+
 def together(goals: list[Objective]) -> Objective:
     """The unit of a mean over anchors; values in several units have none, scores have."""
     return goals[0] if all(goal == goals[0] for goal in goals) else ACCURACY
 
 
-def _cells(facts: Facts, scores: list[float], seeds: int, goals: list[Objective]) -> list[str]:
-    count = len(scores)
+def _spread(facts: Facts, scores: list[float], seeds: int) -> list[Interval]:
+    """The scores and their mean, with intervals from the spread over seeds of all layers."""
     noise, many = facts.samples.noise(), np.array([float(seeds)])
-    wide = margins(noise, many[:, None], np.full(count, np.inf))[0]
-    made = [
-        with_interval(Interval(value, value - wide[i], value + wide[i]), goals[i])
-        for i, value in enumerate(scores)
-    ]
+    wide = margins(noise, many[:, None], np.full(len(scores), np.inf))[0]
     mean, whole = float(np.mean(scores)), float(mean_margins(noise, many)[0])
-    return [*made, with_interval(Interval(mean, mean - whole, mean + whole), together(goals))]
+    every = [*zip(scores, wide, strict=True), (mean, whole)]
+    return [Interval(value, value - margin, value + margin) for value, margin in every]
+
+
+def _told(found: Sequence[Interval], columns: Columns) -> list[str]:
+    return [with_interval(one, goal) for one, (_, goal) in zip(found, columns, strict=True)]

@@ -11,7 +11,7 @@ import numpy as np
 
 from api.reporting.blocks import Block, Section, Table, Text
 from api.reporting.drawings import differences
-from api.reporting.scores import together
+from api.reporting.scores import as_values, together
 from api.reporting.studies import LEADER, Study
 from api.text import changed, heading, shown
 from evosearch.objectives import ACCURACY, Objective
@@ -63,7 +63,7 @@ def _knocked_out(study: Study) -> Table:
     ranked.sort(key=lambda one: one[0])
     rows += [row for _, row, _ in ranked]
     drawn = [
-        (f"{row[0]} by {row[1]}", _as_values(found, goal))
+        (f"{row[0]} by {row[1]}", as_values(found, goal))
         for _, row, found in ranked if found is not None
     ]  # fmt: skip
     return Table(
@@ -88,7 +88,7 @@ def _beside_rivals(study: Study) -> Table:
         found = {layer: study.by_seed(row, layer) for layer in layers}
         cells, gain = _compared(found, goals[row])
         if gain is not None:
-            drawn.append((", ".join(row), _as_values(gain, together_in)))
+            drawn.append((", ".join(row), as_values(gain, together_in)))
         rows.append((*row, *([goals[row].label] if named else []), *cells))
     count = len(study.head) + named
     return Table(
@@ -136,12 +136,6 @@ def _difference(ours: dict[int, float], theirs: dict[int, float]) -> Interval:
     if not seeds:
         return Interval(float("nan"), float("nan"), float("nan"))
     return paired_interval(np.array([ours[seed] - theirs[seed] for seed in seeds]))
-
-
-def _as_values(found: Interval, goal: Objective) -> Interval:
-    """A difference of scores as one of values, with its ends in order."""
-    low, high = sorted((goal.value(found.low), goal.value(found.high)))
-    return Interval(goal.value(found.value), low, high)
 
 
 def _shown(found: Interval, goal: Objective) -> str:

@@ -275,7 +275,18 @@ def result_of(
         "conditions": conditions(table, seeds, options["held_out"]), "seconds_are": SECONDS_ARE,
         "options": options, "variants": {name: list(VARIANTS[name]) for name in variants},
         "left_out": left_out, "targets": targets(found), "summary": found,
+        "default_with_their_seeds": with_the_fewest_seeds(rows),
     }  # fmt: skip
+
+
+def with_the_fewest_seeds(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The default's summary on the seeds that all variants have; empty where there are none."""
+    seeds = [
+        {row["seed"] for row in rows if row["variant"] == variant}
+        for variant in dict.fromkeys(row["variant"] for row in rows)
+    ]
+    common = set.intersection(*seeds)
+    return summary([row for row in rows if row["seed"] in common]).get("default", {})
 
 
 def main() -> None:

@@ -37,9 +37,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Database URL and id of a tiny search that has run to its end, baselines and all."""
     folder = tmp_path_factory.mktemp("study")
     url = f"sqlite:///{folder}/evosearch.db"
-    extra = ["--set", 'baselines=["bn-relu", "gn-silu"]', "--set", "confirmation.resamples=500",
-             "--out", str(folder / "leader.py")]  # fmt: skip
-    assert run([*start_tiny(4), *extra, "--db", url]) == 0
+    more = ('baselines=["bn-relu", "gn-silu"]', "confirmation.resamples=500",
+            'task.objectives=["parameters"]')  # fmt: skip
+    extra = [word for setting in more for word in ("--set", setting)]
+    assert run([*start_tiny(4), *extra, "--out", str(folder / "leader.py"), "--db", url]) == 0
     store = open_store(url)
     (info,) = store.searches()
     store.close()
@@ -229,10 +230,16 @@ def test_the_parts_are_files_for_a_paper(
     assert run(["report", finished[1], *words]) == 0
     for link in re.findall(r"\]\((.*?)\)", out.read_text()):
         ElementTree.fromstring((tmp_path / link).read_text())
-    for name in ("funnel", "cost", "winners-curve", "graph"):
+    drawn = ("final", "select", "front", "operators", "relatives", "lineage", "anchors", "funnel",
+             "cost", "winners-curve", "graph")  # fmt: skip
+    for name in drawn:
+        assert (folder / f"{name}.csv").exists()
+        assert (folder / f"{name}.tex").exists()
         drawing = ElementTree.fromstring((folder / f"{name}.svg").read_text())
-        assert len([one for one in drawing.iter() if one.tag.endswith("text")]) > 3
+        words = len([one for one in drawing.iter() if one.tag.endswith("text")])
+        assert words >= len(read(folder / f"{name}.csv")), name
     assert read(folder / "anchors.csv")[1][0] == "resnet"
+    assert read(folder / "graph.csv")[1] == ["0", "x", ""]
     assert read(folder / "operators.csv")[0][-2:] == [
         "new functions per proposal", "survivors per proposal",
     ]  # fmt: skip
@@ -250,6 +257,26 @@ def test_the_parts_are_files_for_a_paper(
     assert "expected .html or .md" in capsys.readouterr().err
     assert run(["report", finished[1], "--out", "no/a.md", "--knock-out", "--db", finished[0]]) == 2
     assert "a folder that exists" in capsys.readouterr().err
+
+
+def test_the_front_stands_in_all_its_coordinates(facts: Facts, made: Document) -> None:
+    front = table_of(made, "front")
+    head = "resnet#parameters x BN-ReLU (lower)"
+    assert front.head == ("layer", "formula", "resnet", head, "seeds")
+    state = facts.state
+    shown = {row[0].removesuffix(" (leader)"): row for row in front.rows}
+    assert {name for name in shown if name.isdigit()} == set(map(str, state.front.members))
+    for name, row in shown.items():
+        if name.isdigit():
+            scores = state.members[int(name)].scores
+            accuracy, parameters = scores["resnet"], scores["resnet#parameters"]
+            assert float(row[2]) == pytest.approx(sum(accuracy) / len(accuracy), abs=1e-4)
+            times = state.config.objective("resnet#parameters").value(parameters[0])
+            assert float(row[3]) == pytest.approx(times, abs=1e-4)
+            assert times > 0.5
+    assert float(shown["gn-silu"][3]) > 0
+    dots = [one for one in ElementTree.fromstring(front.svg).iter() if one.tag.endswith("circle")]
+    assert len(dots) == 2 * len(front.rows)
 
 
 def test_the_winners_curve_tells_flattery(facts: Facts) -> None:

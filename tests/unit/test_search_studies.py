@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from docs import make_search_efficiency as efficiency
-from docs import make_table
+from docs import make_table, search_ingredients
 from evosearch.config import Evolution, SearchConfig
 from evosearch.errors import ConfigError
 from evosearch.presets import load_preset
@@ -160,12 +160,29 @@ def test_the_page_says_which_ingredients_earn_their_place() -> None:
         name: {"over_default": {"value": (low + high) / 2, "low": low, "high": high}}
         for name, (low, high) in changes.items()
     }
-    assert list(efficiency.what_earns_its_place(found)) == [
+    assert list(search_ingredients.what_earns_its_place(found)) == [
         "- Worse without: no hurdles. Better without: no warm-up. The same with every seed, for "
         "nothing comes of it within the budget: no fresh seeds. Nothing sure of the other 1.",
         "- Worse with: none. Better with: none. The same with every seed, for nothing comes of it "
         "within the budget: none. Nothing sure of the other 1.",
     ]
+
+
+def test_the_page_says_how_far_seconds_of_the_same_search_differ() -> None:
+    nothing, something = {"low": 0.0, "high": 0.0}, {"low": 0.0, "high": 0.1}
+    seconds = {
+        "no warm-up": (7.74, nothing),
+        "restarts": (10.6, nothing),
+        "parsimony": (1.0, something),
+    }
+    found = {
+        name: {"controller_seconds": {"value": value}, "over_default": over}
+        for name, (value, over) in seconds.items()
+    }
+    told = "".join(search_ingredients.how_far_seconds_tell(found))
+    assert "in lines that are the same searches as the default's they are 7.7 to 10.6." in told
+    del found["restarts"]
+    assert not list(search_ingredients.how_far_seconds_tell(found))
 
 
 def test_targets_are_judged_by_the_hardest_rival() -> None:
@@ -324,6 +341,7 @@ def table_result() -> dict[str, Any]:
         "seconds_are": "simulated seconds",
         "options": {"steps": 100}, "left_out": {"primitives drawn by rows": "the same"},
         "targets": targets(found), "summary": found,
+        "default_with_their_seeds": summary([one for one in ROWS if one["seed"] < 3])["default"],
     }  # fmt: skip
 
 
@@ -371,6 +389,7 @@ def test_the_page_says_what_there_is_and_names_what_is_not(tmp_path: Path) -> No
     assert half.count("Not measured yet") == 3
     assert "20,000" not in half
     assert "60 ways" in half
+    assert "| default, with the seeds of the lines below |" in half
     assert "No other trial is recorded" in half
     real = search_result() | {"first": {"seeds": 3, "targets": targets(summary(ROWS))}}
     (tmp_path / "search.json").write_text(json.dumps(real))
@@ -385,6 +404,7 @@ def test_the_page_says_what_there_is_and_names_what_is_not(tmp_path: Path) -> No
     whole = efficiency.page(tmp_path)
     assert "Not measured yet" not in whole
     assert "The same table with 20,000, " in whole
+    assert "(9 [9, 9] proposals of the default, and 9 [9, 9] with 100 steps)" in whole
     assert "2 seeds were fixed beforehand, and the others were added" in whole
     for where in ("the 2 seeds fixed beforehand", "all seeds so far"):
         row = f"| in real runs, {where} | random with hurdles | training steps | 0.40 |"

@@ -108,3 +108,37 @@ def test_the_controllers_seconds_are_its_own(
     assert looking["controller_seconds"] < least < proposing["controller_seconds"]
     assert proposing["seconds"] > proposing["controller_seconds"]
     assert without_time(looking) == without_time(proposing)
+
+
+def test_the_default_is_read_with_the_seeds_that_all_have() -> None:
+    ends = {
+        ("default", 1): 0.1,
+        ("default", 2): 0.2,
+        ("default", 3): 0.9,
+        ("random", 1): 0.1,
+        ("random", 2): 0.1,
+        ("random", 3): 0.1,
+        ("restarts", 1): 0.1,
+        ("restarts", 2): 0.1,
+    }
+    rows = [
+        {
+            "variant": variant,
+            "seed": seed,
+            "budget": 9,
+            "hypervolume": value,
+            "evaluated": 1,
+            "path": [(1, 1.0, value)],
+            "asked": 1,
+            "proposals": 1,
+            "seconds": 1.0,
+            "steps": 9,
+            "outside": 0,
+            "exhausted": False,
+        }
+        for (variant, seed), value in ends.items()
+    ]
+    found = study_table.with_the_fewest_seeds(rows)
+    assert (found["searches"], found["hypervolume"]["high"]) == (2, 0.2)
+    assert found["against"]["random"]["seeds"] == 2
+    assert study_table.with_the_fewest_seeds(rows[2:5]) == {}
