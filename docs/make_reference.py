@@ -1,4 +1,4 @@
-"""Writes docs/reference.md from the code: commands, settings, endpoints, primitives, codes.
+"""Writes docs/reference.md from the code: commands, settings, operators, endpoints, codes.
 
     python -m docs.make_reference          # make reference
 
@@ -18,9 +18,11 @@ from typing import Any
 TARGET = Path(__file__).with_name("reference.md")
 HEAD = """# Reference
 
-Written from the code by `make reference`; every command, setting, endpoint, primitive and
-rejection code that there is.
+Written from the code by `make reference`; every command, setting, operator, endpoint, primitive
+and rejection code that there is.
 """
+MORE = {"evolution.operators": " All of them: [operators](#operators)."}
+"""Setting -> what the page says of it beside its description."""
 
 
 def page() -> str:
@@ -28,8 +30,9 @@ def page() -> str:
     parts = [HEAD]
     for title, rows in (
         ("Commands", commands()), ("Settings of a search", search_settings()),
-        ("Settings of the service", service_settings()), ("REST", endpoints()),
-        ("Primitives", primitives()), ("Rejection codes", codes()), ("Python", names()),
+        ("Operators", operators()), ("Settings of the service", service_settings()),
+        ("REST", endpoints()), ("Primitives", primitives()), ("Rejection codes", codes()),
+        ("Python", names()),
     ):  # fmt: skip
         parts += [f"## {title}", "\n".join(rows)]
     return "\n\n".join(parts) + "\n"
@@ -83,7 +86,7 @@ def _settings(model: Any, prefix: str) -> Iterator[str]:
             continue
         default = "required" if field.is_required() else f"default `{_shown(field)}`"
         text = texts.get(name) or field.description or ""
-        yield f"- `{path}` ({default}){': ' + text if text else ''}"
+        yield f"- `{path}` ({default}){': ' + text if text else ''}{MORE.get(path, '')}"
 
 
 def _inner_model(annotation: Any) -> Any:
@@ -119,6 +122,34 @@ def _shown(field: Any) -> str:
 
 def _first(text: str | None) -> str:
     return " ".join((text or "").split("\n\n")[0].split())
+
+
+def operators() -> Iterator[str]:
+    """Every operator with what it does and its weight in each preset."""
+    from evosearch.operators import OPERATORS
+    from evosearch.presets import load_preset, preset_names
+
+    presets: dict[tuple[tuple[str, float], ...], list[str]] = {}
+    for name in preset_names():
+        weights = load_preset(name).evolution.operators
+        presets.setdefault(tuple(sorted(weights.items())), []).append(f"`{name}`")
+    heads = [", ".join(names) for names in presets.values()]
+    yield (
+        "What `evolution.operators` may name, and its weights in the presets. A child takes one to "
+        "`evolution.mutations` edits, each by an operator that is drawn in proportion to its "
+        "weight. Where none is named each child takes exactly `evolution.mutations` edits by "
+        "`paper`. All but `paper` edit the live graph, and drop dead nodes.\n"
+    )
+    yield f"| operator | what it does | {' | '.join(heads)} |"
+    yield "|---" * (2 + len(heads)) + "|"
+    for name, row in OPERATORS.items():
+        told = (dict(weights).get(name, "") if weights else _alone(name) for weights in presets)
+        yield f"| `{name}` | {row.meaning} | {' | '.join(map(str, told))} |"
+
+
+def _alone(name: str) -> str:
+    """What stands in the column of presets that name no operator."""
+    return "alone" if name == "paper" else ""
 
 
 def service_settings() -> Iterator[str]:

@@ -19,6 +19,7 @@ from docs import make_measured, make_search_efficiency
 from docs.make_concepts import FOLDER, flow, layer
 from docs.make_reference import TARGET, search_settings
 from evosearch.confirm import leader
+from evosearch.presets import load_preset, preset_names
 from tests.acceptance.command import ROOT, TINY, environment
 
 PAGES = (
@@ -269,13 +270,24 @@ def test_the_reference_is_what_the_code_says() -> None:
 def test_the_reference_names_what_there_is() -> None:
     text = TARGET.read_text()
     words = ("evosearch search diff A B", "`task.steps`", "`EVOSEARCH_PLUGINS`", "`too_slow`",
-             "`GET /api/v1/searches`", "`sigmoid`", "`evosearch.evaluator`")  # fmt: skip
+             "`GET /api/v1/searches`", "`sigmoid`", "`evosearch.evaluator`",
+             "| `rewire` |")  # fmt: skip
     assert [word for word in words if word not in text] == []
 
 
 def test_every_setting_says_what_it_is() -> None:
     described = re.compile(r"- `[^`]+`( \((required|default `[^`]*`)\))?: \S.*")
     assert [row for row in search_settings() if not described.fullmatch(row)] == []
+
+
+@pytest.mark.parametrize("preset", [name for name in preset_names() if "paper" not in name])
+def test_what_concepts_calls_off_is_off_and_can_be_switched_on(preset: str) -> None:
+    text = (ROOT / "docs" / "concepts.md").read_text().partition("### What is off")[2]
+    settings = re.findall(r"^\| .* \| `([a-z_.]+=[^`]+)` \|$", text.partition("\n## ")[0], re.M)
+    assert len(settings) == 9
+    plain = load_preset(preset)
+    assert [one for one in settings if load_preset(preset, [one]) == plain] == []
+    assert plain.evolution.operators.keys() == {"paper", "branch", "cross"}
 
 
 def test_the_pictures_of_concepts_are_what_the_code_draws() -> None:
