@@ -226,7 +226,7 @@ def tell_plan(config: SearchConfig) -> int:
     notes = plan_notes(config)
     for note in notes:
         typer.echo(f"note: {note}")
-    if any(stage.passed == 0 for stage in stages):
+    if not stages[-1].passed:  # the last of those that count one after the other
         typer.echo("dry run: this search would hardly find a layer; nothing was stored")
     else:
         word = "but for the notes " if notes else ""

@@ -67,7 +67,7 @@ def estimate(service: Service, config: SearchConfig) -> Estimate:
             StageView(**one._asdict(), below=one.below)
             for one in space_stages(apart_from_code(config))
         ],
-        notes=plan_notes(apart_from_code(config)),
+        notes=[*plan_notes(apart_from_code(config)), *left_out(config)],
         based_on="no search of this task has run here yet" if found is None else found[1],
     )  # fmt: skip
 
@@ -88,6 +88,16 @@ def apart_from_code(config: SearchConfig) -> SearchConfig:
     """The config without a user's own checks, which the web process does not run."""
     space = config.space.model_copy(update={"checks": ()})
     return config.model_copy(update={"space": space})
+
+
+def left_out(config: SearchConfig) -> list[str]:
+    """What the shares of the space say nothing about in this process; one sentence each."""
+    if not config.space.checks:
+        return []
+    return [
+        f"space.checks ({', '.join(config.space.checks)}) are in none of these shares: the service "
+        "runs no code of a user's own; evosearch search start --dry-run counts them"
+    ]
 
 
 def _seconds_per_step(service: Service, config: SearchConfig) -> tuple[float, str] | None:

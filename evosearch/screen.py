@@ -136,15 +136,15 @@ class Screen:
         if self._forbidden and self._forbidden & analyse(graph).mixes:
             return "leaks_future", ""
         if self._constraint is not None and not self._constraint.holds(
-            graph, lambda: self._remembered(graph)
+            graph, lambda: self.answers(graph)
         ):
             return "constraint", ""
         if any(refuse(graph) is not None for refuse in self._own_checks):
             return "own_check", ""
         return None, digest_of(graph)
 
-    def _remembered(self, graph: Graph) -> Answers:
-        """What the constraint has found of graphs that compute the same bit for bit.
+    def answers(self, graph: Graph) -> Answers:
+        """What constraints have found of graphs that compute the same bit for bit.
 
         A digest would not do: where values inside are infinite, graphs of one may differ.
         """

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import islice
+from functools import cache
+from itertools import islice, takewhile
 from typing import NamedTuple
 
 from evosearch.config import SearchConfig, Space
+from evosearch.graph_filter import GraphFilter, own_check
 from evosearch.screen import Screen
 from evosearch.streams import stream
-from evosearch.template_space import TemplateSpace, drawer, has_form
+from evosearch.template_space import Drawer, Free, TemplateSpace, drawer, has_form
 from evosearch.variation import draw_table
+from evosearch.where import where_terms
 from primitives.graph import FIRST_OP, Graph
 from primitives.ops import INITIAL_NODES, typed_name
 from primitives.rewrite import live_form
@@ -77,54 +80,110 @@ def space_stages(config: SearchConfig) -> list[Stage]:
     """What each restriction of the search lets through of random graphs.
 
     What a person asks of the space stands first, each by itself: of the layers of a wider space the
-    share that has it. ``op set``: among those of all primitives; ``nodes``: among those of the
-    default number; ``template``: among those of any form; ``primitives``: where some are allowed or
-    denied, among those of the op set, a template's own frame apart. The other stages count what can
-    be drawn then, one after the other. Stages that restrict nothing are left out. Graphs are drawn
-    until enough pass all of them, or there were so many that the rest would take too long.
+    share that has it. ``op set``: among those of all primitives; ``nodes``, below the default
+    number: among those of that, in a template hole by hole; ``template``: among those of any form;
+    ``allow`` and ``deny``, each without the other: among those of the op set, a template's own
+    frame apart. The other stages count what can be drawn then, one after the other. Before a
+    ``where`` that joins several conditions, and before several ``own checks``, stands each of them
+    by itself, of all that come to the whole. Stages that restrict nothing are left out, but for
+    ``where`` and ``own checks``. Graphs are drawn until enough pass all of them, or there were so
+    many that the rest would take too long.
     """
     space, screen = drawer(config.space), Screen(config)
-    rng, codes = stream(0, "share", 0), Counter[str | None]()
-    verdicts = (screen.judge(space.random(rng), {}, {}).code for _ in range(DRAWS))
+    rng, codes, alone = stream(0, "share", 0), Counter[str | None](), Counter[str]()
+    parts = _parts(config.space, screen)
+
+    def judge(graph: Graph) -> str | None:
+        code = screen.judge(graph, {}, {}).code
+        for stage, several in parts.items():
+            if code not in _codes_before(stage):
+                alone.update(part for part, passes in several.items() if passes(graph))
+        return code
+
+    verdicts = (judge(space.random(rng)) for _ in range(DRAWS))
     while block := [*islice(verdicts, BLOCK)]:
         codes.update(block)
         drawn = codes.total()
         if codes[None] >= ENOUGH or drawn - sum(codes[one] for one in STAGES["layers"]) >= LAYERS:
             break
     stages, left = _asked(config.space), codes.total()
+    told = {"layers": True, "where": config.space.where, "own checks": config.space.checks}
     for name, stopping in STAGES.items():
+        stages += [Stage(part, left, alone[part]) for part in parts.get(name, ())]
         passed = left - sum(codes[code] for code in stopping)
-        if passed < left or name == "layers":
+        if passed < left or told.get(name):
             stages.append(Stage(name, left, passed))
         left = passed
     return stages
 
 
+def _parts(space: Space, screen: Screen) -> dict[str, dict[str, Callable[[Graph], bool]]]:
+    """Stage of several conditions -> name of each -> whether a graph meets that one."""
+
+    def holding(term: str) -> Callable[[Graph], bool]:
+        ready = GraphFilter(term)
+        return lambda graph: ready.holds(graph, lambda: screen.answers(graph))
+
+    def passing(name: str) -> Callable[[Graph], bool]:
+        refuse = own_check(name)
+        return lambda graph: refuse(graph) is None
+
+    terms = where_terms(space.where) if space.where else []
+    found = {
+        "where": {f"where {term}": holding(term) for term in terms},
+        "own checks": {f"own check {name}": passing(name) for name in space.checks},
+    }
+    return {stage: several for stage, several in found.items() if len(several) > 1}
+
+
+@cache
+def _codes_before(stage: str) -> frozenset[str | None]:
+    """Those of graphs that do not come to the stage."""
+    earlier = takewhile(lambda name: name != stage, STAGES)
+    return frozenset(code for name in earlier for code in STAGES[name])
+
+
 def _asked(space: Space) -> list[Stage]:
     """What a person asks of the space itself, each beside a space without it."""
-    stages, free = [], {"template": ""}
-    default = Space()
+    stages, default = list[Stage](), Space()
+    whole = space.model_copy(update={"allow": (), "deny": ()})
+    free = whole.model_copy(update={"template": ""})
     if space.op_set != default.op_set:
-        wide = space.model_copy(update={"op_set": WIDEST, "allow": (), "deny": (), **free})
-        own = _names(space.model_copy(update={"allow": (), "deny": ()}))
-        stages.append(_share("op set", 2, wide, lambda graph: _live_names(graph) <= own))
-    if space.nodes < default.nodes and not space.template:
-        wide = space.model_copy(update={"nodes": default.nodes})
-        stages.append(_share("nodes", 3, wide, lambda graph: len(graph.live_ops()) <= space.nodes))
+        wide = drawer(free.model_copy(update={"op_set": WIDEST}))
+        stages.append(_share("op set", 2, wide, _made_of(free)))
+    if space.nodes < default.nodes:
+        stages.append(_nodes(space, default.nodes))
     if space.template:
-        wide = space.model_copy(update={"allow": (), "deny": (), **free})
-        stages.append(_share("template", 4, wide, lambda graph: has_form(space.template, graph)))
+        form = space.template
+        stages.append(_share("template", 4, drawer(free), lambda graph: has_form(form, graph)))
     stages = [one for one in stages if one.passed < one.came]
-    if space.allow or space.deny:
-        wide, drawn = space.model_copy(update={"allow": (), "deny": ()}), _names(space)
-        whole = drawer(space)
-        if isinstance(whole, TemplateSpace):
-            drawn |= whole.frame_names()
-        stages.append(_share("primitives", 1, wide, lambda graph: _live_names(graph) <= drawn))
+    for name, given in (("allow", space.allow), ("deny", space.deny)):
+        if given:
+            alone = whole.model_copy(update={name: given})
+            stages.append(_share(name, 1, drawer(whole), _made_of(alone)))
     return stages
 
 
-def _share(name: str, number: int, wide: Space, passes: Callable[[Graph], bool]) -> Stage:
+def _nodes(space: Space, most: int) -> Stage:
+    """Of the layers with room for so many nodes those that need no more than the space has."""
+    table = draw_table(space)
+    if not space.template:
+        wide = Free(table, most)
+        return _share("nodes", 3, wide, lambda graph: len(graph.live_ops()) <= space.nodes)
+    own = TemplateSpace(space.template, table, space.nodes)
+    wider = TemplateSpace(space.template, table, min(most, own.room()))
+    return _share("nodes", 3, wider, lambda graph: wider.fullest(graph) <= own.block)
+
+
+def _made_of(space: Space) -> Callable[[Graph], bool]:
+    """Whether a graph has nothing but what the space draws, and what its template's frame has."""
+    names, whole = _names(space), drawer(space)
+    if isinstance(whole, TemplateSpace):
+        names |= whole.frame_names()
+    return lambda graph: _live_names(graph) <= names
+
+
+def _share(name: str, number: int, wide: Drawer, passes: Callable[[Graph], bool]) -> Stage:
     """Of the layers among random graphs of the wider space those that pass."""
     found, came, passed = _layers(wide, number), 0, 0
     while block := [*islice(found, BLOCK)]:
@@ -136,11 +195,11 @@ def _share(name: str, number: int, wide: Space, passes: Callable[[Graph], bool])
     return Stage(name, came, passed)
 
 
-def _layers(space: Space, number: int) -> Iterator[Graph | None]:
+def _layers(wide: Drawer, number: int) -> Iterator[Graph | None]:
     """Random graphs of the space, None in place of those that are no layers."""
-    whole, rng = drawer(space), stream(0, "share", number)
+    rng = stream(0, "share", number)
     for _ in range(DRAWS):
-        graph = whole.random(rng)
+        graph = wide.random(rng)
         yield graph if structural_fault(graph) is None else None
 
 

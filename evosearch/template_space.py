@@ -160,6 +160,17 @@ class TemplateSpace:
             INITIAL_NODES[at] for at in read if at < FIRST_OP
         }
 
+    def room(self) -> int:
+        """Op nodes that the holes of this frame may have together."""
+        return MAX_NODES - sum(node is not None for node in self.layout)
+
+    def fullest(self, graph: Graph) -> int:
+        """Live nodes of the hole that has most, in a graph with the frame where it belongs."""
+        live = [index - FIRST_OP for index in graph.live_ops()]
+        return max(
+            sum(hole.start <= at < hole.start + self.block for at in live) for hole in self.holes
+        )
+
     def _node(self, rng: Random, hole: _Hole, step: int) -> Node:
         (op, over), arity = pick(rng, pick(rng, self.table.rows))
         first = FIRST_OP + hole.start

@@ -133,6 +133,25 @@ def parse_where(text: str) -> Filter:
     return found
 
 
+def where_terms(text: str) -> list[str]:
+    """What a filter joins with ``and`` outside brackets, in its own words; else the whole.
+
+    Example:
+        >>> where_terms("pointwise and (bounded or live_nodes <= 4)")
+        ['pointwise', '(bounded or live_nodes <= 4)']
+    """
+    terms, start, depth = list[str](), 0, 0
+    for kind, token, position in _tokens(text):
+        if kind == "mark":
+            depth += {"(": 1, ")": -1}.get(token, 0)
+        elif kind == "key" and not depth and token == "or":
+            return [text.strip()]
+        elif kind == "key" and not depth and token == "and":
+            terms.append(text[start:position].strip())
+            start = position + len(token)
+    return [*terms, text[start:].strip()]
+
+
 _TOKEN = re.compile(
     r"""\s*(?:(?P<number>-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?)
     |(?P<text>'[^']*'|"[^"]*")

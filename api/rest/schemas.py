@@ -95,10 +95,12 @@ class Estimate(View):
     price: float | None
     based_on: str = Field(description="where the figures come from")
     space: list[StageView] = Field(
-        description="random graphs that come to each restriction of the space, and pass it"
+        description="random graphs that come to each restriction of the space, and pass it; before "
+        "one of several conditions each of these by itself"
     )
     notes: list[str] = Field(
-        description="settings that do not count beside others, and layers that will be refused"
+        description="settings that do not count beside others, layers that will be refused, and "
+        "checks that no share of the space counts"
     )
 
 

@@ -138,6 +138,20 @@ def test_an_estimate_bounds_what_no_graph_passes_and_tells_what_does_not_count(
     assert estimate(service, CREATED.config).notes == []
 
 
+def test_an_estimate_has_each_condition_and_says_that_it_leaves_own_checks_out(
+    tmp_path: Path, store: SqlStore
+) -> None:
+    service = make_app(load_settings({"db": f"sqlite:///{tmp_path}/store.db"})).service
+    space = Space(where="pointwise and live_nodes <= 4", checks=("mine", "theirs"), deny=("exp",))
+    told = estimate(service, CREATED.config.model_copy(update={"space": space}))
+    names = [one.name for one in told.space]
+    assert names[0] == "deny"
+    assert names[-4:-1] == ["where pointwise", "where live_nodes <= 4", "where"]
+    (note,) = told.notes
+    assert note.startswith("space.checks (mine, theirs) are in none of these shares")
+    assert "evosearch search start --dry-run counts them" in note
+
+
 def test_hours_follow_whichever_limit_comes_first(
     tmp_path: Path, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

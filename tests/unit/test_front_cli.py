@@ -83,6 +83,15 @@ def test_a_dry_run_tells_what_is_rare_and_what_does_not_count(folder, capsys):
     told = capsys.readouterr().out
     assert re.search(r"of 1,\d\d\d random graphs 0 pass: where; below 0\.\d+ % \(95 %\)", told)
     assert "note:" not in told
+    assert "this search would hardly find a layer" in told
+    more = ("--set", 'space.deny=["exp"]', "--set", form, "--set", "space.nodes=4")
+    assert run([*start, "space.where='bounded and live_nodes <= 9'", *more]) == 0
+    told = capsys.readouterr().out
+    shares = re.findall(r"of ([\d,]+) random graphs ([\d,]+) pass: ([^;\n]+)", told)
+    names = ["nodes", "template", "deny", "layers", "where bounded", "where live_nodes <= 9"]
+    assert [name for *_, name in shares][: len(names)] == names
+    assert shares[1][1] == "0", "free layers of this form are rare, and a search draws no others"
+    assert "everything is in order" in told
     assert run([*start, "space.where='mean_score > 0.5'"]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "mean_score cannot be asked of a proposal: its graph alone does not tell it" in told

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from functools import cache
 
 import pytest
 
 from evosearch.config import Space
+from evosearch.own import REGISTER, check
 from evosearch.presets import load_preset
 from evosearch.screen import SCREEN_CODES
 from evosearch.space_share import STAGES, Stage, space_stages
@@ -16,6 +18,7 @@ from evosearch.template_space import TemplateSpace, drawer, has_form
 from evosearch.variation import draw_table, random_graph
 from primitives.formula import parse
 from primitives.graph import FIRST_OP, Graph
+from primitives.properties import Behaviour
 from primitives.rewrite import live_form
 from primitives.structure import analyse, structural_fault
 
@@ -34,6 +37,31 @@ def some_layers(space: Space, number: int, draws: int) -> list[Graph]:
     rng, table = stream(0, "share", number), draw_table(space)
     graphs = (random_graph(rng, table, space.nodes) for _ in range(draws))
     return [graph for graph in graphs if structural_fault(graph) is None]
+
+
+def reached(graph: Graph, root: int) -> set[int]:
+    """Op nodes that a node needs, itself among them."""
+    found, waiting = set[int](), [root]
+    while waiting:
+        index = waiting.pop()
+        if index >= FIRST_OP and index not in found:
+            found.add(index)
+            waiting += graph.node(index).inputs
+    return found
+
+
+@pytest.fixture
+def own_checks() -> Iterator[None]:
+    @check("small")
+    def small(graph: Graph) -> str | None:
+        return None if len(graph.live_ops()) <= 4 else "large"
+
+    @check("any")
+    def anything(graph: Graph) -> str | None:
+        return None
+
+    yield
+    REGISTER.forget(__name__)
 
 
 def test_every_stage_counts_from_what_the_one_before_let_through() -> None:
@@ -78,10 +106,56 @@ def test_what_is_allowed_is_a_share_of_the_layers_of_the_whole_op_set() -> None:
         lean.append(read <= {0, 3})
         bare.append(names <= {"max", "div", "rms_batch", "std_batch"})
         without.append(not names & {"exp", "log"})
-    for told, passing in ((found, bare), (denied, without), (unread, lean)):
-        came = told["primitives"].came
-        assert told["primitives"] == Stage("primitives", came, sum(passing[:came]))
-    assert 0.0 < denied["primitives"].share < 1.0  # type: ignore[operator]
+    for one, passing in ((found["allow"], bare), (denied["deny"], without), (unread["deny"], lean)):
+        assert one == Stage(one.name, one.came, sum(passing[: one.came]))
+    assert 0.0 < denied["deny"].share < 1.0  # type: ignore[operator]
+    assert ("deny" in found, "allow" in denied) == (False, False)
+
+
+def test_allow_and_deny_have_a_share_each_as_if_the_other_were_not_set() -> None:
+    allow, deny = 'space.allow=["max", "div", "exp", "rms_batch"]', 'space.deny=["exp", "v0"]'
+    found = stages(allow, deny)
+    assert list(found)[:3] == ["allow", "deny", "layers"]
+    assert found["allow"] == stages(allow)["allow"]
+    assert found["deny"] == stages(deny)["deny"]
+    assert found["allow"].share != found["deny"].share
+
+
+def test_each_condition_of_a_where_has_a_share_beside_that_of_the_whole() -> None:
+    found = stages('series="S"', 'space.where="live_nodes <= 4 and (bounded or pointwise)"')
+    first, second = "where live_nodes <= 4", "where (bounded or pointwise)"
+    assert list(found) == ["layers", "series", first, second, "where", "numbers"]
+    rng, space = stream(0, "share", 0), drawer(load_preset("quickstart").space)
+    graphs = [space.random(rng) for _ in range(found["layers"].came)]
+    layers = [graph for graph in graphs if structural_fault(graph) is None]
+    series = [graph for graph in layers if analyse(graph).batch_independent]
+    small = [analyse(graph).live_nodes <= 4 for graph in series]
+    either = [analyse(graph).pointwise or Behaviour(graph).bounded for graph in series]
+    assert found[first] == Stage(first, len(series), sum(small))
+    assert found[second] == Stage(second, len(series), sum(either))
+    both = sum(one and other for one, other in zip(small, either, strict=True))
+    assert found["where"] == Stage("where", len(series), both)
+    assert 0 < both < min(sum(small), sum(either)) < len(series)
+
+
+def test_one_condition_is_the_whole_and_is_told_though_everything_meets_it() -> None:
+    found = stages('space.where="live_nodes <= 64"')
+    assert list(found) == ["layers", "where", "numbers"]
+    assert found["where"].share == 1.0
+    assert list(stages('space.where="pointwise or bounded"')) == list(found)
+
+
+@pytest.mark.usefixtures("own_checks")
+def test_each_of_several_own_checks_has_a_share() -> None:
+    found = stages('space.checks=["small", "any"]')
+    assert list(found) == ["layers", "own check small", "own check any", "own checks", "numbers"]
+    came, passed = found["own checks"][1:]
+    assert found["own check small"] == Stage("own check small", came, passed)
+    assert found["own check any"] == Stage("own check any", came, came)
+    assert 0 < passed < came
+    alone = stages('space.checks=["any"]')
+    assert list(alone) == ["layers", "own checks", "numbers"]
+    assert alone["own checks"].share == 1.0
 
 
 def test_a_template_keeps_more_and_what_nothing_passes_has_no_share() -> None:
@@ -117,8 +191,6 @@ def test_looks_are_bounded_where_every_graph_is_a_layer() -> None:
 
 
 def test_op_set_nodes_and_template_have_rows_of_their_own() -> None:
-    found = stages('space.op_set="paper+token"', "space.nodes=3", 'space.template="f(x)"')
-    assert "nodes" not in found, "the nodes of a template are shared out among its holes"
     found = stages('space.op_set="paper+token"', "space.nodes=3")
     assert list(found)[:2] == ["op set", "nodes"]
     whole = load_preset("quickstart", ['space.op_set="paper+token"']).space
@@ -130,12 +202,35 @@ def test_op_set_nodes_and_template_have_rows_of_their_own() -> None:
     assert not {"op set", "nodes"} & set(stages('space.op_set="extended+token"'))
 
 
+def test_the_nodes_of_a_template_are_counted_in_each_hole() -> None:
+    """Of holes with five nodes each those of which none needs more than two."""
+    text = "x * f(x) / g(x)"
+    found = stages(f'space.template="{text}"', "space.nodes=5")["nodes"]
+    space = TemplateSpace(text, draw_table(load_preset("quickstart").space), 10)
+    rng, small = stream(0, "share", 3), list[bool]()
+    while len(small) < found.came:
+        graph = space.random(rng)
+        if structural_fault(graph) is None:
+            product, divisor = graph.node(graph.output).inputs
+            holes = max(graph.node(product).inputs), divisor
+            small.append(all(len(reached(graph, hole)) <= 2 for hole in holes))
+    assert found == Stage("nodes", len(small), sum(small))
+    assert 0 < found.passed < found.came
+    assert "nodes" not in stages(f'space.template="{text}"')
+
+
+def test_a_long_frame_leaves_its_holes_less_room_to_compare_with() -> None:
+    frame = "abs(" * 58 + "f(x)" + ")" * 58
+    found = stages(f'space.template="{frame}"', "space.nodes=2")
+    assert 0 < found["nodes"].passed < found["nodes"].came
+
+
 def test_the_frame_of_a_template_needs_no_leave() -> None:
     """Only holes draw what is allowed: ``mul`` and ``div`` of the frame are not asked for."""
     text, allowed = 'space.template="x * f(x) / g(v1)"', 'space.allow=["max", "rms_batch"]'
     found = stages(text, allowed, 'space.draw="typed"')
     assert found["template"] == stages(text, 'space.draw="typed"')["template"]
-    assert found["primitives"].passed > 0
+    assert found["allow"].passed > 0
     whole = drawer(load_preset("quickstart", (text, allowed)).space)
     assert isinstance(whole, TemplateSpace)
     assert whole.frame_names() == {"mul", "div", "x", "v1"}

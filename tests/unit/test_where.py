@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evosearch.where import Both, Compare, Not, WhereError, parse_where
+from evosearch.where import Both, Compare, Not, WhereError, parse_where, where_terms
 
 
 def test_the_example_of_the_documentation() -> None:
@@ -29,6 +29,23 @@ def test_and_binds_tighter_than_or_and_not_tightest() -> None:
     assert isinstance(inner, Both)
     assert inner.op == "and"
     assert inner.parts[0] == Not(Compare("audit", "==", (True,)))
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("live_nodes <= 6", ["live_nodes <= 6"]),
+        (" audit  and not on_front ", ["audit", "not on_front"]),
+        ("not (audit and on_front) and seeds>1", ["not (audit and on_front)", "seeds>1"]),
+        ("state in ('and', 'b (') and audit", ["state in ('and', 'b (')", "audit"]),
+        ("audit and on_front or seeds > 1", ["audit and on_front or seeds > 1"]),
+        ("(audit and on_front)", ["(audit and on_front)"]),
+    ],
+)
+def test_what_and_joins_outside_brackets_are_the_terms(text: str, terms: list[str]) -> None:
+    assert where_terms(text) == terms
+    whole, read = parse_where(text), tuple(map(parse_where, terms))
+    assert whole == (read[0] if len(read) == 1 else Both("and", read))
 
 
 def test_brackets_lists_and_texts() -> None:

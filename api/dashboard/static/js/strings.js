@@ -417,7 +417,7 @@ export const T = {
     title: "New search", preset: "Preset", name: "Title", seed: "Seed", all: "All settings", start: "Start the search",
     presetLine: (/** @type {string} */ n, /** @type {string} */ steps) => `${n} evaluated candidates, ${steps} steps a training`,
     estimate: "What it would take", evaluations: "evaluated candidates", steps: "training steps", hours: "time", workerHours: "worker time", disk: "disk",
-    price: "price", space: { "op set": "layers of this op set", nodes: "layers of so few nodes", template: "layers of this form", primitives: "graphs of these primitives", layers: "graphs that are layers", series: "of them in the series", anchors: "that the anchors allow",
+    price: "price", space: { "op set": "layers of this op set", nodes: "layers of so few nodes", template: "layers of this form", allow: "layers of what is allowed", deny: "layers without what is denied", layers: "graphs that are layers", series: "of them in the series", anchors: "that the anchors allow",
       where: "that the condition allows", "own checks": "that own checks allow", numbers: "finite, with a gradient" },
     untitled: (/** @type {string} */ preset, /** @type {string} */ seed) => `${preset}, seed ${seed}`,
     unknown: "unknown yet", below: (/** @type {string} */ share) => `below ${share} (95 %)`, noChanges: "As the preset has it.",

@@ -216,7 +216,7 @@ function estimateFacts(found) {
   const hours = (/** @type {number | null} */ value) => (value === null ? T.fresh.unknown : duration(3600 * value));
   const rows = [[T.fresh.evaluations, count(found.evaluations)], [T.fresh.steps, count(found.train_steps)], [T.fresh.hours, hours(found.hours)],
     [T.fresh.workerHours, hours(found.worker_hours)], found.gpu_hours ? [T.search.gpuHours, number(found.gpu_hours, 1)] : null,
-    [T.fresh.disk, bytes(found.disk_bytes)], ...found.space.map((/** @type {any} */ one) => [T.fresh.space[one.name], spaceShare(one)]), found.price === null ? null : [T.fresh.price, number(found.price, 2)]].filter(Boolean);
+    [T.fresh.disk, bytes(found.disk_bytes)], ...found.space.map((/** @type {any} */ one) => [T.fresh.space[one.name] ?? one.name, spaceShare(one)]), found.price === null ? null : [T.fresh.price, number(found.price, 2)]].filter(Boolean);
   return [h("dl", { class: "facts estimate" }, rows.map((/** @type {any} */ [name, value]) => [h("dt", {}, name), h("dd", {}, h("strong", {}, value))])),
     ...found.notes.map((/** @type {string} */ note) => h("p", { class: "small" }, note)), h("p", { class: "small quiet" }, found.based_on)];
 }
