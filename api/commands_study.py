@@ -55,9 +55,8 @@ def rerun(
 ) -> int:
     """Train one stored number again and print it beside the stored one; 1 where they differ."""
     from api.export import write_file
-    from api.rerun import matching, retrain, script_of, stored_numbers
+    from api.rerun import have_plugins, matching, retrain, script_of, stored_numbers
     from api.wiring import open_database
-    from evosearch.plugins import ensure
 
     use_data_dir(data_dir)
     store = open_database(db)
@@ -73,7 +72,7 @@ def rerun(
             typer.echo(f"{one.title}: {goal.text(one.stored.score)}")
         return 0
     number = numbers[0]
-    ensure(number.job.task.plugins)
+    have_plugins(number.job.task.plugins)
     if out is not None:
         write_file(out, script_of(number, out.name))
         typer.echo(f"written: {out}")

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from pprint import pformat
 from typing import Any, NamedTuple
 
-from evosearch.errors import ConfigError, NotFound, WorkerError
+from evosearch.config import Plugin
+from evosearch.errors import ConfigError, GraphError, NotFound, PluginError, WorkerError
 from evosearch.events import Created, EvaluationRecorded
 from evosearch.ports import Store
 from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Run, Subject
@@ -28,9 +30,9 @@ _SCRIPT = '''\
 {formula}
 
 Trained with {versions}.
-It needs evosearch, this file{data} and the data set {dataset}: python {name}
+It needs evosearch, this file{code} and the data set {dataset}: python {name}
 Data that do not come with evosearch are read in the folder that EVOSEARCH_DATA_DIR names.
-The exit code is 1 where the new score differs from the stored one.
+The exit code is 1 where the new score differs from the stored one, 2 where there is none.
 """
 
 import sys
@@ -40,7 +42,12 @@ import evosearch
 NUMBER = {number}
 
 if __name__ == "__main__":
-    sys.exit(evosearch.retrain(NUMBER))
+    try:
+        code = evosearch.retrain(NUMBER, beside=__file__)
+    except evosearch.EvosearchError as err:
+        print(f"evosearch: {{err}}", file=sys.stderr)
+        code = 2
+    sys.exit(code)
 '''
 
 
@@ -89,17 +96,26 @@ class Number(NamedTuple):
         }
 
     @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> Number:
-        """The number of which `to_data` made the data.
+    def from_data(cls, data: Mapping[str, Any], beside: Path | None = None) -> Number:
+        """The number of which `to_data` made the data, with its plug-ins loaded.
+
+        ``beside``: folder in which these are looked for first.
 
         Raises:
             ConfigError: it is no such data.
+            PluginError: a plug-in is not to be found, is another version, or fails.
         """
+        from evosearch.plugins import plugins_of
+
         try:
             stored = Evaluation.model_validate({"seconds": 0.0, **data["stored"]})
+            have_plugins(plugins_of(data["job"]), beside)  # its graph may hold their primitives
             job = Job.model_validate(data["job"])
             return cls(str(data["search"]), dict(data["versions"]), job, stored,
                        str(data.get("rerank", "")))  # fmt: skip
+        except GraphError as err:
+            found = f"in its graph: {err.what} {err.got or ''}"
+            raise ConfigError("no number of a search", got=found) from err
         except (LookupError, TypeError, ValueError) as err:
             raise ConfigError("no number of a search", got=" ".join(str(err).split())[:80]) from err
 
@@ -126,11 +142,14 @@ def stored_numbers(store: Store, ref: str) -> list[Number]:
 
     Raises:
         NotFound: there is no such search, candidate or baseline, or it was never trained.
+        PluginError: its graphs hold primitives of a plug-in that is not here, or has changed.
     """
     from api.wiring import candidate_graph, ensure_primitives
 
     search_ref, _, name = ref.partition("-")
     info = store.search(search_ref)
+    if info.config.space.primitives:
+        have_plugins(info.config.task.plugins)
     ensure_primitives(info.config)
     if name and not name.isdigit():
         subject, graph = Subject(baseline=name), None
@@ -163,16 +182,17 @@ def stored_numbers(store: Store, ref: str) -> list[Number]:
 
 
 def rerank_numbers(store: Store, search: str) -> Iterator[Number]:
-    """What all re-rankings of a search read on ``final``; memory keeps none."""
-    from api.wiring import ensure_primitives
+    """What all re-rankings of a search read on ``final``; memory keeps none.
+
+    Its primitives are here.
+    """
     from db.sql_store import SqlStore
     from db.studies import Studies
     from evosearch.rerank import Plan, row_of
 
     if not isinstance(store, SqlStore):
         return
-    config, studies = store.search(search).config, Studies(store)
-    ensure_primitives(config)
+    studies = Studies(store)
     for name in studies.of(search):
         item = studies.item(search, name, "plan")
         if item is None:
@@ -213,6 +233,46 @@ def matching(
     return kept
 
 
+def have_plugins(plugins: Sequence[Plugin], beside: Path | None = None) -> None:
+    """Have the plug-ins loaded that a number was trained with.
+
+    ``beside``: folder in which they are looked for first.
+
+    Raises:
+        PluginError: one is not to be found, is another version, or fails.
+    """
+    from evosearch.plugins import Source, ensure, find, loaded
+
+    sources = dict[str, Source]()
+    for plugin in plugins:
+        if loaded(plugin.sha256) is not None:
+            continue
+        try:
+            sources[plugin.sha256] = find(plugin, beside=beside)
+        except PluginError as err:
+            hint = _way_out(plugin, beside, changed=err.where is not None)
+            raise PluginError(
+                err.what, where=err.where, expected=err.expected, got=err.got, hint=hint
+            ) from err
+    ensure(plugins, sources)
+
+
+def _way_out(plugin: Plugin, beside: Path | None, *, changed: bool) -> str:
+    """What to do about a plug-in without which a number cannot be trained again."""
+    from evosearch.plugins import NOTEBOOK, PATH_VARIABLE, VARIABLE
+
+    if changed:
+        return "the number was trained with the old text: bring that back"
+    if plugin.name == NOTEBOOK:
+        return "it was registered in a notebook, and only there the number is trained again"
+    if not plugin.name.endswith(".py"):
+        return "install the package that it is an entry point of"
+    if plugin.folder:
+        return f"name its path in {VARIABLE}, and in {PATH_VARIABLE} what was {plugin.folder}"
+    place = "here" if beside is None else f"in {beside}"
+    return f"put it {place} with what it imports of yours, or name its path in {VARIABLE}"
+
+
 def train_again(job: Job) -> Evaluation:
     """The outcome of a job of one run, trained in this process on one thread.
 
@@ -236,18 +296,22 @@ def train_again(job: Job) -> Evaluation:
 
 
 def retrain(
-    number: Mapping[str, Any] | Number, *, within: float = 0.0, say: Callable[[str], None] = print
-) -> int:
+    number: Mapping[str, Any] | Number, *, within: float = 0.0, beside: str | Path | None = None,
+    say: Callable[[str], None] = print,
+) -> int:  # fmt: skip
     """Train a stored number again, print it beside the stored one; 1 where the scores differ.
 
     ``number``: what a script of `evosearch rerun --out` holds. ``within``: largest difference of
-    scores that counts as equal.
+    scores that counts as equal. ``beside``: a file, mostly the script, in whose folder plug-ins are
+    looked for first.
 
     Raises:
         ConfigError: it is no number of a search.
+        PluginError: a plug-in is not to be found, is another version, or fails.
         WorkerError: the training failed.
     """
-    given = number if isinstance(number, Number) else Number.from_data(number)
+    folder = None if beside is None else Path(beside).absolute().parent
+    given = number if isinstance(number, Number) else Number.from_data(number, folder)
     say(given.title)
     say(f"  {given.formula}")
     new = train_again(given.job)
@@ -289,7 +353,9 @@ def comparison(number: Number, new: Evaluation) -> list[str]:
 def script_of(number: Number, name: str) -> str:
     """Python text of a script that trains the number again; ``name``: of its file."""
     plugins = [one.name for one in number.job.task.plugins]
-    data = f", {', '.join(plugins)} beside it" if plugins else ""
+    files = ", ".join(name for name in plugins if name.endswith(".py"))
+    code = f", {files} beside it with what it imports of yours" if files else ""
+    code += "".join(f", the plug-in {name} installed" for name in plugins if name[-3:] != ".py")
     shown = ", ".join(f"{package} {version}" for package, version in number.versions.items())
     text = {
         "title": number.title, "formula": number.formula, "name": name,
@@ -297,7 +363,7 @@ def script_of(number: Number, name: str) -> str:
     }  # fmt: skip
     safe = {key: value.replace("\\", "\\\\").replace('"""', "'''") for key, value in text.items()}
     body = pformat(number.to_data(), width=96, sort_dicts=False)
-    return _SCRIPT.format(**safe, versions=shown or "unknown versions", data=data, number=body)
+    return _SCRIPT.format(**safe, versions=shown or "unknown versions", code=code, number=body)
 
 
 def _reason(number: Number) -> str:

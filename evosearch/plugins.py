@@ -32,6 +32,8 @@ VARIABLE = "EVOSEARCH_PLUGINS"
 PATH_VARIABLE = "EVOSEARCH_PLUGIN_PATH"
 """Folder of a package that those files import."""
 MODULE_PREFIX = "evosearch_plugin_"
+NOTEBOOK = "notebook"
+"""Name of what a notebook registered: it has no file."""
 
 
 @dataclass(slots=True)
@@ -215,7 +217,7 @@ def adopt(module_name: str, plugin_path: Path | None = None) -> Loaded | None:
     else:
         text = cells_text(entries, module)
         extra, folder = with_siblings(Path.cwd(), _imports_of(module), plugin_path)
-        source = Source("notebook", "", text, extra, (folder or str(Path.cwd())) if extra else "")
+        source = Source(NOTEBOOK, "", text, extra, (folder or str(Path.cwd())) if extra else "")
     _files.update(code_files(entries))
     package = _package_of(source)
     if package is not None:
@@ -256,7 +258,7 @@ def receive(data: Mapping[str, Any], sources: dict[str, Source]) -> None:
             use(package)
         entries = pickle.loads(data["pickled"])
         _files.update(code_files(entries))
-        _LOADED[source.sha256] = Loaded(source, types.ModuleType("notebook"), entries, package)
+        _LOADED[source.sha256] = Loaded(source, types.ModuleType(NOTEBOOK), entries, package)
 
 
 def loaded(sha256: str) -> Loaded | None:
@@ -297,16 +299,27 @@ def ensure(
                 )  # fmt: skip
 
 
-def find(plugin: Plugin, *, registered_only: bool = False) -> Source:
+def plugins_of(job: Mapping[str, Any]) -> list[Plugin]:
+    """The plug-ins of a job that is data still; its graph is read once their primitives are here.
+
+    Raises:
+        LookupError, TypeError, ValueError: it is no job.
+    """
+    return [Plugin.model_validate(one) for one in job["task"]["plugins"]]
+
+
+def find(
+    plugin: Plugin, *, registered_only: bool = False, beside: Path | None = None
+) -> Source:  # fmt: skip
     """The source of a plug-in that a config names, unchanged since then.
 
-    Looked for where it was, in the folder at hand, and among the files of `VARIABLE`, or among
-    these alone.
+    Looked for in the folder ``beside``, where it was, in the folder at hand, and among the files of
+    `VARIABLE`, or among these alone.
 
     Raises:
         PluginError: it is gone, or has changed.
     """
-    found, other = _look_for(plugin, registered_only)
+    found, other = _look_for(plugin, registered_only, beside)
     if found is not None:
         return found
     if other is not None:
@@ -316,7 +329,7 @@ def find(plugin: Plugin, *, registered_only: bool = False) -> Source:
             hint="bring the old text back, resume it with --accept-changed-code (over REST "
             "accept_changed_code), or start a search of its own with the new one",
         )  # fmt: skip
-    places = ", ".join(_places(plugin, registered_only)) or "no place"
+    places = ", ".join(_places(plugin, registered_only, beside)) or "no place"
     raise PluginError(
         f"the plug-in {plugin.name} is not here", expected=f"sha256 {plugin.sha256[:12]}",
         got=f"nothing in {places}", hint=f"name its path in {VARIABLE}",
@@ -334,12 +347,14 @@ def found_instead(plugin: Plugin) -> Source | None:
     return other if found is None else None
 
 
-def _look_for(plugin: Plugin, registered_only: bool) -> tuple[Source | None, Source | None]:
+def _look_for(
+    plugin: Plugin, registered_only: bool, beside: Path | None = None
+) -> tuple[Source | None, Source | None]:
     """The plug-in unchanged; else the first source of its name with another text."""
     other = None
     offered = registered_path()
     folder = Path(plugin.folder) if plugin.folder and not registered_only else None
-    for place in _places(plugin, registered_only):
+    for place in _places(plugin, registered_only, beside):
         try:
             source = read_source(place, offered if place in registered() else folder)
         except EvosearchError:
@@ -350,9 +365,11 @@ def _look_for(plugin: Plugin, registered_only: bool) -> tuple[Source | None, Sou
     return None, other
 
 
-def _places(plugin: Plugin, registered_only: bool) -> list[str]:
+def _places(plugin: Plugin, registered_only: bool, beside: Path | None = None) -> list[str]:
     offered = [one for one in registered() if Path(one).name == plugin.name or one == plugin.name]
     here = [] if registered_only else [plugin.file, plugin.name]
+    if beside is not None and plugin.name.endswith(".py"):
+        here.insert(0, str(beside / Path(plugin.name).name))
     places = [*here, *offered]
     return list(dict.fromkeys(place for place in places if place))
 
