@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from api.commands_search import Database, SearchRef
-from api.wiring import new_id, open_database, sql_database
+from api.wiring import ensure_primitives, new_id, open_database, sql_database
 from evosearch.errors import NotFound, StateConflict
 
 DIFFERS = 1
@@ -32,6 +32,7 @@ def replay(ref: SearchRef, db: Database = None) -> int:
     store = open_database(db)
     try:
         info = store.search(ref)
+        ensure_primitives(info.config)
         with Console(stderr=True).status(f"replaying {info.id} ...") as status:
 
             def told(_: str, done: int, of: int) -> None:

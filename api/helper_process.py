@@ -15,6 +15,7 @@ from typing import Any
 
 from evosearch.errors import EvosearchError
 from evosearch.garbage import collect_rarely
+from evosearch.plugins import load_registered_rows
 from primitives.graph import Graph
 
 
@@ -106,6 +107,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
+    load_registered_rows()
     for line in sys.stdin:
         answers.write(json.dumps(answer(line)) + "\n")
         answers.flush()

@@ -300,13 +300,18 @@ def load_state(store: Store, search_id: str) -> State:
 def ensure_primitives(config: SearchConfig) -> None:
     """Have the plug-ins loaded whose primitives the search's graphs may hold.
 
-    Raises:
-        PluginError: one is not here.
-    """
-    if config.space.primitives:
-        from evosearch.plugins import ensure
+    Where the search draws none, layers to start from and enqueued ones may still hold some.
 
+    Raises:
+        PluginError: one is not here, and its primitives are drawn; or one fails.
+    """
+    from evosearch.plugins import ensure, load, rows_to_load
+
+    if config.space.primitives:
         ensure(config.task.plugins)
+        return
+    for source in rows_to_load(config.task.plugins):
+        load(source)
 
 
 def unfinished_twin(store: Store, config: SearchConfig) -> SearchInfo | None:

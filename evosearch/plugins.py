@@ -14,6 +14,7 @@ import sys
 import traceback
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,7 @@ def load(source: Source) -> Loaded:
     known = _LOADED.get(source.sha256)
     if known is None:
         known = _execute(source)
-        for entry in known.entries:
-            if entry.kind == "primitive":
-                _add_row(entry)
+        _add_rows(known.entries)
         _LOADED[source.sha256] = known  # only now: what failed once fails again
     _put_in_force(known)
     return known
@@ -84,13 +83,16 @@ def _put_in_force(known: Loaded) -> None:
     REGISTER.replace(known.entries)
 
 
-def _add_row(entry: Entry) -> None:
+def _add_rows(entries: Iterable[Entry]) -> None:
     from primitives.extension import add_row
 
-    try:
-        add_row(entry.value)
-    except GraphError as err:
-        raise PluginError(str(err), where=entry.where) from err
+    for entry in entries:
+        if entry.kind != "primitive":
+            continue
+        try:
+            add_row(entry.value)
+        except GraphError as err:
+            raise PluginError(str(err), where=entry.where) from err
 
 
 def _package_of(source: Source) -> Package | None:
@@ -224,6 +226,7 @@ def adopt(module_name: str, plugin_path: Path | None = None) -> Loaded | None:
         keep(package)
         use(package)
     made = Loaded(source, module, entries, package)
+    _add_rows(entries)
     _LOADED[source.sha256] = made
     return made
 
@@ -258,6 +261,7 @@ def receive(data: Mapping[str, Any], sources: dict[str, Source]) -> None:
             use(package)
         entries = pickle.loads(data["pickled"])
         _files.update(code_files(entries))
+        _add_rows(entries)
         _LOADED[source.sha256] = Loaded(source, types.ModuleType(NOTEBOOK), entries, package)
 
 
@@ -406,8 +410,22 @@ def load_registered_rows() -> None:
         PluginError: one of them cannot be loaded.
     """
     for source in registered_sources():
-        if "primitive(" in source.text:
+        if _adds_rows(source):
             load(source)
+
+
+def rows_to_load(plugins: Iterable[Plugin]) -> list[Source]:
+    """Of these plug-ins what adds primitives and is not loaded yet, as far as it is found here."""
+    found = []
+    for plugin in plugins:
+        if plugin.sha256 not in _LOADED:
+            with suppress(PluginError):
+                found.append(find(plugin))
+    return [source for source in found if _adds_rows(source)]
+
+
+def _adds_rows(source: Source) -> bool:
+    return any("primitive(" in text for text in (source.text, *(one for _, one in source.extra)))
 
 
 def user_line(err: BaseException) -> str:

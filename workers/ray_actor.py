@@ -7,16 +7,21 @@ must not know who asks.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evosearch.garbage import collect_rarely
 from workers.data_dir import DATA_DIR_VARIABLE
+
+if TYPE_CHECKING:
+    from evosearch.records import Message
+    from workers.evaluate import Context
 
 SIGNS = "signs"
 """Concurrency group of the methods that are answered while a job runs."""
@@ -69,8 +74,6 @@ class Worker:
         import torch
 
         from evosearch.plugins import receive
-        from evosearch.records import Job
-        from workers.evaluate import run_job
 
         torch.set_num_threads(1)  # of this thread: it is not the one that made the actor
         self._number = number
@@ -78,7 +81,7 @@ class Worker:
         self._taken_back = {one for one in self._taken_back if one > number}
         for data in sources:
             receive(data, self._context.sources)
-        for message in run_job(Job.model_validate_json(job_text), self._context):
+        for message in messages_of(job_text, self._context):
             yield message.model_dump_json()
         if self._context.cancelled and torch.cuda.is_available():
             torch.cuda.empty_cache()  # a search that pauses leaves the GPU to others
@@ -93,6 +96,25 @@ class Worker:
             self._context.cancelled = True
         elif number > self._number:
             self._taken_back.add(number)
+
+
+def messages_of(job_text: str, context: Context) -> Iterator[Message]:
+    """Messages of a job that came as text; its plug-ins come first, for its graph may need them."""
+    from evosearch.plugins import ensure, plugins_of
+    from evosearch.records import Job, JobDone
+    from workers.evaluate import run_job
+    from workers.failures import failure_of
+
+    told = json.loads(job_text)
+    try:
+        ensure(plugins_of(told), context.sources)
+        job = Job.model_validate_json(job_text)
+    except (Exception, SystemExit) as err:  # the worker's entry: an error is a recorded failure
+        yield JobDone(
+            job_id=told["id"], failure=failure_of(err), seconds=0.0, worker=context.worker
+        )
+        return
+    yield from run_job(job, context)
 
 
 def on_sigterm(act: Any) -> tuple[socket.socket, socket.socket]:

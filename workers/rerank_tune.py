@@ -9,6 +9,7 @@ not know where results are kept.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import tempfile
@@ -26,6 +27,7 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from evosearch.errors import WorkerError
+from evosearch.plugins import ensure, plugins_of, receive
 from evosearch.records import Job
 from evosearch.rerank import REDUCTION, Tuned, row_of
 from workers.data_dir import DATA_DIR_VARIABLE
@@ -90,7 +92,6 @@ class Trial(tune.Trainable):
     ) -> None:  # fmt: skip
         import torch
 
-        from evosearch.plugins import receive
         from workers.evaluate import Context
 
         if data_dir:  # a machine of a cluster has none of its own
@@ -111,8 +112,8 @@ class Trial(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._job = Job.model_validate_json(self._work[config["place"]])
-        text = self._known.get(self._job.id)
+        self._job_text = self._work[config["place"]]
+        text = self._known.get(json.loads(self._job_text)["id"])
         self._before = Tuned.model_validate_json(text) if text else Tuned()
         self._tuning: Tuning | None = None
         self._done: list[int] = []
@@ -138,7 +139,9 @@ class Trial(tune.Trainable):
 
     def _trained(self) -> Tuning:
         if self._tuning is None:
-            self._tuning = Tuning(self._job, self._context)
+            # Plug-ins come first, for the job's graph may hold their primitives.
+            ensure(plugins_of(json.loads(self._job_text)), self._context.sources)
+            self._tuning = Tuning(Job.model_validate_json(self._job_text), self._context)
         return self._tuning
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

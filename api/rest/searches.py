@@ -40,6 +40,7 @@ from db.queries_rest import Notes
 from evosearch.config import SearchConfig
 from evosearch.errors import NotFound, StateConflict
 from evosearch.events import Created
+from evosearch.plugins import rows_to_load
 from evosearch.ports import Extend
 from evosearch.presets import config_from, preset_data, set_overrides
 
@@ -208,7 +209,9 @@ def report(
     if unchanged(request, response, tag):
         same: Response = not_modified(response)
         return same
-    if info.last_seq > MAX_REPORTED or info.config.space.primitives:
+    config = info.config
+    own_rows = config.space.primitives or rows_to_load(config.task.plugins)
+    if info.last_seq > MAX_REPORTED or own_rows:
         raise StateConflict(
             "this search's report is not written while others wait", got=f"{info.last_seq} events",
             hint=f"on its machine: evosearch report {info.id}",

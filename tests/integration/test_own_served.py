@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -10,10 +11,16 @@ import pytest
 
 import evosearch as es
 from api.app import make_app
+from api.code_change import with_plugins
+from api.helper import Helper
 from api.offers import offers
 from api.run import Run
 from db.controllers import Controllers
 from db.sql_store import SqlStore
+from evosearch.events import Created
+from evosearch.plugins import loaded, read_source
+from tests.integration.test_own_rerun import ROW
+from tests.support.events import CREATED
 from tests.support.service import running
 
 MY_TASK = Path(__file__).parents[1] / "support" / "my_task.py"
@@ -157,10 +164,40 @@ def test_a_database_opens_in_the_dashboard_while_a_search_runs(tmp_path):
 
 
 def test_the_web_process_loads_no_plugin_that_only_trains(tmp_path, monkeypatch):
-    file = tmp_path / "heavy.py"
-    file.write_text("raise SystemExit('loaded by the web process')\n")
-    monkeypatch.setenv("EVOSEARCH_PLUGINS", str(file))
+    heavy, row = tmp_path / "heavy.py", tmp_path / "row.py"
+    heavy.write_text("raise SystemExit('loaded by the web process')\n")
+    row.write_text(ROW)
+    monkeypatch.setenv("EVOSEARCH_PLUGINS", f"{heavy}{os.pathsep}{row}")
     from api.settings import ServiceSettings
 
     app = make_app(ServiceSettings(db=f"sqlite:///{tmp_path}/x.db"))
     app.service.close()
+    there = {path.name: loaded(read_source(str(path)).sha256) for path in (heavy, row)}
+    assert there["heavy.py"] is None
+    assert there["row.py"] is not None  # whose primitive stands in graphs
+
+
+def test_a_report_that_would_load_code_is_left_to_the_command(tmp_path):
+    """Layers may hold primitives of a plug-in that the service does not offer."""
+    (tmp_path / "row.py").write_text(ROW + "# of this test alone\n")
+    plugin = read_source(str(tmp_path / "row.py")).plugin
+    store = SqlStore(f"{tmp_path}/store.db")
+    store.create("aaaaaaaa", "own", Created(config=with_plugins(CREATED.config, [plugin])))
+    store.close()
+    with running(tmp_path) as service:
+        answer = httpx.get(f"{service.url}/api/v1/searches/aaaaaaaa/report.md")
+    assert answer.status_code == 409
+    assert "evosearch report aaaaaaaa" in answer.text
+    assert loaded(plugin.sha256) is None
+
+
+def test_the_helper_speaks_the_primitives_that_the_service_offers(tmp_path, monkeypatch):
+    (tmp_path / "row.py").write_text(ROW)
+    monkeypatch.setenv("EVOSEARCH_PLUGINS", f"{tmp_path}/row.py")
+    helper = Helper(60)
+    try:
+        nodes = [{"op": "arsinh", "inputs": [0]}]
+        told = helper.ask("export", graph={"version": 1, "nodes": nodes}, form="formula")
+    finally:
+        helper.close()
+    assert told["text"].strip() == "arsinh(x)"

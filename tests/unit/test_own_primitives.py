@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import sys
+import types
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
 
 from evosearch.config import Space
+from evosearch.own import REGISTER
+from evosearch.plugins import adopt, receive
 from evosearch.variation import draw_table, random_graph
 from primitives import formula, rewrite
 from primitives.digest import digest
@@ -34,13 +39,18 @@ ATAN = Primitive(
 )  # fmt: skip
 
 
+def forget(name):
+    """As in a process to which the row, the last one, was never added."""
+    del OPS[name], formula._FUNCTIONS[name], formula._ARITY[name], _added[name]
+    assert rewrite._TYPED.pop() == (name, None)
+    del rewrite._CODES[name], rewrite._CODE_OF[name, None]
+
+
 @pytest.fixture
 def atan():
     add_row(ATAN)
     yield
-    del OPS["atan"], formula._FUNCTIONS["atan"], formula._ARITY["atan"], _added["atan"]
-    rewrite._TYPED.pop()
-    del rewrite._CODES["atan"], rewrite._CODE_OF["atan", None]
+    forget("atan")
 
 
 def test_the_row_is_spoken_everywhere(atan):
@@ -75,9 +85,7 @@ def test_digests_of_other_layers_stay():
         with pytest.raises(GraphError, match="exists already"):
             add_row(dataclasses.replace(ATAN, torch="torch.tanh(a)"))
     finally:
-        del OPS["atan"], formula._FUNCTIONS["atan"], formula._ARITY["atan"], _added["atan"]
-        rewrite._TYPED.pop()
-        del rewrite._CODES["atan"], rewrite._CODE_OF["atan", None]
+        forget("atan")
 
 
 @pytest.mark.parametrize(
@@ -103,3 +111,32 @@ def test_torch_and_sympy_must_say_the_same():
     assert row_faults(ATAN) == []
     assert "torch says" in row_faults(dataclasses.replace(ATAN, torch="torch.tanh(a)"))[0]
     assert "sympy says" in row_faults(dataclasses.replace(ATAN, sympy="sympy.tanh(a)"))[0]
+
+
+NOTEBOOK = """
+import numpy as np
+import evosearch as es
+
+es.primitive(es.Primitive(
+    "gudermann", 1, "2 * torch.atan(torch.tanh(a / 2))", "2 * sympy.atan(sympy.tanh(a / 2))",
+    "gudermann({a})", forward=lambda a, eps: 2 * np.arctan(np.tanh(a / 2)),
+    vjp=lambda g, y, a, eps: (g / np.cosh(a),), cost=20,
+))
+"""
+
+
+def test_a_row_of_a_notebook_is_spoken_there_and_by_workers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("gudermanns")
+    monkeypatch.setitem(sys.modules, "gudermanns", module)
+    exec(NOTEBOOK, module.__dict__)
+    try:
+        adopted = adopt("gudermanns")
+        assert parse("gudermann(x)").nodes[0].op == "gudermann"
+        forget("gudermann")
+        entries = cloudpickle.dumps(adopted.entries)
+        receive(adopted.source.to_json() | {"pickled": entries}, {})
+        assert parse("gudermann(x)").nodes[0].op == "gudermann"
+    finally:
+        forget("gudermann")
+        REGISTER.forget("gudermanns")
