@@ -175,6 +175,26 @@ def test_the_reports_numbers_are_the_stores(facts: Facts, made: Document) -> Non
     assert cost["all"][1] == str(sum(facts.trainings.values()))
 
 
+def test_the_operators_table_counts_the_candidates_of_each(facts: Facts, made: Document) -> None:
+    state, table = facts.state, table_of(made, "operators")
+    rows = {row[0]: dict(zip(table.head, row, strict=True)) for row in table.rows}
+    told = {birth: one.label.split("+") for birth, one in state.members.items()}
+    assert {name for names in told.values() for name in names} <= rows.keys()
+    for name, row in rows.items():
+        mine = {birth for birth, names in told.items() if name in names}
+        evaluated = sum(state.members[birth].evaluated for birth in mine)
+        proposals, new = (
+            int(row[column].replace(",", "")) for column in ("proposals", "new functions")
+        )
+        assert int(row["evaluated"]) == evaluated
+        assert int(row["on the front"]) == len(mine & {*state.front.members})
+        assert row["new functions per proposal"] == f"{new / proposals:.3f}"
+        assert row["survivors per proposal"] == f"{evaluated / proposals:.4f}"
+        assert proposals >= new >= evaluated
+    assert state.evaluated == 4 <= sum(int(row["evaluated"]) for row in rows.values())
+    assert sum(int(row["proposals"].replace(",", "")) for row in rows.values()) >= state.next_birth
+
+
 def test_the_commands_of_the_report_train_its_numbers(
     finished: tuple[str, str], made: Document, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,9 +260,8 @@ def test_the_parts_are_files_for_a_paper(
         assert words >= len(read(folder / f"{name}.csv")), name
     assert read(folder / "anchors.csv")[1][0] == "resnet"
     assert read(folder / "graph.csv")[1] == ["0", "x", ""]
-    assert read(folder / "operators.csv")[0][-2:] == [
-        "new functions per proposal", "survivors per proposal",
-    ]  # fmt: skip
+    operators = table_of(made, "operators")
+    assert read(folder / "operators.csv") == [[*row] for row in (operators.head, *operators.rows)]
     for name in ("final", "select", "winners-curve", "numbers"):
         rows = read(folder / f"{name}.csv")
         assert len({len(row) for row in rows}) == 1
