@@ -403,8 +403,11 @@ class TestCommands:
 
 
 def test_closing_twice_is_no_error(store: Store) -> None:
+    begin(store)
     store.close()
+    once = store.searches()  # of memory nothing is left, and a database is opened again
     store.close()
+    assert store.searches() == once
 
 
 def test_the_newest_snapshot_is_kept_with_its_event(store: Store) -> None:

@@ -9,6 +9,7 @@ import types
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy
 import pytest
 
 from evosearch import plugin_sources, plugins
@@ -68,7 +69,9 @@ def test_an_installed_module_is_not_hidden_by_a_users_file_of_its_name(tmp_path)
     file.write_text("import json, numpy\nimport evosearch as es\n"
                     "es.anchor('plain-names', build=lambda layer: numpy.ones(1))\n")  # fmt: skip
     for path in (None, tmp_path):
-        load(read_source(str(file), path))
+        made = load(read_source(str(file), path))
+        assert (made.module.json, made.module.numpy) == (json, numpy)
+        assert list(REGISTER.find("anchor", "plain-names").value.made_by(len)) == [1.0]
 
 
 def test_what_lies_beside_a_file_and_is_imported_belongs_to_it(tmp_path):

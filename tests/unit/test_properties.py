@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
 
@@ -49,13 +50,37 @@ def test_stored_facts_are_those_of_structure_and_probe_and_fit_into_json() -> No
     assert stored_properties(CATALOG["poly-norm"].graph)["parameters_per_channel"] == 6
     assert found.keys() == token.keys()
     assert {name for name in found if name not in PROPERTIES} == set()
-    kinds = {"flag": bool, "number": (int, float), "text": str}
-    assert all(isinstance(value, kinds[PROPERTIES[name]]) for name, value in found.items())
+    assert_kinds(found)
+
+
+KINDS = {"flag": bool, "number": (int, float), "text": str}
+
+
+def assert_kinds(found: dict[str, object]) -> None:
+    """Fail unless each fact is of its kind, and all of them come out of JSON as they went in."""
+    wrong = {name for name, one in found.items() if not isinstance(one, KINDS[PROPERTIES[name]])}
+    assert wrong == set()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
 def test_facts_of_any_graph_are_found_without_a_warning() -> None:
-    for graph in random_graphs(600, seed=8, op_set="extended+token"):
-        json.dumps(stored_properties(graph), allow_nan=False)
+    graphs = random_graphs(600, seed=8, op_set="extended+token")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        every = [stored_properties(graph) for graph in graphs]
+    assert [str(one.message) for one in warned] == []
+    names = stored_properties(CATALOG["bn-relu"].graph).keys()
+    for found in every:
+        assert found.keys() == names
+        assert_kinds(found)
+
+
+@pytest.mark.parametrize("wrong", [{"bounded": 1.0}, {"flops": float("nan")}])
+def test_a_fact_of_another_kind_is_found(wrong: dict[str, object]) -> None:
+    found = stored_properties(CATALOG["bn-relu"].graph)
+    assert found.keys() >= wrong.keys()
+    with pytest.raises((AssertionError, ValueError)):
+        assert_kinds(found | wrong)
 
 
 def test_costs_are_counted_by_hand() -> None:
