@@ -21,11 +21,6 @@ CLOSE = 1e-4
 _added: dict[str, Primitive] = {}
 
 
-def added_rows() -> tuple[str, ...]:
-    """Names of the rows that were added to this process."""
-    return tuple(_added)
-
-
 def add_row(row: Primitive) -> None:
     """Add the row to the op table; the same one again changes nothing.
 
