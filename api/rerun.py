@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from evosearch.config import Plugin
 from evosearch.errors import ConfigError, GraphError, NotFound, PluginError, WorkerError
-from evosearch.events import Created, EvaluationRecorded
+from evosearch.events import CodeChanged, Created, EvaluationRecorded
 from evosearch.ports import Store
 from evosearch.records import Evaluation, EvaluationDone, Job, JobDone, Run, Subject
 
@@ -158,12 +158,14 @@ def stored_numbers(store: Store, ref: str) -> list[Number]:
         subject = Subject(birth=birth)
     found: list[Number] = []
     versions: Mapping[str, str] = {}
-    # A time limit is a machine's; whoever asks for the number again waits for it.
-    task = info.config.task.model_copy(update={"evaluation_seconds": None})
+    task = info.config.task
     for entry in store.events(info.id):
         event = entry.event
         if isinstance(event, Created):
             versions = event.versions
+        if isinstance(event, (Created, CodeChanged)):  # a number is of the code of its time
+            # A time limit is a machine's; whoever asks for the number again waits for it.
+            task = event.config.task.model_copy(update={"evaluation_seconds": None})
         if not isinstance(event, EvaluationRecorded) or event.subject != subject:
             continue
         done = event.evaluation

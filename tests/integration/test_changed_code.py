@@ -17,6 +17,7 @@ import pytest
 import evosearch as es
 from api.cli import run
 from api.code_change import Assent, change, changed_plugins, resumed, with_plugins
+from api.rerun import stored_numbers
 from api.run import extended
 from api.wiring import load_state, open_database
 from db.controllers import Controllers
@@ -102,6 +103,30 @@ def test_without_a_terminal_it_is_refused_with_the_option_that_says_yes(folder, 
     assert told.count("\n") == 1
     assert store.search(search_id).last_seq == last
     store.close()
+
+
+def test_a_number_is_trained_again_with_the_code_of_its_time_or_not_at_all(folder, capsys):
+    search_id = ids(folder)[0]
+    store = open_database(None)
+    (old,) = store.search(search_id).config.task.plugins
+    forget(store, search_id)
+    go_on = ["search", "resume", search_id, "--pool", "inline", "--accept-changed-code"]
+    assert run(go_on) == 0
+    (new,) = store.search(search_id).config.task.plugins
+    members = load_state(store, search_id).members
+    first, *_, last = sorted(birth for birth, one in members.items() if one.evaluated)
+    for birth, plugin in ((first, old), (last, new)):
+        for number in stored_numbers(store, f"{search_id}-{birth}"):
+            assert [one.sha256 for one in number.job.task.plugins] == [plugin.sha256]
+    store.close()
+    assert run(["rerun", f"{search_id}-{last}"]) == 0
+    assert "the same score" in capsys.readouterr().out
+    assert run(["rerun", f"{search_id}-{first}"]) == 2
+    told = capsys.readouterr().err
+    assert "my_task.py has changed" in told
+    assert "the number was trained with the old text: bring that back" in told
+    (folder / "my_task.py").write_text(TEXT)
+    assert run(["rerun", f"{search_id}-{first}"]) == 0
 
 
 def test_accepted_it_goes_on_and_the_log_and_the_report_say_so(folder, capsys):
