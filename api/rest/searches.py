@@ -212,10 +212,11 @@ def report(
     config = info.config
     own_rows = config.space.primitives or rows_to_load(config.task.plugins)
     if info.last_seq > MAX_REPORTED or own_rows:
-        raise StateConflict(
-            "this search's report is not written while others wait", got=f"{info.last_seq} events",
-            hint=f"on its machine: evosearch report {info.id}",
+        why = (
+            "a service runs no primitives of a plug-in for a report" if own_rows
+            else f"this search's report takes too long for a service, of {info.last_seq:,} events"
         )  # fmt: skip
+        raise StateConflict(why, hint=f"on its machine: evosearch report {info.id}")
     made = document(gather(service.store, info.id))
     text = to_html(made) if form == "html" else to_markdown(made)
     headers = {name: value for name, value in response.headers.items() if name == "etag"}

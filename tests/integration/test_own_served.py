@@ -187,6 +187,7 @@ def test_a_report_that_would_load_code_is_left_to_the_command(tmp_path):
     with running(tmp_path) as service:
         answer = httpx.get(f"{service.url}/api/v1/searches/aaaaaaaa/report.md")
     assert answer.status_code == 409
+    assert "runs no primitives of a plug-in" in answer.text
     assert "evosearch report aaaaaaaa" in answer.text
     assert loaded(plugin.sha256) is None
 
