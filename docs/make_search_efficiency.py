@@ -102,9 +102,9 @@ def verdicts(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     real = found["search"]
     wheres = {"table": "on the table", "search": "in real runs"}
     if added(real):
-        seeds_first = f"{real['first']['seeds']} seeds fixed beforehand"
-        wheres |= {"first": f"in real runs, the {seeds_first}",
-                   "search": "in real runs, all seeds so far"}  # fmt: skip
+        first, every = real["first"]["seeds"], real["summary"]["default"]["searches"]
+        wheres |= {"first": f"in real runs, the {first} seeds fixed beforehand",
+                   "search": f"in real runs, all {every} seeds"}  # fmt: skip
     for name, targets in judged_on(found):
         where, result = wheres[name], found["table" if name == "table" else "search"]
         for kind, wanted in WANTED.items():
@@ -124,7 +124,12 @@ def verdicts(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         judged = found[name].get("targets", {})
         left = [one for kind in KINDS for one in judged.get(kind, {}).get("unmeasured", [])]
         if left:
-            yield from ("", f"{where} these rivals gave nothing to compare yet: {'; '.join(left)}.")
+            named = "; ".join(left)
+            yield ""
+            yield (
+                f"{where} these rivals gave nothing to compare yet: {named}. Those that have the "
+                "same checks as the default are the ones *with hurdles*."
+            )
 
 
 def judged_on(found: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:

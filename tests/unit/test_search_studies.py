@@ -406,7 +406,7 @@ def test_the_page_says_what_there_is_and_names_what_is_not(tmp_path: Path) -> No
     assert "The same table with 20,000, " in whole
     assert "(9 [9, 9] proposals of the default, and 9 [9, 9] with 100 steps)" in whole
     assert "2 seeds were fixed beforehand, and the others were added" in whole
-    for where in ("the 2 seeds fixed beforehand", "all seeds so far"):
+    for where in ("the 2 seeds fixed beforehand", "all 3 seeds"):
         row = f"| in real runs, {where} | random with hurdles | training steps | 0.40 |"
         assert row in whole
     assert "- in real runs, with the seeds that were fixed beforehand, steps: not reached" in whole
