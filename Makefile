@@ -66,7 +66,7 @@ endif
 
 # How much training the default search saves: searches on the shipped table (hours; it is built anew
 # where it was removed, some three hours of one core), 200 of the default and each rival, 24 of it
-# without each ingredient and 24 with a larger budget; and real searches on Fashion-MNIST where
+# without each ingredient and 12 with a larger budget; and real searches on Fashion-MNIST where
 # DATA=<folder of idx files> is given (hours more). Each goes on where it was stopped. Then the pages
 # are written.
 RESULTS := tests/benchmarks/results
@@ -85,7 +85,7 @@ search-study: $(VENV)/test.stamp
 		"paper, our population"
 	$(ON_TABLE) --rows build/table.jsonl --seeds 24
 	gzip -9nc build/table.jsonl > $(RESULTS)/table_rows.jsonl.gz
-	$(ON_TABLE) --rows build/longer.jsonl --out build --steps 10000 --seeds 24 \
+	$(ON_TABLE) --rows build/longer.jsonl --out build --steps 10000 --seeds 12 \
 		--variants default $(HARDEST)
 	cp build/table.json $(RESULTS)/table_longer.json
 ifdef DATA

@@ -110,6 +110,10 @@ OTHERS: dict[str, tuple[str, ...]] = {
     "the best odds of fifty": ("evolution.choose_of=50",),
     "edits drawn until they change something": ("evolution.sure_edits=true",),
     "every operator": (EVERY_OPERATOR,),
+    **{
+        f"the operator {name} too": (f"evolution.operators.{name}=0.25",)
+        for name in ("insert", "delete", "rewire", "swap", "redraw")
+    },
     "the front challenged": ("evolution.challenge_front=true",),
     "hurdles that spare the front": ("checks.hurdles.spare_front=true",),
 }
