@@ -88,6 +88,7 @@ search-study: $(VENV)/test.stamp
 	$(ON_TABLE) --rows build/longer.jsonl --out build --steps 10000 --seeds 12 \
 		--variants default $(HARDEST)
 	cp build/table.json $(RESULTS)/table_longer.json
+	gzip -9nc build/longer.jsonl > $(RESULTS)/table_longer_rows.jsonl.gz
 ifdef DATA
 	$(BIN)/python -m tests.benchmarks.study_search run --rows build/search.jsonl
 	$(BIN)/python -m tests.benchmarks.study_search run --rows build/search.jsonl \
