@@ -26,7 +26,7 @@ def drawing_of(graph: Graph) -> dict[str, Any]:
     columns = _columns(graph, levels, shown)
     nodes = [
         {
-            "id": index, "label": _label(graph, index), "kind": _kind(graph, index),
+            "id": index, "label": node_name(graph, index), "kind": _kind(graph, index),
             "live": index in live, "output": index == graph.output, "level": levels[index],
             "column": columns[index], "shape": shape_of(axes[index]),
         }
@@ -55,7 +55,8 @@ def shape_of(axes: str) -> str:
     return "×".join(sizes)
 
 
-def _label(graph: Graph, index: int) -> str:
+def node_name(graph: Graph, index: int) -> str:
+    """What a node is: the name of an initial one, or of its primitive."""
     if index < FIRST_OP:
         return INITIAL_NODES[index]
     node = graph.node(index)

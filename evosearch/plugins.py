@@ -8,6 +8,7 @@ and hash, and what runs there is what was hashed here. This file must not import
 from __future__ import annotations
 
 import importlib
+import json
 import linecache
 import os
 import sys
@@ -27,6 +28,7 @@ from evosearch.plugin_packages import Package, keep, release, top_of, use
 from evosearch.plugin_sources import Source as Source
 from evosearch.plugin_sources import entry_source, file_source, with_siblings
 from evosearch.plugin_sources import read_source as read_source
+from evosearch.records import Job
 
 VARIABLE = "EVOSEARCH_PLUGINS"
 """Files and entry points that a server offers, separated as in PATH."""
@@ -310,6 +312,19 @@ def plugins_of(job: Mapping[str, Any]) -> list[Plugin]:
         LookupError, TypeError, ValueError: it is no job.
     """
     return [Plugin.model_validate(one) for one in job["task"]["plugins"]]
+
+
+def read_job(text: str, sources: Mapping[str, Source]) -> Job:
+    """The job that came as text, with its plug-ins loaded: its graph may hold their primitives.
+
+    ``sources``: as for `ensure`.
+
+    Raises:
+        PluginError: as `ensure`.
+        LookupError, TypeError, ValueError, GraphError: it is no job.
+    """
+    ensure(plugins_of(json.loads(text)), sources)
+    return Job.model_validate_json(text)
 
 
 def find(

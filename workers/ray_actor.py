@@ -99,20 +99,17 @@ class Worker:
 
 
 def messages_of(job_text: str, context: Context) -> Iterator[Message]:
-    """Messages of a job that came as text; its plug-ins come first, for its graph may need them."""
-    from evosearch.plugins import ensure, plugins_of
-    from evosearch.records import Job, JobDone
+    """Messages of a job that came as text, also where its plug-ins or its graph cannot be read."""
+    from evosearch.plugins import read_job
+    from evosearch.records import JobDone
     from workers.evaluate import run_job
     from workers.failures import failure_of
 
-    told = json.loads(job_text)
     try:
-        ensure(plugins_of(told), context.sources)
-        job = Job.model_validate_json(job_text)
+        job = read_job(job_text, context.sources)
     except (Exception, SystemExit) as err:  # the worker's entry: an error is a recorded failure
-        yield JobDone(
-            job_id=told["id"], failure=failure_of(err), seconds=0.0, worker=context.worker
-        )
+        job_id = json.loads(job_text)["id"]
+        yield JobDone(job_id=job_id, failure=failure_of(err), seconds=0.0, worker=context.worker)
         return
     yield from run_job(job, context)
 

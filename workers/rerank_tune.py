@@ -27,7 +27,7 @@ from ray.tune.error import TuneError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from evosearch.errors import WorkerError
-from evosearch.plugins import ensure, plugins_of, receive
+from evosearch.plugins import read_job, receive
 from evosearch.records import Job
 from evosearch.rerank import REDUCTION, Tuned, row_of
 from workers.data_dir import DATA_DIR_VARIABLE
@@ -139,9 +139,8 @@ class Trial(tune.Trainable):
 
     def _trained(self) -> Tuning:
         if self._tuning is None:
-            # Plug-ins come first, for the job's graph may hold their primitives.
-            ensure(plugins_of(json.loads(self._job_text)), self._context.sources)
-            self._tuning = Tuning(Job.model_validate_json(self._job_text), self._context)
+            job = read_job(self._job_text, self._context.sources)
+            self._tuning = Tuning(job, self._context)
         return self._tuning
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

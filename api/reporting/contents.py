@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from api.layer_drawing import node_name
 from api.progress import funnel
 from api.report_text import audit_line, odds_line, rate_text
 from api.reporting.blocks import Block, Code, Document, Formula, Picture, Section, Table, Text
-from api.reporting.drawings import Bar, bars, counts, panels
+from api.reporting.drawings import Bar, bars, counts, dot, panels
 from api.reporting.gather import Facts
 from api.reporting.rerank_tables import rerank_section
 from api.reporting.scores import final_scores, front_scores, select_scores
@@ -30,8 +31,7 @@ from evosearch.surrogate import calibration, discard_rate
 from primitives.digest import digest
 from primitives.errors import EvosearchError
 from primitives.fingerprint import fingerprint
-from primitives.graph import FIRST_OP, Graph
-from primitives.ops import INITIAL_NODES, typed_name
+from primitives.graph import Graph
 from primitives.picture import to_svg
 from primitives.relatives import behaviour_difference, relatives, simplified
 from primitives.rewrite import canonical, live_form
@@ -119,12 +119,12 @@ def _layer(graph: Graph) -> Section:
 def _nodes(graph: Graph) -> Table:
     """The live graph as a table, a node a row."""
     live = live_form(graph)
-    rows = [(str(index), INITIAL_NODES[index], "") for index in live.live() if index < FIRST_OP]
-    for index in live.live_ops():
-        node = live.node(index)
-        name, inputs = typed_name(node.op, node.over), ", ".join(map(str, node.inputs))
-        rows.append((str(index), name, inputs))
-    return Table("graph", "the nodes of the live graph", ("node", "is", "of"), tuple(rows),
+    inputs = {index: live.node(index).inputs for index in live.live_ops()}
+    rows = tuple(
+        (str(index), node_name(live, index), ", ".join(map(str, inputs.get(index, ()))))
+        for index in live.live()
+    )
+    return Table("graph", "the nodes of the live graph", ("node", "is", "of"), rows,
                  left=frozenset({1, 2}), folded=True)  # fmt: skip
 
 
@@ -172,7 +172,7 @@ def _lineage(facts: Facts, best: int) -> Section:
         ]
         mean = sum(means) / len(means) if means else None
         if mean is not None:
-            drawn.append((str(one["birth"]), Interval(goal.value(mean), np.nan, np.nan)))
+            drawn.append((str(one["birth"]), dot(goal.value(mean))))
         parents = ", ".join(map(str, one["parents"]))
         origin = member.operator or one["origin"]
         rows.append((str(one["birth"]), origin, parents, one["formula"], shown(mean, goal)))

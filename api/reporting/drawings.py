@@ -68,6 +68,11 @@ def differences(title: str, rows: Sequence[tuple[str, Interval]]) -> str:
     return _svg(title, len(rows), parts)
 
 
+def dot(value: float | None) -> Interval:
+    """A value without an interval; NaN, which is not drawn, where there is none."""
+    return Interval(math.nan if value is None else value, math.nan, math.nan)
+
+
 def panels(
     title: str, labels: Sequence[str], columns: Sequence[tuple[str, Sequence[Interval]]], *,
     zero: bool = False,

@@ -5,13 +5,12 @@ Nothing is computed anew here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.reporting.blocks import Block, Section, Table, Text
-from api.reporting.drawings import differences
-from api.reporting.scores import Columns, as_values, drawn, heads, together, with_interval
+from api.reporting.drawings import differences, dot
+from api.reporting.scores import Columns, as_values, drawn, heads, with_interval, with_mean
 from api.text import changed, goal_of, heading
 from evosearch.objectives import Objective
 from evosearch.stats import Interval, p_value
@@ -104,7 +103,7 @@ def _columns(table: Mapping[str, Any]) -> Columns:
         (heading(name, goal) + ("" if sizes[name] is None else f" {sizes[name]}"), goal)
         for name, goal in goals.items()
     ]
-    return [*each, ("mean", together(list(goals.values())))]
+    return with_mean(each)
 
 
 def _scores(result: Mapping[str, Any], table: Mapping[str, Any], name: str) -> Table:
@@ -189,7 +188,7 @@ def _each_anchor(result: Mapping[str, Any], table: Mapping[str, Any], name: str)
 
 def _interval(found: Mapping[str, Any] | None) -> Interval:
     if found is None:
-        return Interval(math.nan, math.nan, math.nan)
+        return dot(None)
     return Interval(*(found[name] for name in Interval._fields))
 
 

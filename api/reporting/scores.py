@@ -6,13 +6,13 @@ seeds it has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from api.progress import baseline_rows, front_rows
 from api.reporting.blocks import Table
-from api.reporting.drawings import panels
+from api.reporting.drawings import dot, panels
 from api.reporting.gather import Facts
 from api.text import changed, goal_of, heading, shown
 from evosearch.confirm import ranked
@@ -60,7 +60,7 @@ def final_scores(facts: Facts) -> Table | None:
     goals = [goal_of(row.get("objective")) for row in final["anchors"]]
     settings, seed = state.config.confirmation, stream(state.config.seed, "report", 0)
     number = int(seed.random() * 2**31)
-    columns = with_mean([row["anchor"] for row in final["anchors"]], goals)
+    columns = with_mean(headed([row["anchor"] for row in final["anchors"]], goals))
     found: dict[str, list[Interval]] = {}
     for key, values in rights.items():
         each, overall = paired_bootstrap(
@@ -98,7 +98,7 @@ def select_scores(facts: Facts, best: int | None) -> Table:
     confirmed = samples.confirmed()
     tops = sorted(confirmed, key=lambda one: (-np.mean(confirmed[one]), one))
     tops += [one for one in ranked(state) if one not in confirmed]
-    columns = with_mean(names, goals)
+    columns = with_mean(headed(names, goals))
     rows: list[tuple[str, ...]] = []
     found: dict[str, list[Interval]] = {}
     bold = set[int]()
@@ -139,12 +139,8 @@ def front_scores(facts: Facts) -> Table | None:
     if not front:
         return None
     goals = {name: goal for name, (goal, _) in state.config.coordinates.items()}
-    columns = [(heading(name, goal), goal) for name, goal in goals.items()]
-    values = {
-        row.label: [Interval(found if (found := row.mean(name)) is not None else np.nan, np.nan,
-                             np.nan) for name in goals]
-        for row in (*front, *known)
-    }  # fmt: skip
+    columns = headed(goals, goals.values())
+    values = {row.label: [dot(row.mean(name)) for name in goals] for row in (*front, *known)}
     rows = [
         (f"{row.label}{' (leader)' if row.is_leader else ''}", row.formula,
          *(shown(row.mean(name), goal, digits=4) for name, goal in goals.items()), str(row.seeds))
@@ -169,10 +165,14 @@ def _control(facts: Facts, name: str) -> list[list[float]]:
     return same if all(same) else [list(one.values()) for one in rows]
 
 
-def with_mean(names: Sequence[str], goals: list[Objective]) -> Columns:
-    """The columns of anchors and of their mean."""
-    each = [(heading(name, goal), goal) for name, goal in zip(names, goals, strict=True)]
-    return [*each, ("mean", together(goals))]
+def headed(names: Iterable[str], goals: Iterable[Objective]) -> Columns:
+    """A column for each coordinate."""
+    return [(heading(name, goal), goal) for name, goal in zip(names, goals, strict=True)]
+
+
+def with_mean(columns: Columns) -> Columns:
+    """The columns of anchors, and one of their mean."""
+    return [*columns, ("mean", together([goal for _, goal in columns]))]
 
 
 def heads(columns: Columns) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from api.reporting.blocks import Block, Section, Table, Text
-from api.reporting.drawings import differences
+from api.reporting.drawings import differences, dot
 from api.reporting.scores import as_values, together
 from api.reporting.studies import LEADER, Study
 from api.text import changed, heading, shown
@@ -134,7 +134,7 @@ def _scored(
 def _difference(ours: dict[int, float], theirs: dict[int, float]) -> Interval:
     seeds = [seed for seed in ours if seed in theirs]
     if not seeds:
-        return Interval(float("nan"), float("nan"), float("nan"))
+        return dot(None)
     return paired_interval(np.array([ours[seed] - theirs[seed] for seed in seeds]))
 
 

@@ -130,28 +130,30 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     ``exhausted``: searches that found nothing new before their budget was spent; their path counts
     as flat from there on. ``ended_at_nothing``: searches whose front was worth nothing.
     """
-    found: dict[str, Any] = {}
-    variants = dict.fromkeys(row["variant"] for row in rows)
-    for variant in variants:
-        some = [row for row in rows if row["variant"] == variant]
-        asked = sum(row["asked"] for row in some)
-        found[variant] = {
-            "searches": len(some),
-            "hypervolume": median([row["hypervolume"] for row in some]),
-            "evaluated": median([row["evaluated"] for row in some]),
-            "new_functions": median([row["asked"] for row in some]),
-            "proposals": median([row["proposals"] for row in some]),
-            "seconds": median([row["seconds"] for row in some]),
-            "controller_seconds": median([row.get("controller_seconds", 0.0) for row in some]),
-            "exhausted": sum(row["exhausted"] for row in some),
-            "ended_at_nothing": sum(row["hypervolume"] <= 0.0 for row in some),
-            "outside_share": sum(row["outside"] for row in some) / max(1, asked),
-            "fresh_seeds": sum(row.get("fresh_seeds", 0) for row in some),
-            "fresh_seeds_refused": sum(row.get("fresh_seeds_refused", 0) for row in some),
-            "over_default": over_default(rows, variant),
-            "against": {one: compare(rows, one, variant) for one in RIVALS if one in variants},
-        }
-    return found
+    return {variant: summary_of(rows, variant) for variant in dict.fromkeys(map(_variant, rows))}
+
+
+def summary_of(rows: Sequence[Row], variant: str) -> dict[str, Any]:
+    """One variant's part of the `summary`; some of the rows are its."""
+    variants = {_variant(row) for row in rows}
+    some = [row for row in rows if row["variant"] == variant]
+    asked = sum(row["asked"] for row in some)
+    return {
+        "searches": len(some),
+        "hypervolume": median([row["hypervolume"] for row in some]),
+        "evaluated": median([row["evaluated"] for row in some]),
+        "new_functions": median([row["asked"] for row in some]),
+        "proposals": median([row["proposals"] for row in some]),
+        "seconds": median([row["seconds"] for row in some]),
+        "controller_seconds": median([row.get("controller_seconds", 0.0) for row in some]),
+        "exhausted": sum(row["exhausted"] for row in some),
+        "ended_at_nothing": sum(row["hypervolume"] <= 0.0 for row in some),
+        "outside_share": sum(row["outside"] for row in some) / max(1, asked),
+        "fresh_seeds": sum(row.get("fresh_seeds", 0) for row in some),
+        "fresh_seeds_refused": sum(row.get("fresh_seeds_refused", 0) for row in some),
+        "over_default": over_default(rows, variant),
+        "against": {one: compare(rows, one, variant) for one in RIVALS if one in variants},
+    }
 
 
 def targets(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

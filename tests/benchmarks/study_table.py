@@ -52,7 +52,7 @@ from tests.benchmarks.record import (
     write_result,
 )
 from tests.benchmarks.rivals import RIVALS, VARIANTS, same_search, spent_on
-from tests.benchmarks.search_paths import bands, summary, targets
+from tests.benchmarks.search_paths import DEFAULT, bands, summary, summary_of, targets
 from workers.table.form import SHIPPED, Table, load_table
 from workers.table.pool import TablePool, plan_seeds
 
@@ -286,7 +286,8 @@ def with_the_fewest_seeds(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for variant in dict.fromkeys(row["variant"] for row in rows)
     ]
     common = set.intersection(*seeds)
-    return summary([row for row in rows if row["seed"] in common]).get("default", {})
+    some = [row for row in rows if row["seed"] in common]
+    return summary_of(some, DEFAULT) if any(row["variant"] == DEFAULT for row in some) else {}
 
 
 def main() -> None:
